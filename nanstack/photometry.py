@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Levels, noise, weights and colour of frames, measured on valid pixels only.
+
+All functions take (H, W) or (H, W, C) and treat a non-finite sample as no data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+MAX_SAMPLES = 500_000  # enough for a median to a thousandth of the noise
+NOISE_LAG_PX = 4  # neighbours this far apart share neither debayering nor interpolation
+SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
+LOW_COVERAGE = 0.5  # band metric: the rim is covered by up to this share of the maximal coverage,
+HIGH_COVERAGE = 0.9  # and the inside by at least this one
+
+
+def sky_level(frame: np.ndarray) -> np.ndarray:
+    """Return the sky level of each channel: the sigma-clipped median of its valid pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (C,) or () for a mono frame
+        In the frame's unit; NaN for a channel without data.
+    """
+    return np.float32([_clipped(channel)[0] for channel in _channels(frame)]).reshape(frame.shape[2:])
+
+
+def noise_level(frame: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """Return the noise of each channel, from differences of pixels `NOISE_LAG_PX` apart along the rows.
+
+    Differences cancel sky and gradients; their median absolute deviation ignores stars.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (H, W) or (H, W, C)
+    where : ndarray of bool, shape (H, W), optional
+        Pixels to measure on; by default all that are valid.
+
+    Returns
+    -------
+    ndarray of float32, shape (C,) or () for a mono frame
+        In the frame's unit; NaN for a channel with no pair of valid pixels.
+    """
+    if where is not None:
+        frame = np.where(where if frame.ndim == 2 else where[..., None], frame, np.nan)
+    levels = []
+    for channel in _channels(frame):
+        difference = _thinned(channel[:, NOISE_LAG_PX:] - channel[:, :-NOISE_LAG_PX])
+        spread = np.median(np.abs(difference - np.median(difference))) if difference.size else math.nan
+        levels.append(SIGMA_OF_MAD * spread / math.sqrt(2))
+    return np.float32(levels).reshape(frame.shape[2:])
+
+
+def linear_fit_coefficients(
+    frame: np.ndarray, reference: np.ndarray, low_percentile: float = 25.0, high_percentile: float = 90.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gain and offset per channel that bring two percentiles of a frame onto the reference's.
+
+    Both are measured where frame and reference both have data; a channel in which they have nothing in common, or in
+    which either is flat, gets gain 1 (and the offset between the lower percentiles, where there are any).
+
+    Parameters
+    ----------
+    frame, reference : ndarray, same shape (H, W) or (H, W, C)
+    low_percentile, high_percentile : float
+        The sky, and a level above it that stars do not reach.
+
+    Returns
+    -------
+    gain, offset : ndarray of float64, shape (C,)
+    """
+    gains, offsets = [], []
+    for mine, theirs in zip(_channels(frame), _channels(reference), strict=True):
+        both = np.isfinite(mine) & np.isfinite(theirs)
+        gain, offset = 1.0, 0.0
+        if both.any():
+            low, high = np.percentile(mine[both].astype(np.float64), [low_percentile, high_percentile])
+            to_low, to_high = np.percentile(theirs[both].astype(np.float64), [low_percentile, high_percentile])
+            if high > low and to_high > to_low:
+                gain = (to_high - to_low) / (high - low)
+            offset = to_low - gain * low
+        gains.append(gain)
+        offsets.append(offset)
+    return np.array(gains), np.array(offsets)
+
+
+def sky_offset(frame: np.ndarray, reference: np.ndarray, sky_percentile: float = 25.0) -> float:
+    """Return the offset that brings a frame's sky onto the reference's: one number, from the luminance.
+
+    Measured where both have data; 0 where they have nothing in common.
+    """
+    from nanstack.stars import luminance
+
+    mine, theirs = luminance(frame), luminance(reference)
+    both = np.isfinite(mine) & np.isfinite(theirs)
+    if not both.any():
+        return 0.0
+    return float(np.percentile(theirs[both], sky_percentile)) - float(np.percentile(mine[both], sky_percentile))
+
+
+def noise_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the weight of each frame and channel: the inverse variance of its sky, 1 for the best.
+
+    Returns
+    -------
+    list of ndarray of float32, each (C,) or () for mono frames
+        1 throughout where no frame's noise can be measured; 0 for a frame whose noise cannot.
+    """
+    variance = np.array([[_clipped(channel)[1] ** 2 for channel in _channels(frame)] for frame in frames])
+    return _relative(variance, frames)
+
+
+def fwhm_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the weight of each frame: the inverse area of its stars' discs, 1 for the sharpest.
+
+    Returns
+    -------
+    list of ndarray of float32, each (C,) or () for mono frames
+        1 throughout where no frame shows stars; 0 for a frame without.
+    """
+    from nanstack.stars import find_stars
+
+    area = np.array([[find_stars(frame).fwhm ** 2] * len(_channels(frame)) for frame in frames])
+    return _relative(area, frames)
+
+
+def _relative(cost: np.ndarray, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the weights 1 / cost, 1 for the least cost of each channel."""
+    weight = np.zeros(cost.shape)
+    np.divide(1.0, cost, out=weight, where=np.isfinite(cost) & (cost > 0))
+    best = weight.max(axis=0)
+    weight = np.where(best > 0, weight / np.where(best > 0, best, 1.0), 1.0)
+    return [np.float32(row).reshape(frame.shape[2:]) for row, frame in zip(weight, frames, strict=True)]
+
+
+def colour_gains(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the gains that bring the channels' medians onto the middle one of them.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3)
+
+    Returns
+    -------
+    gains : ndarray of float64, shape (3,)
+        1 for a channel whose median is not positive.
+    target : float
+        The common median; NaN (and gains 1) where no channel has a positive one.
+    """
+    medians = np.array([_median(channel) for channel in _channels(image)])
+    usable = medians > 0
+    if not usable.any():
+        return np.ones(3), math.nan
+    target = float(np.median(medians[usable]))
+    return np.divide(target, medians, out=np.ones(3), where=usable), target
+
+
+def band_metric(image: np.ndarray, coverage: np.ndarray) -> float:
+    """Return the colour step between a tile's rim and its inside: what shows as a coloured band.
+
+    The largest difference of the medians of R-G and of B-G between the pixels covered by at most half, and those
+    covered by at least 90 %, of the maximal coverage.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3)
+        In ADU.
+    coverage : ndarray of int, shape (H, W)
+        Number of frames in each pixel.
+
+    Returns
+    -------
+    float
+        In ADU; NaN for a mono tile, and for one that has no rim or no inside.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or not coverage.size:
+        return math.nan
+    valid = np.isfinite(image).all(axis=2) & (coverage > 0)
+    rim = valid & (coverage <= LOW_COVERAGE * coverage.max())
+    inside = valid & (coverage >= HIGH_COVERAGE * coverage.max())
+    if not rim.any() or not inside.any():
+        return math.nan
+    green = image[..., 1]
+    steps = [np.median((image[..., c] - green)[rim]) - np.median((image[..., c] - green)[inside]) for c in (0, 2)]
+    return float(np.max(np.abs(steps)))
+
+
+def _channels(frame: np.ndarray) -> list[np.ndarray]:
+    return [frame] if frame.ndim == 2 else [frame[..., c] for c in range(frame.shape[2])]
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    """Return the finite values, evenly thinned to at most `MAX_SAMPLES`."""
+    finite = values[np.isfinite(values)]
+    return finite[:: max(1, math.ceil(finite.size / MAX_SAMPLES))]
+
+
+def _median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else math.nan
+
+
+def _clipped(values: np.ndarray) -> tuple[float, float]:
+    """Return median and standard deviation after sigma clipping; NaN where there is no data."""
+    from astropy.stats import sigma_clipped_stats
+
+    sample = _thinned(values).astype(np.float64)
+    if not sample.size:
+        return math.nan, math.nan
+    _, median, std = sigma_clipped_stats(sample, sigma=3.0, maxiters=5)
+    return float(median), float(std)
