@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ZeMosaic's utilities interface: FITS in and out, previews, weights. Names and parameters are ZeMosaic's."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanstack.files import complete_file
+from nanstack.frames import FrameError, channels_last, debayer, read_fits_image
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[..., Any] | None
+STRUCTURAL_CARDS = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "BSCALE", "BZERO")
+
+
+def _tell(message: str, level: str, progress_callback: Progress) -> None:
+    if progress_callback is not None:
+        progress_callback(message, None, level)
+    else:
+        log.log(logging.WARNING if level in ("WARN", "ERROR") else logging.DEBUG, message)
+
+
+def load_and_validate_fits(
+    filepath: str,
+    normalize_to_float32: bool = True,
+    attempt_fix_nonfinite: bool = True,
+    progress_callback: Progress = None,
+) -> tuple[np.ndarray | None, Any, dict]:
+    """Read a FITS image as float32, (H, W) or (H, W, 3).
+
+    Unlike `nanstack.frames.read_frame`, a Bayer mosaic comes back as it is.
+
+    Parameters
+    ----------
+    filepath : str
+    normalize_to_float32 : bool
+        Scale to [0, 1] by the finite range.
+    attempt_fix_nonfinite : bool
+        Accepted; a pixel without data stays NaN, because a filled one would be believed.
+    progress_callback : callable, optional
+
+    Returns
+    -------
+    image : ndarray of float32, or None where the file cannot be used (with one ERROR that says why)
+    header : astropy.io.fits.Header
+    info : dict
+        `alpha_mask` (uint8) where the file has an ALPHA image.
+    """
+    from astropy.io import fits
+
+    try:
+        data, header = read_fits_image(Path(filepath))
+        image = channels_last(Path(filepath), data)
+    except FrameError as unusable:
+        _tell(str(unusable), "ERROR", progress_callback)
+        return None, fits.Header(), {}
+    alpha = _alpha_of(filepath)
+    info = {} if alpha is None else {"alpha_mask": alpha}
+    if normalize_to_float32 and np.isfinite(image).any():
+        low, high = float(np.nanmin(image)), float(np.nanmax(image))
+        image = ((image - low) / (high - low) if high > low else np.zeros_like(image)).astype(np.float32)
+    return image, header, info
+
+
+def _alpha_of(path: str) -> np.ndarray | None:
+    """Return a file's ALPHA image as uint8 (H, W), or None."""
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False) as hdus:
+        for hdu in hdus:
+            if hdu.name == "ALPHA" and hdu.data is not None:
+                alpha = hdu.data if hdu.data.ndim == 2 else hdu.data[..., 0]
+                return np.asarray(alpha).astype(np.uint8)
+    return None
+
+
+def debayer_image(img_norm_01: np.ndarray, bayer_pattern: str = "GRBG", progress_callback: Progress = None):
+    """Debayer a mosaic of values in [0, 1].
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3), values in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        For another number of axes, or an unknown pattern.
+    """
+    mosaic = np.asarray(img_norm_01, dtype=np.float64)
+    if mosaic.ndim != 2:
+        raise ValueError(f"img_norm_01 must be (H, W), not {mosaic.shape}")
+    return debayer(np.rint(np.clip(mosaic, 0.0, 1.0) * 65535), str(bayer_pattern).upper()) / np.float32(65535)
+
+
+def make_radial_weight_map(
+    height: int,
+    width: int,
+    feather_fraction: float = 0.8,
+    shape_power: float = 2.0,
+    min_weight_floor: float = 0.05,
+    progress_callback: Progress = None,
+) -> np.ndarray:
+    """Return weights that fall from 1 in the middle by a power of a cosine.
+
+    Parameters
+    ----------
+    height, width : int
+        In pixels.
+    feather_fraction : float
+        Where the cosine ends, as a share of the half diagonal; limited to 0.1 ... 1.
+    shape_power : float
+        Exponent of the cosine.
+    min_weight_floor : float
+        Least weight; limited to 0 ... 0.99.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width)
+    """
+    y, x = np.ogrid[:height, :width]
+    distance = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
+    end = 0.5 * np.hypot(height, width) * np.clip(feather_fraction, 0.1, 1.0)
+    weight = np.cos(0.5 * np.pi * np.minimum(distance / end, 1.0)) ** shape_power
+    return np.maximum(weight, np.clip(min_weight_floor, 0.0, 0.99)).astype(np.float32)
+
+
+def crop_image_and_wcs(
+    image_data_hwc: np.ndarray, wcs_obj: Any, crop_percentage_per_side: float, progress_callback: Progress = None
+) -> tuple[np.ndarray | None, Any]:
+    """Cut a share (0 to 0.5, despite its name) off each side, and move the WCS with it.
+
+    Returns
+    -------
+    image, wcs
+        Copies of neither where nothing is cut; (None, None) for a share out of range.
+    """
+    if not 0.0 <= crop_percentage_per_side < 0.5:
+        _tell(f"crop of {crop_percentage_per_side} per side is not within 0 to 0.5", "ERROR", progress_callback)
+        return None, None
+    height, width = image_data_hwc.shape[:2]
+    rows, columns = int(height * crop_percentage_per_side), int(width * crop_percentage_per_side)
+    return cut(image_data_hwc, wcs_obj, rows, height - rows, columns, width - columns)
+
+
+def cut(image: np.ndarray, wcs: Any, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, Any]:
+    """Return rows top:bottom and columns left:right of an image, and its WCS (or None) moved with them."""
+    image = image[top:bottom, left:right]
+    if wcs is not None:
+        wcs = copy.deepcopy(wcs)
+        wcs.wcs.crpix -= (left, top)
+        wcs.pixel_shape = (right - left, bottom - top)
+    return image, wcs
+
+
+def stretch_auto_asifits_like(
+    img_hwc_adu: np.ndarray,
+    p_low: float = 0.5,
+    p_high: float = 99.8,
+    asinh_a: float = 0.01,
+    apply_wb: bool = True,
+) -> np.ndarray:
+    """Stretch an image for the screen: each channel between two percentiles, by an inverse hyperbolic sine.
+
+    Parameters
+    ----------
+    img_hwc_adu : ndarray, shape (H, W) or (H, W, 3)
+        NaN is drawn black.
+    p_low, p_high : float
+        Percentiles of the valid pixels that become black and white.
+    asinh_a : float
+        Where the stretch turns from linear to logarithmic, see `astropy.visualization.AsinhStretch`.
+    apply_wb : bool
+        True: each channel by its own percentiles. False: all by those of their mean.
+
+    Returns
+    -------
+    ndarray of float32, same shape, values in [0, 1]
+    """
+    from astropy.visualization import AsinhStretch
+
+    image = np.asarray(img_hwc_adu, dtype=np.float32)
+    planes = image[..., None] if image.ndim == 2 else image
+    luminance = planes.mean(axis=2)
+    stretch = AsinhStretch(asinh_a)
+    out = np.zeros(planes.shape, dtype=np.float32)
+    for channel in range(planes.shape[2]):
+        plane = planes[..., channel]
+        measured = plane if apply_wb else luminance
+        measured = measured[np.isfinite(measured)]
+        if not measured.size:
+            continue
+        low, high = np.percentile(measured, [p_low, p_high])
+        scaled = np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0)
+        out[..., channel] = np.where(np.isfinite(plane), stretch(scaled, clip=False), 0.0)
+    return out.reshape(image.shape)
+
+
+def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, axis_order: str = "HWC") -> Any:
+    """Return an image as an HDU list: a primary HDU, planes first, and ALPHA where given.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), (H, W, 3), or (3, H, W) with axis_order 'CHW'
+    header : Header, dict, WCS or None
+        Its structural cards are left out.
+    alpha : ndarray of uint8, shape (H, W), optional
+    """
+    from astropy.io import fits
+
+    cards = header.to_header(relax=True) if hasattr(header, "to_header") else fits.Header(header or {})
+    for name in STRUCTURAL_CARDS:
+        cards.remove(name, ignore_missing=True)
+    if image.ndim == 3:
+        if axis_order.upper() == "HWC":
+            image = np.moveaxis(image, -1, 0)
+        cards["CTYPE3"] = ("RGB", "colour planes R, G, B")
+        cards["EXTNAME"] = "RGB"
+    hdus = fits.HDUList([fits.PrimaryHDU(np.ascontiguousarray(image), cards)])
+    if alpha is not None:
+        hdus.append(fits.ImageHDU(np.asarray(alpha, dtype=np.uint8), name="ALPHA"))
+    return hdus
+
+
+def write_hdus(hdus: Any, output_path: str | Path, overwrite: bool = True) -> None:
+    """Write an HDU list with checksums; the file appears complete or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        Where it exists and must not be overwritten.
+    """
+    path = Path(output_path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path.name} exists")
+    with complete_file(path) as temporary:
+        hdus.writeto(temporary, overwrite=True, checksum=True, output_verify="silentfix+ignore")
+
+
+def save_fits_image(
+    image_data: np.ndarray,
+    output_path: str,
+    header: Any = None,
+    overwrite: bool = True,
+    save_as_float: bool = False,
+    legacy_rgb_cube: bool = False,
+    progress_callback: Progress = None,
+    axis_order: str = "HWC",
+    alpha_mask: np.ndarray | None = None,
+) -> None:
+    """Write an image as FITS, planes first; the file appears complete or not at all.
+
+    Parameters
+    ----------
+    image_data : ndarray, shape (H, W), (H, W, 3), or (3, H, W) with axis_order 'CHW'
+    output_path : str
+    header : Header, dict or WCS, optional
+    overwrite : bool
+    save_as_float : bool
+        True: float32, NaN stays NaN. False: uint16, rounded and limited to 0 ... 65535; NaN becomes 0.
+    legacy_rgb_cube : bool
+        Accepted; colour is always written planes first.
+    progress_callback : callable, optional
+    axis_order : {'HWC', 'CHW'}
+    alpha_mask : ndarray of uint8, shape (H, W), optional
+
+    Raises
+    ------
+    FileExistsError
+        Where it exists and `overwrite` is false.
+    """
+    image = np.asarray(image_data, dtype=np.float32)
+    if not save_as_float:
+        image = np.rint(np.clip(np.where(np.isfinite(image), image, 0.0), 0, 65535)).astype(np.uint16)
+    write_hdus(image_hdus(image, header, alpha_mask, axis_order), output_path, overwrite)
+    _tell(f"{Path(output_path).name} written", "DEBUG_DETAIL", progress_callback)
+
