@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From cached frames to a master tile file, and back."""
+
+import inspect
+import sys
+import threading
+from types import ModuleType
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+import zemosaic_worker as worker
+from nanstack.frames import FrameError
+from nanstack.photometry import band_metric, noise_level
+from nanstack.simulation import apply, simulate_group, true_footprint
+
+SHAPE = (270, 480)
+
+
+class Listener:
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, key, progress=None, level=None, **details):
+        self.calls.append((key, level, details))
+
+    def keys(self):
+        return [key for key, _, _ in self.calls]
+
+
+def moved_solution(transform):
+    """Return the WCS of a frame whose pixels are those of the reference by `transform`."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [56.75, 24.1]
+    matrix = 2.39 / 3600 * np.array([[-1.0, 0.0], [0.0, 1.0]])
+    wcs.wcs.cd = matrix @ np.linalg.inv(transform[:, :2])
+    wcs.wcs.crpix = np.array(apply(transform, (SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2)) + 1
+    wcs.pixel_shape = SHAPE[::-1]
+    return wcs
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return simulate_group(6, SHAPE, seed=21, max_shift=45.0, max_rotation=5.0, n_stars=250)[0]
+
+
+def cached(folder, frames):
+    """Return the group's dicts; the frames lie in `folder` as .npy."""
+    infos = []
+    for index, frame in enumerate(frames):
+        path = folder / f"cache_{index}.npy"
+        np.save(path, frame.data)
+        header = {"EXPTIME": 10.0, "OBJECT": "M 45", "FILTER": "IRCUT"}
+        wcs = moved_solution(frame.transform)
+        infos.append(
+            {"path_preprocessed_cache": str(path), "path_raw": f"Light_{index}.fit", "header": header, "wcs": wcs}
+        )
+    return infos
+
+
+def make(infos, folder, listener=None, **changes):
+    arguments = {
+        "seestar_stack_group_info": infos,
+        "tile_id": 7,
+        "output_temp_dir": str(folder),
+        "stack_norm_method": "linear_fit",
+        "stack_weight_method": "none",
+        "stack_reject_algo": "winsorized_sigma_clip",
+        "stack_kappa_low": 3.0,
+        "stack_kappa_high": 3.0,
+        "parsed_winsor_limits": (0.05, 0.05),
+        "stack_final_combine": "mean",
+        "poststack_equalize_rgb": False,
+        "apply_radial_weight": False,
+        "radial_feather_fraction": 0.8,
+        "radial_shape_power": 2.0,
+        "min_radial_weight_floor": 0.0,
+        "quality_crop_enabled": False,
+        "quality_crop_band_px": 32,
+        "quality_crop_k_sigma": 2.0,
+        "quality_crop_margin_px": 8,
+        "quality_crop_min_run": 2,
+        "altaz_cleanup_enabled": False,
+        "altaz_margin_percent": 5.0,
+        "altaz_decay": 0.15,
+        "altaz_nanize": True,
+        "quality_gate_enabled": False,
+        "quality_gate_threshold": 0.5,
+        "quality_gate_edge_band_px": 64,
+        "quality_gate_k_sigma": 2.5,
+        "quality_gate_erode_px": 3,
+        "quality_gate_move_rejects": False,
+        "astap_exe_path_global": "",
+        "astap_data_dir_global": "",
+        "astap_search_radius_global": 0.0,
+        "astap_downsample_global": 0,
+        "astap_sensitivity_global": 0,
+        "astap_timeout_seconds_global": 0,
+        "winsor_pool_workers": 1,
+        "winsor_max_frames_per_pass": 0,
+        "progress_callback": listener,
+        **changes,
+    }
+    return worker.create_master_tile(**arguments)
+
+
+def test_parameters_are_those_of_431_with_450s_added():
+    parameters = list(inspect.signature(worker.create_master_tile).parameters)
+    assert parameters[:12] == [
+        "seestar_stack_group_info", "tile_id", "output_temp_dir", "stack_norm_method", "stack_weight_method",
+        "stack_reject_algo", "stack_kappa_low", "stack_kappa_high", "parsed_winsor_limits", "stack_final_combine",
+        "poststack_equalize_rgb", "apply_radial_weight",
+    ]  # fmt: skip
+    assert parameters[-4:] == ["dbg_tile_ids", "abort_event", "heartbeat_callback", "_internal_chunk_depth"]
+
+
+def test_tile_from_caches_to_file_and_back(simulated, tmp_path):
+    listener = Listener()
+    (path, wcs), retry = make(cached(tmp_path, simulated), tmp_path / "tiles", listener, dbg_tile_ids={7})
+    assert retry == []
+    assert path == str(tmp_path / "tiles" / "master_tile_007.fits")
+    assert [item.name for item in (tmp_path / "tiles").iterdir()] == ["master_tile_007.fits"], "no temporary file left"
+    with fits.open(path, checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == ["RGB", "ALPHA", "COVERAGE"]
+        header, image = hdus[0].header, np.moveaxis(hdus[0].data, 0, -1)
+        alpha, coverage = hdus["ALPHA"].data, hdus["COVERAGE"].data
+        assert (hdus[0].data.dtype.name, alpha.dtype.name, coverage.dtype.name) == ("float32", "uint8", "uint16")
+    assert header["CTYPE3"] == "RGB"
+    assert np.array_equal(alpha == 255, np.isfinite(image).all(axis=2))
+    assert np.array_equal(alpha == 255, coverage > 0)
+    for card, value in {
+        "ZMT_TYPE": "Master Tile", "ZMT_ID": 7, "ZMT_NRAW": 6, "ZMT_NALGN": 6, "MT_NFRAMES": 6, "ZMT_NORM": "none",
+        "ZMT_WGHT": "none", "ZMT_RADW": False, "ZMT_REJ": "winsorized_sigma_clip", "ZMT_KAPLO": 3.0, "ZMT_WINLO": 0.05,
+        "ZMT_COMB": "mean", "ZMT_P3CO": 0, "ZMT_ANCH": -1, "ALPHAEXT": 1, "EXPTOTAL": 60.0, "NEXP_SUM": 6,
+        "OBJECT": "M 45", "RGBGAINR": 1.0, "RGBEQMED": "nan", "ZMT_QCRO": False, "NPA_ALGN": 6, "NPA_COVX": 6,
+    }.items():  # fmt: skip
+        assert header[card] == value, card
+    assert "HISTORY" in header
+    assert "MT_COVERAGE: propagate_mask=True" in listener.keys()
+    assert any(key.startswith("MT_COVERAGE_STATS: tile=7") for key in listener.keys())
+    order = ["creation_started_from_cache", "loading_from_cache_started", "reference_set",
+             "intra_tile_alignment_started", "intra_tile_alignment_finished", "stacking_started", "stacking_finished",
+             "saved"]  # fmt: skip
+    assert [key.removeprefix("mastertile_info_") for key in listener.keys() if "mastertile_info" in key] == order
+    assert noise_level(image, coverage == 6).max() < 1.05 * 20 / np.sqrt(6)
+    assert band_metric(image, coverage) < 3
+
+    data, weights, back = worker.load_image_with_optional_alpha(path)
+    assert np.array_equal(data, image, equal_nan=True)
+    assert np.array_equal(weights, alpha / np.float32(255))
+    assert np.array_equal(back, alpha)
+    sky = wcs.pixel_to_world(10, 20)
+    assert WCS(header, naxis=2).world_to_pixel(sky) == pytest.approx((10, 20), abs=1e-6)
+
+
+def test_tile_covers_the_union_of_the_true_footprints(simulated, tmp_path):
+    infos = cached(tmp_path, simulated)
+    reference = worker._pick_central_reference_index(infos, True)
+    (path, wcs), _ = make(infos, tmp_path)
+    solution = infos[reference]["wcs"]
+    left, top = np.rint(solution.wcs.crpix - wcs.wcs.crpix).astype(int)
+    with fits.open(path) as hdus:
+        coverage = hdus["COVERAGE"].data.astype(int)
+    to_reference = np.vstack([simulated[reference].transform, [0, 0, 1]])
+    truth = sum(
+        true_footprint(SHAPE, (np.vstack([frame.transform, [0, 0, 1]]) @ np.linalg.inv(to_reference))[:2]).astype(int)
+        for frame in simulated
+    )[top : top + coverage.shape[0], left : left + coverage.shape[1]]
+    assert (coverage <= truth).mean() > 0.998
+    assert (coverage == truth).mean() > 0.9
+
+
+def test_reference_heads_the_pointings():
+    infos = [{"wcs": moved_solution(np.array([[1.0, 0, dx], [0, 1.0, 0]]))} for dx in (-90, 4, 120)]
+    assert worker._pick_central_reference_index(infos, False) == 1
+    assert worker._pick_central_reference_index(infos, True) is None
+    assert worker._pick_central_reference_index([{"wcs": None}], False) is None
+
+
+def test_frame_that_cannot_be_aligned_is_to_be_retried(simulated, tmp_path):
+    infos = cached(tmp_path, simulated[:5])
+    infos.append(dict(infos[4], path_preprocessed_cache=str(tmp_path / "noise.npy"), wcs=None, retry_attempt=1))
+    noise = np.random.default_rng(0).normal(1000, 20, (*SHAPE, 3)).astype(np.float32)
+    np.save(tmp_path / "noise.npy", noise)
+    (path, _), retry = make(infos, tmp_path)
+    assert fits.getheader(path)["ZMT_NALGN"] == 5
+    assert len(retry) == 1
+    assert [info["retry_attempt"] for info in retry[0]] == [2]
+    assert retry[0][0]["retry_origin_chain"] == [7]
+    assert infos[5]["retry_attempt"] == 1, "the caller's dict is not touched"
+    assert "failed" in str(fits.getheader(path)["HISTORY"])
+
+
+def test_missing_and_invalid_caches_are_named(simulated, tmp_path):
+    infos = cached(tmp_path, simulated[:4])
+    infos[1]["path_preprocessed_cache"] = str(tmp_path / "gone.npy")
+    np.save(tmp_path / "mono.npy", np.zeros(SHAPE, np.float32))
+    infos.append(dict(infos[0], path_preprocessed_cache=str(tmp_path / "mono.npy")))
+    (tmp_path / "broken.npy").write_bytes(b"not a numpy file")
+    infos.append(dict(infos[0], path_preprocessed_cache=str(tmp_path / "broken.npy")))
+    listener = Listener()
+    (path, _), _ = make(infos, tmp_path, listener)
+    assert fits.getheader(path)["ZMT_NALGN"] == 3
+    assert "mastertile_warn_cache_file_missing" in listener.keys()
+    assert "mastertile_warn_invalid_cached_data" in listener.keys()
+    assert "mastertile_error_loading_cache" in listener.keys()
+
+
+def test_no_caches_no_tile_no_exception(tmp_path):
+    listener = Listener()
+    infos = [{"path_preprocessed_cache": str(tmp_path / f"{i}.npy"), "path_raw": f"{i}.fit"} for i in range(3)]
+    assert make(infos, tmp_path, listener) == ((None, None), [])
+    warnings = [key for key, level, _ in listener.calls if level == "WARN"]
+    assert warnings == ["mastertile_warn_cache_file_missing"] * 3
+    assert listener.keys()[-1] == "mastertile_error_no_valid_images_from_cache"
+    assert make([], tmp_path, listener) == ((None, None), [])
+    assert listener.keys()[-1] == "mastertile_error_no_images_provided"
+
+
+@pytest.mark.parametrize(("count", "extreme"), [(999, False), (1000, True)])
+def test_extreme_group_is_announced(tmp_path, count, extreme):
+    listener = Listener()
+    make([{"path_preprocessed_cache": str(tmp_path / "none.npy")}] * count, tmp_path, listener)
+    assert ("mastertile_extreme_group" in listener.keys()) is extreme
+
+
+def test_unknown_methods_warn_once_and_do_nothing(simulated, tmp_path):
+    listener = Listener()
+    (path, _), _ = make(
+        cached(tmp_path, simulated[:3]), tmp_path, listener, stack_reject_algo="kappa", stack_norm_method="median"
+    )
+    warnings = [key for key, level, _ in listener.calls if level == "WARN"]
+    assert len(warnings) == 2
+    assert any("rejection 'kappa' is unknown" in text for text in warnings)
+    assert any("normalisation 'median' is unknown" in text for text in warnings)
+    assert fits.getheader(path)["NPA_REJP"] == 0
+
+
+def test_reference_without_solution_or_header_is_refused(simulated, tmp_path):
+    for missing in ("wcs", "header"):
+        infos = [dict(info, **{missing: None}) for info in cached(tmp_path, simulated[:3])]
+        listener = Listener()
+        assert make(infos, tmp_path, listener) == ((None, None), [])
+        assert listener.keys()[-1] == "mastertile_error_invalid_ref_wcs_header"
+
+
+def test_tile_without_signal_is_transparent(tmp_path, simulated):
+    infos = cached(tmp_path, simulated[:3])
+    for info in infos:
+        np.save(info["path_preprocessed_cache"], np.zeros((*SHAPE, 3), np.float32))
+    (path, _), _ = make(infos, tmp_path)
+    with fits.open(path) as hdus:
+        assert hdus[0].header["ZMT_EMPT"] == 1
+        assert hdus[0].header["ZMT_EMAX"] == 0
+        assert np.isnan(hdus[0].data).all()
+        assert (hdus["ALPHA"].data == 0).all()
+    data, weights, alpha = worker.load_image_with_optional_alpha(path)
+    assert np.isnan(data).all()
+    assert not weights.any()
+    assert not alpha.any()
+
+
+def test_edges_are_trimmed_and_the_solution_moves_along(simulated, tmp_path):
+    infos = cached(tmp_path, simulated[:1])
+    frame = simulated[0].data.copy()
+    frame[:15] = np.nan
+    frame[:, :20] = np.nan
+    frame[40:60, -3:] = np.nan
+    np.save(infos[0]["path_preprocessed_cache"], frame)
+    listener = Listener()
+    (path, wcs), _ = make(infos, tmp_path, listener, min_safe_stack_size=1)
+    assert fits.getdata(path).shape == (3, SHAPE[0] - 15, SHAPE[1] - 20)
+    assert infos[0]["wcs"].wcs.crpix - wcs.wcs.crpix == pytest.approx([20, 15])
+    assert any("MT_EDGE_TRIM" in key for key in listener.keys())
+
+
+def test_small_tiles_are_not_trimmed_away(simulated, tmp_path):
+    infos = cached(tmp_path, simulated[:1])
+    frame = np.full((100, 100, 3), 500, np.float32)
+    frame[:50] = np.nan
+    np.save(infos[0]["path_preprocessed_cache"], frame)
+    (path, _), _ = make(infos, tmp_path)
+    assert fits.getdata(path).shape == (3, 100, 100)
+
+
+def test_options_of_modules_that_are_missing_are_named_and_skipped(simulated, tmp_path, monkeypatch):
+    for name in ("lecropper", "zequalityMT"):
+        monkeypatch.setitem(sys.modules, name, None)  # makes the import fail, as where ZeMosaic is not installed
+    listener = Listener()
+    (path, _), _ = make(
+        cached(tmp_path, simulated[:3]),
+        tmp_path,
+        listener,
+        quality_crop_enabled=True,
+        altaz_cleanup_enabled=True,
+        quality_gate_enabled=True,
+    )
+    assert path
+    warnings = [key for key, level, _ in listener.calls if level == "WARN"]
+    assert [next(o for o in ("quality crop", "AltAz cleanup", "quality gate") if o in text) for text in warnings] == [
+        "quality crop",
+        "AltAz cleanup",
+        "quality gate",
+    ]
+
+
+def test_options_of_modules_that_are_there_are_used(simulated, tmp_path, monkeypatch):
+    lecropper, gate = ModuleType("lecropper"), ModuleType("zequalityMT")
+    lecropper.detect_autocrop_rgb = lambda lum, r, g, b, **_: (10, 20, lum.shape[0] - 30, lum.shape[1] - 40)
+
+    def mask_altaz_artifacts(image, **settings):
+        mask = np.ones(image.shape[:2], np.float32)
+        mask[:, :100] = 0
+        return image, mask
+
+    lecropper.mask_altaz_artifacts = mask_altaz_artifacts
+    gate.quality_metrics = lambda image, **_: {"score": 0.9}
+    gate._accept_override = lambda metrics, threshold: False
+    monkeypatch.setitem(sys.modules, "lecropper", lecropper)
+    monkeypatch.setitem(sys.modules, "zequalityMT", gate)
+    infos = cached(tmp_path, simulated[:3])
+    (path, wcs), _ = make(infos, tmp_path, quality_crop_enabled=True)
+    assert fits.getdata(path).shape == (3, SHAPE[0] - 40, SHAPE[1] - 60)
+    assert fits.getheader(path)["ZMT_QBOX"] == "10,20,240,440"
+    reference = infos[worker._pick_central_reference_index(infos, True)]["wcs"]
+    assert reference.wcs.crpix - wcs.wcs.crpix == pytest.approx([20, 10])
+    (path, _), _ = make(infos, tmp_path, altaz_cleanup_enabled=True, altaz_nanize=True)
+    assert fits.getdata(path).shape[2] == SHAPE[1] - 100, "what the mask takes away is trimmed"
+    outcome = make(infos, tmp_path / "gate", quality_gate_enabled=True, quality_gate_move_rejects=True)
+    assert outcome == ((None, None), [])
+    assert (tmp_path / "gate" / "rejected_by_quality" / "master_tile_007.fits").is_file()
+    (path, _), _ = make(infos, tmp_path / "gate", quality_gate_enabled=True, quality_gate_threshold=0.95)
+    assert fits.getheader(path)["ZMT_QBD"] == 0
+
+
+def test_abort_and_heartbeat(simulated, tmp_path):
+    infos, beats, stop = cached(tmp_path, simulated[:3]), [], threading.Event()
+    (path, _), _ = make(infos, tmp_path, heartbeat_callback=lambda: beats.append(1), abort_event=stop)
+    assert path
+    assert len(beats) >= 3
+    stop.set()
+    assert make(infos, tmp_path / "stopped", abort_event=stop) == ((None, None), [])
+    assert not (tmp_path / "stopped").exists()
+
+
+def test_output_that_cannot_be_written_is_reported(simulated, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    listener = Listener()
+    assert make(cached(tmp_path, simulated[:3]), tmp_path / "file", listener)[0] == (None, None)
+    assert listener.keys()[-1] == "mastertile_error_saving"
+
+
+def test_nothing_fills_nan(simulated, tmp_path, monkeypatch):
+    def caught(*_, **__):
+        raise AssertionError("nan_to_num was called")
+
+    monkeypatch.setattr(np, "nan_to_num", caught)
+    (path, _), _ = make(cached(tmp_path, simulated[:3]), tmp_path)
+    assert path
+
+
+def test_cache_is_mapped_or_read_where_windows_cannot_map(tmp_path, monkeypatch):
+    path = tmp_path / "cache.npy"
+    np.save(path, np.ones((2, 2, 3), np.float32))
+    assert isinstance(worker._safe_load_cache(str(path)), np.memmap)
+    plain, seen = np.load, []
+
+    def load(name, allow_pickle=False, mmap_mode=None):
+        if mmap_mode:
+            raise OSError("[WinError 1455] The paging file is too small")
+        return plain(name, allow_pickle=allow_pickle)
+
+    monkeypatch.setattr(np, "load", load)
+    frame = worker._safe_load_cache(str(path), pcb=lambda key, **details: seen.append((key, details["lvl"])), tile_id=1)
+    assert np.array_equal(frame, np.ones((2, 2, 3)))
+    assert seen == [("stack_mem_fallback_memmap_to_ram", "WARN")]
+
+
+def test_cache_with_pickles_or_other_errors_is_refused(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="[Oo]bject"):
+        worker._safe_load_cache(str(tmp_path / "objects.npy"))
+    with pytest.raises(FileNotFoundError):
+        worker._safe_load_cache(str(tmp_path / "none.npy"))
+
+
+def test_nanize_by_coverage():
+    image = np.ones((2, 2, 3), np.float32)
+    result = worker._nanize_by_coverage(
+        image, np.array([[1, 0], [0, 2]]), alpha_u8=np.array([[255, 0], [128, 0]], np.uint8)
+    )
+    assert np.array_equal(np.isnan(result).all(axis=2), [[False, True], [True, True]])
+    assert np.isfinite(image).all()
+    assert worker._nanize_by_coverage(image, np.ones((3, 3))) is image
+
+
+def test_reading_an_image_that_is_none(tmp_path):
+    (tmp_path / "no.fits").write_text("SIMPLE = no")
+    with pytest.raises(FrameError, match=r"no\.fits: .*cannot be read"):
+        worker.load_image_with_optional_alpha(str(tmp_path / "no.fits"))

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: ``zemosaic-patch tile`` and ``zemosaic-patch demo``.
+
+Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
+arguments, no frames where they should be, output that exists).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nanstack.frames import Frame
+    from zemosaic_tile import Tile, TileSettings
+
+REJECTIONS = ("winsorized_sigma_clip", "kappa_sigma", "linear_fit_clip", "none")
+COMBINES = ("mean", "median", "min", "max")
+NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
+WEIGHTS = ("none", "noise_variance", "noise_fwhm")
+INTERPOLATIONS = ("bicubic", "lanczos3")
+OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says what to do instead."""
+
+
+class FailureError(Exception):
+    """It was tried and failed; the message names the file and the reason."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        options.run(options)
+    except UsageError as error:
+        return _complain(error, 2)
+    except (FailureError, OSError) as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("stopped by the user", 130)
+    return 0
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"zemosaic-patch: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zemosaic-patch",
+        description="NaN-safe master tiles for ZeMosaic.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.",
+    )
+    parser.add_argument("--version", action="version", version=f"zemosaic-patch {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_tile(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("zemosaic-patch")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _add_tile(commands: Any) -> None:
+    tile = commands.add_parser(
+        "tile",
+        help="make one master tile of a group of frames",
+        description="Align a group of frames on one of them, reject outliers, average: one tile without coloured rims.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    tile.add_argument("frames", nargs="+", metavar="FRAMES", help="FITS or .npy files, folders, or glob patterns")
+    tile.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"gets {', '.join(OUTPUTS)}")
+    tile.add_argument("--overwrite", action="store_true", help="replace these files where they exist")
+    tile.add_argument("--reference", metavar="FILE", help="frame to align on; by default the most central one")
+    tile.add_argument("--reject", choices=REJECTIONS, default=REJECTIONS[0], help="rejection")
+    tile.add_argument(
+        "--kappa", type=float, nargs="+", default=[3.0], metavar="K", help="one limit, or the low and the high one"
+    )
+    tile.add_argument(
+        "--winsor", type=float, nargs=2, default=[0.05, 0.05], metavar=("LOW", "HIGH"), help="winsorized fractions"
+    )
+    tile.add_argument("--combine", choices=COMBINES, default="mean", help="how what is left becomes one value")
+    tile.add_argument("--norm", choices=NORMALIZATIONS, default="none", help="match the frames' levels first")
+    tile.add_argument("--weight", choices=WEIGHTS, default="none", help="weight of the frames")
+    tile.add_argument("--interpolation", choices=INTERPOLATIONS, default="bicubic", help="of the alignment")
+    tile.set_defaults(run=_run_tile)
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="simulate a Seestar group on the Pleiades and stack it before and after the fix",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    demo.add_argument("-o", "--output", type=Path, default=Path("zemosaic-patch-demo"), metavar="DIR")
+    demo.add_argument("--frames", type=int, default=16, metavar="N", help="number of frames, at least 3")
+    demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo's files")
+    demo.set_defaults(run=_run_demo)
+
+
+# --------------------------------------------------------------------------------------------------------- tile
+
+
+def _run_tile(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    _check_output(options.output, OUTPUTS, options.overwrite)
+    tile = tile_of_files(options.frames, settings, options.reference)
+    save_tile(tile, options.output)
+    _show(tile, options.output)
+
+
+def _settings(options: argparse.Namespace) -> TileSettings:
+    """Return the tile's settings, or raise UsageError naming the option that is out of range."""
+    from zemosaic_tile import TileSettings
+
+    if len(options.kappa) > 2 or not all(math.isfinite(kappa) and kappa > 0 for kappa in options.kappa):
+        raise UsageError(f"--kappa takes one or two positive numbers, not {_listed(options.kappa)}")
+    if not all(0 <= limit < 0.5 for limit in options.winsor):
+        raise UsageError(f"--winsor takes two fractions from 0 to below 0.5, not {_listed(options.winsor)}")
+    return TileSettings(
+        reject=options.reject,
+        kappa_low=options.kappa[0],
+        kappa_high=options.kappa[-1],
+        winsor_limits=tuple(options.winsor),
+        combine=options.combine,
+        normalize=options.norm,
+        weight=options.weight,
+        interpolation=options.interpolation,
+    )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Fail now, not after the work, where the output cannot be written or must not be."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder for the output")
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise UsageError(f"{folder / existing[0]} exists: name another folder, or add --overwrite")
+    try:
+        from nanstack.files import complete_file
+
+        with complete_file(folder / ".writable"):
+            pass
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
+
+
+def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference: str | None = None) -> Tile:
+    """Read frames and make a tile of them; frames that cannot be used are named and left out.
+
+    Raises
+    ------
+    UsageError
+        No frames there, or a reference that is none of them.
+    FailureError
+        Nothing to stack.
+    """
+    from nanstack.frames import FrameError, find_frame_files
+    from zemosaic_tile import make_tile
+
+    try:
+        paths = find_frame_files(names)
+    except FrameError as error:
+        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
+    frames, unusable = _read_frames(paths, _reference_path(paths, reference))
+    if len(frames) == 1:
+        _warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
+    chosen = _reference_index(frames, reference)
+    with _Bars(len(frames)) as bars:
+        tile = make_tile(
+            [frame.data for frame in frames],
+            chosen,
+            settings,
+            wcs=[frame.wcs for frame in frames],
+            names=[frame.path.name for frame in frames],
+            progress=bars,
+        )
+    tile.report["frames_given"] += len(unusable)
+    tile.report["frames_failed"].update(unusable)
+    if len(frames) > 1 and tile.report["frames_aligned"] == 1:
+        name, reason = next(iter(tile.report["frames_failed"].items()))
+        raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
+    return tile
+
+
+def _reference_path(paths: Sequence[Path], reference: str | None) -> Path | None:
+    """Return the reference's place among the frames, which it joins unless it is one of them."""
+    if reference is None:
+        return None
+    wanted = Path(reference)
+    for path in paths:
+        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
+            return path
+    raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
+
+
+def _read_frames(paths: Sequence[Path], needed: Path | None) -> tuple[list[Frame], dict[str, str]]:
+    """Return the frames that hold data, and the reasons why the others do not."""
+    import numpy as np
+
+    from nanstack.frames import FrameError, read_frame
+
+    frames, unusable = [], {}
+    for path in _bar(paths, "reading"):
+        try:
+            frame = read_frame(path)
+            if not np.isfinite(frame.data).any():
+                raise FrameError(path, "it holds no finite sample")
+            frames.append(frame)
+        except FrameError as error:
+            if path == needed:
+                raise FailureError(f"the reference cannot be used: {error}") from error
+            _warn(f"{error}; left out")
+            unusable[path.name] = error.reason
+    if not frames:
+        raise FailureError(f"none of the {len(paths)} files can be used; {next(iter(unusable))}: see above")
+    return frames, unusable
+
+
+def _reference_index(frames: Sequence[Frame], reference: str | None) -> int:
+    """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
+    from zemosaic_worker import _pick_central_reference_index
+
+    if reference is not None:
+        wanted = _reference_path([frame.path for frame in frames], reference)
+        return next(index for index, frame in enumerate(frames) if frame.path == wanted)
+    shape = Counter(frame.data.shape for frame in frames).most_common(1)[0][0]
+    candidates = [index for index, frame in enumerate(frames) if frame.data.shape == shape]
+    central = _pick_central_reference_index([{"wcs": frames[index].wcs} for index in candidates], False)
+    return candidates[len(candidates) // 2 if central is None else central]
+
+
+def save_tile(tile: Tile, folder: Path) -> None:
+    """Write a tile's files: FITS, a stretched picture, the coverage as a picture, the report."""
+    import numpy as np
+    from astropy.io import fits
+
+    from nanstack.files import complete_file
+    from zemosaic_tile import report_cards, write_tile
+    from zemosaic_utils import stretch_auto_asifits_like
+
+    header = fits.Header()
+    header["CREATOR"] = (f"zemosaic-patch {_version()}", "software that made this tile")
+    header.update(report_cards(tile.report))
+    for name, reason in tile.report["frames_failed"].items():
+        header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
+    write_tile(tile, folder / "tile.fits", header)
+    write_png(stretch_auto_asifits_like(tile.image), folder / "tile.png")
+    write_png(tile.coverage / np.float32(max(1, tile.coverage.max())), folder / "coverage.png")
+    with complete_file(folder / "tile.json") as temporary:
+        temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
+
+
+def write_png(values: np.ndarray, path: Path) -> None:
+    """Write values from 0 to 1 as an 8-bit picture, first row on top."""
+    import numpy as np
+    from PIL import Image
+
+    from nanstack.files import complete_file
+
+    with complete_file(path) as temporary:
+        Image.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)).save(temporary)
+
+
+def _show(tile: Tile, folder: Path) -> None:
+    from zemosaic_tile import report_lines
+
+    print("\n".join([*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]))
+
+
+# --------------------------------------------------------------------------------------------------------- demo
+
+
+def _run_demo(options: argparse.Namespace) -> None:
+    import zemosaic_demo as demo
+    from nanstack.photometry import band_metric
+    from zemosaic_tile import TileSettings
+
+    if options.frames < 3:
+        raise UsageError(f"--frames must be at least 3, not {options.frames}")
+    _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
+    print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
+    paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
+    tile = tile_of_files(paths, TileSettings())
+    save_tile(tile, options.output)
+    _show(tile, options.output)
+    print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
+    before = demo.stack_with_grey_fill(paths, tile.report["reference"])
+    metrics = [band_metric(image, tile.coverage) for image in (before, tile.image)]
+    captions = (f"ZeMosaic 4.3: band metric {metrics[0]:.1f} ADU", f"zemosaic-patch: band metric {metrics[1]:.2f} ADU")
+    demo.before_after_picture(before, tile.image, captions, options.output / "before_after.png")
+    print(f"band metric        before {metrics[0]:.1f} ADU, after {metrics[1]:.2f} ADU")
+    print(f"picture            {options.output / 'before_after.png'}")
+
+
+# ------------------------------------------------------------------------------------------------------ progress
+
+
+def _bar(items: Any, name: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(items, desc=name, unit="frame", disable=None, leave=False)  # None: no bar where there is no terminal
+
+
+def _warn(message: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+class _Bars:
+    """Shows progress as bars with a time estimate: one over the frames aligned, one over the rows stacked."""
+
+    def __init__(self, frames: int) -> None:
+        from tqdm import tqdm
+
+        self.frames = tqdm(total=frames, desc="aligning", unit="frame", disable=None, leave=False)
+        self.rows: Any = None
+
+    def __enter__(self) -> Callable:
+        return self.update
+
+    def __exit__(self, *_: object) -> None:
+        for bar in (self.frames, self.rows):
+            if bar is not None:
+                bar.close()
+
+    def update(self, key: str, progress: Any = None, level: Any = None, **details: Any) -> None:
+        """Take ZeMosaic's progress calls: frames by their details, rows as (done, total), warnings by level."""
+        if key in ("stack_winsorized", "stack_kappa"):
+            self._show_rows(int(progress), int(level))
+        elif level in ("WARN", "ERROR"):
+            _warn(f"{key}")
+        if "done" in details:
+            self.frames.update(1)
+
+    def _show_rows(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self.rows is None:
+            self.frames.close()
+            self.rows = tqdm(total=total, desc="stacking", unit="row", disable=None, leave=False)
+        self.rows.update(done - self.rows.n)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

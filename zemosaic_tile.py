@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One master tile: align a group, stack it, and say how good the result is.
+
+What `zemosaic_worker.create_master_tile` and the command line share; neither caches nor frame files are known here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import zemosaic_align_stack as align_stack
+from nanstack import photometry
+from nanstack.registration import Alignment
+from zemosaic_utils import cut, image_hdus, write_hdus
+
+MIN_EDGE_VALID = 0.90  # an edge row or column with a smaller share of valid pixels is trimmed
+MIN_SIDE_PX = 64  # unless less than this would be left
+WINSORIZED = "winsorized_sigma_clip"
+
+
+@dataclass(frozen=True)
+class TileSettings:
+    """How a tile is made; the names are those of `stack_aligned_images`."""
+
+    reject: str = WINSORIZED
+    kappa_low: float = 3.0
+    kappa_high: float = 3.0
+    winsor_limits: tuple[float, float] = (0.05, 0.05)
+    combine: str = "mean"
+    normalize: str = "none"
+    weight: str = "none"
+    equalize_rgb: bool = False
+    radial: bool = False
+    radial_feather: float = 0.8
+    radial_power: float = 2.0
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A stacked group on the reference's pixels.
+
+    Attributes
+    ----------
+    image : ndarray of float32, shape (H, W) or (H, W, 3)
+        In ADU; NaN where no frame has data.
+    coverage : ndarray of uint16, shape (H, W)
+        Number of frames in each pixel.
+    wcs : astropy.wcs.WCS or None
+    report : dict
+        What the tile says about itself, ready for JSON (no NaN: None).
+    colour : dict
+        What the colour equalisation did.
+    """
+
+    image: np.ndarray
+    coverage: np.ndarray
+    wcs: Any
+    report: dict = field(repr=False)
+    colour: dict = field(repr=False)
+
+
+def align_tile(
+    frames: Sequence[np.ndarray],
+    reference_index: int,
+    settings: TileSettings,
+    wcs: Sequence[Any] | None = None,
+    progress: Callable | None = None,
+) -> tuple[list[np.ndarray | None], list[Alignment]]:
+    """Align a group for a tile: NaN outside each frame's footprint, whatever the rejection."""
+    return align_stack.align_group(
+        frames,
+        reference_index,
+        propagate_mask=True,
+        wcs=wcs,
+        interpolation=settings.interpolation,
+        progress_callback=progress,
+    )
+
+
+def stack_tile(
+    aligned: Sequence[np.ndarray], settings: TileSettings, progress: Callable | None = None
+) -> tuple[np.ndarray, dict]:
+    """Stack aligned frames, the reference first, as the settings say.
+
+    Returns
+    -------
+    image : ndarray of float32
+    metadata : dict
+        See `zemosaic_align_stack.stack_winsorized_sigma_clip`.
+    """
+    metadata: dict = {}
+    image = align_stack.stack_aligned_images(
+        list(aligned),
+        normalize_method=settings.normalize,
+        weighting_method=settings.weight,
+        rejection_algorithm=settings.reject,
+        final_combine_method=settings.combine,
+        sigma_clip_low=settings.kappa_low,
+        sigma_clip_high=settings.kappa_high,
+        winsor_limits=settings.winsor_limits,
+        apply_radial_weight=settings.radial,
+        radial_feather_fraction=settings.radial_feather,
+        radial_shape_power=settings.radial_power,
+        progress_callback=progress,
+        zconfig={"poststack_equalize_rgb": settings.equalize_rgb},
+        stack_metadata=metadata,
+    )
+    return image, metadata
+
+
+def reference_first(images: Sequence[np.ndarray | None], reference_index: int) -> list[np.ndarray]:
+    """Return the aligned frames with the reference at their head and without those that failed."""
+    order = [reference_index, *(index for index in range(len(images)) if index != reference_index)]
+    return [images[index] for index in order if images[index] is not None]
+
+
+def make_tile(
+    frames: Sequence[np.ndarray],
+    reference_index: int,
+    settings: TileSettings,
+    *,
+    wcs: Sequence[Any] | None = None,
+    names: Sequence[str] | None = None,
+    progress: Callable | None = None,
+) -> Tile:
+    """Make a tile of a group of frames.
+
+    Parameters
+    ----------
+    frames : sequence of ndarray, all (H, W) or all (H, W, 3)
+        Samples in ADU; not modified.
+    reference_index : int
+        The frame whose pixels, and WCS, the tile gets.
+    settings : TileSettings
+    wcs : sequence of astropy.wcs.WCS or None, optional
+    names : sequence of str, optional
+        Names of the frames for the report.
+    progress : callable, optional
+        ``progress(key, progress, level, **details)``.
+
+    Raises
+    ------
+    ValueError
+        For a reference that is no image, or settings out of range.
+    """
+    started = time.perf_counter()
+    images, alignments = align_tile(frames, reference_index, settings, wcs, progress)
+    aligned = time.perf_counter()
+    image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
+    stacked = time.perf_counter()
+    report = tile_report(alignments, names or [f"frame {index}" for index in range(len(frames))], metadata)
+    report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
+    report.update(seconds_align=round(aligned - started, 3), seconds_stack=round(stacked - aligned, 3))
+    return Tile(
+        image,
+        metadata["coverage_map"],
+        wcs[reference_index] if wcs else None,
+        report,
+        metadata["rgb_equalization"],
+    )
+
+
+def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata: dict) -> dict:
+    """Return what is known of a tile's frames, and of the samples rejected."""
+    good = [alignment for alignment in alignments if alignment.ok]
+    rms = [alignment.rms for alignment in good if alignment.method == "stars"]
+    return {
+        "frames_given": len(alignments),
+        "frames_aligned": len(good),
+        "frames_failed": {names[a.index]: a.reason for a in alignments if not a.ok},
+        "reference": next((names[a.index] for a in alignments if a.method == "reference"), None),
+        "rms_px_median": _number(np.median(rms)) if rms else None,
+        "rms_px_max": _number(max(rms)) if rms else None,
+        "rejection": metadata.get("rejection"),
+        "rejected_percent": _number(100 * metadata.get("rejected_fraction", math.nan)),
+        "frames": [_frame_report(alignment, names[alignment.index]) for alignment in alignments],
+    }
+
+
+def _frame_report(alignment: Alignment, name: str) -> dict:
+    """Return one frame's line of the report."""
+    line = {
+        "name": name,
+        "method": alignment.method,
+        "stars_found": alignment.found,
+        "stars_matched": alignment.stars,
+        "rms_px": _number(alignment.rms),
+        "fwhm_px": _number(alignment.fwhm),
+    }
+    if alignment.ok:
+        (a, _, x), (c, _, y) = alignment.transform
+        line.update(
+            shift_px=[_number(x), _number(y)],
+            rotation_deg=_number(math.degrees(math.atan2(c, a))),
+            scale=_number(math.hypot(a, c), 6),
+        )
+    if alignment.reason:
+        line["reason"] = alignment.reason
+    return line
+
+
+def measure(image: np.ndarray, coverage: np.ndarray, reference: np.ndarray) -> dict:
+    """Return what can be measured on a tile: coverage, noise against its reference frame, band metric.
+
+    Noise is compared where the coverage is at least 90 % of its maximum.
+    """
+    well_covered = coverage >= photometry.HIGH_COVERAGE * coverage.max()
+    noise = photometry.noise_level(image, well_covered)
+    single = photometry.noise_level(np.asarray(reference), well_covered)
+    ratio = float(np.mean(noise / single)) if np.all(single > 0) else math.nan
+    return {
+        "shape": list(image.shape),
+        "coverage_min": int(coverage.min()),
+        "coverage_median": float(np.median(coverage)),
+        "coverage_max": int(coverage.max()),
+        "noise_adu": _number(np.mean(noise)),
+        "noise_against_one_frame": _number(ratio),
+        "band_metric_adu": _number(photometry.band_metric(image, coverage)),
+    }
+
+
+def _number(value: float, digits: int = 4) -> float | None:
+    """Return a number for JSON: rounded, and None for what could not be measured."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def report_lines(report: dict) -> list[str]:
+    """Return a tile's report as lines for the screen."""
+
+    def shown(name: str, unit: str = "") -> str:
+        return "not measurable" if report.get(name) is None else f"{report[name]:g}{unit}"
+
+    lines = [
+        f"frames             {report['frames_aligned']} of {report['frames_given']} aligned on {report['reference']}",
+        f"alignment rms      {shown('rms_px_median', ' px')} (worst {shown('rms_px_max', ' px')})",
+        f"coverage           {report['coverage_min']} / {report['coverage_median']:g} / {report['coverage_max']}"
+        " frames (min / median / max)",
+        f"rejected           {shown('rejected_percent', ' %')} of the samples ({report['rejection']})",
+        f"noise              {shown('noise_adu', ' ADU')}, {shown('noise_against_one_frame')} of one frame's",
+        f"band metric        {shown('band_metric_adu', ' ADU')}",
+        f"time               {report['seconds_align']:.1f} s alignment, {report['seconds_stack']:.1f} s stack",
+    ]
+    return lines + [f"failed             {name}: {reason}" for name, reason in report["frames_failed"].items()]
+
+
+def trim_edges(tile: Tile, alpha: np.ndarray) -> tuple[Tile, tuple[int, int, int, int]]:
+    """Cut off edge rows and columns with too few visible pixels; nothing, where too little would be left.
+
+    Parameters
+    ----------
+    tile : Tile
+    alpha : ndarray of uint8, shape (H, W)
+        Its opacity; 0 is not visible.
+
+    Returns
+    -------
+    tile : Tile
+    box : (int, int, int, int)
+        top, bottom, left, right of what was kept.
+    """
+    height, width = tile.coverage.shape
+    top, bottom, left, right = _valid_box(alpha > 0)
+    if bottom - top < MIN_SIDE_PX or right - left < MIN_SIDE_PX:
+        return tile, (0, height, 0, width)
+    return crop_tile(tile, top, bottom, left, right), (top, bottom, left, right)
+
+
+def _valid_box(valid: np.ndarray) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right after the worst edge was cut off, again and again, until all are good."""
+    counts = np.pad(valid.cumsum(axis=0, dtype=np.int64).cumsum(axis=1), ((1, 0), (1, 0)))
+
+    def share(top: int, bottom: int, left: int, right: int) -> float:
+        inside = counts[bottom, right] - counts[top, right] - counts[bottom, left] + counts[top, left]
+        return inside / ((bottom - top) * (right - left))
+
+    top, bottom, left, right = 0, valid.shape[0], 0, valid.shape[1]
+    while bottom > top and right > left:
+        edges = {
+            (top + 1, bottom, left, right): share(top, top + 1, left, right),
+            (top, bottom - 1, left, right): share(bottom - 1, bottom, left, right),
+            (top, bottom, left + 1, right): share(top, bottom, left, left + 1),
+            (top, bottom, left, right - 1): share(top, bottom, right - 1, right),
+        }
+        without_worst = min(edges, key=edges.__getitem__)
+        if edges[without_worst] >= MIN_EDGE_VALID:
+            break
+        top, bottom, left, right = without_worst
+    return top, bottom, left, right
+
+
+def crop_tile(tile: Tile, top: int, bottom: int, left: int, right: int) -> Tile:
+    """Return a part of a tile, its WCS moved with it."""
+    image, wcs = cut(tile.image, tile.wcs, top, bottom, left, right)
+    return replace(tile, image=image, coverage=tile.coverage[top:bottom, left:right], wcs=wcs)
+
+
+def write_tile(tile: Tile, path: Path, header: Any, alpha: np.ndarray | None = None) -> None:
+    """Write a tile: the image, planes first, with its WCS; ALPHA (uint8); COVERAGE (uint16).
+
+    Parameters
+    ----------
+    tile : Tile
+    path : Path
+        Appears complete or not at all; an existing file is replaced.
+    header : astropy.io.fits.Header
+        Further cards.
+    alpha : ndarray of uint8, shape (H, W), optional
+        By default 255 where the tile has data, 0 where not.
+    """
+    from astropy.io import fits
+
+    if alpha is None:
+        alpha = opacity(tile.image)
+    cards = tile.wcs.to_header(relax=True) if tile.wcs is not None else fits.Header()
+    cards.update(header)
+    hdus = image_hdus(tile.image, cards, alpha)
+    hdus.append(fits.ImageHDU(tile.coverage, name="COVERAGE"))
+    hdus[-1].header["BUNIT"] = ("frame", "number of frames stacked in a pixel")
+    write_hdus(hdus, path)
+
+
+def opacity(image: np.ndarray) -> np.ndarray:
+    """Return the alpha mask of an image: 255 where it has data, 0 where it has none."""
+    valid = np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
+    return np.where(valid, np.uint8(255), np.uint8(0))
+
+
+def report_cards(report: dict) -> dict[str, tuple[Any, str]]:
+    """Return the cards in which a tile's file carries its report; what could not be measured has none."""
+    names = {
+        "NPA_GIVE": ("frames_given", "frames given"),
+        "NPA_ALGN": ("frames_aligned", "frames aligned and stacked"),
+        "NPA_RMS": ("rms_px_median", "[px] median alignment rms"),
+        "NPA_RMSX": ("rms_px_max", "[px] worst alignment rms"),
+        "NPA_COVN": ("coverage_min", "least coverage"),
+        "NPA_COVM": ("coverage_median", "median coverage"),
+        "NPA_COVX": ("coverage_max", "maximal coverage"),
+        "NPA_REJP": ("rejected_percent", "[%] rejected of the samples with data"),
+        "NPA_NOIS": ("noise_against_one_frame", "noise against one frame's"),
+        "NPA_BAND": ("band_metric_adu", "[adu] colour step of the rim (band metric)"),
+    }
+    return {card: (report[name], text) for card, (name, text) in names.items() if report.get(name) is not None}

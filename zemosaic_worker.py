@@ -1,0 +1,649 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ZeMosaic's worker interface: Phase 3, one master tile from a group of cached frames.
+
+`create_master_tile` has ZeMosaic's name, parameters, cards and progress keys; the tile itself is made by
+`zemosaic_tile`. A frame's pixels without data are NaN from the alignment to the file; nothing fills them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+import zemosaic_align_stack as align_stack
+import zemosaic_quality as quality
+import zemosaic_tile as tiles
+from nanstack.frames import FrameError
+from nanstack.registration import Alignment
+
+log = logging.getLogger(__name__)
+
+EMPTY_MASTER_TILE_EPS_SIGNAL = 1e-8  # a tile without a greater absolute value holds no signal
+EXTREME_GROUP_THRESHOLD = 1000
+WINDOWS_PAGING_FILE_TOO_SMALL = "1455"
+MISSING_RAW_NAME = "unknown"
+CARDS_FROM_REFERENCE = (
+    "OBJECT", "DATE-AVG", "FILTER", "INSTRUME", "FOCALLEN", "XPIXSZ", "YPIXSZ", "GAIN", "OFFSET"
+)  # fmt: skip
+
+
+class _Reporter:
+    """Passes progress on as ``progress_callback(key, progress, level, **details)``, with the tile's number."""
+
+    def __init__(self, progress_callback: Callable | None, tile_id: int, debug: bool) -> None:
+        self.callback, self.tile_id, self.debug = progress_callback, tile_id, debug
+
+    def __call__(self, key: str, progress: float | None = None, level: str = "INFO_DETAIL", **details: Any) -> None:
+        if self.callback is not None:
+            self.callback(key, progress, level, **{"tile_id": self.tile_id, **details})
+        else:
+            log.log(align_stack.LOG_LEVELS.get(level, logging.DEBUG), "tile %s: %s %s", self.tile_id, key, details)
+
+    def debugged(self, text: str) -> None:
+        """Report a line that only the tiles named in `dbg_tile_ids` get."""
+        if self.debug:
+            self(text, None, "DEBUG_DETAIL")
+
+
+class _NoTileError(Exception):
+    """There will be no tile; the reason has been reported."""
+
+
+@dataclass
+class _Group:
+    """The frames of a group that could be loaded."""
+
+    infos: list[dict]
+    frames: list[np.ndarray]
+    reference_index: int
+
+    @property
+    def reference(self) -> dict:
+        return self.infos[self.reference_index]
+
+
+# ------------------------------------------------------------------------------------------------------- loading
+
+
+def _safe_load_cache(path: str, *, pcb: Callable | None = None, tile_id: int | None = None) -> np.ndarray:
+    """Memory-map a cached frame; read it into memory where Windows has no page file for the map.
+
+    Parameters
+    ----------
+    path : str
+        A .npy file; one that holds pickles is refused.
+    pcb : callable, optional
+        ``pcb(key, prog=None, lvl=None, **details)``.
+    tile_id : int, optional
+
+    Raises
+    ------
+    OSError, ValueError
+        For a file that cannot be read.
+    """
+    try:
+        return np.load(path, allow_pickle=False, mmap_mode="r")
+    except OSError as failure:
+        if WINDOWS_PAGING_FILE_TOO_SMALL not in str(failure):
+            raise
+        if pcb is not None:
+            details = {"filename": Path(path).name, "error": str(failure), "tile_id": tile_id}
+            pcb("stack_mem_fallback_memmap_to_ram", prog=None, lvl="WARN", **details)
+        return np.load(path, allow_pickle=False)
+
+
+def _load_group(infos: Sequence[dict], report: _Reporter) -> _Group:
+    """Load the cached frames; say which cannot be."""
+    loaded, frames = [], []
+    for info in infos:
+        frame = _load_frame(info, report)
+        if frame is not None:
+            loaded.append(info)
+            frames.append(frame)
+    if not frames:
+        report("mastertile_error_no_valid_images_from_cache", None, "ERROR")
+        raise _NoTileError
+    return _Group(loaded, frames, _pick_central_reference_index(loaded, False) or 0)
+
+
+def _load_frame(info: dict, report: _Reporter) -> np.ndarray | None:
+    path = info.get("path_preprocessed_cache")
+    name = Path(info.get("path_raw") or path or MISSING_RAW_NAME).name
+    if not path or not Path(path).is_file():
+        report("mastertile_warn_cache_file_missing", None, "WARN", filename=name, cache_path=path)
+        return None
+
+    def memory_fallback(key: str, prog: float | None = None, lvl: str = "WARN", **details: Any) -> None:
+        report(key, prog, lvl, **details)
+
+    try:
+        frame = _safe_load_cache(path, pcb=memory_fallback, tile_id=report.tile_id)
+    except (OSError, ValueError, EOFError) as failure:
+        report("mastertile_error_loading_cache", None, "ERROR", filename=Path(path).name, error=str(failure))
+        return None
+    if frame.dtype != np.float32 or frame.ndim != 3 or frame.shape[2] != 3:
+        shape, dtype = frame.shape, str(frame.dtype)
+        report("mastertile_warn_invalid_cached_data", None, "WARN", filename=Path(path).name, shape=shape, dtype=dtype)
+        return None
+    return frame
+
+
+def _pick_central_reference_index(infos: Sequence[dict], require_cache_exists: bool) -> int | None:
+    """Return the frame whose pointing is nearest the group's centre.
+
+    Parameters
+    ----------
+    infos : sequence of dict
+        `wcs` is a frame's solution.
+    require_cache_exists : bool
+        Leave out frames whose `path_preprocessed_cache` is no file.
+
+    Returns
+    -------
+    int or None
+        None where no frame has a usable pointing.
+    """
+    pointings = {}
+    for index, info in enumerate(infos):
+        if require_cache_exists and not Path(info.get("path_preprocessed_cache") or "").is_file():
+            continue
+        pointing = _pointing(info.get("wcs"))
+        if pointing is not None:
+            pointings[index] = pointing
+    if not pointings:
+        return None
+    centre = np.mean(list(pointings.values()), axis=0)
+    return min(pointings, key=lambda index: float(np.sum((pointings[index] - centre) ** 2)))
+
+
+def _pointing(wcs: Any) -> np.ndarray | None:
+    """Return the unit vector to the middle of a frame, or None where its solution does not say."""
+    if wcs is None or not getattr(wcs, "is_celestial", False) or not hasattr(wcs, "wcs"):
+        return None
+    middle = [side / 2 - 0.5 for side in wcs.pixel_shape] if wcs.pixel_shape else wcs.wcs.crpix - 1
+    longitude, latitude = np.radians(wcs.wcs_pix2world([middle], 0)[0])
+    vector = np.array(
+        [math.cos(latitude) * math.cos(longitude), math.cos(latitude) * math.sin(longitude), math.sin(latitude)]
+    )
+    return vector if np.isfinite(vector).all() else None
+
+
+def _nanize_by_coverage(
+    final_hwc: np.ndarray, coverage_hw: np.ndarray, *, alpha_u8: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a float32 copy that is NaN where nothing covers it.
+
+    Parameters
+    ----------
+    final_hwc : ndarray, shape (H, W) or (H, W, C)
+    coverage_hw : ndarray, shape (H, W)
+        Uncovered where not positive.
+    alpha_u8 : ndarray of uint8, shape (H, W), optional
+        Uncovered where 0.
+
+    Returns
+    -------
+    ndarray
+        The input itself where the shapes do not match.
+    """
+    if np.shape(coverage_hw) != final_hwc.shape[:2]:
+        return final_hwc
+    uncovered = ~(np.asarray(coverage_hw) > 0)
+    if alpha_u8 is not None and np.shape(alpha_u8) == uncovered.shape:
+        uncovered |= np.asarray(alpha_u8) == 0
+    result = np.array(final_hwc, dtype=np.float32)
+    result[uncovered] = np.nan
+    return result
+
+
+def load_image_with_optional_alpha(
+    path: str, *, tile_label: str | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Read an image file with its opacity.
+
+    Parameters
+    ----------
+    path : str
+    tile_label : str, optional
+        For the log.
+
+    Returns
+    -------
+    data : ndarray of float32, shape (H, W, 3) or (H, W)
+        All NaN for a tile that carries ZMT_EMPT, or holds no signal.
+    weights : ndarray of float32, shape (H, W)
+        0 to 1, from the ALPHA image; 1 where there is none, 0 for an empty tile.
+    alpha : ndarray of uint8, shape (H, W), or None
+        0 throughout for an empty tile.
+
+    Raises
+    ------
+    nanstack.frames.FrameError
+        For a file that cannot be read as an image.
+    """
+    from zemosaic_utils import load_and_validate_fits
+
+    problems: list[str] = []
+    data, header, info = load_and_validate_fits(
+        path, normalize_to_float32=False, progress_callback=lambda text, *_: problems.append(text)
+    )
+    if data is None:
+        raise FrameError(path, "; ".join(problems))
+    alpha = info.get("alpha_mask")
+    if alpha is not None and alpha.shape != data.shape[:2]:
+        raise FrameError(path, f"its ALPHA image is {alpha.shape}, its data are {data.shape}")
+    if header.get("ZMT_EMPT") or (header.get("ZMT_TYPE") and _holds_no_signal(data)):
+        log.warning("%s holds no signal", tile_label or Path(path).name)
+        shape = data.shape[:2]
+        return np.full_like(data, np.nan), np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    weights = np.ones(data.shape[:2], np.float32) if alpha is None else alpha.astype(np.float32) / np.float32(255)
+    return data, weights, alpha
+
+
+def _holds_no_signal(image: np.ndarray) -> bool:
+    return not (np.abs(image[np.isfinite(image)]) > EMPTY_MASTER_TILE_EPS_SIGNAL).any()
+
+
+# -------------------------------------------------------------------------------------------------- master tile
+
+
+def create_master_tile(
+    seestar_stack_group_info: list[dict],
+    tile_id: int,
+    output_temp_dir: str,
+    stack_norm_method: str,
+    stack_weight_method: str,
+    stack_reject_algo: str,
+    stack_kappa_low: float,
+    stack_kappa_high: float,
+    parsed_winsor_limits: tuple[float, float],
+    stack_final_combine: str,
+    poststack_equalize_rgb: bool,
+    apply_radial_weight: bool,
+    radial_feather_fraction: float,
+    radial_shape_power: float,
+    min_radial_weight_floor: float,
+    quality_crop_enabled: bool,
+    quality_crop_band_px: int,
+    quality_crop_k_sigma: float,
+    quality_crop_margin_px: int,
+    quality_crop_min_run: int,
+    altaz_cleanup_enabled: bool,
+    altaz_margin_percent: float,
+    altaz_decay: float,
+    altaz_nanize: bool,
+    quality_gate_enabled: bool,
+    quality_gate_threshold: float,
+    quality_gate_edge_band_px: int,
+    quality_gate_k_sigma: float,
+    quality_gate_erode_px: int,
+    quality_gate_move_rejects: bool,
+    astap_exe_path_global: str,
+    astap_data_dir_global: str,
+    astap_search_radius_global: float,
+    astap_downsample_global: int,
+    astap_sensitivity_global: int,
+    astap_timeout_seconds_global: int,
+    winsor_pool_workers: int,
+    winsor_max_frames_per_pass: int,
+    progress_callback: Callable | None,
+    resource_strategy: dict | None = None,
+    center_out_context: Any = None,
+    center_out_settings: dict | None = None,
+    center_out_rank: int | None = None,
+    parallel_plan: Any = None,
+    allow_batch_duplication: bool = True,
+    target_stack_size: int = 5,
+    min_safe_stack_size: int = 3,
+    dbg_tile_ids: set[int] | None = None,
+    abort_event: Any = None,
+    heartbeat_callback: Callable | None = None,
+    _internal_chunk_depth: int = 0,
+) -> tuple[tuple[str | None, Any], list[list[dict]]]:
+    """Make a master tile of a group of cached frames and write it to ``master_tile_{tile_id:03d}.fits``.
+
+    Parameters
+    ----------
+    seestar_stack_group_info : list of dict
+        A dict a frame: `path_preprocessed_cache` (a .npy of float32 (H, W, 3), in ADU), `path_raw`, `header`, `wcs`.
+    tile_id : int
+    output_temp_dir : str
+        Made where it does not exist.
+    stack_norm_method : {'none', 'linear_fit', 'sky_mean'}
+        Not applied to winsorized tiles, which are stacked as they are.
+    stack_weight_method : {'none', 'noise_variance', 'noise_fwhm'}
+    stack_reject_algo : {'winsorized_sigma_clip', 'kappa_sigma', 'linear_fit_clip', 'none'}
+    stack_kappa_low, stack_kappa_high, parsed_winsor_limits, stack_final_combine
+        See `zemosaic_align_stack.stack_aligned_images`.
+    poststack_equalize_rgb : bool
+        Scale the channels so that their medians agree.
+    apply_radial_weight, radial_feather_fraction, radial_shape_power
+        See `zemosaic_utils.make_radial_weight_map`.
+    quality_crop_enabled ... quality_gate_move_rejects
+        Options that live in other modules of ZeMosaic; without those, a WARN and on.
+    progress_callback : callable or None
+        ``progress_callback(key, progress, level, **details)``.
+    min_safe_stack_size : int
+        A smaller group is stacked all the same, with a WARN.
+    dbg_tile_ids : set of int, optional
+        Tiles that report MT_COVERAGE and MT_COVERAGE_STATS.
+    abort_event : threading.Event, optional
+        Where set, no tile is made.
+    heartbeat_callback : callable, optional
+        Called without arguments after each step.
+    min_radial_weight_floor, quality_crop_min_run, astap_*, winsor_*, resource_strategy, parallel_plan,
+    allow_batch_duplication, target_stack_size, center_out_rank, _internal_chunk_depth
+        Accepted, without influence: memory settings never change a result, a frame repeated adds nothing to a mean,
+        and nothing is solved here.
+
+    Returns
+    -------
+    (path, wcs) : (str or None, astropy.wcs.WCS or None)
+        None where there is no tile; the reason has been reported.
+    groups_to_retry : list of list of dict
+        The frames that could not be aligned, `retry_attempt` raised by one.
+    """
+    report = _Reporter(progress_callback, int(tile_id), tile_id in (dbg_tile_ids or ()))
+    settings = tiles.TileSettings(
+        reject=str(stack_reject_algo or "none").lower(),
+        kappa_low=float(stack_kappa_low),
+        kappa_high=float(stack_kappa_high),
+        winsor_limits=tuple(parsed_winsor_limits),
+        combine=str(stack_final_combine),
+        normalize=str(stack_norm_method or "none").lower(),
+        weight=str(stack_weight_method or "none").lower(),
+        equalize_rgb=bool(poststack_equalize_rgb),
+        radial=bool(apply_radial_weight),
+        radial_feather=float(radial_feather_fraction),
+        radial_power=float(radial_shape_power),
+    )
+    retry: list[list[dict]] = []
+
+    def step_done() -> None:
+        if abort_event is not None and abort_event.is_set():
+            report("tile abandoned: the run was stopped", None, "WARN")
+            raise _NoTileError
+        if heartbeat_callback is not None:
+            heartbeat_callback()
+
+    try:
+        _announce(seestar_stack_group_info, report)
+        step_done()
+        if settings.reject == tiles.WINSORIZED and settings.normalize != "none":
+            report(f"normalisation '{settings.normalize}' not applied: winsorized tiles are stacked as they are")
+            settings = replace(settings, normalize="none")
+        group = _load_group(seestar_stack_group_info, report)
+        _check_reference(group, report)
+        step_done()
+        aligned, alignments = _align(group, settings, report)
+        retry += _groups_to_retry(group, alignments, report.tile_id)
+        step_done()
+        tile = _stack(group, aligned, alignments, settings, min_safe_stack_size, report)
+        step_done()
+        crop_box = None
+        if quality_crop_enabled:
+            crop = (quality_crop_band_px, quality_crop_k_sigma, quality_crop_margin_px)
+            crop_box = quality.quality_crop_box(tile.image, *crop, report)
+        if crop_box is not None:
+            y0, x0, y1, x1 = crop_box
+            tile = tiles.crop_tile(tile, y0, y1, x0, x1)
+        alpha = tiles.opacity(tile.image)
+        if altaz_cleanup_enabled:
+            tile, alpha = _clean_altaz(tile, altaz_margin_percent, altaz_decay, altaz_nanize, report)
+        tile, alpha = _trim(tile, alpha, report)
+        verdict = None
+        if quality_gate_enabled:
+            gate = (quality_gate_threshold, quality_gate_edge_band_px, quality_gate_k_sigma, quality_gate_erode_px)
+            verdict = quality.quality_gate(tile.image, *gate, report)
+        if center_out_context is not None:
+            report("option 'center-out normalization' skipped: levels are never shifted tile by tile", None, "WARN")
+        header = _tile_header(group, tile, settings, crop_box, verdict, report.tile_id)
+        path = Path(output_temp_dir).expanduser() / f"master_tile_{report.tile_id:03d}.fits"
+        _save(tile, path, header, alpha, report)
+    except _NoTileError:
+        return (None, None), retry
+    if verdict is not None and not verdict["accepted"]:
+        _say_rejected(path, verdict, quality_gate_threshold, quality_gate_move_rejects, report)
+        return (None, None), retry
+    return (str(path), tile.wcs), retry
+
+
+def _announce(infos: Sequence[dict] | None, report: _Reporter) -> None:
+    count = len(infos or ())
+    threshold = int(align_stack._setting(_load_zconfig(), "extreme_group_threshold", EXTREME_GROUP_THRESHOLD))
+    if count >= threshold:
+        report("mastertile_extreme_group", None, "WARN", num_frames=count, reason="[EXTREME_GROUP]")
+    report("mastertile_info_creation_started_from_cache", None, "INFO", num_raw=count)
+    if not count:
+        report("mastertile_error_no_images_provided", None, "ERROR")
+        raise _NoTileError
+    report("mastertile_info_loading_from_cache_started", None, "DEBUG_DETAIL", num_images=count)
+
+
+def _load_zconfig() -> Any:
+    """Return ZeMosaic's settings where its configuration module is there, else nothing set."""
+    try:
+        import zemosaic_config
+    except ImportError:
+        return SimpleNamespace()
+    return zemosaic_config.load_config()
+
+
+def _check_reference(group: _Group, report: _Reporter) -> None:
+    """A tile needs its reference's WCS and header."""
+    wcs = group.reference.get("wcs")
+    if wcs is None or not getattr(wcs, "is_celestial", False) or not group.reference.get("header"):
+        report("mastertile_error_invalid_ref_wcs_header", None, "ERROR")
+        raise _NoTileError
+    details = {"ref_index": group.reference_index, "ref_filename": _raw_name(group.reference), "ref_mode": "central"}
+    report("mastertile_info_reference_set", None, "DEBUG_DETAIL", **details)
+
+
+def _raw_name(info: dict) -> str:
+    return Path(info.get("path_raw") or info.get("path_preprocessed_cache") or MISSING_RAW_NAME).name
+
+
+def _align(
+    group: _Group, settings: tiles.TileSettings, report: _Reporter
+) -> tuple[list[np.ndarray | None], list[Alignment]]:
+    report("mastertile_info_intra_tile_alignment_started", None, "DEBUG_DETAIL", num_to_align=len(group.frames))
+    report.debugged("MT_COVERAGE: propagate_mask=True")
+    solutions = [info.get("wcs") if hasattr(info.get("wcs"), "celestial") else None for info in group.infos]
+    try:
+        aligned, alignments = tiles.align_tile(group.frames, group.reference_index, settings, solutions, report)
+    except ImportError as missing:
+        report(f"frames not aligned: {missing}; install it with pip", None, "ERROR")
+        raise _NoTileError from missing
+    count = sum(alignment.ok for alignment in alignments)
+    report("mastertile_info_intra_tile_alignment_finished", None, "DEBUG_DETAIL", num_aligned=count)
+    if not any(image is not None and np.isfinite(image).any() for image in aligned):
+        report("mastertile_error_no_images_after_alignment", None, "ERROR")
+        raise _NoTileError
+    return aligned, alignments
+
+
+def _groups_to_retry(group: _Group, alignments: Sequence[Alignment], tile_id: int) -> list[list[dict]]:
+    """Return the frames that failed as one group of copies, each with one attempt more."""
+    failed = [
+        {
+            **group.infos[alignment.index],
+            "retry_attempt": int(group.infos[alignment.index].get("retry_attempt", 0)) + 1,
+            "retry_origin_chain": [*group.infos[alignment.index].get("retry_origin_chain", []), tile_id],
+        }
+        for alignment in alignments
+        if not alignment.ok
+    ]
+    return [failed] if failed else []
+
+
+def _stack(
+    group: _Group,
+    aligned: Sequence[np.ndarray | None],
+    alignments: Sequence[Alignment],
+    settings: tiles.TileSettings,
+    min_safe_stack_size: int,
+    report: _Reporter,
+) -> tiles.Tile:
+    """Stack what was aligned."""
+    frames = tiles.reference_first(aligned, group.reference_index)
+    if len(frames) < max(1, int(min_safe_stack_size)):
+        report(f"only {len(frames)} frames to stack; the tile is made all the same", None, "WARN")
+    report("mastertile_info_stacking_started", None, "DEBUG_DETAIL", num_to_stack=len(frames))
+    try:
+        image, metadata = tiles.stack_tile(frames, settings, report.callback)
+    except (ValueError, MemoryError) as failure:
+        report("mastertile_error_stacking_failed", None, "ERROR", error=str(failure))
+        raise _NoTileError from failure
+    coverage = metadata["coverage_map"]
+    report.debugged(
+        f"MT_COVERAGE_STATS: tile={report.tile_id} shape={coverage.shape} min={coverage.min()} max={coverage.max()}"
+        f" nonzero_frac={np.count_nonzero(coverage) / coverage.size:.3f} n_used={len(frames)}"
+    )
+    report("mastertile_info_stacking_finished", None, "DEBUG_DETAIL", shape=image.shape)
+    facts = tiles.tile_report(alignments, [_raw_name(info) for info in group.infos], metadata)
+    facts.update(tiles.measure(image, coverage, group.frames[group.reference_index]))
+    return tiles.Tile(image, coverage, group.reference["wcs"], facts, metadata["rgb_equalization"])
+
+
+def _clean_altaz(
+    tile: tiles.Tile, margin_percent: float, decay: float, nanize: bool, report: _Reporter
+) -> tuple[tiles.Tile, np.ndarray]:
+    """Take away what ZeMosaic's clean-up finds to be an artefact of field rotation; return the tile and its alpha."""
+    mask = quality.altaz_mask(tile.image, tile.coverage, margin_percent, decay, report)
+    if mask is None:
+        return tile, tiles.opacity(tile.image)
+    alpha = np.rint(255 * np.clip(mask, 0.0, 1.0)).astype(np.uint8)
+    if nanize:
+        tile = replace(tile, image=_nanize_by_coverage(tile.image, alpha))
+    return tile, np.minimum(alpha, tiles.opacity(tile.image))
+
+
+def _trim(tile: tiles.Tile, alpha: np.ndarray, report: _Reporter) -> tuple[tiles.Tile, np.ndarray]:
+    """Trim a tile's edges; return it with its opacity, trimmed alike."""
+    trimmed, (top, bottom, left, right) = tiles.trim_edges(tile, alpha)
+    if trimmed.coverage.shape != tile.coverage.shape:
+        kept = f"rows {top}:{bottom}, columns {left}:{right}"
+        report(f"MT_EDGE_TRIM: tile={report.tile_id} {kept} of {tile.coverage.shape}", None, "INFO")
+    return trimmed, alpha[top:bottom, left:right]
+
+
+def _tile_header(
+    group: _Group,
+    tile: tiles.Tile,
+    settings: tiles.TileSettings,
+    crop_box: tuple[int, int, int, int] | None,
+    verdict: dict | None,
+    tile_id: int,
+) -> Any:
+    """Return the cards of a master tile."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    for name, card in {
+        "ZMT_TYPE": ("Master Tile", "ZeMosaic master tile"),
+        "ZMT_ID": (tile_id, "tile number"),
+        "ZMT_NRAW": (len(group.infos), "frames in the group"),
+        "ZMT_NALGN": (tile.report["frames_aligned"], "frames aligned and stacked"),
+        "MT_NFRAMES": (tile.report["frames_aligned"], "frames aligned and stacked"),
+        "ZMT_REF": (_raw_name(group.reference), "reference frame, whose WCS the tile has"),
+        **_settings_cards(settings),
+        **_colour_cards(tile.colour),
+        "ZMT_P3CO": (0, "levels shifted tile by tile"),
+        "ZMT_AGAIN": (1.0, "gain of that shift"),
+        "ZMT_AOFF": (0.0, "offset of that shift"),
+        "ZMT_ANCH": (-1, "anchor tile of that shift"),
+        "ZMT_QCRO": (crop_box is not None, "quality crop applied"),
+        "ALPHAEXT": (1, "an ALPHA image follows"),
+        **tiles.report_cards(tile.report),
+    }.items():
+        header[name if len(name) <= 8 else f"HIERARCH {name}"] = card
+    if crop_box is not None:
+        header["ZMT_QBOX"] = (",".join(map(str, crop_box)), "quality crop y0,x0,y1,x1")
+    if verdict is not None:
+        header["ZMT_QS"] = (_finite(verdict["score"]), "quality score, 0 is good")
+        header["ZMT_QBD"] = (int(not verdict["accepted"]), "1: rejected by the quality gate")
+    _copy_reference_cards(header, group)
+    for name, reason in tile.report["frames_failed"].items():
+        header.add_history(f"frame {name} failed: {reason}")
+    header.add_history(f"colour equalisation applied: {tile.colour['applied']}")
+    return header
+
+
+def _settings_cards(settings: tiles.TileSettings) -> dict[str, tuple[Any, str]]:
+    cards = {
+        "ZMT_NORM": (settings.normalize, "normalisation"),
+        "ZMT_WGHT": (settings.weight, "weighting"),
+        "ZMT_RADW": (settings.radial, "radial weight"),
+        "ZMT_REJ": (settings.reject, "rejection"),
+        "ZMT_KAPLO": (settings.kappa_low, "kappa at the low end"),
+        "ZMT_KAPHI": (settings.kappa_high, "kappa at the high end"),
+        "ZMT_COMB": (settings.combine, "combine"),
+    }
+    if settings.radial:
+        cards["ZMT_RADF"] = (settings.radial_feather, "radial feather")
+        cards["ZMT_RADP"] = (settings.radial_power, "radial power")
+    if settings.reject == tiles.WINSORIZED:
+        cards["ZMT_WINLO"] = (float(settings.winsor_limits[0]), "winsorized fraction at the low end")
+        cards["ZMT_WINHI"] = (float(settings.winsor_limits[1]), "winsorized fraction at the high end")
+    return cards
+
+
+def _colour_cards(colour: dict) -> dict[str, tuple[Any, str]]:
+    return {
+        "RGBGAINR": (colour["gain_r"], "colour equalisation, red"),
+        "RGBGAING": (colour["gain_g"], "colour equalisation, green"),
+        "RGBGAINB": (colour["gain_b"], "colour equalisation, blue"),
+        "RGBEQMED": (_finite(colour["target_median"]), "common median"),
+    }
+
+
+def _finite(value: float) -> float | str:
+    """Return a card's value: FITS cards cannot hold NaN."""
+    return float(value) if math.isfinite(value) else "nan"
+
+
+def _copy_reference_cards(header: Any, group: _Group) -> None:
+    """Add what the reference's header says of the telescope, and the exposure times of all frames."""
+    reference = group.reference["header"]
+    for name in CARDS_FROM_REFERENCE:
+        if reference.get(name) is not None:
+            header[name] = reference[name]
+    exposures = [info.get("header") or {} for info in group.infos]
+    seconds = [exposure.get("EXPTIME", exposure.get("EXPOSURE")) for exposure in exposures]
+    seconds = [float(value) for value in seconds if isinstance(value, (int, float))]
+    header["EXPTOTAL"] = (round(sum(seconds), 2), "[s] exposure time of the frames of the group")
+    header["NEXP_SUM"] = (len(seconds), "frames whose exposure time is known")
+
+
+def _save(tile: tiles.Tile, path: Path, header: Any, alpha: np.ndarray, report: _Reporter) -> None:
+    """Write the tile; one without signal all NaN and transparent."""
+    if _holds_no_signal(tile.image):
+        values = tile.image[np.isfinite(tile.image)]
+        header["ZMT_EMPT"] = (1, "no signal: transparent throughout")
+        header["ZMT_EMAX"] = (float(np.abs(values).max(initial=0.0)), "greatest absolute value")
+        header["ZMT_ESTD"] = (float(values.std()) if values.size else 0.0, "standard deviation")
+        header["ZMT_EVF"] = (values.size / tile.image.size, "share of valid samples")
+        header["ZMT_EPS"] = (EMPTY_MASTER_TILE_EPS_SIGNAL, "greatest absolute value that is no signal")
+        report("MT_EMPTY_TILE", None, "WARN")
+        tile, alpha = replace(tile, image=np.full_like(tile.image, np.nan)), np.zeros_like(alpha)
+    try:
+        tiles.write_tile(tile, path, header, alpha)
+    except OSError as failure:
+        report("mastertile_error_saving", None, "ERROR", error=str(failure))
+        raise _NoTileError from failure
+    report("mastertile_info_saved", None, "INFO_DETAIL", format_type="float32", filename=path.name)
+
+
+def _say_rejected(path: Path, verdict: dict, threshold: float, move: bool, report: _Reporter) -> None:
+    """Report a tile that the quality gate rejected, and move it aside where that is asked for."""
+    score = f"{verdict['score']:.3f}"
+    report("mt_quality_gate_result", None, "INFO", score=score, threshold=f"{float(threshold):.3f}", status="REJECT")
+    if move:
+        report("mt_quality_gate_moved", None, "WARN", dst=str(quality.move_reject(path)))
