@@ -225,7 +225,9 @@ def _normalize(images: list, reference_index: int, matched: Callable, progress_c
     for index, image in enumerate(images):
         if image is None or np.shape(image) != reference.shape:
             if image is not None:
-                text = f"frame {index} not normalised and left out: its shape {np.shape(image)} is not {reference.shape}"
+                text = (
+                    f"frame {index} not normalised and left out: its shape {np.shape(image)} is not {reference.shape}"
+                )
                 _log_stack_message(text, "WARN", progress_callback)
             result.append(None)
         elif index == reference_index:
@@ -535,6 +537,8 @@ def stack_aligned_images(
     zconfig: Any = None,
     stack_metadata: dict | None = None,
     parallel_plan: Any = None,
+    *,
+    apply_rewinsor: bool = True,
 ) -> np.ndarray | None:
     """Normalise, weight, reject and combine aligned frames; a sample without data is NaN throughout.
 
@@ -557,6 +561,8 @@ def stack_aligned_images(
         Accepted; have no effect on the result.
     progress_callback, zconfig, stack_metadata
         See `stack_winsorized_sigma_clip`.
+    apply_rewinsor : bool
+        Whether a sample that the winsorized clip rejects still counts, as its winsorized value.
 
     Returns
     -------
@@ -578,7 +584,7 @@ def stack_aligned_images(
         weights = _with_radial_map(weights, frames, radial_feather_fraction, radial_shape_power)
     low, high = winsor_limits
     rejection = Rejection(
-        REJECTIONS[algorithm], float(sigma_clip_low), float(sigma_clip_high), float(low), float(high)
+        REJECTIONS[algorithm], float(sigma_clip_low), float(sigma_clip_high), float(low), float(high), apply_rewinsor
     )
     result = _stack(frames, rejection, combine, weights, progress_callback)
     _describe(stack_metadata, result, rejection, method)

@@ -98,6 +98,12 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument(
         "--winsor", type=float, nargs=2, default=[0.05, 0.05], metavar=("LOW", "HIGH"), help="winsorized fractions"
     )
+    tile.add_argument(
+        "--rewinsor",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let a rejected sample count as its winsorized value, as ZeMosaic does; --no-rewinsor leaves it out",
+    )
     tile.add_argument("--combine", choices=COMBINES, default="mean", help="how what is left becomes one value")
     tile.add_argument("--norm", choices=NORMALIZATIONS, default="none", help="match the frames' levels first")
     tile.add_argument("--weight", choices=WEIGHTS, default="none", help="weight of the frames")
@@ -141,6 +147,7 @@ def _settings(options: argparse.Namespace) -> TileSettings:
         kappa_low=options.kappa[0],
         kappa_high=options.kappa[-1],
         winsor_limits=tuple(options.winsor),
+        rewinsor=options.rewinsor,
         combine=options.combine,
         normalize=options.norm,
         weight=options.weight,
@@ -269,7 +276,7 @@ def save_tile(tile: Tile, folder: Path) -> None:
     for name, reason in tile.report["frames_failed"].items():
         header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
     write_tile(tile, folder / "tile.fits", header)
-    write_png(stretch_auto_asifits_like(tile.image), folder / "tile.png")
+    write_png(stretch_auto_asifits_like(tile.image, 0.5, 99.9, 0.05), folder / "tile.png")
     write_png(tile.coverage / np.float32(max(1, tile.coverage.max())), folder / "coverage.png")
     with complete_file(folder / "tile.json") as temporary:
         temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
@@ -305,7 +312,7 @@ def _run_demo(options: argparse.Namespace) -> None:
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
     paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
-    tile = tile_of_files(paths, TileSettings())
+    tile = tile_of_files(paths, TileSettings(rewinsor=False))
     save_tile(tile, options.output)
     _show(tile, options.output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)

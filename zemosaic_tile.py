@@ -33,6 +33,7 @@ class TileSettings:
     kappa_low: float = 3.0
     kappa_high: float = 3.0
     winsor_limits: tuple[float, float] = (0.05, 0.05)
+    rewinsor: bool = True
     combine: str = "mean"
     normalize: str = "none"
     weight: str = "none"
@@ -112,6 +113,7 @@ def stack_tile(
         progress_callback=progress,
         zconfig={"poststack_equalize_rgb": settings.equalize_rgb},
         stack_metadata=metadata,
+        apply_rewinsor=settings.rewinsor,
     )
     return image, metadata
 

@@ -81,7 +81,9 @@ def _alpha_of(path: str) -> np.ndarray | None:
     return None
 
 
-def debayer_image(img_norm_01: np.ndarray, bayer_pattern: str = "GRBG", progress_callback: Progress = None):
+def debayer_image(
+    img_norm_01: np.ndarray, bayer_pattern: str = "GRBG", progress_callback: Progress = None
+) -> np.ndarray:
     """Debayer a mosaic of values in [0, 1].
 
     Returns
@@ -280,4 +282,3 @@ def save_fits_image(
         image = np.rint(np.clip(np.where(np.isfinite(image), image, 0.0), 0, 65535)).astype(np.uint16)
     write_hdus(image_hdus(image, header, alpha_mask, axis_order), output_path, overwrite)
     _tell(f"{Path(output_path).name} written", "DEBUG_DETAIL", progress_callback)
-

@@ -88,7 +88,9 @@ def match_stars(reference: Stars, frame: Stars, shape: tuple[int, int]) -> Match
         if best.stars > ENOUGH * min(len(z), len(w)):
             break
     if best is None:
-        raise MatchError(f"none of the transforms tried brings {MIN_MATCHES} of its {len(frame)} stars onto the reference's")
+        raise MatchError(
+            f"none of the transforms tried brings {MIN_MATCHES} of its {len(frame)} stars onto the reference's"
+        )
     return best
 
 
@@ -157,14 +159,16 @@ def _busiest_cells(*axes: np.ndarray) -> list[np.ndarray]:
         cell = np.stack([np.floor(axis + offset).astype(np.int64) for axis in axes])
         cell -= cell.min(axis=1, keepdims=True)
         key = np.ravel_multi_index(tuple(cell), tuple(cell.max(axis=1) + 1))
-        values, inverse, votes = np.unique(key, return_inverse=True, return_counts=True)
+        _, inverse, votes = np.unique(key, return_inverse=True, return_counts=True)
         for busiest in np.argsort(-votes, kind="stable")[:CANDIDATES]:
             peaks.append((votes[busiest], np.flatnonzero(inverse == busiest)))
     peaks.sort(key=lambda peak: -peak[0])
     return [members for _, members in peaks[:CANDIDATES]]
 
 
-def _refine(coefficients: np.ndarray, z: np.ndarray, w: np.ndarray, errors: tuple[np.ndarray, np.ndarray]) -> Match | None:
+def _refine(
+    coefficients: np.ndarray, z: np.ndarray, w: np.ndarray, errors: tuple[np.ndarray, np.ndarray]
+) -> Match | None:
     """Fit by least squares to all matched stars, again and again without the outliers; None where too few match.
 
     A faint star counts for less, by the errors of both positions; what is an outlier follows from the median distance,
@@ -204,7 +208,7 @@ def _closest_only(partner: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return np.sort(order[np.unique(partner[order], return_index=True)[1]])
 
 
-def _tree(w: np.ndarray):  # noqa: ANN202  (scipy is imported late: start-up stays short)
+def _tree(w: np.ndarray):
     from scipy.spatial import cKDTree
 
     return cKDTree(np.stack([w.real, w.imag], axis=1))

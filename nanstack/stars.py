@@ -127,7 +127,6 @@ def _shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> 
 
     if frame.ndim == 2:
         return np.ones(len(x), dtype=bool)
-    height, width = frame.shape[:2]
     flux = []
     for channel in range(frame.shape[2]):
         plane = np.array(frame[..., channel], dtype=np.float32, order="C")

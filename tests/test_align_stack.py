@@ -9,9 +9,9 @@ import pytest
 from astropy.stats import sigma_clipped_stats
 
 import zemosaic_align_stack as zas
+from nanstack.rejection import Rejection
 from nanstack.simulation import simulate_group, true_footprint
 from nanstack.stack import expand_weights, stack_frames
-from nanstack.rejection import Rejection
 
 SHAPE = (270, 480)
 OFF = {"poststack_equalize_rgb": False}
@@ -107,7 +107,9 @@ def test_stackers_drop_other_shapes_with_a_warning_and_keep_weights_in_step():
     assert "frame 1 dropped" in listener.warnings()[0]
 
 
-@pytest.mark.parametrize("stacker", [zas.stack_winsorized_sigma_clip, zas.stack_kappa_sigma_clip, zas.stack_linear_fit_clip])
+@pytest.mark.parametrize(
+    "stacker", [zas.stack_winsorized_sigma_clip, zas.stack_kappa_sigma_clip, zas.stack_linear_fit_clip]
+)
 def test_stackers_refuse_nothing_and_other_dimensions(stacker):
     with pytest.raises(ValueError, match="no frames"):
         stacker([])
@@ -128,7 +130,9 @@ def test_unknown_methods_warn_once_each_and_do_nothing():
         frames, "average", "stars", "kappa", "meen", progress_callback=listener, zconfig=OFF
     )
     assert np.allclose(image, 31)
-    assert [next(w for w in ("normal", "weight", "reject", "combine") if w in text) for text in listener.warnings()] == [
+    assert [
+        next(w for w in ("normal", "weight", "reject", "combine") if w in text) for text in listener.warnings()
+    ] == [
         "normal",
         "reject",
         "combine",
@@ -178,7 +182,9 @@ def test_weights_of_every_accepted_form(weights, expected):
     assert expand_weights(weights, 2, (5, 6, 3)).shape == expected
 
 
-@pytest.mark.parametrize("weights", [[1.0], np.ones((2, 4)), np.ones((2, 6, 5)), 3.0, [np.ones(2), np.ones(3)], ["a", "b"]])
+@pytest.mark.parametrize(
+    "weights", [[1.0], np.ones((2, 4)), np.ones((2, 6, 5)), 3.0, [np.ones(2), np.ones(3)], ["a", "b"]]
+)
 def test_weights_that_do_not_fit(weights):
     with pytest.raises(ValueError, match="weights"):
         expand_weights(weights, 2, (5, 6, 3))

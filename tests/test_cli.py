@@ -2,6 +2,7 @@
 """The command line, as a user would run it: good input, every kind of bad input."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -237,7 +238,19 @@ def test_reference_that_cannot_be_read(run, frames, tmp_path):
     one_line(err, "light_2.fits", "reference")
 
 
-def test_demo(run, tmp_path):
-    code, out, err = run("demo", "-o", tmp_path / "demo", "--frames", 2)
+def test_demo_shows_the_band_and_its_absence(run, tmp_path):
+    code, out, err = run("demo", "-o", tmp_path / "demo")
+    assert (code, err) == (0, [])
+    before, after = re.search(r"before ([\d.]+) ADU, after ([\d.]+) ADU", out).groups()
+    assert float(before) >= 30
+    assert float(after) <= 0.5
+    assert "16 of 16 aligned" in out
+    assert Image.open(tmp_path / "demo" / "before_after.png").width == 1800
+    raw = fits.getheader(tmp_path / "demo" / "frames" / "Light_M45_10.0s_0001.fit")
+    assert raw["BAYERPAT"] == "GRBG"
+
+
+def test_demo_bad_input(run, tmp_path):
+    code, _, err = run("demo", "-o", tmp_path / "demo", "--frames", 2)
     assert code == 2
     one_line(err, "--frames")

@@ -115,7 +115,9 @@ def test_image_to_file_and_back(tmp_path):
     alpha = np.where(np.isfinite(image).all(axis=2), 255, 0).astype(np.uint8)
     header = {"OBJECT": "M 45", "NAXIS": 7, "BITPIX": 8}
     utils.save_fits_image(image, str(tmp_path / "a.fits"), header, save_as_float=True, alpha_mask=alpha)
-    utils.save_fits_image(np.moveaxis(image, -1, 0), str(tmp_path / "b.fits"), header, save_as_float=True, axis_order="CHW")
+    utils.save_fits_image(
+        np.moveaxis(image, -1, 0), str(tmp_path / "b.fits"), header, save_as_float=True, axis_order="CHW"
+    )
     for name in ("a.fits", "b.fits"):
         back, cards, info = utils.load_and_validate_fits(str(tmp_path / name), normalize_to_float32=False)
         assert np.array_equal(back, image, equal_nan=True)

@@ -119,7 +119,8 @@ def test_hot_pixels_cosmic_rays_and_blooms_are_no_stars():
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "lanczos3"])
 @pytest.mark.parametrize(
-    ("dx", "dy", "degrees"), [(0, 0, 0), (37.3, -21.6, 0), (-12.4, 8.9, 5), (30, 20, 90), (5.5, -3.25, 180), (0, 0, 137)]
+    ("dx", "dy", "degrees"),
+    [(0, 0, 0), (37.3, -21.6, 0), (-12.4, 8.9, 5), (30, 20, 90), (5.5, -3.25, 180), (0, 0, 137)],
 )
 def test_footprint_is_the_exact_one(interpolation, dx, dy, degrees):
     rng = np.random.default_rng(12)
@@ -194,7 +195,11 @@ def test_compiled_warp_equals_its_numpy_definition(lanczos):
     rng = np.random.default_rng(15)
     frame = rng.normal(1000, 300, (97, 131, 3)).astype(np.float32)
     frame[rng.random(frame.shape) < 0.01] = np.nan
-    for transform in (similarity((97, 131), 3.3, 1.7, 20, 1.02), similarity((97, 131)), similarity((97, 131), 4, -9, 180)):
+    for transform in (
+        similarity((97, 131), 3.3, 1.7, 20, 1.02),
+        similarity((97, 131)),
+        similarity((97, 131), 4, -9, 180),
+    ):
         ours, truth = kernel(frame, transform, lanczos), warp_module.warp_numpy(frame, transform, lanczos)
         assert np.array_equal(np.isnan(ours), np.isnan(truth))
         assert np.allclose(ours, truth, rtol=1e-6, equal_nan=True)

@@ -26,6 +26,7 @@ class Listener:
     def __call__(self, key, progress=None, level=None, **details):
         self.calls.append((key, level, details))
 
+    @property
     def keys(self):
         return [key for key, _, _ in self.calls]
 
@@ -139,12 +140,12 @@ def test_tile_from_caches_to_file_and_back(simulated, tmp_path):
     }.items():  # fmt: skip
         assert header[card] == value, card
     assert "HISTORY" in header
-    assert "MT_COVERAGE: propagate_mask=True" in listener.keys()
-    assert any(key.startswith("MT_COVERAGE_STATS: tile=7") for key in listener.keys())
+    assert "MT_COVERAGE: propagate_mask=True" in listener.keys
+    assert any(key.startswith("MT_COVERAGE_STATS: tile=7") for key in listener.keys)
     order = ["creation_started_from_cache", "loading_from_cache_started", "reference_set",
              "intra_tile_alignment_started", "intra_tile_alignment_finished", "stacking_started", "stacking_finished",
              "saved"]  # fmt: skip
-    assert [key.removeprefix("mastertile_info_") for key in listener.keys() if "mastertile_info" in key] == order
+    assert [key.removeprefix("mastertile_info_") for key in listener.keys if "mastertile_info" in key] == order
     assert noise_level(image, coverage == 6).max() < 1.05 * 20 / np.sqrt(6)
     assert band_metric(image, coverage) < 3
 
@@ -204,9 +205,9 @@ def test_missing_and_invalid_caches_are_named(simulated, tmp_path):
     listener = Listener()
     (path, _), _ = make(infos, tmp_path, listener)
     assert fits.getheader(path)["ZMT_NALGN"] == 3
-    assert "mastertile_warn_cache_file_missing" in listener.keys()
-    assert "mastertile_warn_invalid_cached_data" in listener.keys()
-    assert "mastertile_error_loading_cache" in listener.keys()
+    assert "mastertile_warn_cache_file_missing" in listener.keys
+    assert "mastertile_warn_invalid_cached_data" in listener.keys
+    assert "mastertile_error_loading_cache" in listener.keys
 
 
 def test_no_caches_no_tile_no_exception(tmp_path):
@@ -215,16 +216,16 @@ def test_no_caches_no_tile_no_exception(tmp_path):
     assert make(infos, tmp_path, listener) == ((None, None), [])
     warnings = [key for key, level, _ in listener.calls if level == "WARN"]
     assert warnings == ["mastertile_warn_cache_file_missing"] * 3
-    assert listener.keys()[-1] == "mastertile_error_no_valid_images_from_cache"
+    assert listener.keys[-1] == "mastertile_error_no_valid_images_from_cache"
     assert make([], tmp_path, listener) == ((None, None), [])
-    assert listener.keys()[-1] == "mastertile_error_no_images_provided"
+    assert listener.keys[-1] == "mastertile_error_no_images_provided"
 
 
 @pytest.mark.parametrize(("count", "extreme"), [(999, False), (1000, True)])
 def test_extreme_group_is_announced(tmp_path, count, extreme):
     listener = Listener()
     make([{"path_preprocessed_cache": str(tmp_path / "none.npy")}] * count, tmp_path, listener)
-    assert ("mastertile_extreme_group" in listener.keys()) is extreme
+    assert ("mastertile_extreme_group" in listener.keys) is extreme
 
 
 def test_unknown_methods_warn_once_and_do_nothing(simulated, tmp_path):
@@ -244,7 +245,7 @@ def test_reference_without_solution_or_header_is_refused(simulated, tmp_path):
         infos = [dict(info, **{missing: None}) for info in cached(tmp_path, simulated[:3])]
         listener = Listener()
         assert make(infos, tmp_path, listener) == ((None, None), [])
-        assert listener.keys()[-1] == "mastertile_error_invalid_ref_wcs_header"
+        assert listener.keys[-1] == "mastertile_error_invalid_ref_wcs_header"
 
 
 def test_tile_without_signal_is_transparent(tmp_path, simulated):
@@ -274,7 +275,7 @@ def test_edges_are_trimmed_and_the_solution_moves_along(simulated, tmp_path):
     (path, wcs), _ = make(infos, tmp_path, listener, min_safe_stack_size=1)
     assert fits.getdata(path).shape == (3, SHAPE[0] - 15, SHAPE[1] - 20)
     assert infos[0]["wcs"].wcs.crpix - wcs.wcs.crpix == pytest.approx([20, 15])
-    assert any("MT_EDGE_TRIM" in key for key in listener.keys())
+    assert any("MT_EDGE_TRIM" in key for key in listener.keys)
 
 
 def test_small_tiles_are_not_trimmed_away(simulated, tmp_path):
@@ -350,7 +351,7 @@ def test_output_that_cannot_be_written_is_reported(simulated, tmp_path):
     (tmp_path / "file").write_text("in the way")
     listener = Listener()
     assert make(cached(tmp_path, simulated[:3]), tmp_path / "file", listener)[0] == (None, None)
-    assert listener.keys()[-1] == "mastertile_error_saving"
+    assert listener.keys[-1] == "mastertile_error_saving"
 
 
 def test_nothing_fills_nan(simulated, tmp_path, monkeypatch):
