@@ -1,83 +1,142 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The warp, compiled: the loops of `nanstack.warp.warp_numpy`, one output pixel at a time.
+"""The warp, compiled: `nanstack.warp.warp_numpy`, for runs of neighbouring pixels.
 
-Sequential, and without the GIL: frames, not pixels, are what runs in parallel.
+Sequential, and without the GIL: frames, not pixels, are what runs in parallel. Taps and channels are given as tuples of
+that length: the length of a tuple is known to the compiler, so the inner loops have constant lengths, and the kernel is
+still one function of the module, which Numba can cache.
 """
+
+from __future__ import annotations
 
 import math
 
 import numba
 import numpy as np
 
+RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
+OUTSIDE, INSIDE, ON_COLUMN, ON_ROW = 0, 1, 2, 4  # on the grid along x, along y, or both (6)
+SIN_THIRDS = np.sin(np.pi / 3 * np.arange(-2, 4))
+COS_THIRDS = np.cos(np.pi / 3 * np.arange(-2, 4))
+
 
 @numba.njit(inline="always")
-def _weigh(fraction, lanczos, weights):
-    """Fill in the weights of the taps of one axis; those of no influence are exactly zero."""
-    count = 6 if lanczos else 4
-    first = 1 - count // 2
+def _keys(f, weights, px):
+    """Keys' cubic convolution, a = -1/2, at the taps -1 ... 2."""
+    weights[0, px] = ((-0.5 * f + 1.0) * f - 0.5) * f
+    weights[1, px] = (1.5 * f - 2.5) * f * f + 1.0
+    weights[2, px] = ((-1.5 * f + 2.0) * f + 0.5) * f
+    weights[3, px] = (0.5 * f - 0.5) * f * f
+
+
+@numba.njit(inline="always")
+def _lanczos3(f, weights, px):
+    """Lanczos' window of three lobes at the taps -2 ... 3, normalised; two sines and a cosine serve all of them."""
+    if f == 0.0:
+        for k in range(6):
+            weights[k, px] = 1.0 if k == 2 else 0.0
+        return
+    whole, sine, cosine = math.sin(math.pi * f), math.sin(math.pi * f / 3.0), math.cos(math.pi * f / 3.0)
     total = 0.0
-    for k in range(count):
-        t = abs(fraction - (first + k))
-        weight = 0.0
-        if lanczos:
-            if t == 0.0:
-                weight = 1.0
-            elif t < 3.0 and t != math.floor(t):
-                weight = 3.0 * math.sin(math.pi * t) * math.sin(math.pi * t / 3.0) / (math.pi * t) ** 2
-        elif t <= 1.0:
-            weight = (1.5 * t - 2.5) * t * t + 1.0
-        elif t < 2.0:
-            weight = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
-        weights[k] = weight
-        total += weight
-    for k in range(count):
-        weights[k] /= total
-    return first, count
+    for k in range(6):
+        sign = 1.0 if k % 2 == 0 else -1.0  # sin(pi (f - k)) = (-1)^k sin(pi f)
+        distance = f - (k - 2)
+        weights[k, px] = sign * whole * (sine * COS_THIRDS[k] - cosine * SIN_THIRDS[k]) / (distance * distance)
+        total += weights[k, px]
+    for k in range(6):
+        weights[k, px] /= total
 
 
-@numba.njit(nogil=True, cache=True)
-def warp_kernel(frame, transform, lanczos):
-    height, width, channels = frame.shape
-    out = np.full(frame.shape, np.nan, dtype=np.float32)
-    weights_x = np.empty(6)
-    weights_y = np.empty(6)
+@numba.njit(nogil=True)
+def _place(transform, row, start, length, shape, taps_of, lefts, aboves, weights_x, weights_y, states):
+    """Fill in, for a run of pixels, where their taps lie and what they weigh."""
+    taps = len(taps_of)
+    first = 1 - taps // 2
+    height, width = shape
+    for px in range(length):
+        x = transform[0, 0] * (start + px) + (transform[0, 1] * row + transform[0, 2])
+        y = transform[1, 0] * (start + px) + (transform[1, 1] * row + transform[1, 2])
+        on_frame = (x >= 0.0) & (x <= width - 1.0) & (y >= 0.0) & (y <= height - 1.0)
+        x, y = (x, y) if on_frame else (0.0, 0.0)
+        left, above = math.floor(x), math.floor(y)
+        if taps == 6:
+            _lanczos3(x - left, weights_x, px)
+            _lanczos3(y - above, weights_y, px)
+        else:
+            _keys(x - left, weights_x, px)
+            _keys(y - above, weights_y, px)
+        lefts[px], aboves[px] = int(left), int(above)
+        inside = (left >= -first) & (left <= width - first - taps) & (above >= -first)
+        inside = inside & (above <= height - first - taps) & on_frame
+        on_grid = (ON_COLUMN if x == left else 0) + (ON_ROW if y == above else 0)
+        states[px] = OUTSIDE if not on_frame else (on_grid if on_grid else (INSIDE if inside else OUTSIDE))
+
+
+@numba.njit(nogil=True)
+def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
+    """Sum over the taps that are used: of an axis on the grid, the one of weight 1. Tell whether all are there."""
+    taps = len(taps_of)
+    first = 1 - taps // 2
+    on_column, on_row = state & ON_COLUMN, state & ON_ROW
+    total[:] = 0.0
+    for i in range(taps):
+        for j in range(taps):
+            weight = weights_y[i, px] * weights_x[j, px]
+            if (on_row and first + i != 0) or (on_column and first + j != 0):
+                continue
+            row, col = above + first + i, left + first + j
+            if row < 0 or row >= frame.shape[0] or col < 0 or col >= frame.shape[1]:
+                return False
+            for c in range(frame.shape[2]):
+                total[c] += weight * frame[row, col, c]
+    return True
+
+
+# contracting a * b + c to one rounding is the only liberty taken: NaN and infinity keep their meaning
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _warp(frame, transform, taps_of, channels_of):
+    taps, channels = len(taps_of), len(channels_of)
+    first = 1 - taps // 2
+    span = taps * channels
+    height, width = frame.shape[:2]
+    pitch = width * channels
+    flat = frame.reshape(height * pitch)
+    out = np.full((height, width, channels), np.nan, dtype=np.float32)
+    weights_x, weights_y = np.empty((taps, RUN_PX)), np.empty((taps, RUN_PX))
+    lefts, aboves = np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
+    states = np.empty(RUN_PX, np.uint8)
     total = np.empty(channels)
-    for row in range(height):
-        for column in range(width):
-            x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
-            y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
-            if not (-1.0 < x < width and -1.0 < y < height):
-                continue
-            left = math.floor(x)
-            above = math.floor(y)
-            first, count = _weigh(x - left, lanczos, weights_x)
-            _weigh(y - above, lanczos, weights_y)
-            total[:] = 0.0
-            complete = True
-            for i in range(count):
-                if weights_y[i] == 0.0:
+    for start in range(0, width, RUN_PX):
+        length = min(RUN_PX, width - start)
+        for row in range(height):
+            shape = (height, width)
+            _place(transform, row, start, length, shape, taps_of, lefts, aboves, weights_x, weights_y, states)
+            for px in range(length):
+                if states[px] == OUTSIDE:
                     continue
-                tap_row = above + first + i
-                if tap_row < 0 or tap_row >= height:
-                    complete = False
-                    break
-                for j in range(count):
-                    if weights_x[j] == 0.0:
+                if states[px] != INSIDE:
+                    left, above, state = lefts[px], aboves[px], states[px]
+                    if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
                         continue
-                    tap_column = left + first + j
-                    if tap_column < 0 or tap_column >= width:
-                        complete = False
-                        break
-                    weight = weights_y[i] * weights_x[j]
-                    for channel in range(channels):
-                        total[channel] += weight * frame[tap_row, tap_column, channel]
-                if not complete:
-                    break
-            if not complete:
-                continue
-            for channel in range(channels):
-                complete = complete and math.isfinite(total[channel])
-            if complete:
-                for channel in range(channels):
-                    out[row, column, channel] = total[channel]
+                else:
+                    corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
+                    for c in range(channels):
+                        value = 0.0
+                        for i in range(taps):
+                            line = flat[corner + i * pitch : corner + i * pitch + span]
+                            part = 0.0
+                            for j in range(taps):
+                                part += weights_x[j, px] * line[j * channels + c]
+                            value += weights_y[i, px] * part
+                        total[c] = value
+                complete = True
+                for c in range(channels):
+                    complete = complete and math.isfinite(total[c])
+                if complete:
+                    for c in range(channels):
+                        out[row, start + px, c] = total[c]
     return out
+
+
+def warp_kernel(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.ndarray:
+    """Do what `nanstack.warp.warp_numpy` defines."""
+    return _warp(frame, transform, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601 weights of R, G, B
-MAX_STARS = 500  # more add nothing to a six-parameter fit
+MAX_STARS = 300  # more add nothing to a six-parameter fit
+CANDIDATES = 3 * MAX_STARS  # brightest objects that are looked at: hot pixels are among them
+BIN_FROM_PX = 1_000_000  # larger frames are binned 2 x 2 to find stars; they are measured on full pixels
+BACKGROUND_BOX_PX = 64
 MAX_ELONGATION = 2.0  # a cosmic-ray track is longer, a trailed star is not
 MAX_PEAK_SHARE = 0.45  # share of an aperture's flux in its brightest pixel: above it, a hot pixel
 MIN_BLOOM_RATIO = 2.5  # a half-light radius this many times the usual one is a saturated bloom
@@ -74,41 +77,68 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
     Stars
         Brightest first, at most `MAX_STARS`; empty where nothing looks like a star.
     """
-    import sep
-
     plane = luminance(frame)
     no_data = ~np.isfinite(plane)
     if no_data.all():
         return _no_stars()
     plane[no_data] = 0.0  # sep ignores masked samples, but must not see NaN
-    background = sep.Background(plane, mask=no_data)
-    background.subfrom(plane)
-    if not background.globalrms > 0:
-        return _no_stars()
-    found = _extract(plane, sigma * background.globalrms, no_data, min_area)
-    found = found[(found["a"] < MAX_ELONGATION * found["b"]) & (found["flux"] > 0)]
-    found = found[np.argsort(-found["flux"], kind="stable")[: 3 * MAX_STARS]]
-    return _measure(plane, frame, found, no_data, background.globalrms)
+    x, y, noise = _detect(plane, no_data, sigma, min_area)
+    return _measure(plane, frame, x, y, no_data, noise) if len(x) else _no_stars()
 
 
-def _extract(plane: np.ndarray, threshold: float, no_data: np.ndarray, min_area: int) -> np.ndarray:
-    """Return sep's objects; deblending is off: blends are no use for alignment, and it is what fails on nebulae."""
+def _detect(
+    plane: np.ndarray, no_data: np.ndarray, sigma: float, min_area: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the places of round objects, brightest first, and the noise; subtract the background from the plane."""
     import sep
 
-    sep.set_extract_pixstack(max(plane.size // 4, 300_000))
-    return sep.extract(plane, threshold, mask=no_data, minarea=max(int(min_area), 1), deblend_cont=1.0)
+    binning = 2 if plane.size >= BIN_FROM_PX else 1
+    small, hole = _binned(plane, no_data, binning)
+    box = BACKGROUND_BOX_PX // binning
+    background = sep.Background(small, mask=hole, bw=box, bh=box)
+    level = background.back()
+    small -= level
+    _subtract(plane, level, binning)
+    if not background.globalrms > 0:
+        return np.empty(0), np.empty(0), 0.0
+    sep.set_extract_pixstack(max(small.size // 4, 300_000))
+    # no deblending: blends are no use for alignment, and it is what fails on nebulae
+    area = max(1, round(min_area / binning**2))
+    threshold = sigma * background.globalrms
+    found = sep.extract(small, threshold, mask=hole, minarea=area, deblend_nthresh=1, deblend_cont=1.0)
+    found = found[(found["a"] < MAX_ELONGATION * found["b"]) & (found["flux"] > 0)]
+    found = found[np.argsort(-found["flux"], kind="stable")[:CANDIDATES]]
+    shift = (binning - 1) / 2
+    return binning * found["x"] + shift, binning * found["y"] + shift, binning * float(background.globalrms)
 
 
-def _measure(plane: np.ndarray, frame: np.ndarray, found: np.ndarray, no_data: np.ndarray, noise: float) -> Stars:
+def _binned(plane: np.ndarray, no_data: np.ndarray, binning: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of each 2 x 2 pixels, and where one of them is missing; copies, where nothing is binned."""
+    if binning == 1:
+        return plane.copy(), no_data
+    height, width = (side // 2 * 2 for side in plane.shape)
+    parts = [(slice(row, height, 2), slice(column, width, 2)) for row in (0, 1) for column in (0, 1)]
+    return sum(plane[part] for part in parts) / 4, np.logical_or.reduce([no_data[part] for part in parts])
+
+
+def _subtract(plane: np.ndarray, level: np.ndarray, binning: int) -> None:
+    """Subtract a binned image from the full one; an odd last row or column keeps its level."""
+    height, width = (side * binning for side in level.shape)
+    for row in range(binning):
+        for column in range(binning):
+            plane[row:height:binning, column:width:binning] -= level
+
+
+def _measure(
+    plane: np.ndarray, frame: np.ndarray, x: np.ndarray, y: np.ndarray, no_data: np.ndarray, noise: float
+) -> Stars:
     """Keep the objects with the shape of a star and centre them with a Gaussian window, as SExtractor does."""
     import sep
 
-    if not len(found):
-        return _no_stars()
-    x, y = found["x"], found["y"]
-    flux, _, flag = sep.sum_circle(plane, x, y, APERTURE_PX, mask=no_data)
-    share = found["peak"] / np.maximum(flux, 1e-30)
-    radius, _ = sep.flux_radius(plane, x, y, np.full(len(x), 2 * APERTURE_PX), 0.5, normflux=None, mask=no_data)
+    flux, _, flag = sep.sum_circle(plane, x, y, APERTURE_PX, mask=no_data, subpix=1)
+    share = _stamps(plane, x, y, 2).max(axis=(1, 2)) / np.maximum(flux, 1e-30)
+    reach = np.full(len(x), 2 * APERTURE_PX)
+    radius, _ = sep.flux_radius(plane, x, y, reach, 0.5, mask=no_data, subpix=1)
     good = (flux > 0) & (share < MAX_PEAK_SHARE) & (flag == 0) & np.isfinite(radius) & (radius > 0)
     good &= _shines_in_two_channels(frame, x, y)
     if not good.any():
@@ -116,26 +146,29 @@ def _measure(plane: np.ndarray, frame: np.ndarray, found: np.ndarray, no_data: n
     good &= radius < MIN_BLOOM_RATIO * np.median(radius[good])
     keep = np.flatnonzero(good)[:MAX_STARS]
     sigma, flux = radius[keep] / 1.177, np.asarray(flux[keep])  # half-light radius of a Gaussian star: 1.177 sigma
-    x, y, _ = sep.winpos(plane, x[keep], y[keep], sigma, mask=no_data)
+    x, y, _ = sep.winpos(plane, x[keep], y[keep], sigma, mask=no_data, subpix=1)
     error = 2 * np.sqrt(np.pi) * sigma**2 * noise / flux  # sky-limited, King 1983, PASP 95, 163
     return Stars(np.asarray(x), np.asarray(y), flux, error, float(2.0 * np.median(radius[keep])))
 
 
+def _stamps(image: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
+    """Return squares of 2 reach + 1 pixels around places; at the border, the border's pixels are repeated."""
+    offset = np.arange(-reach, reach + 1)
+    rows = np.clip(np.rint(y).astype(np.intp)[:, None] + offset, 0, image.shape[0] - 1)
+    columns = np.clip(np.rint(x).astype(np.intp)[:, None] + offset, 0, image.shape[1] - 1)
+    return image[rows[:, :, None], columns[:, None, :]]
+
+
 def _shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Tell stars from hot photosites, which debayering spreads over pixels but not over channels."""
-    import sep
-
     if frame.ndim == 2:
         return np.ones(len(x), dtype=bool)
-    flux = []
-    for channel in range(frame.shape[2]):
-        plane = np.array(frame[..., channel], dtype=np.float32, order="C")
-        no_data = ~np.isfinite(plane)
-        plane[no_data] = 0.0
-        ring = (2 * APERTURE_PX, 3 * APERTURE_PX)
-        flux.append(sep.sum_circle(plane, x, y, APERTURE_PX, mask=no_data, bkgann=ring)[0])
-    flux = np.sort(np.stack(flux), axis=0)
-    return flux[-2] > MIN_SECOND_CHANNEL * flux[-1]
+    stamps = _stamps(frame, x, y, 4).astype(np.float64)
+    rim = np.ones(stamps.shape[1:3], dtype=bool)
+    rim[1:-1, 1:-1] = False
+    sky = np.median(stamps[:, rim], axis=1)
+    flux = np.sort(stamps[:, 2:-2, 2:-2].sum(axis=(1, 2)) - 25 * sky, axis=1)
+    return flux[:, -2] > MIN_SECOND_CHANNEL * flux[:, -1]
 
 
 def _no_stars() -> Stars:

@@ -2,8 +2,8 @@
 """Resample a frame onto the reference's pixels; samples and footprint come out of one pass.
 
 A sample is valid if and only if every tap that its interpolation used lies inside the frame and is finite. There is
-no fill value: what is not valid is NaN, in all channels at once. A tap of weight zero is not used, so a shift by
-whole pixels is an exact copy.
+no fill value: what is not valid is NaN, in all channels at once. Where a
+coordinate falls on the grid, one tap alone is used along that axis: a shift by whole pixels is an exact copy.
 
 `warp` runs the compiled kernel where Numba is installed, else the same definition in NumPy (`warp_numpy`).
 """
@@ -52,7 +52,8 @@ def warp(frame: np.ndarray, transform: np.ndarray, interpolation: str = "bicubic
         raise ValueError(f"transform must be 2 x 3 finite numbers, not {transform.tolist()}")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
-    samples = np.ascontiguousarray(np.atleast_3d(frame), dtype=np.float32)
+    samples = np.ascontiguousarray(np.atleast_3d(frame), dtype=np.float32).view()
+    samples.flags.writeable = False  # one type of array, so one compilation, for memory maps and all others
     kernel = _compiled() or warp_numpy
     return kernel(samples, transform, interpolation == "lanczos3").reshape(frame.shape)
 
@@ -87,6 +88,7 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
         left, above = np.floor(x), np.floor(y)
         weights_x = _normalised(weigh(np.subtract.outer(x - left, taps)))
         weights_y = _normalised(weigh(np.subtract.outer(y - above, taps)))
+        between_columns, between_rows = x != left, y != above  # on the grid, the one tap of weight 1 is used alone
         left, above = left.astype(np.intp), above.astype(np.intp)
         total = np.zeros((*x.shape, channels))
         complete = np.ones(x.shape, dtype=bool)
@@ -96,7 +98,8 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
                 column_tap, row_tap = left + dx, above + dy
                 inside = (column_tap >= 0) & (column_tap < width) & (row_tap >= 0) & (row_tap < height)
                 column_tap, row_tap = np.clip(column_tap, 0, width - 1), np.clip(row_tap, 0, height - 1)
-                complete &= (weight == 0) | (inside & valid[row_tap, column_tap])
+                used = (between_columns | (dx == 0)) & (between_rows | (dy == 0))
+                complete &= ~used | (inside & valid[row_tap, column_tap])
                 total += weight[..., None] * source[row_tap, column_tap]
         out[top : top + len(row)] = np.where(complete[..., None], total, np.nan)
     return out
