@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nanstack import photometry
-from nanstack.registration import Alignment, Detection, align_frames, fill_with_sky
+from nanstack.memory import Scratch, memory_budget
+from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
 from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
 from nanstack.stack import Stack, expand_weights, stack_frames
 from zemosaic_utils import make_radial_weight_map
@@ -24,12 +26,15 @@ from zemosaic_utils import make_radial_weight_map
 log = logging.getLogger(__name__)
 
 Progress = Callable[..., Any] | None
+Level = tuple[Any, Any]
 REJECTIONS = {
     "winsorized_sigma_clip": "winsor",
     "kappa_sigma": "kappa_sigma",
     "linear_fit_clip": "linear_fit",
     "none": "none",
 }
+WINSOR_METHODS = {"legacy_quantile": "winsor", "pixinsight": "huber"}  # ZeMosaic 4.5's names of the two
+WINSOR_ENVIRONMENT = "ZEMOSAIC_WSC_IMPL"
 LOG_LEVELS = {"WARN": logging.WARNING, "ERROR": logging.ERROR, "INFO": logging.INFO, "SUCCESS": logging.INFO}
 
 
@@ -58,11 +63,36 @@ def _coerce_config_bool(value: Any, default: bool = True) -> bool:
     return words.get(str(value).strip().lower(), default)
 
 
+def winsor_method(zconfig: Any = None, default: str = "legacy_quantile", progress_callback: Progress = None) -> str:
+    """Return how winsorized stacks find outliers: the environment says, else the settings, else the caller.
+
+    Parameters
+    ----------
+    zconfig : optional
+        `wsc_impl`: 'pixinsight' or 'legacy_quantile'; so does the variable ZEMOSAIC_WSC_IMPL.
+    default : str
+    progress_callback : callable, optional
+        Hears of a name that is none of them.
+
+    Returns
+    -------
+    {'winsor', 'huber'}
+    """
+    for name in (os.environ.get(WINSOR_ENVIRONMENT), _setting(zconfig, "wsc_impl")):
+        wanted = str(name or "").strip().lower()
+        if wanted in WINSOR_METHODS:
+            return WINSOR_METHODS[wanted]
+        if wanted:
+            text = f"winsorized clip '{name}' is unknown and ignored (known: {', '.join(WINSOR_METHODS)})"
+            _log_stack_message(text, "WARN", progress_callback)
+    return WINSOR_METHODS[default]
+
+
 # ---------------------------------------------------------------------------------------------------- alignment
 
 
 def align_group(
-    frames: Sequence[np.ndarray | None],
+    frames: Sequence[FrameSource],
     reference_index: int,
     *,
     propagate_mask: bool,
@@ -70,13 +100,15 @@ def align_group(
     interpolation: str = "bicubic",
     detection: Detection | None = None,
     progress_callback: Progress = None,
+    names: Sequence[str] | None = None,
+    scratch: Scratch | None = None,
 ) -> tuple[list[np.ndarray | None], list[Alignment]]:
     """Align a group and report each frame; what `align_images_in_group` does, with all that is known.
 
     Parameters
     ----------
-    frames : sequence of ndarray or None
-        Float samples (H, W) or (H, W, 3) in ADU; not modified.
+    frames : sequence of ndarray, callable or None
+        Float samples (H, W) or (H, W, 3) in ADU, or what returns them; not modified.
     reference_index : int
     propagate_mask : bool
         True: NaN outside a frame's footprint. False: finite everywhere, filled with the frame's own sky level.
@@ -85,6 +117,10 @@ def align_group(
     interpolation : {'bicubic', 'lanczos3'}
     detection : nanstack.registration.Detection, optional
     progress_callback : callable, optional
+    names : sequence of str, optional
+        Names of the frames for the messages.
+    scratch : nanstack.memory.Scratch, optional
+        Takes the aligned frames of a group that would exceed the memory budget; they come back as read-only maps.
 
     Returns
     -------
@@ -96,27 +132,35 @@ def align_group(
     ValueError
         For a reference that does not exist or is no image.
     """
+    budget = memory_budget()
+
+    def finish(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        if not propagate_mask:
+            fill_with_sky(image, frame)
+        return scratch.store(image) if scratch is not None and image.nbytes * len(frames) > budget else image
+
     images: list[np.ndarray | None] = []
     alignments = []
-    aligned = align_frames(frames, reference_index, wcs=wcs, interpolation=interpolation, detection=detection)
+    aligned = align_frames(
+        frames, reference_index, wcs=wcs, interpolation=interpolation, detection=detection, finish=finish
+    )
     for done, (alignment, image) in enumerate(aligned, start=1):
-        if image is not None and not propagate_mask:
-            fill_with_sky(image, frames[alignment.index])
         images.append(image)
         alignments.append(alignment)
-        _report_alignment(alignment, done, len(frames), progress_callback)
+        name = f"frame {alignment.index}" if names is None else names[alignment.index]
+        _report_alignment(alignment, name, {"done": done, "total": len(frames)}, progress_callback)
     return images, alignments
 
 
-def _report_alignment(alignment: Alignment, done: int, total: int, progress_callback: Progress) -> None:
-    details = {"index": alignment.index, "done": done, "total": total}
+def _report_alignment(alignment: Alignment, name: str, details: dict, progress_callback: Progress) -> None:
+    details = {"index": alignment.index, **details}
     if not alignment.ok:
-        _log_stack_message(f"frame {alignment.index}: {alignment.reason}", "WARN", progress_callback, **details)
+        _log_stack_message(f"{name}: {alignment.reason}; left out", "WARN", progress_callback, **details)
     elif alignment.method == "wcs":
-        text = f"frame {alignment.index}: aligned by its WCS, because {alignment.reason}"
+        text = f"{name}: aligned by its WCS, because {alignment.reason}"
         _log_stack_message(text, "INFO_DETAIL", progress_callback, **details)
     else:
-        text = f"frame {alignment.index}: {alignment.stars} stars, rms {alignment.rms:.3f} px"
+        text = f"{name}: {alignment.stars} stars, rms {alignment.rms:.3f} px"
         _log_stack_message(text, "DEBUG_DETAIL", progress_callback, **details)
 
 
@@ -186,10 +230,9 @@ def _normalize_images_linear_fit(
     and changes nothing.
     """
 
-    def fit(frame: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        gain, offset = photometry.linear_fit_coefficients(frame, reference, low_percentile, high_percentile)
-        shape = frame.shape[2:]
-        return frame * np.float32(gain).reshape(shape) + np.float32(offset).reshape(shape)
+
+    def fit(frame: np.ndarray, reference: np.ndarray) -> Level:
+        return photometry.linear_fit_coefficients(frame, reference, low_percentile, high_percentile)
 
     return _normalize(image_list_hwc_float32, reference_index, fit, progress_callback)
 
@@ -207,14 +250,14 @@ def _normalize_images_sky_mean(
     and changes nothing.
     """
 
-    def shift(frame: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        return frame + np.float32(photometry.sky_offset(frame, reference, sky_percentile))
+    def shift(frame: np.ndarray, reference: np.ndarray) -> Level:
+        return np.ones(()), photometry.sky_offset(frame, reference, sky_percentile)
 
     return _normalize(image_list, reference_index, shift, progress_callback)
 
 
-def _normalize(images: list, reference_index: int, matched: Callable, progress_callback: Progress) -> list:
-    """Apply `matched(frame, reference)` to all but the reference; copies only, where there is no reference."""
+def _normalize(images: list, reference_index: int, level_of: Callable, progress_callback: Progress) -> list:
+    """Bring all but the reference to `level_of(frame, reference)`; copies only, where there is no reference."""
     if not 0 <= reference_index < len(images) or images[reference_index] is None:
         if images:
             text = f"frames not normalised: there is no reference frame {reference_index}"
@@ -233,11 +276,15 @@ def _normalize(images: list, reference_index: int, matched: Callable, progress_c
         elif index == reference_index:
             result.append(reference.copy())
         else:
-            result.append(matched(np.asarray(image, dtype=np.float32), reference))
+            gain, offset = (np.asarray(number, dtype=np.float32) for number in level_of(image, reference))
+            result.append(np.asarray(image, dtype=np.float32) * gain + offset)
     return result
 
 
-NORMALIZERS = {"linear_fit": _normalize_images_linear_fit, "sky_mean": _normalize_images_sky_mean}
+NORMALIZATIONS = {
+    "linear_fit": photometry.linear_fit_coefficients,
+    "sky_mean": lambda frame, reference: (1.0, photometry.sky_offset(frame, reference)),
+}
 WEIGHERS = {"noise_variance": photometry.noise_weights, "noise_fwhm": photometry.fwhm_weights}
 
 
@@ -360,6 +407,7 @@ def _reject_outliers_winsorized_sigma_clip(
     apply_rewinsor: bool = True,
     weights_chunk: np.ndarray | None = None,
     streaming_state: Any = None,
+    wsc_impl: str | None = None,
 ) -> tuple[Any, np.ndarray | None]:
     """Reject outliers of a stack (n, H, W[, C]) by the winsorized sigma clip.
 
@@ -376,6 +424,8 @@ def _reject_outliers_winsorized_sigma_clip(
         True: a rejected sample is replaced by its winsorized value. False: it becomes NaN.
     weights_chunk, streaming_state : None
         ZeMosaic's accumulation over parts of the frames, which changes the answer: a ValueError names it.
+    wsc_impl : {'legacy_quantile', 'pixinsight'}, optional
+        See `winsor_method`, which decides where nothing is given.
 
     Returns
     -------
@@ -386,7 +436,8 @@ def _reject_outliers_winsorized_sigma_clip(
     if streaming_state is not None or weights_chunk is not None:
         raise ValueError("streaming_state and weights_chunk split frames, which changes the result: split rows instead")
     low, high = winsor_limits_tuple
-    rejection = Rejection("winsor", float(sigma_low), float(sigma_high), float(low), float(high), apply_rewinsor)
+    method = winsor_method() if wsc_impl is None else WINSOR_METHODS[wsc_impl]
+    rejection = Rejection(method, float(sigma_low), float(sigma_high), float(low), float(high), apply_rewinsor)
     return _reject_float32(stacked_array_NHDWC, rejection)
 
 
@@ -448,14 +499,14 @@ def stack_winsorized_sigma_clip(
         Per frame, per frame and channel, or per pixel; overrides `weight_method`.
     weight_method : {'none', 'noise_variance', 'noise_fwhm'}
     zconfig : optional
-        `poststack_equalize_rgb` (default true).
+        `poststack_equalize_rgb` (default true); `wsc_impl`, see `winsor_method`.
     stack_metadata : dict, optional
         Receives winsor_quantile, rejected_fraction, coverage_min/median/max, coverage_map, rgb_equalization.
     parallel_plan : optional
         Accepted; has no effect on the result.
     **kwargs
         kappa (3.0), or sigma_low and sigma_high; winsor_limits ((0.05, 0.05)); apply_rewinsor (True);
-        progress_callback; ZeMosaic's memory hints, which never change the result.
+        wsc_impl ('legacy_quantile'), for where neither environment nor settings say; progress_callback; ZeMosaic's memory hints, which never change the result.
 
     Returns
     -------
@@ -472,7 +523,7 @@ def stack_winsorized_sigma_clip(
     kappa = float(kwargs.get("kappa", 3.0))
     low, high = kwargs.get("winsor_limits") or (0.05, 0.05)
     rejection = Rejection(
-        "winsor",
+        winsor_method(zconfig, kwargs.get("wsc_impl") or "legacy_quantile", kwargs.get("progress_callback")),
         float(kwargs.get("sigma_low", kappa)),
         float(kwargs.get("sigma_high", kappa)),
         float(low),
@@ -573,20 +624,26 @@ def stack_aligned_images(
     if not present:
         _log_stack_message("no frames to stack", "WARN", progress_callback)
         return None
-    normalize = _known(normalize_method, ("none", *NORMALIZERS), "none", "normalisation", progress_callback)
+    normalize = _known(normalize_method, ("none", *NORMALIZATIONS), "none", "normalisation", progress_callback)
     algorithm = _known(rejection_algorithm, REJECTIONS, "none", "rejection", progress_callback)
     combine = _known(final_combine_method, COMBINES, "mean", "combine", progress_callback)
     frames = _same_shape(present, progress_callback)
+    levels = None
     if normalize != "none":
-        frames = NORMALIZERS[normalize](frames, progress_callback=progress_callback)
+        levels = [(1.0, 0.0), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
     weights, method, _ = _compute_quality_weights(frames, weighting_method, progress_callback)
+    if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
+        weights = [weight / np.square(gain, dtype=np.float64) for weight, (gain, _) in zip(weights, levels, strict=True)]
     if apply_radial_weight:
         weights = _with_radial_map(weights, frames, radial_feather_fraction, radial_shape_power)
     low, high = winsor_limits
+    method_of_rejection = REJECTIONS[algorithm]
+    if method_of_rejection == "winsor":
+        method_of_rejection = winsor_method(zconfig, progress_callback=progress_callback)
     rejection = Rejection(
-        REJECTIONS[algorithm], float(sigma_clip_low), float(sigma_clip_high), float(low), float(high), apply_rewinsor
+        method_of_rejection, float(sigma_clip_low), float(sigma_clip_high), float(low), float(high), apply_rewinsor
     )
-    result = _stack(frames, rejection, combine, weights, progress_callback)
+    result = _stack(frames, rejection, combine, weights, progress_callback, levels)
     _describe(stack_metadata, result, rejection, method)
     image = result.image
     if minimum_signal_adu_target > 0 and np.isfinite(image).any():
@@ -620,15 +677,21 @@ def _weigh_and_stack(
 
 
 def _stack(
-    frames: list[np.ndarray], rejection: Rejection, combine: str, weights: Any, progress_callback: Progress
+    frames: list[np.ndarray],
+    rejection: Rejection,
+    combine: str,
+    weights: Any,
+    progress_callback: Progress,
+    levels: list[Level] | None = None,
 ) -> Stack:
     """Stack by the engine, or by a function that was bound to `cpu_stack_winsorized` from outside."""
     bound_outside = callable(cpu_stack_winsorized) and cpu_stack_winsorized is not _cpu_stack_winsorized_fallback
-    if bound_outside and rejection.method == "winsor" and combine == "mean":
+    if bound_outside and rejection.method == "winsor" and combine == "mean" and levels is None:
         result = _stack_externally(cpu_stack_winsorized, frames, rejection, weights, progress_callback)
         if result is not None:
             return result
-    return stack_frames(frames, rejection, combine, weights, _row_progress(rejection, progress_callback))
+    rows = _row_progress(rejection, progress_callback)
+    return stack_frames(frames, rejection, combine, weights, rows, levels=levels)
 
 
 def _same_shape(frames: Sequence[np.ndarray | None], progress_callback: Progress) -> list[np.ndarray]:
@@ -665,7 +728,7 @@ def _with_radial_map(weights: list | None, frames: list[np.ndarray], feather: fl
 
 def _row_progress(rejection: Rejection, progress_callback: Progress) -> Callable[[int, int], None] | None:
     """Return what tells ZeMosaic how many rows are done, under the keys it knows."""
-    key = {"winsor": "stack_winsorized", "kappa_sigma": "stack_kappa"}.get(rejection.method)
+    key = {"winsor": "stack_winsorized", "huber": "stack_winsorized", "kappa_sigma": "stack_kappa"}.get(rejection.method)
     if progress_callback is None or key is None:
         return None
     return lambda done, total: progress_callback(key, done, total)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from nanstack.frames import Frame
+    from nanstack.frames import FrameError, FrameFile
     from zemosaic_tile import Tile, TileSettings
 
 REJECTIONS = ("winsorized_sigma_clip", "kappa_sigma", "linear_fit_clip", "none")
@@ -99,6 +99,12 @@ def _add_tile(commands: Any) -> None:
         "--winsor", type=float, nargs=2, default=[0.05, 0.05], metavar=("LOW", "HIGH"), help="winsorized fractions"
     )
     tile.add_argument(
+        "--wsc-impl",
+        choices=("legacy_quantile", "pixinsight"),
+        default="legacy_quantile",
+        help="which winsorized clip: by quantiles, or Huber's as PixInsight's (ZEMOSAIC_WSC_IMPL comes first)",
+    )
+    tile.add_argument(
         "--rewinsor",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -148,6 +154,7 @@ def _settings(options: argparse.Namespace) -> TileSettings:
         kappa_high=options.kappa[-1],
         winsor_limits=tuple(options.winsor),
         rewinsor=options.rewinsor,
+        wsc_impl=options.wsc_impl,
         combine=options.combine,
         normalize=options.norm,
         weight=options.weight,
@@ -177,7 +184,7 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
 
 
 def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference: str | None = None) -> Tile:
-    """Read frames and make a tile of them; frames that cannot be used are named and left out.
+    """Make a tile of frame files, read as they are needed; those that cannot be used are named and left out.
 
     Raises
     ------
@@ -193,13 +200,16 @@ def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference
         paths = find_frame_files(names)
     except FrameError as error:
         raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
-    frames, unusable = _read_frames(paths, _reference_path(paths, reference))
+    wanted = None if reference is None else _among(paths, reference)
+    frames, unusable = _probe(paths)
+    chosen, data = _load_reference(frames, unusable, wanted)
     if len(frames) == 1:
         _warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
-    chosen = _reference_index(frames, reference)
+    sources: list[Any] = list(frames)
+    sources[chosen] = data
     with _Bars(len(frames)) as bars:
         tile = make_tile(
-            [frame.data for frame in frames],
+            sources,
             chosen,
             settings,
             wcs=[frame.wcs for frame in frames],
@@ -214,10 +224,8 @@ def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference
     return tile
 
 
-def _reference_path(paths: Sequence[Path], reference: str | None) -> Path | None:
-    """Return the reference's place among the frames, which it joins unless it is one of them."""
-    if reference is None:
-        return None
+def _among(paths: Sequence[Path], reference: str) -> Path:
+    """Return the frame that the reference names."""
     wanted = Path(reference)
     for path in paths:
         if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
@@ -225,38 +233,59 @@ def _reference_path(paths: Sequence[Path], reference: str | None) -> Path | None
     raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
 
 
-def _read_frames(paths: Sequence[Path], needed: Path | None) -> tuple[list[Frame], dict[str, str]]:
-    """Return the frames that hold data, and the reasons why the others do not."""
-    import numpy as np
-
-    from nanstack.frames import FrameError, read_frame
+def _probe(paths: Sequence[Path]) -> tuple[list[FrameFile], dict[str, str]]:
+    """Return the frames whose headers make sense, and the reasons why the others' do not."""
+    from nanstack.frames import FrameError, probe_frame
 
     frames, unusable = [], {}
-    for path in _bar(paths, "reading"):
+    for path in paths:
         try:
-            frame = read_frame(path)
-            if not np.isfinite(frame.data).any():
-                raise FrameError(path, "it holds no finite sample")
-            frames.append(frame)
+            frames.append(probe_frame(path))
         except FrameError as error:
-            if path == needed:
-                raise FailureError(f"the reference cannot be used: {error}") from error
-            _warn(f"{error}; left out")
-            unusable[path.name] = error.reason
-    if not frames:
-        raise FailureError(f"none of the {len(paths)} files can be used; {next(iter(unusable))}: see above")
+            _leave_out(error, unusable)
     return frames, unusable
 
 
-def _reference_index(frames: Sequence[Frame], reference: str | None) -> int:
+def _leave_out(error: FrameError, unusable: dict[str, str]) -> None:
+    _warn(f"{error}; left out")
+    unusable[error.path.name] = error.reason
+
+
+def _load_reference(
+    frames: list[FrameFile], unusable: dict[str, str], wanted: Path | None
+) -> tuple[int, np.ndarray]:
+    """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
+    import numpy as np
+
+    from nanstack.frames import FrameError
+
+    if wanted is not None and wanted.name in unusable:
+        raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted.name]}")
+    while frames:
+        index = _reference_index(frames, wanted)
+        path = frames[index].path
+        try:
+            data = frames[index]()
+            if not np.isfinite(data).any():
+                raise FrameError(path, "it holds no finite sample")
+        except FrameError as error:
+            if wanted is not None:
+                raise FailureError(f"{path.name} cannot be the reference: {error.reason}") from error
+            _leave_out(error, unusable)
+            del frames[index]
+        else:
+            return index, data
+    raise FailureError(f"none of the {len(unusable)} files can be used: see above")
+
+
+def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
     """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
     from zemosaic_worker import _pick_central_reference_index
 
-    if reference is not None:
-        wanted = _reference_path([frame.path for frame in frames], reference)
+    if wanted is not None:
         return next(index for index, frame in enumerate(frames) if frame.path == wanted)
-    shape = Counter(frame.data.shape for frame in frames).most_common(1)[0][0]
-    candidates = [index for index, frame in enumerate(frames) if frame.data.shape == shape]
+    shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
+    candidates = [index for index, frame in enumerate(frames) if frame.shape == shape]
     central = _pick_central_reference_index([{"wcs": frames[index].wcs} for index in candidates], False)
     return candidates[len(candidates) // 2 if central is None else central]
 
@@ -290,7 +319,7 @@ def write_png(values: np.ndarray, path: Path) -> None:
     from nanstack.files import complete_file
 
     with complete_file(path) as temporary:
-        Image.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)).save(temporary)
+        Image.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)).save(temporary, compress_level=1)
 
 
 def _show(tile: Tile, folder: Path) -> None:
@@ -325,12 +354,6 @@ def _run_demo(options: argparse.Namespace) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ progress
-
-
-def _bar(items: Any, name: str) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(items, desc=name, unit="frame", disable=None, leave=False)  # None: no bar where there is no terminal
 
 
 def _warn(message: str) -> None:

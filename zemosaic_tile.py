@@ -17,7 +17,8 @@ import numpy as np
 
 import zemosaic_align_stack as align_stack
 from nanstack import photometry
-from nanstack.registration import Alignment
+from nanstack.memory import Scratch
+from nanstack.registration import Alignment, FrameSource
 from zemosaic_utils import cut, image_hdus, write_hdus
 
 MIN_EDGE_VALID = 0.90  # an edge row or column with a smaller share of valid pixels is trimmed
@@ -34,6 +35,7 @@ class TileSettings:
     kappa_high: float = 3.0
     winsor_limits: tuple[float, float] = (0.05, 0.05)
     rewinsor: bool = True
+    wsc_impl: str | None = None
     combine: str = "mean"
     normalize: str = "none"
     weight: str = "none"
@@ -69,10 +71,13 @@ class Tile:
 
 
 def align_tile(
-    frames: Sequence[np.ndarray],
+    frames: Sequence[FrameSource],
     reference_index: int,
     settings: TileSettings,
+    scratch: Scratch,
+    *,
     wcs: Sequence[Any] | None = None,
+    names: Sequence[str] | None = None,
     progress: Callable | None = None,
 ) -> tuple[list[np.ndarray | None], list[Alignment]]:
     """Align a group for a tile: NaN outside each frame's footprint, whatever the rejection."""
@@ -83,6 +88,8 @@ def align_tile(
         wcs=wcs,
         interpolation=settings.interpolation,
         progress_callback=progress,
+        names=names,
+        scratch=scratch,
     )
 
 
@@ -111,7 +118,7 @@ def stack_tile(
         radial_feather_fraction=settings.radial_feather,
         radial_shape_power=settings.radial_power,
         progress_callback=progress,
-        zconfig={"poststack_equalize_rgb": settings.equalize_rgb},
+        zconfig={"poststack_equalize_rgb": settings.equalize_rgb, "wsc_impl": settings.wsc_impl},
         stack_metadata=metadata,
         apply_rewinsor=settings.rewinsor,
     )
@@ -125,7 +132,7 @@ def reference_first(images: Sequence[np.ndarray | None], reference_index: int) -
 
 
 def make_tile(
-    frames: Sequence[np.ndarray],
+    frames: Sequence[FrameSource],
     reference_index: int,
     settings: TileSettings,
     *,
@@ -137,8 +144,8 @@ def make_tile(
 
     Parameters
     ----------
-    frames : sequence of ndarray, all (H, W) or all (H, W, 3)
-        Samples in ADU; not modified.
+    frames : sequence of ndarray or callable, all (H, W) or all (H, W, 3)
+        Samples in ADU, or what returns them; not modified. The reference must be an array.
     reference_index : int
         The frame whose pixels, and WCS, the tile gets.
     settings : TileSettings
@@ -153,12 +160,16 @@ def make_tile(
     ValueError
         For a reference that is no image, or settings out of range.
     """
-    started = time.perf_counter()
-    images, alignments = align_tile(frames, reference_index, settings, wcs, progress)
-    aligned = time.perf_counter()
-    image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
-    stacked = time.perf_counter()
-    report = tile_report(alignments, names or [f"frame {index}" for index in range(len(frames))], metadata)
+    names = names or [f"frame {index}" for index in range(len(frames))]
+    with Scratch() as scratch:
+        started = time.perf_counter()
+        images, alignments = align_tile(
+            frames, reference_index, settings, scratch, wcs=wcs, names=names, progress=progress
+        )
+        aligned = time.perf_counter()
+        image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
+        stacked = time.perf_counter()
+    report = tile_report(alignments, names, metadata)
     report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
     report.update(seconds_align=round(aligned - started, 3), seconds_stack=round(stacked - aligned, 3))
     return Tile(

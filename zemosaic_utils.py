@@ -13,6 +13,7 @@ import numpy as np
 
 from nanstack.files import complete_file
 from nanstack.frames import FrameError, channels_last, debayer, read_fits_image
+from nanstack.photometry import thinned
 
 log = logging.getLogger(__name__)
 
@@ -195,11 +196,11 @@ def stretch_auto_asifits_like(
     for channel in range(planes.shape[2]):
         plane = planes[..., channel]
         measured = plane if apply_wb else luminance
-        measured = measured[np.isfinite(measured)]
+        measured = thinned(measured)
         if not measured.size:
             continue
-        low, high = np.percentile(measured, [p_low, p_high])
-        scaled = np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0)
+        low, high = (np.float32(level) for level in np.percentile(measured, [p_low, p_high]))
+        scaled = np.clip((plane - low) / max(high - low, np.float32(1e-6)), 0.0, 1.0)
         out[..., channel] = np.where(np.isfinite(plane), stretch(scaled, clip=False), 0.0)
     return out.reshape(image.shape)
 

@@ -21,6 +21,7 @@ import zemosaic_align_stack as align_stack
 import zemosaic_quality as quality
 import zemosaic_tile as tiles
 from nanstack.frames import FrameError
+from nanstack.memory import Scratch
 from nanstack.registration import Alignment
 
 log = logging.getLogger(__name__)
@@ -351,11 +352,13 @@ def create_master_tile(
         The frames that could not be aligned, `retry_attempt` raised by one.
     """
     report = _Reporter(progress_callback, int(tile_id), tile_id in (dbg_tile_ids or ()))
+    zconfig = _load_zconfig()
     settings = tiles.TileSettings(
         reject=str(stack_reject_algo or "none").lower(),
         kappa_low=float(stack_kappa_low),
         kappa_high=float(stack_kappa_high),
         winsor_limits=tuple(parsed_winsor_limits),
+        wsc_impl=align_stack._setting(zconfig, "wsc_impl"),
         combine=str(stack_final_combine),
         normalize=str(stack_norm_method or "none").lower(),
         weight=str(stack_weight_method or "none").lower(),
@@ -374,7 +377,7 @@ def create_master_tile(
             heartbeat_callback()
 
     try:
-        _announce(seestar_stack_group_info, report)
+        _announce(seestar_stack_group_info, zconfig, report)
         step_done()
         if settings.reject == tiles.WINSORIZED and settings.normalize != "none":
             report(f"normalisation '{settings.normalize}' not applied: winsorized tiles are stacked as they are")
@@ -382,10 +385,12 @@ def create_master_tile(
         group = _load_group(seestar_stack_group_info, report)
         _check_reference(group, report)
         step_done()
-        aligned, alignments = _align(group, settings, report)
-        retry += _groups_to_retry(group, alignments, report.tile_id)
-        step_done()
-        tile = _stack(group, aligned, alignments, settings, min_safe_stack_size, report)
+        with Scratch() as scratch:
+            aligned, alignments = _align(group, settings, scratch, report)
+            retry += _groups_to_retry(group, alignments, report.tile_id)
+            step_done()
+            tile = _stack(group, aligned, alignments, settings, min_safe_stack_size, report)
+            del aligned  # Windows cannot remove a file that is still mapped
         step_done()
         crop_box = None
         if quality_crop_enabled:
@@ -415,9 +420,9 @@ def create_master_tile(
     return (str(path), tile.wcs), retry
 
 
-def _announce(infos: Sequence[dict] | None, report: _Reporter) -> None:
+def _announce(infos: Sequence[dict] | None, zconfig: Any, report: _Reporter) -> None:
     count = len(infos or ())
-    threshold = int(align_stack._setting(_load_zconfig(), "extreme_group_threshold", EXTREME_GROUP_THRESHOLD))
+    threshold = int(align_stack._setting(zconfig, "extreme_group_threshold", EXTREME_GROUP_THRESHOLD))
     if count >= threshold:
         report("mastertile_extreme_group", None, "WARN", num_frames=count, reason="[EXTREME_GROUP]")
     report("mastertile_info_creation_started_from_cache", None, "INFO", num_raw=count)
@@ -451,19 +456,27 @@ def _raw_name(info: dict) -> str:
 
 
 def _align(
-    group: _Group, settings: tiles.TileSettings, report: _Reporter
+    group: _Group, settings: tiles.TileSettings, scratch: Scratch, report: _Reporter
 ) -> tuple[list[np.ndarray | None], list[Alignment]]:
     report("mastertile_info_intra_tile_alignment_started", None, "DEBUG_DETAIL", num_to_align=len(group.frames))
     report.debugged("MT_COVERAGE: propagate_mask=True")
     solutions = [info.get("wcs") if hasattr(info.get("wcs"), "celestial") else None for info in group.infos]
     try:
-        aligned, alignments = tiles.align_tile(group.frames, group.reference_index, settings, solutions, report)
+        aligned, alignments = tiles.align_tile(
+            group.frames,
+            group.reference_index,
+            settings,
+            scratch,
+            wcs=solutions,
+            names=[_raw_name(info) for info in group.infos],
+            progress=report,
+        )
     except ImportError as missing:
         report(f"frames not aligned: {missing}; install it with pip", None, "ERROR")
         raise _NoTileError from missing
     count = sum(alignment.ok for alignment in alignments)
     report("mastertile_info_intra_tile_alignment_finished", None, "DEBUG_DETAIL", num_aligned=count)
-    if not any(image is not None and np.isfinite(image).any() for image in aligned):
+    if not np.isfinite(group.frames[group.reference_index]).any():
         report("mastertile_error_no_images_after_alignment", None, "ERROR")
         raise _NoTileError
     return aligned, alignments

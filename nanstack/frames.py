@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +111,47 @@ def read_frame(path: Path | str) -> Frame:
     return Frame(path, data, header, celestial_wcs(header))
 
 
+@dataclass(frozen=True)
+class FrameFile:
+    """A frame file whose header was read, and whose samples were not.
+
+    Attributes
+    ----------
+    path : Path
+    shape : tuple of int
+        (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
+    wcs : astropy.wcs.WCS or None
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    wcs: WCS | None
+
+    def __call__(self) -> np.ndarray:
+        """Read the frame's samples."""
+        return read_frame(self.path).data
+
+
+def probe_frame(path: Path | str) -> FrameFile:
+    """Read what a frame file says of itself, not its samples.
+
+    Raises
+    ------
+    FrameError
+        As `read_frame`, as far as it shows without the samples.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FrameError(path, "there is no such file")
+    if path.suffix.lower() == ".npy":
+        return FrameFile(path, image_shape(path, _read_npy(path).shape), None)
+    header, _ = read_fits_header(path)
+    shape = image_shape(path, stored_shape(header))
+    if len(shape) == 2 and str(header.get("BAYERPAT", "")).strip():
+        shape = (*shape, 3)
+    return FrameFile(path, shape, celestial_wcs(header))
+
+
 def _read_npy(path: Path) -> np.ndarray:
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -128,15 +170,45 @@ def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
     FrameError
         Where there is none, or the file is no FITS file, or truncated.
     """
+    with _fits_image(path, memmap=False) as hdu:
+        return np.asarray(hdu.data), hdu.header.copy()
+
+
+def read_fits_header(path: Path) -> tuple[Header, int | None]:
+    """Return the header of that image, and where in the file its samples begin; None where they are compressed.
+
+    Raises
+    ------
+    FrameError
+        Where there is none, or the file is no FITS file.
+    """
+    from astropy.io import fits
+
+    with _fits_image(path, memmap=True, do_not_scale_image_data=True) as hdu:
+        compressed = isinstance(hdu, fits.CompImageHDU) or path.suffix.lower() == ".gz"
+        return hdu.header.copy(), None if compressed else hdu.fileinfo()["datLoc"]
+
+
+def stored_shape(header: Header) -> tuple[int, ...]:
+    """Return the shape of a FITS image as stored, the slowest axis first."""
+    return tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
+
+
+@contextmanager
+def _fits_image(path: Path, **options: bool) -> Iterator:
+    """Give the first HDU with an image of two or three axes; turn what is wrong with the file into FrameError."""
     from astropy.io import fits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # non-standard cards; a truncated file raises below, its warning adds nothing
         try:
-            with fits.open(path, memmap=False) as hdus:
+            with fits.open(path, **options) as hdus:
                 for hdu in hdus:
                     if hdu.is_image and hdu.header.get("NAXIS", 0) in (2, 3):
-                        return np.asarray(hdu.data), hdu.header.copy()
+                        yield hdu
+                        return
+        except FrameError:
+            raise
         except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as unreadable:
             raise FrameError(path, f"it cannot be read as FITS ({_first_line(unreadable)})") from unreadable
     raise FrameError(path, "it holds no image of two or three axes")
@@ -144,6 +216,24 @@ def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that an image stored as (H, W), or with one or three planes first or last, is given.
+
+    Raises
+    ------
+    FrameError
+        For any other shape.
+    """
+    shape = tuple(stored)
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    elif len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        shape = (*shape[1:], 3)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
+        raise FrameError(path, f"its shape is {tuple(stored)}: one or three planes of an image are needed")
+    return shape
 
 
 def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
@@ -154,13 +244,10 @@ def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
     FrameError
         For any other shape than one or three planes.
     """
-    if data.ndim == 3 and 1 in (data.shape[0], data.shape[2]):
-        data = data[0] if data.shape[0] == 1 else data[..., 0]
-    if data.ndim == 3 and data.shape[0] == 3 and data.shape[2] != 3:
+    shape = image_shape(path, data.shape)
+    if len(shape) == 3 and data.shape != shape:
         data = np.moveaxis(data, 0, -1)
-    if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] != 3) or 0 in data.shape:
-        raise FrameError(path, f"its shape is {data.shape}: one or three planes of an image are needed")
-    return np.ascontiguousarray(data, dtype=np.float32)
+    return np.ascontiguousarray(data.reshape(shape), dtype=np.float32)
 
 
 def _shifted_pattern(pattern: str, header: Header) -> str:

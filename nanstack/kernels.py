@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 from nanstack.rejection import (
     CLIP_ROUNDS,
@@ -36,31 +39,31 @@ from nanstack.rejection import (
 )
 
 INF = np.float32(np.inf)
+TINY = np.finfo(np.float64).tiny
 MEAN, MEDIAN, MIN, MAX = (COMBINES.index(name) for name in ("mean", "median", "min", "max"))
-NONE, KAPPA_SIGMA, WINSOR = range(3)  # the methods of one kernel: each is a special case of the next
+NEVER = 2**31 - 1  # more samples than a column can have
+VECTOR = 32  # lanes that are compared at once; the number of lanes is a multiple of it
+CACHE_LINE = 64  # bytes
 GROUPS_PER_RUN = 32  # groups of lanes that share one allocation of buffers
 
 _lock = threading.Lock()  # Numba's "workqueue" threads must not be entered twice at once
 
 
 class Lanes(NamedTuple):
-    """Sorted columns of neighbouring pixels, and one number of each kind per lane."""
+    """Sorted columns of neighbouring pixels, and some numbers for each."""
 
     ordered: np.ndarray  # float32 (n, lanes), ascending, +inf for no data
+    tally: np.ndarray  # int32 (3, lanes), its rows named below
+    number: np.ndarray  # float64 (12, lanes), its rows named below
     column: np.ndarray  # float64 (n,): one lane, for what is worked on lane by lane
-    counts: np.ndarray  # int32: finite samples
-    first: np.ndarray  # int32: the rows first ... last - 1 are kept
-    last: np.ndarray
-    low: np.ndarray  # float64, as all that follow: where a replaced sample is clipped
-    high: np.ndarray
-    center: np.ndarray
-    sigma: np.ndarray
-    lower: np.ndarray  # a sample is kept if lower <= sample <= upper
-    upper: np.ndarray
-    total: np.ndarray
-    weight: np.ndarray
-    smallest: np.ndarray
-    largest: np.ndarray
+
+
+COUNT, FIRST, LAST = range(3)  # finite samples; the rows FIRST ... LAST - 1 are kept
+LOW, HIGH = 0, 1  # where a sample that is replaced is clipped
+CENTER, SIGMA = 2, 3
+LOWER, UPPER = 4, 5  # a sample is kept if LOWER <= sample <= UPPER
+TOTAL, WEIGHT, SMALLEST, LARGEST = 6, 7, 8, 9  # sums, and the extremes of what they sum
+RESULT, SPREAD = 10, 11
 
 
 def stack_columns(
@@ -99,11 +102,14 @@ def stack_columns(
             _stack_huber(*common, *kappas)
         elif rejection.method == "linear_fit":
             _stack_linear_fit(*common, *kappas)
-        else:
-            method = {"none": NONE, "kappa_sigma": KAPPA_SIGMA, "winsor": WINSOR}[rejection.method]
+        elif rejection.method == "winsor":
             fractions = float(rejection.winsor_low), float(1 - rejection.winsor_high)
-            rewinsor = method == WINSOR and bool(rejection.rewinsor)
-            _stack_sigma_clip(*common, *kappas, *fractions, rewinsor, method)
+            clip_kappas = WINSOR_CLIP_SIGMA, WINSOR_CLIP_SIGMA
+            _stack_sigma_clip(*common, *kappas, *clip_kappas, *fractions, WINSOR_MIN_SAMPLES, bool(rejection.rewinsor))
+        else:
+            # winsorizing at the extremes changes nothing, and columns of too few samples are kept whole
+            min_samples = 0 if rejection.method == "kappa_sigma" else NEVER
+            _stack_sigma_clip(*common, *kappas, *kappas, 0.0, 1.0, min_samples, False)
 
 
 def is_compiled(rejection: Rejection) -> bool:
@@ -166,7 +172,9 @@ def _comparators(rows: int) -> np.ndarray:
     return table
 
 
-helper = numba.njit(nogil=True, error_model="numpy")
+# kernels call these; the wrappers for calls from Python and C would only cost time to compile
+helper = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+maker = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 entry = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 
 
@@ -186,166 +194,222 @@ def _stack_sigma_clip(
     rejected,
     kappa_low,
     kappa_high,
+    clip_low,
+    clip_high,
     fraction_low,
     fraction_high,
+    min_samples,
     rewinsor,
-    method,
 ):
-    pixels = samples.shape[1]
+    kappas = kappa_low, kappa_high, clip_low, clip_high
+    fractions = fraction_low, fraction_high
     run = width * GROUPS_PER_RUN
-    for part in numba.prange((pixels + run - 1) // run):
+    for part in numba.prange((samples.shape[1] + run - 1) // run):
         lanes = _new_lanes(samples.shape[0], width)
-        for start in range(part * run, min(pixels, (part + 1) * run), width):
-            size = min(width, pixels - start)
-            rows = _load(samples, start, size, lanes)
-            in_order = method != NONE or combine != MEAN
-            if in_order:
-                _sort(lanes.ordered, rows, table)
-            _sigma_clip_bounds(lanes, rows, kappa_low, kappa_high, fraction_low, fraction_high, method)
-            _find_kept(lanes, rows, in_order)
-            if combine != MEAN:
-                _pick(lanes, combine, rewinsor)
-            elif weights.size > 0:
-                _sum_weighted(samples, start, size, weights, start % period, lanes, rewinsor)
-                _divide(lanes)
-            else:
-                _sum_values(lanes, rows, rewinsor, in_order)
-                _divide(lanes)
-            _store(lanes, start, size, image, coverage, rejected)
+        for start in range(part * run, min(samples.shape[1], (part + 1) * run), width):
+            _sigma_clip_group(
+                samples, start, table, lanes, weights, start % period, combine, kappas, fractions, min_samples, rewinsor
+            )
+            _store(lanes, start, image, coverage, rejected)
 
 
 @entry
-def _stack_huber(
-    samples, table, width, weights, period, combine, image, coverage, rejected, kappa_low, kappa_high
-):
-    pixels = samples.shape[1]
+def _stack_huber(samples, table, width, weights, period, combine, image, coverage, rejected, kappa_low, kappa_high):
     run = width * GROUPS_PER_RUN
-    for part in numba.prange((pixels + run - 1) // run):
+    for part in numba.prange((samples.shape[1] + run - 1) // run):
         lanes = _new_lanes(samples.shape[0], width)
-        active = np.empty(width, np.bool_)
-        for start in range(part * run, min(pixels, (part + 1) * run), width):
-            size = min(width, pixels - start)
-            rows = _load(samples, start, size, lanes)
-            _sort(lanes.ordered, rows, table)
-            _huber_start(lanes)
-            active[:] = lanes.counts > 0
-            for _ in range(HUBER_ROUNDS):
-                _bound(lanes, kappa_low, kappa_high)
-                if weights.size > 0:
-                    lanes.low[:] = lanes.lower
-                    lanes.high[:] = lanes.upper
-                    _sum_weighted(samples, start, size, weights, start % period, lanes, True)
-                else:
-                    _sum_clipped(lanes, rows)
-                _divide(lanes)
-                _huber_spread(lanes, rows, _reach(max(kappa_low, kappa_high), 1.0))
-                if not _huber_move(lanes, active):
-                    break
-            _bound(lanes, kappa_low, kappa_high)
-            _find_kept(lanes, rows, True)
-            if combine == MEAN:
-                lanes.total[:] = lanes.center
-            else:
-                lanes.low[:] = lanes.lower
-                lanes.high[:] = lanes.upper
-                _pick(lanes, combine, True)
-            _store(lanes, start, size, image, coverage, rejected)
+        for start in range(part * run, min(samples.shape[1], (part + 1) * run), width):
+            _huber_group(samples, start, table, lanes, weights, start % period, combine, kappa_low, kappa_high)
+            _store(lanes, start, image, coverage, rejected)
 
 
 @entry
 def _stack_linear_fit(
     samples, table, width, weights, period, combine, image, coverage, rejected, kappa_low, kappa_high
 ):
-    frames, pixels = samples.shape
     run = width * GROUPS_PER_RUN
-    for part in numba.prange((pixels + run - 1) // run):
-        lanes = _new_lanes(frames, width)
-        kept = np.empty(frames, np.bool_)
-        own = np.ones((frames, width))
-        for start in range(part * run, min(pixels, (part + 1) * run), width):
-            size = min(width, pixels - start)
-            rows = _load(samples, start, size, lanes)
-            if weights.size > 0:
-                _load_weights(samples, start, size, weights, start % period, own)
-                _sort_with_weights(lanes.ordered, own, rows, table)
-            else:
-                _sort(lanes.ordered, rows, table)
-            for lane in range(size):
-                count = lanes.counts[lane]
-                for i in range(count):
-                    lanes.column[i] = lanes.ordered[i, lane]
-                left = _linear_fit_lane(lanes.column, kept, count, kappa_low, kappa_high)
-                lanes.first[lane], lanes.last[lane] = 0, left
-                lanes.total[lane] = _combine_lane(lanes.column, kept, own[:, lane], count, combine)
-            _store(lanes, start, size, image, coverage, rejected)
+    for part in numba.prange((samples.shape[1] + run - 1) // run):
+        lanes = _new_lanes(samples.shape[0], width)
+        own = np.ones((samples.shape[0], width))
+        for start in range(part * run, min(samples.shape[1], (part + 1) * run), width):
+            _linear_fit_group(
+                samples, start, table, lanes, own, weights, start % period, combine, kappa_low, kappa_high
+            )
+            _store(lanes, start, image, coverage, rejected)
 
 
 @helper
+def _sigma_clip_group(samples, start, table, lanes, weights, offset, combine, kappas, fractions, min_samples, rewinsor):
+    rows = _load(samples, start, lanes)
+    in_order = min_samples != NEVER or combine != MEAN
+    if in_order:
+        _sort(lanes.ordered, rows, table)
+    if min_samples == NEVER:
+        _fill(lanes.number[LOWER], -np.inf)
+        _fill(lanes.number[UPPER], np.inf)
+    else:
+        _sigma_clip_bounds(lanes, rows, kappas, fractions, min_samples)
+    _find_kept(lanes, rows, in_order)
+    if combine != MEAN:
+        _pick(lanes, rows, combine, rewinsor)
+        return
+    if weights.size > 0:
+        _sum_weighted(samples, start, weights, offset, lanes, rewinsor)
+    else:
+        _sum_values(lanes, rows, rewinsor, in_order)
+    _divide(lanes, rows)
+
+
+@helper
+def _huber_group(samples, start, table, lanes, weights, offset, combine, kappa_low, kappa_high):
+    number = lanes.number
+    rows = _load(samples, start, lanes)
+    _sort(lanes.ordered, rows, table)
+    _huber_start(lanes)
+    for huber_round in range(HUBER_ROUNDS):
+        _bound(lanes, kappa_low, kappa_high)
+        if weights.size > 0:
+            _copy(number[LOWER], number[LOW])
+            _copy(number[UPPER], number[HIGH])
+            _sum_weighted(samples, start, weights, offset, lanes, True)
+        else:
+            _sum_clipped(lanes, rows)
+        _divide(lanes, rows)
+        _huber_spread(lanes, rows, _reach(max(kappa_low, kappa_high), 1.0))
+        if not _huber_move(lanes, huber_round):
+            break
+    _bound(lanes, kappa_low, kappa_high)
+    _find_kept(lanes, rows, True)
+    if combine == MEAN:
+        _copy(number[CENTER], number[RESULT])
+    else:
+        _copy(number[LOWER], number[LOW])
+        _copy(number[UPPER], number[HIGH])
+        _pick(lanes, rows, combine, True)
+
+
+@maker
+def _linear_fit_group(samples, start, table, lanes, own, weights, offset, combine, kappa_low, kappa_high):
+    column = lanes.column
+    kept = np.empty(column.size, np.bool_)
+    rows = _load(samples, start, lanes)
+    if weights.size > 0:
+        _load_weights(samples, start, weights, offset, own)
+        _sort_with_weights(lanes.ordered, own, rows, table)
+    else:
+        _sort(lanes.ordered, rows, table)
+    for lane in range(lanes.ordered.shape[1]):
+        count = lanes.tally[COUNT, lane]
+        for i in range(count):
+            column[i] = lanes.ordered[i, lane]
+        lanes.tally[FIRST, lane] = 0
+        lanes.tally[LAST, lane] = _linear_fit_lane(column, kept, count, kappa_low, kappa_high)
+        lanes.number[RESULT, lane] = _combine_lane(column, kept, own[:, lane], count, combine)
+
+
+@maker
 def _new_lanes(frames, width):
-    return Lanes(
-        np.empty((frames, width), np.float32),
-        np.empty(frames),
-        np.empty(width, np.int32),
-        np.empty(width, np.int32),
-        np.empty(width, np.int32),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-        np.empty(width),
-    )
+    return Lanes(_aligned(frames, width), np.empty((3, width), np.int32), np.empty((12, width)), np.empty(frames))
+
+
+@maker
+def _aligned(rows, width):
+    """Return an empty float32 array that starts on a cache line, so that no vector straddles two."""
+    line = CACHE_LINE // 4
+    flat = np.empty(rows * width + line, np.float32)
+    shift = -(flat.ctypes.data // 4) % line
+    return flat[shift : shift + rows * width].reshape(rows, width)
 
 
 # --- columns in and results out ---------------------------------------------------------------------------------------
 
 
 @helper
-def _load(samples, start, size, lanes):
-    """Fill the rows with the frames that have any data here, and return their number; lanes beyond `size` are empty."""
-    counts = lanes.counts
-    counts[:] = 0
+def _load(samples, start, lanes):
+    """Fill the rows with the frames that have any data here; return their number. Lanes beyond the last pixel stay empty."""
+    stop = min(start + lanes.ordered.shape[1], samples.shape[1])
+    counts = lanes.tally[COUNT]
+    _fill(counts, 0)
     rows = 0
     for frame in range(samples.shape[0]):
-        source = samples[frame, start : start + size]
         row = lanes.ordered[rows]
-        found = 0
-        for lane in range(size):
-            finite = abs(source[lane]) < INF
-            row[lane] = source[lane] if finite else INF
-            counts[lane] += np.int32(finite)
-            found |= np.int32(finite)
-        row[size:] = INF
-        rows += found
+        if stop - start < row.size:
+            _fill(row, INF)
+        rows += _load_row(samples[frame, start:stop], row, counts)
     return rows
 
 
 @helper
-def _store(lanes, start, size, image, coverage, rejected):
-    for lane in range(size):
-        count = lanes.counts[lane]
-        image[start + lane] = lanes.total[lane] if count > 0 else np.nan
-        coverage[start + lane] = count
-        rejected[start + lane] = count - max(0, lanes.last[lane] - lanes.first[lane])
+def _load_row(source, row, counts):
+    found = 0
+    for lane in range(source.size):
+        finite = np.int32(abs(source[lane]) < INF)
+        row[lane] = source[lane] if abs(source[lane]) < INF else INF
+        counts[lane] += finite
+        found |= finite
+    return found
+
+
+@helper
+def _store(lanes, start, image, coverage, rejected):
+    result, counts, first, last = lanes.number[RESULT], lanes.tally[COUNT], lanes.tally[FIRST], lanes.tally[LAST]
+    for lane in range(min(result.size, image.size - start)):
+        image[start + lane] = result[lane] if counts[lane] > 0 else np.nan
+        coverage[start + lane] = counts[lane]
+        rejected[start + lane] = counts[lane] - (last[lane] - first[lane] if last[lane] > first[lane] else 0)
+
+
+@helper
+def _fill(row, value):
+    for lane in range(row.size):
+        row[lane] = value
+
+
+@helper
+def _copy(source, row):
+    for lane in range(row.size):
+        row[lane] = source[lane]
+
+
+@intrinsic
+def _compare_exchange(typing_context, ordered, above, below):
+    """Put the smaller values of two runs of VECTOR lanes into the upper one; LLVM cannot tell that they do not overlap."""
+
+    def codegen(context, builder, signature, arguments):
+        data = context.make_array(ordered)(context, builder, arguments[0]).data
+        vector = ir.VectorType(ir.FloatType(), VECTOR)
+        runs = [builder.bitcast(builder.gep(data, [index]), vector.as_pointer()) for index in arguments[1:]]
+        values = [builder.load(run, align=4) for run in runs]
+        for name, run in zip(("minnum", "maxnum"), runs, strict=True):
+            kind = ir.FunctionType(vector, [vector, vector])
+            function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{VECTOR}f32")
+            # "nnan" as no NaN is ever in a row: one instruction then
+            builder.store(builder.call(function, values, fastmath=("nnan",)), run, align=4)
+        return context.get_dummy_value()
+
+    return types.void(ordered, types.intp, types.intp), codegen
 
 
 @helper
 def _sort(ordered, rows, table):
     """Sort the first `rows` rows of every lane; comparators of further rows would find +inf there."""
+    width = ordered.shape[1]
     for k in range(table.shape[0]):
-        if table[k, 1] < rows:
-            above, below = ordered[table[k, 0]], ordered[table[k, 1]]
-            for lane in range(above.size):
-                a, b = above[lane], below[lane]
-                above[lane] = a if a < b else b
-                below[lane] = b if a < b else a
+        above, below = np.intp(table[k, 0]), np.intp(table[k, 1])
+        if below < rows:
+            for lane in range(0, width, VECTOR):
+                _compare_exchange(ordered, above * width + lane, below * width + lane)
 
 
 # --- order statistics -------------------------------------------------------------------------------------------------
+
+
+@helper
+def _range(values):
+    smallest, largest = values[0], values[0]
+    for lane in range(values.size):
+        smallest, largest = min(smallest, values[lane]), max(largest, values[lane])
+    return np.intp(smallest), np.intp(largest)
 
 
 @helper
@@ -365,54 +429,59 @@ def _clip(x, low, high):
 @helper
 def _quantile(ordered, counts, fraction, result):
     """Linear between order statistics; lanes of equal count share their rows."""
-    for count in range(max(1, counts.min()), counts.max() + 1):
-        if not _occurs(counts, count):
-            continue
-        position = (count - 1) * fraction
-        index = int(math.floor(position))
-        t = position - index
-        below, above = ordered[index], ordered[min(index + 1, count - 1)]
-        for lane in range(counts.size):
-            b, a = np.float64(below[lane]), np.float64(above[lane])
-            gap = a - b
-            value = b + gap * t if t < 0.5 else a - gap * (1 - t)
-            result[lane] = value if counts[lane] == count else result[lane]
+    fewest, most = _range(counts)
+    for count in range(max(1, fewest), most + 1):
+        if _occurs(counts, count):
+            position = (count - 1) * fraction
+            index = np.intp(math.floor(position))
+            above = ordered[min(index + 1, count - 1)]
+            _interpolate(ordered[index], above, position - index, counts, count, result)
+
+
+@helper
+def _interpolate(below, above, t, counts, count, result):
+    for lane in range(result.size):
+        b, a = np.float64(below[lane]), np.float64(above[lane])
+        gap = a - b
+        value = b + gap * t if t < 0.5 else a - gap * (1 - t)
+        result[lane] = value if counts[lane] == count else result[lane]
 
 
 @helper
 def _median(ordered, counts, low, high, result):
     """Median of the clipped columns."""
-    for count in range(max(1, counts.min()), counts.max() + 1):
-        if not _occurs(counts, count):
-            continue
-        below, above = ordered[(count - 1) // 2], ordered[count // 2]
-        for lane in range(counts.size):
-            b = _clip(np.float64(below[lane]), low[lane], high[lane])
-            a = _clip(np.float64(above[lane]), low[lane], high[lane])
-            result[lane] = (b + a) / 2 if counts[lane] == count else result[lane]
+    fewest, most = _range(counts)
+    for count in range(max(1, fewest), most + 1):
+        if _occurs(counts, count):
+            _middle(ordered[(count - 1) // 2], ordered[count // 2], low, high, counts, count, result)
+
+
+@helper
+def _middle(below, above, low, high, counts, count, result):
+    for lane in range(result.size):
+        b = _clip(np.float64(below[lane]), low[lane], high[lane])
+        a = _clip(np.float64(above[lane]), low[lane], high[lane])
+        result[lane] = (b + a) / 2 if counts[lane] == count else result[lane]
 
 
 @helper
 def _find_kept(lanes, rows, in_order):
     """Find the rows of each lane between its bounds, from either end inwards."""
-    first, last = lanes.first, lanes.last
-    first[:] = 0
-    last[:] = lanes.counts
+    first, last = lanes.tally[FIRST], lanes.tally[LAST]
+    _fill(first, 0)
+    _copy(lanes.tally[COUNT], last)
     if not in_order:
         return
-    for i in range(rows):
-        if not _count_below(lanes.ordered[i], lanes.lower, first):
-            break
-    last[:] = rows
-    for i in range(rows - 1, -1, -1):
-        if not _count_above(lanes.ordered[i], lanes.upper, last):
-            break
-    for lane in range(last.size):
-        last[lane] = min(last[lane], lanes.counts[lane])
+    i = 0
+    while i < rows and _skip_below(lanes.ordered[i], lanes.number[LOWER], first):
+        i += 1
+    i = rows - 1
+    while i >= 0 and _skip_above(lanes.ordered[i], lanes.number[UPPER], last):
+        i -= 1
 
 
 @helper
-def _count_below(row, lower, first):
+def _skip_below(row, lower, first):
     found = 0
     for lane in range(row.size):
         below = np.int32(row[lane] < lower[lane])
@@ -422,12 +491,14 @@ def _count_below(row, lower, first):
 
 
 @helper
-def _count_above(row, upper, last):
+def _skip_above(row, upper, last):
+    """Step over data above the bound; what is no data is none of the samples counted, but goes on."""
     found = 0
     for lane in range(row.size):
+        no_data = np.int32(row[lane] == INF)
         above = np.int32(row[lane] > upper[lane])
-        last[lane] -= above
-        found |= above
+        last[lane] -= above & ~no_data
+        found |= above | no_data
     return found > 0
 
 
@@ -435,32 +506,23 @@ def _count_above(row, upper, last):
 
 
 @helper
-def _sigma_clip_bounds(lanes, rows, kappa_low, kappa_high, fraction_low, fraction_high, method):
+def _sigma_clip_bounds(lanes, rows, kappas, fractions, min_samples):
     """Fill in the bounds of what is kept, and of what winsorizing leaves."""
-    counts = lanes.counts
-    lanes.low[:] = -np.inf
-    lanes.high[:] = np.inf
-    if method == NONE:
-        lanes.lower[:] = -np.inf
-        lanes.upper[:] = np.inf
-        return
-    whole = counts.min()
-    plain_from, plain_to = 0, whole
-    if method == WINSOR:
-        _quantile(lanes.ordered, counts, fraction_low, lanes.low)
-        _quantile(lanes.ordered, counts, fraction_high, lanes.high)
-        # the rows between are not clipped in any lane
-        plain_from = int(math.floor((counts.max() - 1) * fraction_low)) + 1
-        plain_to = int(math.floor((whole - 1) * fraction_high)) + 1 if whole > 0 else 0
-        _clipped_stats(lanes, rows, plain_from, plain_to, WINSOR_CLIP_SIGMA, WINSOR_CLIP_SIGMA)
-    else:
-        _clipped_stats(lanes, rows, plain_from, plain_to, kappa_low, kappa_high)
+    kappa_low, kappa_high, clip_low, clip_high = kappas
+    fraction_low, fraction_high = fractions
+    number, counts = lanes.number, lanes.tally[COUNT]
+    fewest, most = _range(counts)
+    _quantile(lanes.ordered, counts, fraction_low, number[LOW])
+    _quantile(lanes.ordered, counts, fraction_high, number[HIGH])
+    # the rows between are clipped in no lane
+    plain_from = np.intp(math.floor((most - 1) * fraction_low)) + 1
+    plain_to = np.intp(math.floor((fewest - 1) * fraction_high)) + 1 if fewest > 0 else 0
+    _clipped_stats(lanes, rows, plain_from, max(plain_from, plain_to), clip_low, clip_high)
     _bound(lanes, kappa_low, kappa_high)
-    if method == WINSOR:
+    if fewest < min_samples:
         for lane in range(counts.size):
-            few = counts[lane] < WINSOR_MIN_SAMPLES
-            lanes.lower[lane] = -np.inf if few else lanes.lower[lane]
-            lanes.upper[lane] = np.inf if few else lanes.upper[lane]
+            if counts[lane] < min_samples:
+                number[LOWER, lane], number[UPPER, lane] = -np.inf, np.inf
 
 
 @helper
@@ -471,73 +533,116 @@ def _reach(kappa, sigma):
 
 @helper
 def _bound(lanes, kappa_low, kappa_high):
-    for lane in range(lanes.center.size):
-        center, sigma = lanes.center[lane], lanes.sigma[lane]
-        lower, upper = center - _reach(kappa_low, sigma), center + _reach(kappa_high, sigma)
+    number = lanes.number
+    _bound_rows(number[CENTER], number[SIGMA], kappa_low, kappa_high, number[LOWER], number[UPPER])
+
+
+@helper
+def _bound_rows(center, sigma, kappa_low, kappa_high, lower, upper):
+    for lane in range(center.size):
+        bottom, top = center[lane] - _reach(kappa_low, sigma[lane]), center[lane] + _reach(kappa_high, sigma[lane])
         # without a centre nothing lies between the bounds
-        lanes.lower[lane] = lower if lower == lower else np.inf
-        lanes.upper[lane] = upper if upper == upper else -np.inf
+        lower[lane] = bottom if bottom == bottom else np.inf
+        upper[lane] = top if top == top else -np.inf
 
 
 @helper
 def _clipped_stats(lanes, rows, plain_from, plain_to, kappa_low, kappa_high):
     """Median and standard deviation after clipping; only lanes whose first round drops samples need more rounds."""
-    ordered, counts, low, high, total = lanes.ordered, lanes.counts, lanes.low, lanes.high, lanes.total
-    mean, sigma, center = lanes.smallest, lanes.sigma, lanes.center
-    total[:] = 0.0
-    for i in range(rows):
-        if plain_from <= i < plain_to:
-            _add(ordered[i], total)
-        else:
-            _add_clipped(ordered[i], low, high, total)
-    for lane in range(total.size):
-        mean[lane] = total[lane] / max(counts[lane], 1)
-    total[:] = 0.0
-    for i in range(rows):
-        if plain_from <= i < plain_to:
-            _add_squares(ordered[i], mean, total)
-        else:
-            _add_clipped_squares(ordered[i], low, high, mean, total)
-    for lane in range(total.size):
-        sigma[lane] = math.sqrt(total[lane] / max(counts[lane], 1))
+    ordered, counts, number = lanes.ordered, lanes.tally[COUNT], lanes.number
+    low, high, center, sigma, mean = number[LOW], number[HIGH], number[CENTER], number[SIGMA], number[RESULT]
+    plain_from, plain_to = min(plain_from, rows), min(plain_to, rows)
+    _fill(mean, 0.0)
+    _add_clipped(ordered, 0, plain_from, low, high, mean)
+    _add(ordered, plain_from, plain_to, mean)
+    _add_clipped(ordered, plain_to, rows, low, high, mean)
+    for lane in range(mean.size):
+        mean[lane] /= max(counts[lane], 1)
+    _fill(sigma, 0.0)
+    _add_clipped_squares(ordered, 0, plain_from, low, high, mean, sigma)
+    _add_squares(ordered, plain_from, plain_to, mean, sigma)
+    _add_clipped_squares(ordered, plain_to, rows, low, high, mean, sigma)
+    for lane in range(sigma.size):
+        sigma[lane] = math.sqrt(sigma[lane] / max(counts[lane], 1))
     _median(ordered, counts, low, high, center)
-    for lane in range(total.size):
-        count = counts[lane]
-        if count == 0:
-            continue
-        lowest = _clip(np.float64(ordered[0, lane]), low[lane], high[lane])
-        highest = _clip(np.float64(ordered[count - 1, lane]), low[lane], high[lane])
+    for lane in range(sigma.size):
         bottom = center[lane] - _reach(kappa_low, sigma[lane])
         top = center[lane] + _reach(kappa_high, sigma[lane])
-        if lowest < bottom or highest > top:
-            for i in range(count):
+        # winsorizing leaves LOW and HIGH as the extremes
+        if (low[lane] < bottom or high[lane] > top) and counts[lane] > 0:
+            for i in range(counts[lane]):
                 lanes.column[i] = _clip(np.float64(ordered[i, lane]), low[lane], high[lane])
-            center[lane], sigma[lane] = _clip_lane(lanes.column, count, bottom, top, kappa_low, kappa_high)
+            center[lane], sigma[lane] = _clip_lane(lanes.column, counts[lane], bottom, top, kappa_low, kappa_high)
 
 
 @helper
-def _add(row, total):
-    for lane in range(row.size):
+def _add(ordered, begin, end, total):
+    """Add rows that hold data in every lane; four at a time, as the sums then stay in registers."""
+    whole = begin + (end - begin) // 4 * 4
+    for i in range(begin, whole, 4):
+        _add_four(ordered[i], ordered[i + 1], ordered[i + 2], ordered[i + 3], total)
+    for i in range(whole, end):
+        _add_one(ordered[i], total)
+
+
+@helper
+def _add_one(row, total):
+    for lane in range(total.size):
         total[lane] += row[lane]
 
 
 @helper
-def _add_clipped(row, low, high, total):
-    for lane in range(row.size):
+def _add_four(a, b, c, d, total):
+    for lane in range(total.size):
+        total[lane] = total[lane] + a[lane] + b[lane] + c[lane] + d[lane]
+
+
+@helper
+def _add_clipped(ordered, begin, end, low, high, total):
+    for i in range(begin, end):
+        _add_clipped_one(ordered[i], low, high, total)
+
+
+@helper
+def _add_clipped_one(row, low, high, total):
+    for lane in range(total.size):
         value = _clip(np.float64(row[lane]), low[lane], high[lane])
         total[lane] += value if row[lane] < INF else 0.0
 
 
 @helper
-def _add_squares(row, mean, total):
-    for lane in range(row.size):
+def _add_squares(ordered, begin, end, mean, total):
+    whole = begin + (end - begin) // 4 * 4
+    for i in range(begin, whole, 4):
+        _add_four_squares(ordered[i], ordered[i + 1], ordered[i + 2], ordered[i + 3], mean, total)
+    for i in range(whole, end):
+        _add_square(ordered[i], mean, total)
+
+
+@helper
+def _add_square(row, mean, total):
+    for lane in range(total.size):
         residual = row[lane] - mean[lane]
         total[lane] += residual * residual
 
 
 @helper
-def _add_clipped_squares(row, low, high, mean, total):
-    for lane in range(row.size):
+def _add_four_squares(a, b, c, d, mean, total):
+    for lane in range(total.size):
+        m = mean[lane]
+        p, q, r, s = a[lane] - m, b[lane] - m, c[lane] - m, d[lane] - m
+        total[lane] = total[lane] + p * p + q * q + r * r + s * s
+
+
+@helper
+def _add_clipped_squares(ordered, begin, end, low, high, mean, total):
+    for i in range(begin, end):
+        _add_clipped_square(ordered[i], low, high, mean, total)
+
+
+@helper
+def _add_clipped_square(row, low, high, mean, total):
+    for lane in range(total.size):
         residual = _clip(np.float64(row[lane]), low[lane], high[lane]) - mean[lane]
         total[lane] += residual * residual if row[lane] < INF else 0.0
 
@@ -588,35 +693,44 @@ def _lane_stats(column, begin, end):
 
 @helper
 def _start_sums(lanes):
-    lanes.total[:] = 0.0
-    lanes.weight[:] = 0.0
-    lanes.smallest[:] = np.inf
-    lanes.largest[:] = -np.inf
+    _fill(lanes.number[TOTAL], 0.0)
+    _fill(lanes.number[WEIGHT], 0.0)
+    _fill(lanes.number[SMALLEST], np.inf)
+    _fill(lanes.number[LARGEST], -np.inf)
 
 
 @helper
 def _sum_values(lanes, rows, rewinsor, in_order):
     """Sum what each sample counts as, without weights."""
     _start_sums(lanes)
-    first, last, counts = lanes.first, lanes.last, lanes.counts
+    ordered, number = lanes.ordered, lanes.number
+    counts, first, last = lanes.tally[COUNT], lanes.tally[FIRST], lanes.tally[LAST]
     for lane in range(counts.size):
-        lanes.weight[lane] = counts[lane] if rewinsor else last[lane] - first[lane]
+        number[WEIGHT, lane] = counts[lane] if rewinsor else last[lane] - first[lane]
     # in the rows between, every lane keeps its sample
-    begin, end = (first.max(), last.min()) if in_order else (rows, rows)
+    begin = min(rows, _range(first)[1]) if in_order else rows
+    end = max(begin, _range(last)[0])
     for i in range(rows):
         if begin <= i < end:
-            _add(lanes.ordered[i], lanes.total)
-        else:
-            _add_counted(lanes.ordered[i], lanes, rewinsor)
+            continue
+        _add_counted(
+            ordered[i],
+            number[LOWER],
+            number[UPPER],
+            number[LOW],
+            number[HIGH],
+            rewinsor,
+            number[TOTAL],
+            number[SMALLEST],
+            number[LARGEST],
+        )
     if begin < end:
-        _widen(lanes.ordered[begin], lanes.smallest, lanes.largest)
-        _widen(lanes.ordered[end - 1], lanes.smallest, lanes.largest)
+        _add(ordered, begin, end, number[TOTAL])
+        _widen(ordered[begin], ordered[end - 1], number[SMALLEST], number[LARGEST])
 
 
 @helper
-def _add_counted(row, lanes, rewinsor):
-    lower, upper, low, high = lanes.lower, lanes.upper, lanes.low, lanes.high
-    total, smallest, largest = lanes.total, lanes.smallest, lanes.largest
+def _add_counted(row, lower, upper, low, high, rewinsor, total, smallest, largest):
     for lane in range(row.size):
         x = np.float64(row[lane])
         inside = (x >= lower[lane]) & (x <= upper[lane])
@@ -628,27 +742,37 @@ def _add_counted(row, lanes, rewinsor):
 
 
 @helper
-def _widen(row, smallest, largest):
-    for lane in range(row.size):
-        value = np.float64(row[lane])
-        smallest[lane] = value if value < smallest[lane] else smallest[lane]
-        largest[lane] = value if value > largest[lane] else largest[lane]
+def _widen(begin, end, smallest, largest):
+    for lane in range(smallest.size):
+        below, above = np.float64(begin[lane]), np.float64(end[lane])
+        smallest[lane] = below if below < smallest[lane] else smallest[lane]
+        largest[lane] = above if above > largest[lane] else largest[lane]
 
 
 @helper
-def _sum_weighted(samples, start, size, weights, offset, lanes, rewinsor):
+def _sum_weighted(samples, start, weights, offset, lanes, rewinsor):
     """Sum what each sample counts as times its weight, frame by frame."""
     _start_sums(lanes)
+    number = lanes.number
+    size = min(number.shape[1], samples.shape[1] - start)
     for frame in range(samples.shape[0]):
         _add_weighted(
-            samples[frame, start : start + size], weights[frame, offset : offset + size], lanes, rewinsor
+            samples[frame, start : start + size],
+            weights[frame, offset : offset + size],
+            number[LOWER],
+            number[UPPER],
+            number[LOW],
+            number[HIGH],
+            rewinsor,
+            number[TOTAL],
+            number[WEIGHT],
+            number[SMALLEST],
+            number[LARGEST],
         )
 
 
 @helper
-def _add_weighted(row, weights, lanes, rewinsor):
-    lower, upper, low, high = lanes.lower, lanes.upper, lanes.low, lanes.high
-    total, weight, smallest, largest = lanes.total, lanes.weight, lanes.smallest, lanes.largest
+def _add_weighted(row, weights, lower, upper, low, high, rewinsor, total, weight, smallest, largest):
     for lane in range(row.size):
         x = np.float64(row[lane])
         inside = (x >= lower[lane]) & (x <= upper[lane])
@@ -661,28 +785,321 @@ def _add_weighted(row, weights, lanes, rewinsor):
 
 
 @helper
-def _divide(lanes):
+def _divide(lanes, rows):
     """Turn the sums into means; what has no weight becomes the plain mean of the samples."""
-    total, weight = lanes.total, lanes.weight
-    empty = 0
-    for lane in range(total.size):
-        # rounding must not take a mean out of the extremes, so that equal values give that very value
-        total[lane] = _clip(total[lane] / weight[lane], lanes.smallest[lane], lanes.largest[lane])
-        empty |= np.int32(weight[lane] <= 0.0)
-    if empty > 0:
-        for lane in range(total.size):
-            if weight[lane] <= 0.0 and lanes.counts[lane] > 0:
-                total[lane] = _plain_mean(lanes.ordered, lane)
+    number = lanes.number
+    if not _divide_rows(number[TOTAL], number[WEIGHT], number[SMALLEST], number[LARGEST], number[RESULT]):
+        return
+    for lane in range(number.shape[1]):
+        if number[WEIGHT, lane] <= 0.0 and lanes.tally[COUNT, lane] > 0:
+            number[RESULT, lane] = _plain_mean(lanes.ordered, rows, lane)
 
 
 @helper
-def _plain_mean(ordered, lane):
+def _divide_rows(total, weight, smallest, largest, mean):
+    """Divide, and return whether any lane has no weight."""
+    empty = 0
+    for lane in range(mean.size):
+        # rounding must not take a mean out of the extremes, so that equal values give that very value
+        mean[lane] = _clip(total[lane] / weight[lane], smallest[lane], largest[lane])
+        empty |= np.int32(weight[lane] <= 0.0)
+    return empty > 0
+
+
+@helper
+def _plain_mean(ordered, rows, lane):
     total, count, smallest, largest = 0.0, 0, np.inf, -np.inf
-    for i in range(ordered.shape[0]):
+    for i in range(rows):
         x = np.float64(ordered[i, lane])
-        if x == np.inf:
-            continue
-        total += x
-        count += 1
-        smallest, largest = min(smallest, x), max(largest, x)
+        if x < np.inf:
+            total += x
+            count += 1
+            smallest, largest = min(smallest, x), max(largest, x)
     return _clip(total / count, smallest, largest)
+
+
+@helper
+def _pick(lanes, rows, combine, replace):
+    """Median, smallest or largest of what the samples of each lane count as; the rejected ones if `replace` is set."""
+    number, column = lanes.number, lanes.column
+    for lane in range(number.shape[1]):
+        count, first, last = lanes.tally[COUNT, lane], lanes.tally[FIRST, lane], lanes.tally[LAST, lane]
+        if count == 0:
+            continue
+        if first >= last:
+            first, last = count, count
+        begin, end = (0, count) if replace else (first, last)
+        if begin == end:
+            number[RESULT, lane] = _plain_mean(lanes.ordered, rows, lane)
+            continue
+        for i in range(begin, end):
+            x = np.float64(lanes.ordered[i, lane])
+            column[i] = x if first <= i < last else _clip(x, number[LOW, lane], number[HIGH, lane])
+        number[RESULT, lane] = _pick_of_runs(column, begin, first, last, end, combine)
+
+
+@helper
+def _pick_of_runs(column, begin, first, last, end, combine):
+    """Median, smallest or largest of three ascending runs, which start at `begin`, `first` and `last`."""
+    size = end - begin
+    rank = 0 if combine == MIN else size - 1 if combine == MAX else size // 2
+    a, b, c = begin, first, last
+    before = value = np.inf
+    for _ in range(rank + 1):
+        before = value
+        head_a = column[a] if a < first else np.inf
+        head_b = column[b] if b < last else np.inf
+        head_c = column[c] if c < end else np.inf
+        value = min(head_a, head_b, head_c)
+        if head_a == value:
+            a += 1
+        elif head_b == value:
+            b += 1
+        else:
+            c += 1
+    return (before + value) / 2 if combine == MEDIAN and size % 2 == 0 else value
+
+
+# --- huber ------------------------------------------------------------------------------------------------------------
+
+
+@helper
+def _huber_start(lanes):
+    """Start from the median and the median absolute deviation; note the extremes of every lane."""
+    ordered, counts, number = lanes.ordered, lanes.tally[COUNT], lanes.number
+    _quantile(ordered, counts, 0.0, number[LOW])
+    _quantile(ordered, counts, 1.0, number[HIGH])
+    _median(ordered, counts, number[LOW], number[HIGH], number[CENTER])
+    fewest, most = _range(counts)
+    for count in range(max(1, fewest), most + 1):
+        if _occurs(counts, count):
+            _nearest(ordered, count, (count - 1) // 2 + 1, number[CENTER], number[SMALLEST])
+            _nearest(ordered, count, count // 2 + 1, number[CENTER], number[LARGEST])
+            _scale(number[SMALLEST], number[LARGEST], counts, count, number[SIGMA])
+
+
+@helper
+def _scale(below, above, counts, count, sigma):
+    for lane in range(sigma.size):
+        scale = SIGMA_OF_MAD * ((below[lane] + above[lane]) / 2)
+        scale = scale if scale > HUBER_SCALE_FLOOR else HUBER_SCALE_FLOOR
+        sigma[lane] = scale if counts[lane] == count else sigma[lane]
+
+
+@helper
+def _nearest(ordered, count, size, center, reach):
+    """Find how far the `size` samples nearest to the centre reach: they are neighbours in the sorted column."""
+    _fill(reach, np.inf)
+    for i in range(count - size + 1):
+        _nearest_run(ordered[i], ordered[i + size - 1], center, reach)
+
+
+@helper
+def _nearest_run(below, above, center, reach):
+    for lane in range(reach.size):
+        down, up = center[lane] - below[lane], above[lane] - center[lane]
+        farther = down if down > up else up
+        reach[lane] = farther if farther < reach[lane] else reach[lane]
+
+
+@helper
+def _sum_clipped(lanes, rows):
+    """Sum the samples clipped between the bounds, without weights."""
+    number, counts = lanes.number, lanes.tally[COUNT]
+    _fill(number[TOTAL], 0.0)
+    _add_clipped(lanes.ordered, 0, rows, number[LOWER], number[UPPER], number[TOTAL])
+    _copy(counts, number[WEIGHT])
+    _clip_row(number[LOW], number[LOWER], number[UPPER], number[SMALLEST])
+    _clip_row(number[HIGH], number[LOWER], number[UPPER], number[LARGEST])
+
+
+@helper
+def _clip_row(row, low, high, clipped):
+    for lane in range(row.size):
+        clipped[lane] = _clip(row[lane], low[lane], high[lane])
+
+
+@helper
+def _huber_spread(lanes, rows, cutoff):
+    """Root mean square of the residuals, those beyond the cutoff weighted by cutoff / |residual|."""
+    ordered, number = lanes.ordered, lanes.number
+    lower, upper, mean, sigma = number[LOWER], number[UPPER], number[RESULT], number[SIGMA]
+    spread, weight = number[SPREAD], number[WEIGHT]
+    # only rows at either end have residuals beyond the cutoff, which need a division
+    begin, end = 0, min(rows, _range(lanes.tally[COUNT])[0])
+    while begin < end and _has_far_residual(ordered[begin], lower, upper, mean, sigma, cutoff):
+        begin += 1
+    while begin < end and _has_far_residual(ordered[end - 1], lower, upper, mean, sigma, cutoff):
+        end -= 1
+    _fill(spread, 0.0)
+    _fill(weight, np.float64(end - begin))
+    for i in range(rows):
+        if not begin <= i < end:
+            _add_residuals(ordered[i], lower, upper, mean, sigma, cutoff, spread, weight)
+    _add_clipped_squares(ordered, begin, end, lower, upper, mean, spread)
+    for lane in range(spread.size):
+        spread[lane] = max(math.sqrt(spread[lane] / max(weight[lane], TINY)), HUBER_SCALE_FLOOR)
+
+
+@helper
+def _has_far_residual(row, lower, upper, mean, sigma, cutoff):
+    found = 0
+    for lane in range(row.size):
+        residual = _clip(np.float64(row[lane]), lower[lane], upper[lane]) - mean[lane]
+        found |= np.int32(abs(residual) > cutoff * sigma[lane])
+    return found > 0
+
+
+@helper
+def _add_residuals(row, lower, upper, mean, sigma, cutoff, spread, weight):
+    for lane in range(row.size):
+        residual = _clip(np.float64(row[lane]), lower[lane], upper[lane]) - mean[lane]
+        reach, size = cutoff * sigma[lane], abs(residual)
+        influence = 1.0 if size <= reach else reach / size
+        weight[lane] += influence if row[lane] < INF else 0.0
+        spread[lane] += influence * residual * residual if row[lane] < INF else 0.0
+
+
+@helper
+def _huber_move(lanes, huber_round):
+    """Take over the new centre and scale of lanes that still move; return whether any goes on."""
+    number, active = lanes.number, lanes.tally[FIRST]
+    if huber_round == 0:
+        _copy(lanes.tally[COUNT], active)
+    return _move_rows(number[RESULT], number[SPREAD], number[CENTER], number[SIGMA], active)
+
+
+@helper
+def _move_rows(mean, spread, center, sigma, active):
+    going = 0
+    for lane in range(active.size):
+        moved = _moved(center[lane], mean[lane]) | _moved(sigma[lane], spread[lane])
+        center[lane] = mean[lane] if active[lane] > 0 else center[lane]
+        sigma[lane] = spread[lane] if active[lane] > 0 else sigma[lane]
+        active[lane] = active[lane] if moved else 0
+        going |= active[lane]
+    return going > 0
+
+
+@helper
+def _moved(old, new):
+    size = abs(old)
+    return abs(new - old) > HUBER_TOLERANCE * (size if size > 1.0 else 1.0)
+
+
+# --- linear fit -------------------------------------------------------------------------------------------------------
+
+
+@helper
+def _load_weights(samples, start, weights, offset, own):
+    """Fill the rows that `_load` fills with the weights of these samples."""
+    size = min(own.shape[1], samples.shape[1] - start)
+    rows = 0
+    for frame in range(samples.shape[0]):
+        found = 0
+        for lane in range(size):
+            own[rows, lane] = weights[frame, offset + lane]
+            found |= np.int32(abs(samples[frame, start + lane]) < INF)
+        rows += found
+
+
+@helper
+def _sort_with_weights(ordered, own, rows, table):
+    """Sort as `_sort`, equal samples by weight: which of them is dropped must not hang on frame order."""
+    for k in range(table.shape[0]):
+        i, j = np.intp(table[k, 0]), np.intp(table[k, 1])
+        if j < rows:
+            _exchange_with_weights(ordered[i], ordered[j], own[i], own[j])
+
+
+@helper
+def _exchange_with_weights(above, below, weight_above, weight_below):
+    for lane in range(above.size):
+        a, b, u, v = above[lane], below[lane], weight_above[lane], weight_below[lane]
+        swap = (b < a) | ((b == a) & (v < u))
+        above[lane] = b if swap else a
+        below[lane] = a if swap else b
+        weight_above[lane] = v if swap else u
+        weight_below[lane] = u if swap else v
+
+
+@helper
+def _linear_fit_lane(column, kept, count, kappa_low, kappa_high):
+    """Mark what is kept of a sorted column, and return how many."""
+    kept[:count] = True
+    left = count
+    if count < LINEAR_FIT_MIN_SAMPLES:
+        return left
+    rounding = LINEAR_FIT_ROUNDING * max(abs(column[0]), abs(column[count - 1]))
+    for _ in range(LINEAR_FIT_ROUNDS):
+        before = left
+        mean, slope = _line(column, kept, count, left)
+        sigma, rank = 0.0, -(left - 1) / 2
+        for i in range(count):
+            if kept[i]:
+                sigma += abs(column[i] - mean - slope * rank)
+                rank += 1.0
+        sigma /= left
+        down, up = max(_reach(kappa_low, sigma), rounding), max(_reach(kappa_high, sigma), rounding)
+        rank = -(before - 1) / 2
+        for i in range(count):
+            if kept[i]:
+                deviation = column[i] - mean - slope * rank
+                kept[i] = -down <= deviation <= up
+                left -= not kept[i]
+                rank += 1.0
+        if left == before or left < LINEAR_FIT_MIN_SAMPLES:
+            break
+    return left
+
+
+@helper
+def _line(column, kept, count, left):
+    """Mean and slope of the least-squares line of value against rank, which counts from the middle."""
+    total = 0.0
+    for i in range(count):
+        total += column[i] if kept[i] else 0.0
+    mean = total / left
+    total, rank = 0.0, -(left - 1) / 2
+    for i in range(count):
+        if kept[i]:
+            total += rank * (column[i] - mean)
+            rank += 1.0
+    return mean, total / (left * (left * left - 1) / 12)
+
+
+@helper
+def _combine_lane(column, kept, weights, count, combine):
+    """Combine what is kept of a sorted column, where that need not be neighbours."""
+    if combine == MEAN:
+        return _mean_of_kept(column, kept, weights, count)
+    size = 0
+    for i in range(count):
+        size += kept[i]
+    if size == 0:
+        return _mean_of_all(column, count)
+    size = 0
+    for i in range(count):
+        if kept[i]:
+            column[size] = column[i]
+            size += 1
+    return _pick_of_runs(column, 0, size, size, size, combine)
+
+
+@helper
+def _mean_of_kept(column, kept, weights, count):
+    total, weight, smallest, largest = 0.0, 0.0, np.inf, -np.inf
+    for i in range(count):
+        if kept[i]:
+            total += column[i] * weights[i]
+            weight += weights[i]
+            smallest, largest = min(smallest, column[i]), column[i]
+    return _clip(total / weight, smallest, largest) if weight > 0.0 else _mean_of_all(column, count)
+
+
+@helper
+def _mean_of_all(column, count):
+    total = 0.0
+    for i in range(count):
+        total += column[i]
+    return _clip(total / count, column[0], column[count - 1]) if count > 0 else np.nan

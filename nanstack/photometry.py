@@ -45,11 +45,14 @@ def noise_level(frame: np.ndarray, where: np.ndarray | None = None) -> np.ndarra
     ndarray of float32, shape (C,) or () for a mono frame
         In the frame's unit; NaN for a channel with no pair of valid pixels.
     """
+    step = max(1, round(frame.shape[0] * frame.shape[1] / MAX_SAMPLES))
+    frame = frame[::step]
     if where is not None:
-        frame = np.where(where if frame.ndim == 2 else where[..., None], frame, np.nan)
+        frame = np.where(where[::step] if frame.ndim == 2 else where[::step, :, None], frame, np.nan)
     levels = []
     for channel in _channels(frame):
-        difference = _thinned(channel[:, NOISE_LAG_PX:] - channel[:, :-NOISE_LAG_PX])
+        difference = channel[:, NOISE_LAG_PX:] - channel[:, :-NOISE_LAG_PX]
+        difference = difference[np.isfinite(difference)]
         spread = np.median(np.abs(difference - np.median(difference))) if difference.size else math.nan
         levels.append(SIGMA_OF_MAD * spread / math.sqrt(2))
     return np.float32(levels).reshape(frame.shape[2:])
@@ -193,10 +196,11 @@ def _channels(frame: np.ndarray) -> list[np.ndarray]:
     return [frame] if frame.ndim == 2 else [frame[..., c] for c in range(frame.shape[2])]
 
 
-def _thinned(values: np.ndarray) -> np.ndarray:
-    """Return the finite values, evenly thinned to at most `MAX_SAMPLES`."""
-    finite = values[np.isfinite(values)]
-    return finite[:: max(1, math.ceil(finite.size / MAX_SAMPLES))]
+def thinned(values: np.ndarray) -> np.ndarray:
+    """Return finite values from evenly spaced rows, about `MAX_SAMPLES` of them: enough for a level or a noise."""
+    step = max(1, round(values.size / MAX_SAMPLES)) if values.ndim > 1 else 1
+    values = values[::step]
+    return values[np.isfinite(values)]
 
 
 def _median(values: np.ndarray) -> float:
@@ -208,7 +212,7 @@ def _clipped(values: np.ndarray) -> tuple[float, float]:
     """Return median and standard deviation after sigma clipping; NaN where there is no data."""
     from astropy.stats import sigma_clipped_stats
 
-    sample = _thinned(values).astype(np.float64)
+    sample = thinned(values).astype(np.float64)
     if not sample.size:
         return math.nan, math.nan
     _, median, std = sigma_clipped_stats(sample, sigma=3.0, maxiters=5)

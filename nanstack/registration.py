@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nanstack.frames import FrameError
 from nanstack.matching import MatchError, fit_affine, match_stars
 from nanstack.stars import Stars, find_stars
 from nanstack.warp import warp
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 WCS_GRID = 12  # points along each axis at which two WCS are compared
 MAX_WCS_RMS_PX = 1.0  # two WCS that no affine transform joins better than this are of no use
+FrameSource = np.ndarray | Callable[[], np.ndarray] | None
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -155,20 +158,24 @@ def transform_from_wcs(reference: WCS, frame: WCS, shape: tuple[int, int]) -> tu
 
 
 def align_frames(
-    frames: Sequence[np.ndarray | None],
+    frames: Sequence[FrameSource],
     reference_index: int,
     *,
     wcs: Sequence[WCS | None] | None = None,
     interpolation: str = "bicubic",
     detection: Detection | None = None,
     threads: int | None = None,
+    finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[tuple[Alignment, np.ndarray | None]]:
     """Bring the frames of a group onto the pixels of one of them.
 
+    Reading, detection, matching and warp of different frames overlap; a few frames are ahead of the caller, no more.
+
     Parameters
     ----------
-    frames : sequence of ndarray or None, each (H, W) or (H, W, 3)
-        Samples in ADU; never modified. A frame that is None, or not of the reference's shape, fails.
+    frames : sequence of ndarray (H, W) or (H, W, 3), None, or callable
+        Samples in ADU; never modified. A callable is called, in a thread, for the array, which is then let go; where
+        it raises `FrameError` that frame fails. A frame that is None, or not of the reference's shape, fails.
     reference_index : int
         Which of them is the reference; it is copied, not resampled.
     wcs : sequence of astropy.wcs.WCS or None, optional
@@ -177,6 +184,8 @@ def align_frames(
     detection : Detection, optional
     threads : int, optional
         Frames worked on at once; by default one a core.
+    finish : callable, optional
+        ``finish(samples, frame)``, called in the thread, returns what is to be yielded in place of the samples.
 
     Yields
     ------
@@ -187,27 +196,48 @@ def align_frames(
     Raises
     ------
     ValueError
-        For a reference that does not exist, is None or is not an image.
+        For a reference that does not exist, is None, cannot be read, or is not an image.
     """
     if not 0 <= reference_index < len(frames) or frames[reference_index] is None:
         raise ValueError(f"reference_index {reference_index} names none of the {len(frames)} frames")
-    chosen = frames[reference_index]
+    chosen = _loaded(frames[reference_index])
     if chosen.ndim not in (2, 3):
         raise ValueError(f"frame {reference_index}, the reference, must be (H, W) or (H, W, 3), not {chosen.shape}")
     solutions = list(wcs) if wcs is not None else [None] * len(frames)
     reference = Reference(chosen, solutions[reference_index], detection)
 
     def align(index: int) -> tuple[Alignment, np.ndarray | None]:
-        frame = frames[index]
         if index == reference_index:
-            found = len(reference.stars)
+            frame, found = chosen, len(reference.stars)
             alignment = Alignment(index, "reference", IDENTITY, 0.0, found, found, reference.stars.fwhm)
         else:
+            try:
+                frame = _loaded(frames[index])
+            except FrameError as unusable:
+                return Alignment(index, "failed", reason=unusable.reason), None
             alignment = reference.locate(index, frame, solutions[index])
-        return alignment, warp(frame, alignment.transform, interpolation) if alignment.ok else None
+        if not alignment.ok:
+            return alignment, None
+        samples = warp(frame, alignment.transform, interpolation)
+        return alignment, samples if finish is None else finish(samples, frame)
 
-    with ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1) as pool:
-        yield from pool.map(align, range(len(frames)))
+    threads = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        ahead: deque[Future] = deque()
+        try:
+            for index in range(len(frames)):
+                ahead.append(pool.submit(align, index))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _loaded(frame: FrameSource) -> np.ndarray | None:
+    return frame() if callable(frame) else frame
 
 
 def fill_with_sky(samples: np.ndarray, frame: np.ndarray) -> np.ndarray:

@@ -236,8 +236,8 @@ def _linear_fit(columns: Array, rejection: Rejection) -> tuple[Array, Array]:
     rounding = LINEAR_FIT_ROUNDING * xp.where(kept, xp.abs(ordered), 0.0).max(axis=0)
     active = xp.nonzero(kept.sum(axis=0) >= LINEAR_FIT_MIN_SAMPLES)[0]
     for _ in range(LINEAR_FIT_ROUNDS):
-        before = kept[:, active]
-        deviations, sigma = _line_deviations(ordered[:, active], before)
+        before = _pixels(kept, active)
+        deviations, sigma = _line_deviations(_pixels(ordered, active), before)
         down = xp.maximum(_reach(rejection.kappa_low, sigma), rounding[active])
         up = xp.maximum(_reach(rejection.kappa_high, sigma), rounding[active])
         after = before & (deviations >= -down) & (deviations <= up)
@@ -276,9 +276,9 @@ def _huber(columns: Array, rejection: Rejection, weights: Array | None) -> tuple
 
     active = xp.nonzero(counts)[0]
     for _ in range(HUBER_ROUNDS):
-        old_center, old_scale, samples = center[active], scale[active], columns[:, active]
+        old_center, old_scale, samples = center[active], scale[active], _pixels(columns, active)
         clipped = _clip(samples, *_bounds(old_center, old_scale, rejection))
-        mean = _mean(clipped, None if weights is None else weights[:, active])
+        mean = _mean(clipped, None if weights is None else _pixels(weights, active))
         center[active] = new_center = _or_plain_mean(mean, samples)
         spread = _huber_spread(clipped - new_center, _reach(cutoff, old_scale))
         scale[active] = new_scale = xp.maximum(spread, HUBER_SCALE_FLOOR)
@@ -344,7 +344,7 @@ def _sigma_clipped_stats(ordered: Array, counts: Array, kappa_low: float, kappa_
     first, last = xp.zeros_like(counts), counts.copy()  # the survivors are ordered[first:last]
     active = xp.nonzero(counts)[0]
     for _ in range(CLIP_ROUNDS):
-        columns, begin, end = ordered[:, active], first[active], last[active]
+        columns, begin, end = _pixels(ordered, active), first[active], last[active]
         median, sigma = _median_and_std(columns, begin, end)
         lower[active] = bottom = median - _reach(kappa_low, sigma)
         upper[active] = top = median + _reach(kappa_high, sigma)
@@ -428,7 +428,7 @@ def _or_plain_mean(image: Array, columns: Array) -> Array:
     xp = array_module(image)
     empty = xp.nonzero(xp.isnan(image))[0]
     if empty.size:
-        image[empty] = _mean(columns[:, empty].astype(np.float64))
+        image[empty] = _mean(_pixels(columns, empty).astype(np.float64))
     return image
 
 
@@ -447,6 +447,11 @@ def _columns(flat: Array) -> Array:
     xp = array_module(flat)
     columns = flat if flat.dtype.kind == "f" else flat.astype(np.float64)
     return xp.where(xp.isfinite(columns), columns, columns.dtype.type(math.nan))
+
+
+def _pixels(columns: Array, chosen: Array) -> Array:
+    """Return some of the columns, in C order: sums over frames then run frame by frame, as in the kernels."""
+    return array_module(columns).take(columns, chosen, axis=1)
 
 
 def _checked_weights(weights: Array, samples: Array) -> Array:

@@ -6,16 +6,25 @@ Splitting rows bounds the memory and changes nothing: a pixel's answer depends o
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
+from nanstack.memory import Scratch, memory_budget
 from nanstack.rejection import Rejection, stack_block
+from nanstack.rows import FileRows, FrameLike, OpenFiles, Rows, blocks_ahead, open_rows
 
-BLOCK_BYTES = 16 * 2**20  # of samples per block; the definitions need some 10 times that as working memory
+IN_MEMORY_BLOCK_BYTES = 8 * 2**20  # frames in memory are copied block by block: larger ones only take more room
+DEFINITION_BLOCK_BYTES = 16 * 2**20  # the NumPy definition needs some 10 times that as working memory
+
+log = logging.getLogger(__name__)
 
 Weights = Sequence[np.ndarray] | Sequence[float] | np.ndarray
+Level = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -46,24 +55,34 @@ class Stack:
 
 
 def stack_frames(
-    frames: Sequence[np.ndarray],
+    frames: Sequence[FrameLike] | np.ndarray,
     rejection: Rejection,
     combine: str = "mean",
     weights: Weights | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    levels: Sequence[Level] | None = None,
+    memory: int | None = None,
 ) -> Stack:
     """Reject outliers and combine what is left, pixel by pixel.
 
+    Runs the compiled kernels where Numba is installed, else the definitions in NumPy.
+
     Parameters
     ----------
-    frames : sequence of ndarray, all (H, W) or all (H, W, C)
-        Aligned samples; a non-finite one is no data. Not modified.
+    frames : sequence of ndarray or path, all (H, W) or all (H, W, C); or one ndarray (n, H, W[, C])
+        Aligned samples; a non-finite one is no data. Not modified. Paths are of .npy or FITS files.
     rejection : Rejection
     combine : {'mean', 'median', 'min', 'max'}
     weights : optional
         One entry a frame: a number, one per channel, or one per pixel. Only the mean uses them.
     progress : callable, optional
         Called with (rows done, rows in all).
+    levels : sequence of (gain, offset), optional
+        One pair a frame, numbers or one per channel: samples are multiplied and shifted as they are read.
+    memory : int, optional
+        Bytes that the blocks may take; by default a quarter of what is free, at most 1 GiB. No influence on the
+        result.
 
     Returns
     -------
@@ -74,41 +93,160 @@ def stack_frames(
     ValueError
         For no frames, frames of different shapes or of other dimensions, more than 65,535 frames, or weights that
         do not fit the frames.
+    nanstack.frames.FrameError
+        For a file that cannot be used.
     """
-    shape = _common_shape(frames)
-    weights = expand_weights(weights, len(frames), shape)
-    image = np.empty(shape, dtype=np.float32)
-    coverage = np.empty(shape, dtype=np.uint16)
-    rejected = samples = 0
-    rows = max(1, BLOCK_BYTES // (4 * len(frames) * int(np.prod(shape[1:]))))
-    for top in range(0, shape[0], rows):
-        block = np.s_[top : top + rows]
-        part = stack_block(
-            np.stack([np.asarray(frame[block], dtype=np.float32) for frame in frames]),
-            rejection,
-            combine,
-            weights if weights is None or weights.shape[1] == 1 else weights[:, block],
+    if isinstance(frames, np.ndarray) and _kernels() is not None and _is_one_block(frames) and levels is None:
+        shape = _checked_shape([frame.shape for frame in frames])
+        result = _Accumulator(shape, len(frames), rejection, combine, weights)
+        result.add(0, frames)
+        return result.finish()
+    files = OpenFiles()
+    try:
+        with Scratch() as scratch:
+            sources = [open_rows(frame, files, scratch) for frame in frames]
+            shape = _checked_shape([source.shape for source in sources])
+            result = _Accumulator(shape, len(sources), rejection, combine, weights)
+            prepare = _leveller(levels, len(sources)) if levels is not None else None
+            rows = _rows_per_block(sources, memory_budget() if memory is None else memory)
+            for top, samples in blocks_ahead(sources, rows, prepare):
+                result.add(top, samples)
+                if progress:
+                    progress(top + samples.shape[1], shape[0])
+            return result.finish()
+    finally:
+        files.close()
+
+
+class _Accumulator:
+    """Stacks blocks of rows into whole images."""
+
+    def __init__(
+        self, shape: tuple[int, ...], count: int, rejection: Rejection, combine: str, weights: Weights | None
+    ) -> None:
+        self.rejection, self.combine = rejection, combine
+        self.weights = expand_weights(weights, count, shape)
+        self.image = np.empty(shape, dtype=np.float32)
+        self.coverage = np.empty(shape, dtype=np.uint16)
+        self.rejected = self.samples = 0
+
+    def add(self, top: int, samples: np.ndarray) -> None:
+        """Stack rows top, top + 1, ...; samples are float32 (n, rows, W[, C])."""
+        block = np.s_[top : top + samples.shape[1]]
+        weights = self.weights
+        if weights is not None and weights.shape[1] > 1:
+            weights = weights[:, block]
+        kernels = _kernels()
+        stack = _stack_by_definition if kernels is None else functools.partial(_stack_by_kernels, kernels)
+        self.rejected += stack(
+            samples, self.rejection, self.combine, weights, self.image[block], self.coverage[block]
         )
-        image[block], coverage[block] = part.image, part.coverage
-        rejected += int(part.rejected.sum(dtype=np.int64))
-        samples += int(part.coverage.sum(dtype=np.int64))
-        if progress:
-            progress(min(top + rows, shape[0]), shape[0])
-    return Stack(image, coverage, rejected, samples)
+        self.samples += int(self.coverage[block].sum(dtype=np.int64))
+
+    def finish(self) -> Stack:
+        return Stack(self.image, self.coverage, self.rejected, self.samples)
 
 
-def _common_shape(frames: Sequence[np.ndarray]) -> tuple[int, ...]:
+def _stack_by_definition(
+    samples: np.ndarray,
+    rejection: Rejection,
+    combine: str,
+    weights: np.ndarray | None,
+    image: np.ndarray,
+    coverage: np.ndarray,
+) -> int:
+    """Fill in image and coverage; return the number of rejected samples."""
+    rejected = 0
+    rows = max(1, DEFINITION_BLOCK_BYTES // max(1, samples[:, :1].nbytes))
+    for top in range(0, samples.shape[1], rows):
+        part = np.s_[top : top + rows]
+        mine = weights if weights is None or weights.shape[1] == 1 else weights[:, part]
+        block = stack_block(samples[:, part], rejection, combine, mine)
+        image[part], coverage[part] = block.image, block.coverage
+        rejected += int(block.rejected.sum(dtype=np.int64))
+    return rejected
+
+
+def _stack_by_kernels(
+    kernels: ModuleType,
+    samples: np.ndarray,
+    rejection: Rejection,
+    combine: str,
+    weights: np.ndarray | None,
+    image: np.ndarray,
+    coverage: np.ndarray,
+) -> int:
+    """Fill in image and coverage; return the number of rejected samples."""
+    count, pixels = samples.shape[0], int(np.prod(samples.shape[1:]))
+    rejected = np.empty(pixels, dtype=np.uint16)
+    columns = samples.reshape(count, pixels)
+    if weights is not None:
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise ValueError("weights must be finite and 0 or more")
+        weights = _weights_of_columns(weights, samples.shape)
+    kernels.stack_columns(columns, rejection, combine, weights, image.reshape(-1), coverage.reshape(-1), rejected)
+    return int(rejected.sum(dtype=np.int64))
+
+
+def _weights_of_columns(weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return expanded weights as the kernels take them: (n, 1), (n, C), or (n, pixels)."""
+    if weights.size == shape[0]:
+        return np.ascontiguousarray(weights.reshape(shape[0], 1))
+    if weights.size == shape[0] * shape[-1] and len(shape) == 4:
+        return np.ascontiguousarray(weights.reshape(shape[0], shape[-1]))
+    return np.ascontiguousarray(np.broadcast_to(weights, shape).reshape(shape[0], -1))
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    """Return the compiled kernels, or None (said once) where Numba is missing."""
+    try:
+        from nanstack import kernels
+    except ImportError as missing:
+        log.warning("Numba cannot be imported (%s): frames are stacked by NumPy, some 30 times slower", missing)
+        return None
+    return kernels
+
+
+def _is_one_block(frames: np.ndarray) -> bool:
+    """Tell whether an array can be stacked where it lies."""
+    return frames.ndim in (3, 4) and frames.dtype == np.float32 and frames.dtype.isnative and frames.flags.c_contiguous
+
+
+def _rows_per_block(sources: Sequence[Rows], memory: int) -> int:
+    """Return the rows of a block, two of which fit the memory."""
+    row_bytes = 4 * len(sources) * int(np.prod(sources[0].shape[1:]))
+    if not any(isinstance(source, FileRows) for source in sources):
+        memory = min(memory, 2 * IN_MEMORY_BLOCK_BYTES)
+    return int(np.clip(memory // 2 // max(1, row_bytes), 1, max(1, sources[0].shape[0])))
+
+
+def _leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray], None]:
+    """Return what brings a frame's samples to their level, in place."""
+    if len(levels) != count:
+        raise ValueError(f"{len(levels)} levels do not fit {count} frames")
+    pairs = [(np.asarray(gain, dtype=np.float32), np.asarray(offset, dtype=np.float32)) for gain, offset in levels]
+
+    def prepare(index: int, samples: np.ndarray) -> None:
+        gain, offset = pairs[index]
+        samples *= gain
+        samples += offset
+
+    return prepare
+
+
+def _checked_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the frames' shape, or raise ValueError naming the first frame that differs."""
-    if not len(frames):
+    if not len(shapes):
         raise ValueError("no frames to stack")
-    if len(frames) > np.iinfo(np.uint16).max:
-        raise ValueError(f"{len(frames)} frames: coverage counts up to {np.iinfo(np.uint16).max}")
-    shape = np.shape(frames[0])
+    if len(shapes) > np.iinfo(np.uint16).max:
+        raise ValueError(f"{len(shapes)} frames: coverage counts up to {np.iinfo(np.uint16).max}")
+    shape = tuple(shapes[0])
     if len(shape) not in (2, 3):
         raise ValueError(f"frames must be (H, W) or (H, W, C), not {shape}")
-    for index, frame in enumerate(frames):
-        if np.shape(frame) != shape:
-            raise ValueError(f"frame {index} has the shape {np.shape(frame)}, frame 0 has {shape}")
+    for index, other in enumerate(shapes):
+        if tuple(other) != shape:
+            raise ValueError(f"frame {index} has the shape {tuple(other)}, frame 0 has {shape}")
     return shape
 
 

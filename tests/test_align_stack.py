@@ -153,14 +153,20 @@ def test_memory_settings_do_not_change_the_result():
     assert np.array_equal(plain, hinted)
 
 
-def test_rows_are_split_without_a_trace(monkeypatch):
+def test_rows_are_split_without_a_trace():
     rng = np.random.default_rng(1)
     frames = [rng.normal(1000, 10, (37, 20, 3)).astype(np.float32) for _ in range(8)]
     weights = rng.uniform(0.5, 2, (8, 37, 20))
     whole = stack_frames(frames, Rejection(), weights=weights)
-    monkeypatch.setattr("nanstack.stack.BLOCK_BYTES", 8 * 20 * 3 * 4 * 5)
     steps = []
-    split = stack_frames(frames, Rejection(), weights=weights, progress=lambda *step: steps.append(step))
+    five_rows_twice = 2 * 8 * 20 * 3 * 4 * 5
+    split = stack_frames(
+        frames,
+        Rejection(),
+        weights=weights,
+        memory=five_rows_twice,
+        progress=lambda *step: steps.append(step),
+    )
     assert np.array_equal(whole.image, split.image)
     assert (whole.rejected, whole.samples) == (split.rejected, split.samples)
     assert steps[-1] == (37, 37)
@@ -251,7 +257,7 @@ def test_normalisation_without_a_reference_copies():
 def test_frames_with_nothing_in_common_are_left_as_they_are():
     one, other = np.full((4, 4, 3), 10, np.float32), np.full((4, 4, 3), 20, np.float32)
     one[:2], other[2:] = np.nan, np.nan
-    for normalize in zas.NORMALIZERS.values():
+    for normalize in (zas._normalize_images_linear_fit, zas._normalize_images_sky_mean):
         assert np.array_equal(normalize([one, other])[1], other, equal_nan=True)
 
 
@@ -320,3 +326,46 @@ def test_minimum_signal_raises_the_level():
     frames[0] = frames[0].copy()
     image = zas.stack_aligned_images(frames, minimum_signal_adu_target=2.0, zconfig=OFF)
     assert np.allclose(image, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "zconfig", "default", "expected"),
+    [
+        (None, None, "legacy_quantile", "winsor"),
+        (None, None, "pixinsight", "huber"),
+        (None, {"wsc_impl": "pixinsight"}, "legacy_quantile", "huber"),
+        ("legacy_quantile", {"wsc_impl": "pixinsight"}, "pixinsight", "winsor"),
+        ("PixInsight ", {"wsc_impl": "legacy_quantile"}, "legacy_quantile", "huber"),
+    ],
+)
+def test_which_winsorized_clip(monkeypatch, environment, zconfig, default, expected):
+    if environment is None:
+        monkeypatch.delenv(zas.WINSOR_ENVIRONMENT, raising=False)
+    else:
+        monkeypatch.setenv(zas.WINSOR_ENVIRONMENT, environment)
+    assert zas.winsor_method(zconfig, default) == expected
+
+
+def test_unknown_winsorized_clip_warns_and_is_ignored(monkeypatch):
+    monkeypatch.setenv(zas.WINSOR_ENVIRONMENT, "magic")
+    listener = Listener()
+    assert zas.winsor_method({"wsc_impl": "pixinsight"}, progress_callback=listener) == "huber"
+    assert "'magic' is unknown" in listener.warnings()[0]
+
+
+def test_settings_choose_hubers_clip(monkeypatch):
+    monkeypatch.delenv(zas.WINSOR_ENVIRONMENT, raising=False)
+    rng = np.random.default_rng(7)
+    frames = [rng.normal(1000, 10, (20, 20)).astype(np.float32) for _ in range(12)]
+    expected = stack_frames(frames, Rejection("huber")).image
+    metadata = {}
+    image, _ = zas.stack_winsorized_sigma_clip(
+        frames, zconfig={**OFF, "wsc_impl": "pixinsight"}, stack_metadata=metadata
+    )
+    assert np.array_equal(image, expected)
+    assert metadata["rejection"] == "huber"
+    other = zas.stack_aligned_images(
+        frames, rejection_algorithm="winsorized_sigma_clip", zconfig={**OFF, "wsc_impl": "pixinsight"}
+    )
+    assert np.array_equal(other, expected)
+    assert not np.array_equal(zas.stack_winsorized_sigma_clip(frames, zconfig=OFF)[0], expected)

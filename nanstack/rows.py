@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows of frames that may be larger than the memory: arrays, memory maps, .npy and FITS files.
+
+Files are read, not mapped: what is read leaves no pages behind, so the memory taken is that of the blocks. A file is
+looked at once; its rows are then read at their place, through a limited number of open files.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from nanstack.frames import FrameError, image_shape, read_fits_header, read_frame, stored_shape
+from nanstack.memory import Scratch
+
+MAX_OPEN_FILES = 128  # Windows' C library allows 512, some systems 256, for the whole process
+FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+
+FrameLike = np.ndarray | str | os.PathLike
+
+
+class Rows(Protocol):
+    """A frame whose rows can be read."""
+
+    shape: tuple[int, ...]
+
+    def read(self, top: int, bottom: int, out: np.ndarray) -> None:
+        """Fill `out`, float32 of shape (bottom - top, W[, C]), with rows top:bottom."""
+
+
+@dataclass(frozen=True)
+class ArrayRows:
+    """Rows of an array in memory."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def read(self, top: int, bottom: int, out: np.ndarray) -> None:
+        np.copyto(out, self.array[top:bottom], casting="unsafe")
+
+
+class OpenFiles:
+    """Files kept open for the next block, the longest unused closed first."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path, offset: int, buffer: np.ndarray) -> None:
+        """Fill a contiguous array with the bytes of a file from an offset on.
+
+        Raises
+        ------
+        FrameError
+            Where the file is gone, cannot be read, or ends too early.
+        """
+        wanted = memoryview(buffer).cast("B")
+        try:
+            with self._lock:
+                file = self._open(path)
+                file.seek(offset)
+                done = 0
+                while done < len(wanted):
+                    count = file.readinto(wanted[done:])
+                    if not count:
+                        raise FrameError(path, "it ends too early: it was truncated, or changed while it was read")
+                    done += count
+        except OSError as failure:
+            raise FrameError(path, f"it cannot be read ({failure.strerror or failure})") from failure
+
+    def _open(self, path: Path) -> BinaryIO:
+        if path not in self._files:
+            if len(self._files) >= MAX_OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by close)
+        self._files.move_to_end(path)
+        return self._files[path]
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows of an array stored in C order in a file.
+
+    Attributes
+    ----------
+    path : Path
+    offset : int
+        Where the samples begin, in bytes.
+    dtype : numpy.dtype
+        As stored.
+    stored : tuple of int
+        Shape as stored: (H, W), (H, W, C) or, for FITS, (C, H, W).
+    planes_first : bool
+    files : OpenFiles
+    scale, zero : float
+        value = zero + scale * stored number.
+    blank : int, optional
+        The stored number that means no data.
+    """
+
+    path: Path
+    offset: int
+    dtype: np.dtype
+    stored: tuple[int, ...]
+    planes_first: bool
+    files: OpenFiles
+    scale: float = 1.0
+    zero: float = 0.0
+    blank: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.stored[1:], self.stored[0]) if self.planes_first else self.stored
+
+    def read(self, top: int, bottom: int, out: np.ndarray) -> None:
+        if not self.planes_first:
+            self._read_run(top, bottom, out, first=0)
+            return
+        for plane in range(self.stored[0]):
+            self._read_run(top, bottom, out[..., plane], first=plane * self.stored[1])
+
+    def _read_run(self, top: int, bottom: int, out: np.ndarray, first: int) -> None:
+        """Read rows that follow each other in the file; `first` is where row 0 stands, in rows."""
+        width = out.shape[1:]
+        row_bytes = self.dtype.itemsize * int(np.prod(width))
+        direct = self.dtype == np.float32 and self.dtype.isnative and out.flags.c_contiguous
+        buffer = out if direct else np.empty((bottom - top, *width), dtype=self.dtype)
+        self.files.read(self.path, self.offset + (first + top) * row_bytes, buffer)
+        if direct:
+            return
+        if (self.scale, self.zero) == (1.0, 0.0):
+            np.copyto(out, buffer, casting="unsafe")
+        else:
+            np.copyto(out, self.zero + self.scale * buffer.astype(np.float64), casting="unsafe")
+        if self.blank is not None:
+            out[buffer == self.blank] = np.nan
+
+
+def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
+    """Return the rows of a frame, without reading them where that can be avoided.
+
+    Parameters
+    ----------
+    frame : ndarray, numpy.memmap, or path of a .npy or FITS file
+        A read-only map is read through its file. A file whose rows do not stand at a known place (compressed, Bayer)
+        is read whole and put into the scratch folder.
+    files : OpenFiles
+    scratch : Scratch
+
+    Raises
+    ------
+    FrameError
+        For a file that cannot be used.
+    """
+    if isinstance(frame, np.memmap) and frame.mode == "r" and frame.flags.c_contiguous:
+        return _rows_of_map(frame, files)
+    if isinstance(frame, np.ndarray):
+        return ArrayRows(frame)
+    path = Path(frame)
+    if path.suffix.lower() == ".npy":
+        rows = _rows_of_npy(path, files)
+    else:
+        rows = _rows_of_fits(path, files)
+    if rows is None:
+        return open_rows(scratch.store(read_frame(path).data), files, scratch)
+    if os.path.getsize(path) < rows.offset + rows.dtype.itemsize * int(np.prod(rows.stored)):
+        raise FrameError(path, "it is truncated")
+    return rows
+
+
+def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:
+    """Return a map's rows, by its file where the map is the whole of what the file holds; else by the map."""
+    start = array.__array_interface__["data"][0]
+    base = array
+    while isinstance(base.base, np.memmap):
+        base = base.base
+    if array.filename is None or start != base.__array_interface__["data"][0] or array.dtype.kind not in "fiu":
+        return ArrayRows(array)
+    return FileRows(Path(array.filename), base.offset, array.dtype, array.shape, False, files)
+
+
+def _rows_of_npy(path: Path, files: OpenFiles) -> FileRows | None:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # read_frame says what is wrong
+    stored = array.shape
+    if not array.flags.c_contiguous or array.dtype.kind not in "fiu" or 1 in stored[::2]:
+        return None
+    planes_first = image_shape(path, stored) != stored
+    return FileRows(path, array.offset, array.dtype, stored, planes_first, files)
+
+
+def _rows_of_fits(path: Path, files: OpenFiles) -> FileRows | None:
+    header, offset = read_fits_header(path)
+    stored = stored_shape(header)
+    if offset is None or "BAYERPAT" in header or 1 in stored[::2]:
+        return None
+    planes_first = image_shape(path, stored) != stored
+    dtype = np.dtype(FITS_TYPES[header["BITPIX"]])
+    blank = header.get("BLANK") if dtype.kind in "iu" else None
+    scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+    return FileRows(path, offset, dtype, stored, planes_first, files, scale, zero, blank)
+
+
+def blocks_ahead(
+    sources: Sequence[Rows], rows: int, prepare: Callable[[int, np.ndarray], None] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Give the frames' rows block by block; the next block is read while the last one is worked on.
+
+    Parameters
+    ----------
+    sources : sequence of Rows
+        All of one shape.
+    rows : int
+        Rows per block.
+    prepare : callable, optional
+        ``prepare(index, samples)`` changes the samples of a frame in place, right after they were read.
+
+    Yields
+    ------
+    top : int
+        First row of the block.
+    samples : ndarray of float32, shape (n, rows, W[, C])
+        Good until the next block is asked for.
+    """
+    height = sources[0].shape[0]
+    row = sources[0].shape[1:]
+    buffers = [np.empty(len(sources) * rows * int(np.prod(row)), dtype=np.float32) for _ in range(2)]
+
+    def read(number: int) -> tuple[int, np.ndarray]:
+        top = number * rows
+        bottom = min(top + rows, height)
+        shape = (len(sources), bottom - top, *row)
+        samples = buffers[number % 2][: int(np.prod(shape))].reshape(shape)
+        for index, source in enumerate(sources):
+            source.read(top, bottom, samples[index])
+            if prepare is not None:
+                prepare(index, samples[index])
+        return top, samples
+
+    count = -(-height // rows)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        ahead = reader.submit(read, 0)
+        for number in range(count):
+            block = ahead.result()
+            if number + 1 < count:
+                ahead = reader.submit(read, number + 1)
+            yield block
