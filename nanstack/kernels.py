@@ -9,11 +9,14 @@ interval of rows. Nothing ever mixes lanes, so a pixel's result does not depend 
 Sums run over the sorted rows in double precision, in the order of the reference, so that both decide alike.
 """
 
+# ruff: noqa: ANN001 - the compiled functions get their types from Numba
+
 from __future__ import annotations
 
 import functools
 import math
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,9 +47,7 @@ MEAN, MEDIAN, MIN, MAX = (COMBINES.index(name) for name in ("mean", "median", "m
 NEVER = 2**31 - 1  # more samples than a column can have
 VECTOR = 32  # lanes that are compared at once; the number of lanes is a multiple of it
 CACHE_LINE = 64  # bytes
-GROUPS_PER_RUN = 32  # groups of lanes that share one allocation of buffers
-
-_lock = threading.Lock()  # Numba's "workqueue" threads must not be entered twice at once
+SAMPLES_PER_RUN = 2**20  # handled by one call of a kernel: some milliseconds
 
 
 class Lanes(NamedTuple):
@@ -95,21 +96,16 @@ def stack_columns(
     frames, pixels = samples.shape
     lanes = _lane_count(frames)
     weights, period = _weight_rows(weights, pixels, lanes)
-    common = (samples, _comparators(frames), lanes, weights, period, COMBINES.index(combine), image, coverage, rejected)
-    kappas = float(rejection.kappa_low), float(rejection.kappa_high)
-    with _lock:
-        if rejection.method == "huber":
-            _stack_huber(*common, *kappas)
-        elif rejection.method == "linear_fit":
-            _stack_linear_fit(*common, *kappas)
-        elif rejection.method == "winsor":
-            fractions = float(rejection.winsor_low), float(1 - rejection.winsor_high)
-            clip_kappas = WINSOR_CLIP_SIGMA, WINSOR_CLIP_SIGMA
-            _stack_sigma_clip(*common, *kappas, *clip_kappas, *fractions, WINSOR_MIN_SAMPLES, bool(rejection.rewinsor))
-        else:
-            # winsorizing at the extremes changes nothing, and columns of too few samples are kept whole
-            min_samples = 0 if rejection.method == "kappa_sigma" else NEVER
-            _stack_sigma_clip(*common, *kappas, *kappas, 0.0, 1.0, min_samples, False)
+    common = _comparators(frames), lanes, weights, period, COMBINES.index(combine), image, coverage, rejected
+    kernel, settings = _kernel(rejection.method), _settings(rejection)
+    run = max(1, SAMPLES_PER_RUN // (frames * lanes)) * lanes
+
+    def stack_run(start: int) -> None:
+        kernel(samples, start, min(start + run, pixels), *common, *settings)
+
+    starts = range(0, pixels, run)
+    with ThreadPoolExecutor(max(1, min(len(starts), numba.get_num_threads()))) as pool:
+        list(pool.map(stack_run, starts))  # a list, as an exception is raised when its result is asked for
 
 
 def is_compiled(rejection: Rejection) -> bool:
@@ -124,13 +120,30 @@ def is_compiled(rejection: Rejection) -> bool:
     bool
         False where the next call of `stack_columns` has to compile, which takes seconds.
     """
-    kernel = {"huber": _stack_huber, "linear_fit": _stack_linear_fit}.get(rejection.method, _stack_sigma_clip)
+    kernel = _kernel(rejection.method)
     if kernel.signatures:
         return True
     source = Path(__file__)
     index = f"{source.stem}.{kernel.py_func.__name__}-*.nbi"
     changed = source.stat().st_mtime
     return any(file.stat().st_mtime >= changed for file in Path(kernel.stats.cache_path).glob(index))
+
+
+def _kernel(method: str) -> Callable[..., None]:
+    return {"huber": _stack_huber, "linear_fit": _stack_linear_fit}.get(method, _stack_sigma_clip)
+
+
+def _settings(rejection: Rejection) -> tuple:
+    """Return what the method's kernel is told about it."""
+    kappas = float(rejection.kappa_low), float(rejection.kappa_high)
+    if rejection.method in ("huber", "linear_fit"):
+        return (kappas,)
+    if rejection.method == "winsor":
+        fractions = float(rejection.winsor_low), float(1 - rejection.winsor_high)
+        clip = WINSOR_CLIP_SIGMA, WINSOR_CLIP_SIGMA
+        return kappas + clip, fractions, WINSOR_MIN_SAMPLES, bool(rejection.rewinsor)
+    # winsorizing at the extremes changes nothing; columns of too few samples are kept whole
+    return kappas * 2, (0.0, 1.0), 0 if rejection.method == "kappa_sigma" else NEVER, False
 
 
 def _lane_count(frames: int) -> int:
@@ -172,18 +185,20 @@ def _comparators(rows: int) -> np.ndarray:
     return table
 
 
-# kernels call these; the wrappers for calls from Python and C would only cost time to compile
+# helpers are called by kernels alone: wrappers for Python and C, and counting references, would only cost time
 helper = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
-maker = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-entry = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+allocator = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+entry = numba.njit(nogil=True, error_model="numpy", cache=True)
 
 
-# --- the kernels ------------------------------------------------------------------------------------------------------
+# --- the kernels: each stacks the pixels start ... stop - 1 -----------------------------------------------------------
 
 
 @entry
 def _stack_sigma_clip(
     samples,
+    start,
+    stop,
     table,
     width,
     weights,
@@ -192,55 +207,56 @@ def _stack_sigma_clip(
     image,
     coverage,
     rejected,
-    kappa_low,
-    kappa_high,
-    clip_low,
-    clip_high,
-    fraction_low,
-    fraction_high,
+    kappas,
+    fractions,
     min_samples,
     rewinsor,
 ):
-    kappas = kappa_low, kappa_high, clip_low, clip_high
-    fractions = fraction_low, fraction_high
-    run = width * GROUPS_PER_RUN
-    for part in numba.prange((samples.shape[1] + run - 1) // run):
-        lanes = _new_lanes(samples.shape[0], width)
-        for start in range(part * run, min(samples.shape[1], (part + 1) * run), width):
-            _sigma_clip_group(
-                samples, start, table, lanes, weights, start % period, combine, kappas, fractions, min_samples, rewinsor
-            )
-            _store(lanes, start, image, coverage, rejected)
+    lanes = _new_lanes(samples.shape[0], width)
+    for first in range(start, stop, width):
+        last = min(first + width, stop)
+        _sigma_clip_group(
+            samples,
+            first,
+            last,
+            table,
+            lanes,
+            weights,
+            first % period,
+            combine,
+            kappas,
+            fractions,
+            min_samples,
+            rewinsor,
+        )
+        _store(lanes, first, last, image, coverage, rejected)
 
 
 @entry
-def _stack_huber(samples, table, width, weights, period, combine, image, coverage, rejected, kappa_low, kappa_high):
-    run = width * GROUPS_PER_RUN
-    for part in numba.prange((samples.shape[1] + run - 1) // run):
-        lanes = _new_lanes(samples.shape[0], width)
-        for start in range(part * run, min(samples.shape[1], (part + 1) * run), width):
-            _huber_group(samples, start, table, lanes, weights, start % period, combine, kappa_low, kappa_high)
-            _store(lanes, start, image, coverage, rejected)
+def _stack_huber(samples, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
+    lanes = _new_lanes(samples.shape[0], width)
+    for first in range(start, stop, width):
+        last = min(first + width, stop)
+        _huber_group(samples, first, last, table, lanes, weights, first % period, combine, kappas)
+        _store(lanes, first, last, image, coverage, rejected)
 
 
 @entry
-def _stack_linear_fit(
-    samples, table, width, weights, period, combine, image, coverage, rejected, kappa_low, kappa_high
-):
-    run = width * GROUPS_PER_RUN
-    for part in numba.prange((samples.shape[1] + run - 1) // run):
-        lanes = _new_lanes(samples.shape[0], width)
-        own = np.ones((samples.shape[0], width))
-        for start in range(part * run, min(samples.shape[1], (part + 1) * run), width):
-            _linear_fit_group(
-                samples, start, table, lanes, own, weights, start % period, combine, kappa_low, kappa_high
-            )
-            _store(lanes, start, image, coverage, rejected)
+def _stack_linear_fit(samples, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
+    lanes = _new_lanes(samples.shape[0], width)
+    own = np.ones((samples.shape[0], width))
+    kept = np.empty(samples.shape[0], np.bool_)
+    for first in range(start, stop, width):
+        last = min(first + width, stop)
+        _linear_fit_group(samples, first, last, table, lanes, own, kept, weights, first % period, combine, kappas)
+        _store(lanes, first, last, image, coverage, rejected)
 
 
 @helper
-def _sigma_clip_group(samples, start, table, lanes, weights, offset, combine, kappas, fractions, min_samples, rewinsor):
-    rows = _load(samples, start, lanes)
+def _sigma_clip_group(
+    samples, start, stop, table, lanes, weights, offset, combine, kappas, fractions, min_samples, rewinsor
+):
+    rows = _load(samples, start, stop, lanes)
     in_order = min_samples != NEVER or combine != MEAN
     if in_order:
         _sort(lanes.ordered, rows, table)
@@ -254,16 +270,17 @@ def _sigma_clip_group(samples, start, table, lanes, weights, offset, combine, ka
         _pick(lanes, rows, combine, rewinsor)
         return
     if weights.size > 0:
-        _sum_weighted(samples, start, weights, offset, lanes, rewinsor)
+        _sum_weighted(samples, start, stop, weights, offset, lanes, rewinsor)
     else:
         _sum_values(lanes, rows, rewinsor, in_order)
     _divide(lanes, rows)
 
 
 @helper
-def _huber_group(samples, start, table, lanes, weights, offset, combine, kappa_low, kappa_high):
+def _huber_group(samples, start, stop, table, lanes, weights, offset, combine, kappas):
+    kappa_low, kappa_high = kappas
     number = lanes.number
-    rows = _load(samples, start, lanes)
+    rows = _load(samples, start, stop, lanes)
     _sort(lanes.ordered, rows, table)
     _huber_start(lanes)
     for huber_round in range(HUBER_ROUNDS):
@@ -271,7 +288,7 @@ def _huber_group(samples, start, table, lanes, weights, offset, combine, kappa_l
         if weights.size > 0:
             _copy(number[LOWER], number[LOW])
             _copy(number[UPPER], number[HIGH])
-            _sum_weighted(samples, start, weights, offset, lanes, True)
+            _sum_weighted(samples, start, stop, weights, offset, lanes, True)
         else:
             _sum_clipped(lanes, rows)
         _divide(lanes, rows)
@@ -288,13 +305,13 @@ def _huber_group(samples, start, table, lanes, weights, offset, combine, kappa_l
         _pick(lanes, rows, combine, True)
 
 
-@maker
-def _linear_fit_group(samples, start, table, lanes, own, weights, offset, combine, kappa_low, kappa_high):
+@helper
+def _linear_fit_group(samples, start, stop, table, lanes, own, kept, weights, offset, combine, kappas):
     column = lanes.column
-    kept = np.empty(column.size, np.bool_)
-    rows = _load(samples, start, lanes)
+    kappa_low, kappa_high = kappas
+    rows = _load(samples, start, stop, lanes)
     if weights.size > 0:
-        _load_weights(samples, start, weights, offset, own)
+        _load_weights(samples, start, stop, weights, offset, own)
         _sort_with_weights(lanes.ordered, own, rows, table)
     else:
         _sort(lanes.ordered, rows, table)
@@ -307,12 +324,12 @@ def _linear_fit_group(samples, start, table, lanes, own, weights, offset, combin
         lanes.number[RESULT, lane] = _combine_lane(column, kept, own[:, lane], count, combine)
 
 
-@maker
+@allocator
 def _new_lanes(frames, width):
     return Lanes(_aligned(frames, width), np.empty((3, width), np.int32), np.empty((12, width)), np.empty(frames))
 
 
-@maker
+@allocator
 def _aligned(rows, width):
     """Return an empty float32 array that starts on a cache line, so that no vector straddles two."""
     line = CACHE_LINE // 4
@@ -325,9 +342,8 @@ def _aligned(rows, width):
 
 
 @helper
-def _load(samples, start, lanes):
-    """Fill the rows with the frames that have any data here; return their number. Lanes beyond the last pixel stay empty."""
-    stop = min(start + lanes.ordered.shape[1], samples.shape[1])
+def _load(samples, start, stop, lanes):
+    """Fill the rows with the frames that have any data here, lanes beyond `stop` with none; return the number of rows."""
     counts = lanes.tally[COUNT]
     _fill(counts, 0)
     rows = 0
@@ -351,12 +367,24 @@ def _load_row(source, row, counts):
 
 
 @helper
-def _store(lanes, start, image, coverage, rejected):
-    result, counts, first, last = lanes.number[RESULT], lanes.tally[COUNT], lanes.tally[FIRST], lanes.tally[LAST]
-    for lane in range(min(result.size, image.size - start)):
-        image[start + lane] = result[lane] if counts[lane] > 0 else np.nan
-        coverage[start + lane] = counts[lane]
-        rejected[start + lane] = counts[lane] - (last[lane] - first[lane] if last[lane] > first[lane] else 0)
+def _store(lanes, start, stop, image, coverage, rejected):
+    counts, first, last = lanes.tally[COUNT], lanes.tally[FIRST], lanes.tally[LAST]
+    _store_image(lanes.number[RESULT], counts, image[start:stop])
+    _store_counts(counts, first, last, coverage[start:stop], rejected[start:stop])
+
+
+@helper
+def _store_image(result, counts, image):
+    for lane in range(image.size):
+        image[lane] = np.float32(result[lane]) if counts[lane] > 0 else np.float32(np.nan)
+
+
+@helper
+def _store_counts(counts, first, last, coverage, rejected):
+    for lane in range(coverage.size):
+        kept = last[lane] - first[lane] if last[lane] > first[lane] else np.int32(0)
+        coverage[lane] = counts[lane]
+        rejected[lane] = counts[lane] - kept
 
 
 @helper
@@ -373,7 +401,7 @@ def _copy(source, row):
 
 @intrinsic
 def _compare_exchange(typing_context, ordered, above, below):
-    """Put the smaller values of two runs of VECTOR lanes into the upper one; LLVM cannot tell that they do not overlap."""
+    """Put the smaller values of two runs of VECTOR lanes above, the larger below; LLVM would fear that they overlap."""
 
     def codegen(context, builder, signature, arguments):
         data = context.make_array(ordered)(context, builder, arguments[0]).data
@@ -556,15 +584,17 @@ def _clipped_stats(lanes, rows, plain_from, plain_to, kappa_low, kappa_high):
     _add_clipped(ordered, 0, plain_from, low, high, mean)
     _add(ordered, plain_from, plain_to, mean)
     _add_clipped(ordered, plain_to, rows, low, high, mean)
-    for lane in range(mean.size):
-        mean[lane] /= max(counts[lane], 1)
+    _divide_by_counts(mean, counts)
     _fill(sigma, 0.0)
     _add_clipped_squares(ordered, 0, plain_from, low, high, mean, sigma)
     _add_squares(ordered, plain_from, plain_to, mean, sigma)
     _add_clipped_squares(ordered, plain_to, rows, low, high, mean, sigma)
+    _divide_by_counts(sigma, counts)
     for lane in range(sigma.size):
-        sigma[lane] = math.sqrt(sigma[lane] / max(counts[lane], 1))
+        sigma[lane] = math.sqrt(sigma[lane])
     _median(ordered, counts, low, high, center)
+    if not _any_outside(low, high, center, sigma, kappa_low, kappa_high):
+        return
     for lane in range(sigma.size):
         bottom = center[lane] - _reach(kappa_low, sigma[lane])
         top = center[lane] + _reach(kappa_high, sigma[lane])
@@ -573,6 +603,21 @@ def _clipped_stats(lanes, rows, plain_from, plain_to, kappa_low, kappa_high):
             for i in range(counts[lane]):
                 lanes.column[i] = _clip(np.float64(ordered[i, lane]), low[lane], high[lane])
             center[lane], sigma[lane] = _clip_lane(lanes.column, counts[lane], bottom, top, kappa_low, kappa_high)
+
+
+@helper
+def _divide_by_counts(total, counts):
+    for lane in range(total.size):
+        total[lane] /= counts[lane] if counts[lane] > 0 else np.int32(1)
+
+
+@helper
+def _any_outside(low, high, center, sigma, kappa_low, kappa_high):
+    found = 0
+    for lane in range(center.size):
+        bottom, top = center[lane] - _reach(kappa_low, sigma[lane]), center[lane] + _reach(kappa_high, sigma[lane])
+        found |= np.int32((low[lane] < bottom) | (high[lane] > top))
+    return found > 0
 
 
 @helper
@@ -750,14 +795,14 @@ def _widen(begin, end, smallest, largest):
 
 
 @helper
-def _sum_weighted(samples, start, weights, offset, lanes, rewinsor):
+def _sum_weighted(samples, start, stop, weights, offset, lanes, rewinsor):
     """Sum what each sample counts as times its weight, frame by frame."""
     _start_sums(lanes)
     number = lanes.number
-    size = min(number.shape[1], samples.shape[1] - start)
+    size = stop - start
     for frame in range(samples.shape[0]):
         _add_weighted(
-            samples[frame, start : start + size],
+            samples[frame, start:stop],
             weights[frame, offset : offset + size],
             number[LOWER],
             number[UPPER],
@@ -991,9 +1036,9 @@ def _moved(old, new):
 
 
 @helper
-def _load_weights(samples, start, weights, offset, own):
+def _load_weights(samples, start, stop, weights, offset, own):
     """Fill the rows that `_load` fills with the weights of these samples."""
-    size = min(own.shape[1], samples.shape[1] - start)
+    size = stop - start
     rows = 0
     for frame in range(samples.shape[0]):
         found = 0
