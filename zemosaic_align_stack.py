@@ -230,7 +230,6 @@ def _normalize_images_linear_fit(
     and changes nothing.
     """
 
-
     def fit(frame: np.ndarray, reference: np.ndarray) -> Level:
         return photometry.linear_fit_coefficients(frame, reference, low_percentile, high_percentile)
 
@@ -506,7 +505,8 @@ def stack_winsorized_sigma_clip(
         Accepted; has no effect on the result.
     **kwargs
         kappa (3.0), or sigma_low and sigma_high; winsor_limits ((0.05, 0.05)); apply_rewinsor (True);
-        wsc_impl ('legacy_quantile'), for where neither environment nor settings say; progress_callback; ZeMosaic's memory hints, which never change the result.
+        wsc_impl ('legacy_quantile'), for where neither environment nor settings say;
+        progress_callback; ZeMosaic's memory hints, which never change the result.
 
     Returns
     -------
@@ -633,7 +633,9 @@ def stack_aligned_images(
         levels = [(1.0, 0.0), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
     weights, method, _ = _compute_quality_weights(frames, weighting_method, progress_callback)
     if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
-        weights = [weight / np.square(gain, dtype=np.float64) for weight, (gain, _) in zip(weights, levels, strict=True)]
+        weights = [
+            weight / np.square(gain, dtype=np.float64) for weight, (gain, _) in zip(weights, levels, strict=True)
+        ]
     if apply_radial_weight:
         weights = _with_radial_map(weights, frames, radial_feather_fraction, radial_shape_power)
     low, high = winsor_limits
@@ -728,7 +730,9 @@ def _with_radial_map(weights: list | None, frames: list[np.ndarray], feather: fl
 
 def _row_progress(rejection: Rejection, progress_callback: Progress) -> Callable[[int, int], None] | None:
     """Return what tells ZeMosaic how many rows are done, under the keys it knows."""
-    key = {"winsor": "stack_winsorized", "huber": "stack_winsorized", "kappa_sigma": "stack_kappa"}.get(rejection.method)
+    key = {"winsor": "stack_winsorized", "huber": "stack_winsorized", "kappa_sigma": "stack_kappa"}.get(
+        rejection.method
+    )
     if progress_callback is None or key is None:
         return None
     return lambda done, total: progress_callback(key, done, total)

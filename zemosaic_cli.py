@@ -43,7 +43,8 @@ class FailureError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("nanstack").setLevel(logging.INFO)
     try:
         options.run(options)
     except UsageError as error:
@@ -251,9 +252,7 @@ def _leave_out(error: FrameError, unusable: dict[str, str]) -> None:
     unusable[error.path.name] = error.reason
 
 
-def _load_reference(
-    frames: list[FrameFile], unusable: dict[str, str], wanted: Path | None
-) -> tuple[int, np.ndarray]:
+def _load_reference(frames: list[FrameFile], unusable: dict[str, str], wanted: Path | None) -> tuple[int, np.ndarray]:
     """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
     import numpy as np
 

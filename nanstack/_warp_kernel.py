@@ -13,6 +13,8 @@ import math
 import numba
 import numpy as np
 
+from nanstack import compilation
+
 RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
 OUTSIDE, INSIDE, ON_COLUMN, ON_ROW = 0, 1, 2, 4  # on the grid along x, along y, or both (6)
 SIN_THIRDS = np.sin(np.pi / 3 * np.arange(-2, 4))
@@ -139,4 +141,5 @@ def _warp(frame, transform, taps_of, channels_of):
 
 def warp_kernel(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.ndarray:
     """Do what `nanstack.warp.warp_numpy` defines."""
+    compilation.announce(_warp, "alignment")
     return _warp(frame, transform, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])

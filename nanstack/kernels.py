@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numba
@@ -26,6 +25,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from nanstack import compilation
 from nanstack.rejection import (
     CLIP_ROUNDS,
     COMBINES,
@@ -68,7 +68,7 @@ RESULT, SPREAD = 10, 11
 
 
 def stack_columns(
-    samples: np.ndarray,
+    samples: np.ndarray | Sequence[np.ndarray],
     rejection: Rejection,
     combine: str,
     weights: np.ndarray | None,
@@ -80,7 +80,7 @@ def stack_columns(
 
     Parameters
     ----------
-    samples : ndarray of float32, shape (n, P), C-contiguous
+    samples : ndarray of float32, shape (n, P), C-contiguous; or n such arrays (P,)
         n >= 1 frames of P pixels, or pixels times channels; what is not finite is no data. Not modified.
     rejection : Rejection
     combine : {"mean", "median", "min", "max"}
@@ -93,15 +93,24 @@ def stack_columns(
     rejected : ndarray of uint16, shape (P,)
         Number of rejected samples.
     """
-    frames, pixels = samples.shape
+    frames, pixels = len(samples), len(samples[0])
     lanes = _lane_count(frames)
-    weights, period = _weight_rows(weights, pixels, lanes)
-    common = _comparators(frames), lanes, weights, period, COMBINES.index(combine), image, coverage, rejected
+    rows, period = _weight_rows(weights, pixels, lanes)
     kernel, settings = _kernel(rejection.method), _settings(rejection)
-    run = max(1, SAMPLES_PER_RUN // (frames * lanes)) * lanes
+    compilation.announce(kernel, "rejection")
+    table, combine_index, results = _comparators(frames), COMBINES.index(combine), (image, coverage, rejected)
+    turn = lanes if period >= pixels else lanes * period  # a run begins where the weights do
+    run = max(1, SAMPLES_PER_RUN // (frames * turn)) * turn
 
     def stack_run(start: int) -> None:
-        kernel(samples, start, min(start + run, pixels), *common, *settings)
+        stop = min(start + run, pixels)
+        if isinstance(samples, np.ndarray):
+            kernel(samples, start, stop, table, lanes, rows, period, combine_index, *results, *settings)
+            return
+        block = np.stack([frame[start:stop] for frame in samples])
+        own = np.ascontiguousarray(rows[:, start:stop]) if period >= pixels else rows
+        parts = [result[start:stop] for result in results]
+        kernel(block, 0, stop - start, table, lanes, own, period, combine_index, *parts, *settings)
 
     starts = range(0, pixels, run)
     with ThreadPoolExecutor(max(1, min(len(starts), numba.get_num_threads()))) as pool:
@@ -109,24 +118,8 @@ def stack_columns(
 
 
 def is_compiled(rejection: Rejection) -> bool:
-    """Return whether the kernel of a method is compiled, in this process or in the cache on disk.
-
-    Parameters
-    ----------
-    rejection : Rejection
-
-    Returns
-    -------
-    bool
-        False where the next call of `stack_columns` has to compile, which takes seconds.
-    """
-    kernel = _kernel(rejection.method)
-    if kernel.signatures:
-        return True
-    source = Path(__file__)
-    index = f"{source.stem}.{kernel.py_func.__name__}-*.nbi"
-    changed = source.stat().st_mtime
-    return any(file.stat().st_mtime >= changed for file in Path(kernel.stats.cache_path).glob(index))
+    """Tell whether the kernel of a method is compiled, in this process or in the cache on disk."""
+    return compilation.is_compiled(_kernel(rejection.method))
 
 
 def _kernel(method: str) -> Callable[..., None]:
@@ -343,7 +336,7 @@ def _aligned(rows, width):
 
 @helper
 def _load(samples, start, stop, lanes):
-    """Fill the rows with the frames that have any data here, lanes beyond `stop` with none; return the number of rows."""
+    """Fill the rows with the frames that have any data here, and return their number; lanes beyond `stop` have none."""
     counts = lanes.tally[COUNT]
     _fill(counts, 0)
     rows = 0

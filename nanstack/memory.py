@@ -46,7 +46,9 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # Windows keeps a file that is still mapped: it lies in TEMP
+            shutil.rmtree(
+                self._folder, ignore_errors=True
+            )  # Windows keeps a file that is still mapped: it lies in TEMP
             self._folder = None
 
     def store(self, array: np.ndarray) -> np.memmap:

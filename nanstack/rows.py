@@ -173,10 +173,7 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
     if isinstance(frame, np.ndarray):
         return ArrayRows(frame)
     path = Path(frame)
-    if path.suffix.lower() == ".npy":
-        rows = _rows_of_npy(path, files)
-    else:
-        rows = _rows_of_fits(path, files)
+    rows = _rows_of_npy(path, files) if path.suffix.lower() == ".npy" else _rows_of_fits(path, files)
     if rows is None:
         return open_rows(scratch.store(read_frame(path).data), files, scratch)
     if os.path.getsize(path) < rows.offset + rows.dtype.itemsize * int(np.prod(rows.stored)):

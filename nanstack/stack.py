@@ -96,10 +96,12 @@ def stack_frames(
     nanstack.frames.FrameError
         For a file that cannot be used.
     """
-    if isinstance(frames, np.ndarray) and _kernels() is not None and _is_one_block(frames) and levels is None:
+    if levels is None and _kernels() is not None and _lie_ready(frames):
         shape = _checked_shape([frame.shape for frame in frames])
         result = _Accumulator(shape, len(frames), rejection, combine, weights)
-        result.add(0, frames)
+        result.add(0, shape[0], frames)
+        if progress:
+            progress(shape[0], shape[0])
         return result.finish()
     files = OpenFiles()
     try:
@@ -110,7 +112,7 @@ def stack_frames(
             prepare = _leveller(levels, len(sources)) if levels is not None else None
             rows = _rows_per_block(sources, memory_budget() if memory is None else memory)
             for top, samples in blocks_ahead(sources, rows, prepare):
-                result.add(top, samples)
+                result.add(top, top + samples.shape[1], samples)
                 if progress:
                     progress(top + samples.shape[1], shape[0])
             return result.finish()
@@ -130,17 +132,15 @@ class _Accumulator:
         self.coverage = np.empty(shape, dtype=np.uint16)
         self.rejected = self.samples = 0
 
-    def add(self, top: int, samples: np.ndarray) -> None:
-        """Stack rows top, top + 1, ...; samples are float32 (n, rows, W[, C])."""
-        block = np.s_[top : top + samples.shape[1]]
+    def add(self, top: int, bottom: int, samples: np.ndarray | Sequence[np.ndarray]) -> None:
+        """Stack rows top:bottom; samples are float32 (n, rows, W[, C]), or n arrays (rows, W[, C])."""
+        block = np.s_[top:bottom]
         weights = self.weights
         if weights is not None and weights.shape[1] > 1:
             weights = weights[:, block]
         kernels = _kernels()
         stack = _stack_by_definition if kernels is None else functools.partial(_stack_by_kernels, kernels)
-        self.rejected += stack(
-            samples, self.rejection, self.combine, weights, self.image[block], self.coverage[block]
-        )
+        self.rejected += stack(samples, self.rejection, self.combine, weights, self.image[block], self.coverage[block])
         self.samples += int(self.coverage[block].sum(dtype=np.int64))
 
     def finish(self) -> Stack:
@@ -169,7 +169,7 @@ def _stack_by_definition(
 
 def _stack_by_kernels(
     kernels: ModuleType,
-    samples: np.ndarray,
+    samples: np.ndarray | Sequence[np.ndarray],
     rejection: Rejection,
     combine: str,
     weights: np.ndarray | None,
@@ -177,13 +177,15 @@ def _stack_by_kernels(
     coverage: np.ndarray,
 ) -> int:
     """Fill in image and coverage; return the number of rejected samples."""
-    count, pixels = samples.shape[0], int(np.prod(samples.shape[1:]))
-    rejected = np.empty(pixels, dtype=np.uint16)
-    columns = samples.reshape(count, pixels)
+    rejected = np.empty(image.size, dtype=np.uint16)
     if weights is not None:
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise ValueError("weights must be finite and 0 or more")
-        weights = _weights_of_columns(weights, samples.shape)
+        weights = _weights_of_columns(weights, (len(samples), *image.shape))
+    if isinstance(samples, np.ndarray):
+        columns = samples.reshape(len(samples), image.size)
+    else:
+        columns = [frame.reshape(-1) for frame in samples]
     kernels.stack_columns(columns, rejection, combine, weights, image.reshape(-1), coverage.reshape(-1), rejected)
     return int(rejected.sum(dtype=np.int64))
 
@@ -208,9 +210,17 @@ def _kernels() -> ModuleType | None:
     return kernels
 
 
-def _is_one_block(frames: np.ndarray) -> bool:
-    """Tell whether an array can be stacked where it lies."""
-    return frames.ndim in (3, 4) and frames.dtype == np.float32 and frames.dtype.isnative and frames.flags.c_contiguous
+def _lie_ready(frames: Sequence[FrameLike] | np.ndarray) -> bool:
+    """Tell whether the kernels can take the frames where they lie in memory."""
+    if isinstance(frames, np.ndarray):
+        return len(frames) > 0 and frames.ndim > 1 and _is_ready(frames)
+    return len(frames) > 0 and all(
+        isinstance(frame, np.ndarray) and not isinstance(frame, np.memmap) and _is_ready(frame) for frame in frames
+    )
+
+
+def _is_ready(array: np.ndarray) -> bool:
+    return array.dtype == np.float32 and array.dtype.isnative and array.flags.c_contiguous
 
 
 def _rows_per_block(sources: Sequence[Rows], memory: int) -> int:

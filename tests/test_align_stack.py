@@ -155,9 +155,9 @@ def test_memory_settings_do_not_change_the_result():
 
 def test_rows_are_split_without_a_trace():
     rng = np.random.default_rng(1)
-    frames = [rng.normal(1000, 10, (37, 20, 3)).astype(np.float32) for _ in range(8)]
+    frames = [rng.normal(1000, 10, (37, 20, 3)) for _ in range(8)]  # doubles: float32 is stacked where it lies
     weights = rng.uniform(0.5, 2, (8, 37, 20))
-    whole = stack_frames(frames, Rejection(), weights=weights)
+    whole = stack_frames([frame.astype(np.float32) for frame in frames], Rejection(), weights=weights)
     steps = []
     five_rows_twice = 2 * 8 * 20 * 3 * 4 * 5
     split = stack_frames(

@@ -114,7 +114,9 @@ def test_integers_with_scaling_and_blanks(tmp_path, stored):
     truth = [read_frame(path).data for path in paths]
     assert np.isnan(truth[0]).any() == ("bscale" in stored)
     expected = stack_frames(truth, Rejection("none"))
-    assert np.allclose(stack_frames(paths, Rejection("none"), memory=5000).image, expected.image, rtol=1e-6, equal_nan=True)
+    assert np.allclose(
+        stack_frames(paths, Rejection("none"), memory=5000).image, expected.image, rtol=1e-6, equal_nan=True
+    )
 
 
 def test_compressed_and_bayer_files_go_through_scratch(tmp_path, own_temp):
