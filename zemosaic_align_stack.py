@@ -20,13 +20,12 @@ from nanstack import photometry
 from nanstack.memory import Scratch, memory_budget
 from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
 from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
-from nanstack.stack import Stack, expand_weights, stack_frames
+from nanstack.stack import Level, Stack, expand_weights, stack_frames
 from zemosaic_utils import make_radial_weight_map
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[..., Any] | None
-Level = tuple[Any, Any]
 REJECTIONS = {
     "winsorized_sigma_clip": "winsor",
     "kappa_sigma": "kappa_sigma",

@@ -79,6 +79,7 @@ def _expand(name: Path) -> Iterator[Path]:
 
 
 def is_frame_file(path: Path) -> bool:
+    """Tell whether a file's name ends as a frame's does."""
     return path.name.lower().endswith(SUFFIXES)
 
 

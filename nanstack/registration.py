@@ -76,6 +76,7 @@ class Alignment:
 
     @property
     def ok(self) -> bool:
+        """Whether the frame has a transform."""
         return self.transform is not None
 
 
@@ -96,6 +97,7 @@ class Reference:
         self.stars: Stars = self.find(frame)
 
     def find(self, frame: np.ndarray) -> Stars:
+        """Find a frame's stars as the reference's were found."""
         return find_stars(frame, self.detection.sigma, self.detection.min_area)
 
     def locate(self, index: int, frame: np.ndarray | None, wcs: WCS | None = None) -> Alignment:

@@ -88,6 +88,7 @@ class OpenFiles:
         return self._files[path]
 
     def close(self) -> None:
+        """Close all of them."""
         for file in self._files.values():
             file.close()
         self._files.clear()

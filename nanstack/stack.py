@@ -24,7 +24,7 @@ DEFINITION_BLOCK_BYTES = 16 * 2**20  # the NumPy definition needs some 10 times 
 log = logging.getLogger(__name__)
 
 Weights = Sequence[np.ndarray] | Sequence[float] | np.ndarray
-Level = tuple[np.ndarray, np.ndarray]
+Level = tuple[np.ndarray | float, np.ndarray | float]  # gain and offset
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ class _Accumulator:
         self.samples += int(self.coverage[block].sum(dtype=np.int64))
 
     def finish(self) -> Stack:
+        """Return the whole."""
         return Stack(self.image, self.coverage, self.rejected, self.samples)
 
 
