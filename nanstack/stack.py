@@ -19,6 +19,7 @@ from nanstack.rejection import Rejection, stack_block
 from nanstack.rows import FileRows, FrameLike, OpenFiles, Rows, blocks_ahead, open_rows
 
 IN_MEMORY_BLOCK_BYTES = 8 * 2**20  # frames in memory are copied block by block: larger ones only take more room
+FILE_BLOCK_BYTES = 2**20  # read of a file at once: enough that seeking costs little; more would only take room
 DEFINITION_BLOCK_BYTES = 16 * 2**20  # the NumPy definition needs some 10 times that as working memory
 
 log = logging.getLogger(__name__)
@@ -227,9 +228,9 @@ def _is_ready(array: np.ndarray) -> bool:
 def _rows_per_block(sources: Sequence[Rows], memory: int) -> int:
     """Return the rows of a block, two of which fit the memory."""
     row_bytes = 4 * len(sources) * int(np.prod(sources[0].shape[1:]))
-    if not any(isinstance(source, FileRows) for source in sources):
-        memory = min(memory, 2 * IN_MEMORY_BLOCK_BYTES)
-    return int(np.clip(memory // 2 // max(1, row_bytes), 1, max(1, sources[0].shape[0])))
+    on_disk = any(isinstance(source, FileRows) for source in sources)
+    block_bytes = min(memory // 2, len(sources) * FILE_BLOCK_BYTES if on_disk else IN_MEMORY_BLOCK_BYTES)
+    return int(np.clip(block_bytes // max(1, row_bytes), 1, max(1, sources[0].shape[0])))
 
 
 def _leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray], None]:
