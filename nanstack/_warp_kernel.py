@@ -12,10 +12,14 @@ import math
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 from nanstack import compilation
 
 RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
+CONTRACT = ("contract",)  # a * b + c in one rounding is the only liberty taken: NaN and infinity keep their meaning
 OUTSIDE, INSIDE, ON_COLUMN, ON_ROW = 0, 1, 2, 4  # on the grid along x, along y, or both (6)
 SIN_THIRDS = np.sin(np.pi / 3 * np.arange(-2, 4))
 COS_THIRDS = np.cos(np.pi / 3 * np.arange(-2, 4))
@@ -93,16 +97,54 @@ def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px
     return True
 
 
+@intrinsic
+def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of):
+    """Sum over all taps: first down the rows, whose taps and channels side by side are one vector, then along them."""
+    taps, channels = len(taps_of), len(channels_of)
+
+    def codegen(context, builder, signature, arguments):
+        flat_at, x_at, y_at, total_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6)
+        )
+        corner_at, pitch_of, pixel = arguments[1], arguments[2], arguments[5]
+        span = taps * channels
+        samples, sums = ir.VectorType(ir.FloatType(), span), ir.VectorType(ir.DoubleType(), span)
+        pixel_sums = ir.VectorType(ir.DoubleType(), channels)
+
+        def lanes(numbers):
+            return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
+
+        def add_weighted(total, values, data, tap):
+            number = builder.load(builder.gep(data, [builder.add(pixel, pixel.type(tap * RUN_PX))]))
+            one = builder.insert_element(ir.Constant(total.type, ir.Undefined), number, ir.IntType(32)(0))
+            weight = builder.shuffle_vector(one, one, lanes([0] * total.type.count))
+            return builder.fadd(builder.fmul(weight, values, flags=CONTRACT), total, flags=CONTRACT)
+
+        down = ir.Constant(sums, [0.0] * span)
+        for tap in range(taps):
+            place = builder.gep(flat_at, [builder.add(corner_at, builder.mul(pitch_of, pitch_of.type(tap)))])
+            row = builder.load(builder.bitcast(place, samples.as_pointer()), align=4)
+            down = add_weighted(down, builder.fpext(row, sums), y_at, tap)
+        along = ir.Constant(pixel_sums, [0.0] * channels)
+        for tap in range(taps):
+            column = builder.shuffle_vector(down, down, lanes(range(tap * channels, (tap + 1) * channels)))
+            along = add_weighted(along, column, x_at, tap)
+        builder.store(along, builder.bitcast(total_at, pixel_sums.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(flat, index, index, weights_x, weights_y, index, total, taps_of, channels_of), codegen
+
+
 # contracting a * b + c to one rounding is the only liberty taken: NaN and infinity keep their meaning
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def _warp(frame, transform, taps_of, channels_of):
     taps, channels = len(taps_of), len(channels_of)
     first = 1 - taps // 2
-    span = taps * channels
     height, width = frame.shape[:2]
     pitch = width * channels
     flat = frame.reshape(height * pitch)
-    out = np.full((height, width, channels), np.nan, dtype=np.float32)
+    out = np.empty((height, width, channels), dtype=np.float32)
     weights_x, weights_y = np.empty((taps, RUN_PX)), np.empty((taps, RUN_PX))
     lefts, aboves = np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
     states = np.empty(RUN_PX, np.uint8)
@@ -110,6 +152,7 @@ def _warp(frame, transform, taps_of, channels_of):
     for start in range(0, width, RUN_PX):
         length = min(RUN_PX, width - start)
         for row in range(height):
+            out[row, start : start + length] = np.nan
             shape = (height, width)
             _place(transform, row, start, length, shape, taps_of, lefts, aboves, weights_x, weights_y, states)
             for px in range(length):
@@ -121,15 +164,7 @@ def _warp(frame, transform, taps_of, channels_of):
                         continue
                 else:
                     corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
-                    for c in range(channels):
-                        value = 0.0
-                        for i in range(taps):
-                            line = flat[corner + i * pitch : corner + i * pitch + span]
-                            part = 0.0
-                            for j in range(taps):
-                                part += weights_x[j, px] * line[j * channels + c]
-                            value += weights_y[i, px] * part
-                        total[c] = value
+                    _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
                 complete = True
                 for c in range(channels):
                     complete = complete and math.isfinite(total[c])
