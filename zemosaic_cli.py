@@ -291,34 +291,48 @@ def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
 
 def save_tile(tile: Tile, folder: Path) -> None:
     """Write a tile's files: FITS, a stretched picture, the coverage as a picture, the report."""
-    import numpy as np
+    from concurrent.futures import ThreadPoolExecutor
+
     from astropy.io import fits
 
     from nanstack.files import complete_file
     from zemosaic_tile import report_cards, write_tile
-    from zemosaic_utils import stretch_auto_asifits_like
 
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {_version()}", "software that made this tile")
     header.update(report_cards(tile.report))
     for name, reason in tile.report["frames_failed"].items():
         header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
-    write_tile(tile, folder / "tile.fits", header)
-    write_png(stretch_auto_asifits_like(tile.image, 0.5, 99.9, 0.05), folder / "tile.png")
-    write_png(tile.coverage / np.float32(max(1, tile.coverage.max())), folder / "coverage.png")
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pictures = pool.submit(_save_pictures, tile, folder)
+        write_tile(tile, folder / "tile.fits", header)
+        pictures.result()
     with complete_file(folder / "tile.json") as temporary:
         temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
 
 
+def _save_pictures(tile: Tile, folder: Path) -> None:
+    import numpy as np
+
+    from zemosaic_utils import stretch_auto_asifits_like
+
+    write_png(stretch_auto_asifits_like(tile.image, 0.5, 99.9, 0.05), folder / "tile.png")
+    write_png(tile.coverage / np.float32(max(1, tile.coverage.max())), folder / "coverage.png")
+
+
 def write_png(values: np.ndarray, path: Path) -> None:
     """Write values from 0 to 1 as an 8-bit picture, first row on top."""
+    import cv2
     import numpy as np
-    from PIL import Image
 
     from nanstack.files import complete_file
 
+    picture = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    if picture.ndim == 3:
+        picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
+    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])  # other threads go on meanwhile
     with complete_file(path) as temporary:
-        Image.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)).save(temporary, compress_level=1)
+        temporary.write_bytes(encoded)
 
 
 def _show(tile: Tile, folder: Path) -> None:

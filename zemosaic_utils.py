@@ -178,7 +178,8 @@ def stretch_auto_asifits_like(
     p_low, p_high : float
         Percentiles of the valid pixels that become black and white.
     asinh_a : float
-        Where the stretch turns from linear to logarithmic, see `astropy.visualization.AsinhStretch`.
+        Where the stretch turns from linear to logarithmic: x becomes asinh(x / a) / asinh(1 / a), see Lupton et al.
+        1999, AJ 118, 1406.
     apply_wb : bool
         True: each channel by its own percentiles. False: all by those of their mean.
 
@@ -186,12 +187,9 @@ def stretch_auto_asifits_like(
     -------
     ndarray of float32, same shape, values in [0, 1]
     """
-    from astropy.visualization import AsinhStretch
-
     image = np.asarray(img_hwc_adu, dtype=np.float32)
     planes = image[..., None] if image.ndim == 2 else image
     luminance = planes.mean(axis=2)
-    stretch = AsinhStretch(asinh_a)
     out = np.zeros(planes.shape, dtype=np.float32)
     for channel in range(planes.shape[2]):
         plane = planes[..., channel]
@@ -201,7 +199,7 @@ def stretch_auto_asifits_like(
             continue
         low, high = (np.float32(level) for level in np.percentile(measured, [p_low, p_high]))
         scaled = np.clip((plane - low) / max(high - low, np.float32(1e-6)), 0.0, 1.0)
-        out[..., channel] = np.where(np.isfinite(plane), stretch(scaled, clip=False), 0.0)
+        out[..., channel] = np.where(np.isfinite(plane), np.arcsinh(scaled / asinh_a) / np.arcsinh(1 / asinh_a), 0.0)
     return out.reshape(image.shape)
 
 

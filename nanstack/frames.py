@@ -300,10 +300,10 @@ def _quantisation(values: np.ndarray) -> tuple[float, float]:
 
 def celestial_wcs(header: Header) -> WCS | None:
     """Return the celestial solution of a header, or None where it holds none."""
-    from astropy.wcs import WCS
-
     if "CTYPE1" not in header:
         return None
+    from astropy.wcs import WCS  # takes a while: only where there is one
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # astropy repairs dates and units of other software, and warns each time
         try:

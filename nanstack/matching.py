@@ -174,12 +174,10 @@ def _refine(
     A faint star counts for less, by the errors of both positions; what is an outlier follows from the median distance,
     which a few wrong pairs do not move.
     """
-    tree = _tree(w)
     radius = 2 * MATCH_PX
     for _ in range(MAX_ROUNDS):
-        mapped = _map(coefficients, z)
-        distance, partner = tree.query(np.stack([mapped.real, mapped.imag], axis=1), distance_upper_bound=radius)
-        mine = np.flatnonzero(np.isfinite(distance))
+        distance, partner = _nearest(_map(coefficients, z), w)
+        mine = np.flatnonzero(distance < radius)
         mine = mine[_closest_only(partner[mine], distance[mine])]
         if len(mine) < MIN_MATCHES:
             return None
@@ -208,10 +206,11 @@ def _closest_only(partner: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return np.sort(order[np.unique(partner[order], return_index=True)[1]])
 
 
-def _tree(w: np.ndarray):
-    from scipy.spatial import cKDTree
-
-    return cKDTree(np.stack([w.real, w.imag], axis=1))
+def _nearest(z: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each z, the distance to the nearest w and which it is; a few hundred of each need no search tree."""
+    squares = np.square(z.real[:, None] - w.real) + np.square(z.imag[:, None] - w.imag)
+    partner = squares.argmin(axis=1)
+    return np.sqrt(squares[np.arange(len(z)), partner]), partner
 
 
 def _terms(z: np.ndarray, affine: bool) -> np.ndarray:

@@ -17,6 +17,7 @@ MAX_PEAK_SHARE = 0.45  # share of an aperture's flux in its brightest pixel: abo
 MIN_BLOOM_RATIO = 2.5  # a half-light radius this many times the usual one is a saturated bloom
 MIN_SECOND_CHANNEL = 0.05  # a star shines in two channels at least; a hot photosite in one
 APERTURE_PX = 3.0
+SPARE_PIXELS = 10_000
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,11 @@ def _detect(
     _subtract(plane, level, binning)
     if not background.globalrms > 0:
         return np.empty(0), np.empty(0), 0.0
-    sep.set_extract_pixstack(max(small.size // 4, 300_000))
     # no deblending: blends are no use for alignment, and it is what fails on nebulae
     area = max(1, round(min_area / binning**2))
     threshold = sigma * background.globalrms
+    # its filter spreads a pixel over nine; room for more would only be memory to clear
+    sep.set_extract_pixstack(min(9 * np.count_nonzero(small > threshold), small.size) + SPARE_PIXELS)
     found = sep.extract(small, threshold, mask=hole, minarea=area, deblend_nthresh=1, deblend_cont=1.0)
     found = found[(found["a"] < MAX_ELONGATION * found["b"]) & (found["flux"] > 0)]
     found = found[np.argsort(-found["flux"], kind="stable")[:CANDIDATES]]
