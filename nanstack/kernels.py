@@ -55,7 +55,7 @@ class Lanes(NamedTuple):
 
     ordered: np.ndarray  # float32 (n, lanes), ascending, +inf for no data
     tally: np.ndarray  # int32 (3, lanes), its rows named below
-    number: np.ndarray  # float64 (12, lanes), its rows named below
+    number: np.ndarray  # float64 (13, lanes), its rows named below
     column: np.ndarray  # float64 (n,): one lane, for what is worked on lane by lane
 
 
@@ -64,7 +64,7 @@ LOW, HIGH = 0, 1  # where a sample that is replaced is clipped
 CENTER, SIGMA = 2, 3
 LOWER, UPPER = 4, 5  # a sample is kept if LOWER <= sample <= UPPER
 TOTAL, WEIGHT, SMALLEST, LARGEST = 6, 7, 8, 9  # sums, and the extremes of what they sum
-RESULT, SPREAD = 10, 11
+RESULT, SPREAD, SHIFT = 10, 11, 12
 
 
 def stack_columns(
@@ -253,19 +253,22 @@ def _sigma_clip_group(
     in_order = min_samples != NEVER or combine != MEAN
     if in_order:
         _sort(lanes.ordered, rows, table)
+    plain = (rows, rows)
     if min_samples == NEVER:
         _fill(lanes.number[LOWER], -np.inf)
         _fill(lanes.number[UPPER], np.inf)
     else:
-        _sigma_clip_bounds(lanes, rows, kappas, fractions, min_samples)
+        plain = _sigma_clip_bounds(lanes, rows, kappas, fractions, min_samples)
     _find_kept(lanes, rows, in_order)
     if combine != MEAN:
         _pick(lanes, rows, combine, rewinsor)
         return
     if weights.size > 0:
         _sum_weighted(samples, start, stop, weights, offset, lanes, rewinsor)
+    elif rewinsor:
+        _sum_winsorized(lanes, rows, plain)
     else:
-        _sum_values(lanes, rows, rewinsor, in_order)
+        _sum_kept(lanes, rows, in_order)
     _divide(lanes, rows)
 
 
@@ -319,7 +322,7 @@ def _linear_fit_group(samples, start, stop, table, lanes, own, kept, weights, of
 
 @allocator
 def _new_lanes(frames, width):
-    return Lanes(_aligned(frames, width), np.empty((3, width), np.int32), np.empty((12, width)), np.empty(frames))
+    return Lanes(_aligned(frames, width), np.empty((3, width), np.int32), np.empty((13, width)), np.empty(frames))
 
 
 @allocator
@@ -341,22 +344,53 @@ def _load(samples, start, stop, lanes):
     _fill(counts, 0)
     rows = 0
     for frame in range(samples.shape[0]):
-        row = lanes.ordered[rows]
-        if stop - start < row.size:
-            _fill(row, INF)
-        rows += _load_row(samples[frame, start:stop], row, counts)
+        rows += _load_row(samples, frame * samples.shape[1] + start, stop - start, lanes.ordered, rows, counts)
     return rows
 
 
 @helper
-def _load_row(source, row, counts):
-    found = 0
-    for lane in range(source.size):
-        finite = np.int32(abs(source[lane]) < INF)
-        row[lane] = source[lane] if abs(source[lane]) < INF else INF
+def _load_row(samples, at, size, ordered, row, counts):
+    """Fill a row with the samples from `at` on, +inf for no data; count data, and tell whether there is any."""
+    width = ordered.shape[1]
+    found = np.int32(0)
+    if size == width:
+        for lane in range(0, width, VECTOR):
+            found |= _load_run(samples, at + lane, ordered, row * width + lane, counts, lane)
+        return found
+    for lane in range(width):
+        x = samples.flat[at + lane] if lane < size else INF
+        finite = np.int32(abs(x) < INF)
+        ordered[row, lane] = x if abs(x) < INF else INF
         counts[lane] += finite
         found |= finite
     return found
+
+
+@intrinsic
+def _load_run(typing_context, samples, at, ordered, to, counts, lane):
+    """Do that for a run of VECTOR lanes."""
+
+    def codegen(context, builder, signature, arguments):
+        source, target, tally = (
+            builder.gep(context.make_array(signature.args[k])(context, builder, arguments[k]).data, [arguments[k + 1]])
+            for k in (0, 2, 4)
+        )
+        floats, numbers = ir.VectorType(ir.FloatType(), VECTOR), ir.VectorType(ir.IntType(32), VECTOR)
+        infinity = ir.Constant(floats, [float("inf")] * VECTOR)
+        values = builder.load(builder.bitcast(source, floats.as_pointer()), align=4)
+        fabs = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(floats, [floats]), f"llvm.fabs.v{VECTOR}f32"
+        )
+        finite = builder.fcmp_ordered("<", builder.call(fabs, [values]), infinity)
+        builder.store(
+            builder.select(finite, values, infinity), builder.bitcast(target, floats.as_pointer()), align=4
+        )
+        tally = builder.bitcast(tally, numbers.as_pointer())
+        builder.store(builder.add(builder.load(tally, align=4), builder.zext(finite, numbers)), tally, align=4)
+        bits = builder.bitcast(finite, ir.IntType(VECTOR))
+        return builder.zext(builder.icmp_unsigned("!=", bits, bits.type(0)), ir.IntType(32))
+
+    return types.int32(samples, types.intp, ordered, types.intp, counts, types.intp), codegen
 
 
 @helper
@@ -528,22 +562,23 @@ def _skip_above(row, upper, last):
 
 @helper
 def _sigma_clip_bounds(lanes, rows, kappas, fractions, min_samples):
-    """Fill in the bounds of what is kept, and of what winsorizing leaves."""
+    """Fill in the bounds of what is kept, and of what winsorizing leaves; return the rows that it changes in no lane."""
     kappa_low, kappa_high, clip_low, clip_high = kappas
     fraction_low, fraction_high = fractions
     number, counts = lanes.number, lanes.tally[COUNT]
     fewest, most = _range(counts)
     _quantile(lanes.ordered, counts, fraction_low, number[LOW])
     _quantile(lanes.ordered, counts, fraction_high, number[HIGH])
-    # the rows between are clipped in no lane
-    plain_from = np.intp(math.floor((most - 1) * fraction_low)) + 1
+    plain_from = min(np.intp(math.floor((most - 1) * fraction_low)) + 1, rows)
     plain_to = np.intp(math.floor((fewest - 1) * fraction_high)) + 1 if fewest > 0 else 0
-    _clipped_stats(lanes, rows, plain_from, max(plain_from, plain_to), clip_low, clip_high)
+    plain_to = max(plain_from, min(plain_to, rows))
+    _clipped_stats(lanes, rows, plain_from, plain_to, clip_low, clip_high)
     _bound(lanes, kappa_low, kappa_high)
     if fewest < min_samples:
         for lane in range(counts.size):
             if counts[lane] < min_samples:
                 number[LOWER, lane], number[UPPER, lane] = -np.inf, np.inf
+    return plain_from, plain_to
 
 
 @helper
@@ -571,21 +606,15 @@ def _bound_rows(center, sigma, kappa_low, kappa_high, lower, upper):
 def _clipped_stats(lanes, rows, plain_from, plain_to, kappa_low, kappa_high):
     """Median and standard deviation after clipping; only lanes whose first round drops samples need more rounds."""
     ordered, counts, number = lanes.ordered, lanes.tally[COUNT], lanes.number
-    low, high, center, sigma, mean = number[LOW], number[HIGH], number[CENTER], number[SIGMA], number[RESULT]
-    plain_from, plain_to = min(plain_from, rows), min(plain_to, rows)
-    _fill(mean, 0.0)
-    _add_clipped(ordered, 0, plain_from, low, high, mean)
-    _add(ordered, plain_from, plain_to, mean)
-    _add_clipped(ordered, plain_to, rows, low, high, mean)
-    _divide_by_counts(mean, counts)
-    _fill(sigma, 0.0)
-    _add_clipped_squares(ordered, 0, plain_from, low, high, mean, sigma)
-    _add_squares(ordered, plain_from, plain_to, mean, sigma)
-    _add_clipped_squares(ordered, plain_to, rows, low, high, mean, sigma)
-    _divide_by_counts(sigma, counts)
-    for lane in range(sigma.size):
-        sigma[lane] = math.sqrt(sigma[lane])
+    low, high, center, sigma, total = number[LOW], number[HIGH], number[CENTER], number[SIGMA], number[TOTAL]
     _median(ordered, counts, low, high, center)
+    _copy(center, number[SHIFT])
+    _fill(total, 0.0)
+    _fill(sigma, 0.0)
+    _add_clipped_moments(ordered, 0, plain_from, low, high, center, total, sigma)
+    _add_moments(ordered, plain_from, plain_to, center, total, sigma)
+    _add_clipped_moments(ordered, plain_to, rows, low, high, center, total, sigma)
+    _spread_of_moments(total, sigma, counts, sigma)
     if not _any_outside(low, high, center, sigma, kappa_low, kappa_high):
         return
     for lane in range(sigma.size):
@@ -599,9 +628,12 @@ def _clipped_stats(lanes, rows, plain_from, plain_to, kappa_low, kappa_high):
 
 
 @helper
-def _divide_by_counts(total, counts):
-    for lane in range(total.size):
-        total[lane] /= counts[lane] if counts[lane] > 0 else np.int32(1)
+def _spread_of_moments(total, squares, counts, sigma):
+    for lane in range(sigma.size):
+        share = 1.0 / (counts[lane] if counts[lane] > 0 else np.int32(1))
+        mean = total[lane] * share
+        variance = squares[lane] * share - mean * mean
+        sigma[lane] = math.sqrt(variance if variance > 0.0 else 0.0)
 
 
 @helper
@@ -649,40 +681,57 @@ def _add_clipped_one(row, low, high, total):
 
 
 @helper
-def _add_squares(ordered, begin, end, mean, total):
-    whole = begin + (end - begin) // 4 * 4
-    for i in range(begin, whole, 4):
-        _add_four_squares(ordered[i], ordered[i + 1], ordered[i + 2], ordered[i + 3], mean, total)
-    for i in range(whole, end):
-        _add_square(ordered[i], mean, total)
+def _add_moments(ordered, begin, end, center, total, squares):
+    """Add the deviations from the centre, and their squares, of rows that hold data in every lane."""
+    width = ordered.shape[1]
+    for lane in range(0, width, VECTOR // 2):
+        _add_moments_run(ordered, begin * width + lane, end * width, width, lane, center, total, squares)
+
+
+@intrinsic
+def _add_moments_run(typing_context, ordered, begin, end, width, lane, center, total, squares):
+    """Do that for VECTOR / 2 lanes, the sums in registers; `begin`, `end` and `width` are in entries of `ordered`."""
+
+    def codegen(context, builder, signature, arguments):
+        source = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        count = VECTOR // 2
+        single, double = ir.VectorType(ir.FloatType(), count), ir.VectorType(ir.DoubleType(), count)
+        middle, *sums = (
+            builder.bitcast(
+                builder.gep(context.make_array(signature.args[k])(context, builder, arguments[k]).data, [arguments[4]]),
+                double.as_pointer(),
+            )
+            for k in (5, 6, 7)
+        )
+        center_of = builder.load(middle, align=8)
+        kept = [cgutils.alloca_once(builder, double) for _ in sums]
+        for number, place in zip(kept, sums, strict=True):
+            builder.store(builder.load(place, align=8), number)
+        with cgutils.for_range_slice(builder, *arguments[1:4]) as (at, _):
+            row = builder.load(builder.bitcast(builder.gep(source, [at]), single.as_pointer()), align=4)
+            deviation = builder.fsub(builder.fpext(row, double), center_of)
+            builder.store(builder.fadd(builder.load(kept[0]), deviation), kept[0])
+            builder.store(builder.fadd(builder.load(kept[1]), builder.fmul(deviation, deviation)), kept[1])
+        for number, place in zip(kept, sums, strict=True):
+            builder.store(builder.load(number), place, align=8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(ordered, index, index, index, index, center, total, squares), codegen
 
 
 @helper
-def _add_square(row, mean, total):
-    for lane in range(total.size):
-        residual = row[lane] - mean[lane]
-        total[lane] += residual * residual
-
-
-@helper
-def _add_four_squares(a, b, c, d, mean, total):
-    for lane in range(total.size):
-        m = mean[lane]
-        p, q, r, s = a[lane] - m, b[lane] - m, c[lane] - m, d[lane] - m
-        total[lane] = total[lane] + p * p + q * q + r * r + s * s
-
-
-@helper
-def _add_clipped_squares(ordered, begin, end, low, high, mean, total):
+def _add_clipped_moments(ordered, begin, end, low, high, center, total, squares):
     for i in range(begin, end):
-        _add_clipped_square(ordered[i], low, high, mean, total)
+        _add_clipped_moment(ordered[i], low, high, center, total, squares)
 
 
 @helper
-def _add_clipped_square(row, low, high, mean, total):
+def _add_clipped_moment(row, low, high, center, total, squares):
     for lane in range(total.size):
-        residual = _clip(np.float64(row[lane]), low[lane], high[lane]) - mean[lane]
-        total[lane] += residual * residual if row[lane] < INF else 0.0
+        deviation = _clip(np.float64(row[lane]), low[lane], high[lane]) - center[lane]
+        total[lane] += deviation if row[lane] < INF else 0.0
+        squares[lane] += deviation * deviation if row[lane] < INF else 0.0
 
 
 @helper
@@ -715,68 +764,98 @@ def _lane_stats(column, begin, end):
     if end <= begin:
         return np.nan, np.nan
     size = end - begin
-    total = 0.0
+    median = (column[(begin + end - 1) // 2] + column[(begin + end) // 2]) / 2
+    total = squares = 0.0
     for i in range(begin, end):
-        total += column[i]
-    mean = total / size
-    total = 0.0
-    for i in range(begin, end):
-        residual = column[i] - mean
-        total += residual * residual
-    return (column[(begin + end - 1) // 2] + column[(begin + end) // 2]) / 2, math.sqrt(total / size)
+        deviation = column[i] - median
+        total += deviation
+        squares += deviation * deviation
+    share = 1.0 / size
+    mean = total * share
+    return median, math.sqrt(max(squares * share - mean * mean, 0.0))
 
 
 # --- combination ------------------------------------------------------------------------------------------------------
 
 
 @helper
-def _start_sums(lanes):
-    _fill(lanes.number[TOTAL], 0.0)
-    _fill(lanes.number[WEIGHT], 0.0)
+def _start_extremes(lanes):
     _fill(lanes.number[SMALLEST], np.inf)
     _fill(lanes.number[LARGEST], -np.inf)
 
 
 @helper
-def _sum_values(lanes, rows, rewinsor, in_order):
-    """Sum what each sample counts as, without weights."""
-    _start_sums(lanes)
+def _sum_winsorized(lanes, rows, plain):
+    """Complete the sums of the winsorized samples: an extreme one that was kept counts as itself."""
+    ordered, number, counts = lanes.ordered, lanes.number, lanes.tally[COUNT]
+    begin, end = plain
+    _start_extremes(lanes)
+    for i in range(rows):
+        if not begin <= i < end:
+            _unwinsorize(
+                ordered[i],
+                number[LOWER],
+                number[UPPER],
+                number[LOW],
+                number[HIGH],
+                number[TOTAL],
+                number[SMALLEST],
+                number[LARGEST],
+            )
+    if begin < end:
+        _widen(ordered[begin], ordered[end - 1], number[SMALLEST], number[LARGEST])
+    _copy(counts, number[WEIGHT])
+    _shift(number[TOTAL], number[SHIFT], counts)
+
+
+@helper
+def _unwinsorize(row, lower, upper, low, high, total, smallest, largest):
+    for lane in range(row.size):
+        x = np.float64(row[lane])
+        winsorized = _clip(x, low[lane], high[lane])
+        value = x if (x >= lower[lane]) & (x <= upper[lane]) else winsorized
+        data = row[lane] < INF
+        total[lane] += value - winsorized if data else 0.0
+        smallest[lane] = value if data & (value < smallest[lane]) else smallest[lane]
+        largest[lane] = value if data & (value > largest[lane]) else largest[lane]
+
+
+@helper
+def _shift(total, shift, counts):
+    for lane in range(total.size):
+        total[lane] += shift[lane] * counts[lane]
+
+
+@helper
+def _sum_kept(lanes, rows, in_order):
+    """Sum the samples that are kept, without weights."""
     ordered, number = lanes.ordered, lanes.number
-    counts, first, last = lanes.tally[COUNT], lanes.tally[FIRST], lanes.tally[LAST]
-    for lane in range(counts.size):
-        number[WEIGHT, lane] = counts[lane] if rewinsor else last[lane] - first[lane]
+    first, last = lanes.tally[FIRST], lanes.tally[LAST]
+    _fill(number[TOTAL], 0.0)
+    _start_extremes(lanes)
+    for lane in range(first.size):
+        number[WEIGHT, lane] = last[lane] - first[lane]
     # in the rows between, every lane keeps its sample
     begin = min(rows, _range(first)[1]) if in_order else rows
     end = max(begin, _range(last)[0])
     for i in range(rows):
-        if begin <= i < end:
-            continue
-        _add_counted(
-            ordered[i],
-            number[LOWER],
-            number[UPPER],
-            number[LOW],
-            number[HIGH],
-            rewinsor,
-            number[TOTAL],
-            number[SMALLEST],
-            number[LARGEST],
-        )
+        if not begin <= i < end:
+            _add_kept(
+                ordered[i], number[LOWER], number[UPPER], number[TOTAL], number[SMALLEST], number[LARGEST]
+            )
     if begin < end:
         _add(ordered, begin, end, number[TOTAL])
         _widen(ordered[begin], ordered[end - 1], number[SMALLEST], number[LARGEST])
 
 
 @helper
-def _add_counted(row, lower, upper, low, high, rewinsor, total, smallest, largest):
+def _add_kept(row, lower, upper, total, smallest, largest):
     for lane in range(row.size):
         x = np.float64(row[lane])
-        inside = (x >= lower[lane]) & (x <= upper[lane])
-        value = x if inside else _clip(x, low[lane], high[lane])
-        counted = (row[lane] < INF) & (inside | rewinsor)
-        total[lane] += value if counted else 0.0
-        smallest[lane] = value if counted & (value < smallest[lane]) else smallest[lane]
-        largest[lane] = value if counted & (value > largest[lane]) else largest[lane]
+        kept = (x >= lower[lane]) & (x <= upper[lane]) & (row[lane] < INF)
+        total[lane] += x if kept else 0.0
+        smallest[lane] = x if kept & (x < smallest[lane]) else smallest[lane]
+        largest[lane] = x if kept & (x > largest[lane]) else largest[lane]
 
 
 @helper
@@ -790,8 +869,10 @@ def _widen(begin, end, smallest, largest):
 @helper
 def _sum_weighted(samples, start, stop, weights, offset, lanes, rewinsor):
     """Sum what each sample counts as times its weight, frame by frame."""
-    _start_sums(lanes)
     number = lanes.number
+    _fill(number[TOTAL], 0.0)
+    _fill(number[WEIGHT], 0.0)
+    _start_extremes(lanes)
     size = stop - start
     for frame in range(samples.shape[0]):
         _add_weighted(
@@ -977,6 +1058,19 @@ def _huber_spread(lanes, rows, cutoff):
     _add_clipped_squares(ordered, begin, end, lower, upper, mean, spread)
     for lane in range(spread.size):
         spread[lane] = max(math.sqrt(spread[lane] / max(weight[lane], TINY)), HUBER_SCALE_FLOOR)
+
+
+@helper
+def _add_clipped_squares(ordered, begin, end, low, high, mean, total):
+    for i in range(begin, end):
+        _add_clipped_square(ordered[i], low, high, mean, total)
+
+
+@helper
+def _add_clipped_square(row, low, high, mean, total):
+    for lane in range(total.size):
+        residual = _clip(np.float64(row[lane]), low[lane], high[lane]) - mean[lane]
+        total[lane] += residual * residual if row[lane] < INF else 0.0
 
 
 @helper
