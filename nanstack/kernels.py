@@ -24,6 +24,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from nanstack import compilation
 from nanstack.rejection import (
@@ -80,8 +81,8 @@ def stack_columns(
 
     Parameters
     ----------
-    samples : ndarray of float32, shape (n, P), C-contiguous; or n such arrays (P,)
-        n >= 1 frames of P pixels, or pixels times channels; what is not finite is no data. Not modified.
+    samples : ndarray of float32, shape (n, P); or n such arrays (P,)
+        n >= 1 frames of P pixels, or pixels times channels, each C-contiguous; what is not finite is no data.
     rejection : Rejection
     combine : {"mean", "median", "min", "max"}
     weights : ndarray of float64, shape (n, C) or (n, P), optional
@@ -102,15 +103,11 @@ def stack_columns(
     turn = lanes if period >= pixels else lanes * period  # a run begins where the weights do
     run = max(1, SAMPLES_PER_RUN // (frames * turn)) * turn
 
+    places = np.array([frame.ctypes.data for frame in samples])  # where each frame lies: they need not be one array
+
     def stack_run(start: int) -> None:
         stop = min(start + run, pixels)
-        if isinstance(samples, np.ndarray):
-            kernel(samples, start, stop, table, lanes, rows, period, combine_index, *results, *settings)
-            return
-        block = np.stack([frame[start:stop] for frame in samples])
-        own = np.ascontiguousarray(rows[:, start:stop]) if period >= pixels else rows
-        parts = [result[start:stop] for result in results]
-        kernel(block, 0, stop - start, table, lanes, own, period, combine_index, *parts, *settings)
+        kernel(places, start, stop, table, lanes, rows, period, combine_index, *results, *settings)
 
     starts = range(0, pixels, run)
     with ThreadPoolExecutor(max(1, min(len(starts), numba.get_num_threads()))) as pool:
@@ -189,7 +186,7 @@ entry = numba.njit(nogil=True, error_model="numpy", cache=True)
 
 @entry
 def _stack_sigma_clip(
-    samples,
+    places,
     start,
     stop,
     table,
@@ -205,11 +202,11 @@ def _stack_sigma_clip(
     min_samples,
     rewinsor,
 ):
-    lanes = _new_lanes(samples.shape[0], width)
+    lanes = _new_lanes(places.size, width)
     for first in range(start, stop, width):
         last = min(first + width, stop)
         _sigma_clip_group(
-            samples,
+            places,
             first,
             last,
             table,
@@ -226,30 +223,30 @@ def _stack_sigma_clip(
 
 
 @entry
-def _stack_huber(samples, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
-    lanes = _new_lanes(samples.shape[0], width)
+def _stack_huber(places, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
+    lanes = _new_lanes(places.size, width)
     for first in range(start, stop, width):
         last = min(first + width, stop)
-        _huber_group(samples, first, last, table, lanes, weights, first % period, combine, kappas)
+        _huber_group(places, first, last, table, lanes, weights, first % period, combine, kappas)
         _store(lanes, first, last, image, coverage, rejected)
 
 
 @entry
-def _stack_linear_fit(samples, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
-    lanes = _new_lanes(samples.shape[0], width)
-    own = np.ones((samples.shape[0], width))
-    kept = np.empty(samples.shape[0], np.bool_)
+def _stack_linear_fit(places, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
+    lanes = _new_lanes(places.size, width)
+    own = np.ones((places.size, width))
+    kept = np.empty(places.size, np.bool_)
     for first in range(start, stop, width):
         last = min(first + width, stop)
-        _linear_fit_group(samples, first, last, table, lanes, own, kept, weights, first % period, combine, kappas)
+        _linear_fit_group(places, first, last, table, lanes, own, kept, weights, first % period, combine, kappas)
         _store(lanes, first, last, image, coverage, rejected)
 
 
 @helper
 def _sigma_clip_group(
-    samples, start, stop, table, lanes, weights, offset, combine, kappas, fractions, min_samples, rewinsor
+    places, start, stop, table, lanes, weights, offset, combine, kappas, fractions, min_samples, rewinsor
 ):
-    rows = _load(samples, start, stop, lanes)
+    rows = _load(places, start, stop, lanes)
     in_order = min_samples != NEVER or combine != MEAN
     if in_order:
         _sort(lanes.ordered, rows, table)
@@ -264,7 +261,7 @@ def _sigma_clip_group(
         _pick(lanes, rows, combine, rewinsor)
         return
     if weights.size > 0:
-        _sum_weighted(samples, start, stop, weights, offset, lanes, rewinsor)
+        _sum_weighted(places, start, stop, weights, offset, lanes, rewinsor)
     elif rewinsor:
         _sum_winsorized(lanes, rows, plain)
     else:
@@ -273,10 +270,10 @@ def _sigma_clip_group(
 
 
 @helper
-def _huber_group(samples, start, stop, table, lanes, weights, offset, combine, kappas):
+def _huber_group(places, start, stop, table, lanes, weights, offset, combine, kappas):
     kappa_low, kappa_high = kappas
     number = lanes.number
-    rows = _load(samples, start, stop, lanes)
+    rows = _load(places, start, stop, lanes)
     _sort(lanes.ordered, rows, table)
     _huber_start(lanes)
     for huber_round in range(HUBER_ROUNDS):
@@ -284,7 +281,7 @@ def _huber_group(samples, start, stop, table, lanes, weights, offset, combine, k
         if weights.size > 0:
             _copy(number[LOWER], number[LOW])
             _copy(number[UPPER], number[HIGH])
-            _sum_weighted(samples, start, stop, weights, offset, lanes, True)
+            _sum_weighted(places, start, stop, weights, offset, lanes, True)
         else:
             _sum_clipped(lanes, rows)
         _divide(lanes, rows)
@@ -302,12 +299,12 @@ def _huber_group(samples, start, stop, table, lanes, weights, offset, combine, k
 
 
 @helper
-def _linear_fit_group(samples, start, stop, table, lanes, own, kept, weights, offset, combine, kappas):
+def _linear_fit_group(places, start, stop, table, lanes, own, kept, weights, offset, combine, kappas):
     column = lanes.column
     kappa_low, kappa_high = kappas
-    rows = _load(samples, start, stop, lanes)
+    rows = _load(places, start, stop, lanes)
     if weights.size > 0:
-        _load_weights(samples, start, stop, weights, offset, own)
+        _load_weights(places, start, stop, weights, offset, own)
         _sort_with_weights(lanes.ordered, own, rows, table)
     else:
         _sort(lanes.ordered, rows, table)
@@ -338,27 +335,62 @@ def _aligned(rows, width):
 
 
 @helper
-def _load(samples, start, stop, lanes):
+def _load(places, start, stop, lanes):
     """Fill the rows with the frames that have any data here, and return their number; lanes beyond `stop` have none."""
     counts = lanes.tally[COUNT]
     _fill(counts, 0)
     rows = 0
-    for frame in range(samples.shape[0]):
-        rows += _load_row(samples, frame * samples.shape[1] + start, stop - start, lanes.ordered, rows, counts)
+    for frame in range(places.size):
+        rows += _load_row(_samples(places[frame], start, stop), lanes.ordered, rows, counts)
+        _prefetch(_samples(places[frame], stop, 2 * stop - start))
     return rows
 
 
+@intrinsic
+def _samples(typing_context, place, start, stop):
+    """Return samples of the frame that lies at an address."""
+    array = types.Array(types.float32, 1, "C")
+
+    def codegen(context, builder, signature, arguments):
+        at, begin, end = arguments
+        size = builder.sub(end, begin)
+        data = builder.gep(builder.inttoptr(at, ir.FloatType().as_pointer()), [begin])
+        view = context.make_array(array)(context, builder)
+        populate_array(view, data, shape=[size], strides=[at.type(4)], itemsize=at.type(4), meminfo=None)
+        return view._getvalue()
+
+    return array(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _prefetch(typing_context, samples):
+    """Ask for samples that are needed soon: the processor would not guess which of so many frames comes next."""
+
+    def codegen(context, builder, signature, arguments):
+        view = context.make_array(samples)(context, builder, arguments[0])
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer] + [ir.IntType(32)] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        step = view.nitems.type(CACHE_LINE // 4)
+        with cgutils.for_range_slice(builder, step.type(0), view.nitems, step) as (offset, _):
+            place = builder.bitcast(builder.gep(view.data, [offset]), pointer)
+            builder.call(function, [place] + [ir.IntType(32)(number) for number in (0, 3, 1)])  # read, near, data
+        return context.get_dummy_value()
+
+    return types.void(samples), codegen
+
+
 @helper
-def _load_row(samples, at, size, ordered, row, counts):
-    """Fill a row with the samples from `at` on, +inf for no data; count data, and tell whether there is any."""
+def _load_row(samples, ordered, row, counts):
+    """Fill a row with samples, +inf for no data; count data, and tell whether there is any."""
     width = ordered.shape[1]
     found = np.int32(0)
-    if size == width:
+    if samples.size == width:
         for lane in range(0, width, VECTOR):
-            found |= _load_run(samples, at + lane, ordered, row * width + lane, counts, lane)
+            found |= _load_run(samples, lane, ordered, row * width + lane, counts, lane)
         return found
     for lane in range(width):
-        x = samples.flat[at + lane] if lane < size else INF
+        x = samples[lane] if lane < samples.size else INF
         finite = np.int32(abs(x) < INF)
         ordered[row, lane] = x if abs(x) < INF else INF
         counts[lane] += finite
@@ -562,7 +594,7 @@ def _skip_above(row, upper, last):
 
 @helper
 def _sigma_clip_bounds(lanes, rows, kappas, fractions, min_samples):
-    """Fill in the bounds of what is kept, and of what winsorizing leaves; return the rows that it changes in no lane."""
+    """Fill in the bounds of what is kept, and of what winsorizing leaves; return the rows it changes in no lane."""
     kappa_low, kappa_high, clip_low, clip_high = kappas
     fraction_low, fraction_high = fractions
     number, counts = lanes.number, lanes.tally[COUNT]
@@ -867,16 +899,16 @@ def _widen(begin, end, smallest, largest):
 
 
 @helper
-def _sum_weighted(samples, start, stop, weights, offset, lanes, rewinsor):
+def _sum_weighted(places, start, stop, weights, offset, lanes, rewinsor):
     """Sum what each sample counts as times its weight, frame by frame."""
     number = lanes.number
     _fill(number[TOTAL], 0.0)
     _fill(number[WEIGHT], 0.0)
     _start_extremes(lanes)
     size = stop - start
-    for frame in range(samples.shape[0]):
+    for frame in range(places.size):
         _add_weighted(
-            samples[frame, start:stop],
+            _samples(places[frame], start, stop),
             weights[frame, offset : offset + size],
             number[LOWER],
             number[UPPER],
@@ -1123,15 +1155,16 @@ def _moved(old, new):
 
 
 @helper
-def _load_weights(samples, start, stop, weights, offset, own):
+def _load_weights(places, start, stop, weights, offset, own):
     """Fill the rows that `_load` fills with the weights of these samples."""
     size = stop - start
     rows = 0
-    for frame in range(samples.shape[0]):
+    for frame in range(places.size):
+        samples = _samples(places[frame], start, stop)
         found = 0
         for lane in range(size):
             own[rows, lane] = weights[frame, offset + lane]
-            found |= np.int32(abs(samples[frame, start + lane]) < INF)
+            found |= np.int32(abs(samples[lane]) < INF)
         rows += found
 
 
