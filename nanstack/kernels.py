@@ -55,17 +55,19 @@ class Lanes(NamedTuple):
     """Sorted columns of neighbouring pixels, and some numbers for each."""
 
     ordered: np.ndarray  # float32 (n, lanes), ascending, +inf for no data
-    tally: np.ndarray  # int32 (3, lanes), its rows named below
-    number: np.ndarray  # float64 (13, lanes), its rows named below
+    tally: np.ndarray  # int32 (4, lanes), its rows named below
+    number: np.ndarray  # float64 (15, lanes), its rows named below
     column: np.ndarray  # float64 (n,): one lane, for what is worked on lane by lane
+    chosen: np.ndarray  # intp (lanes,): some of the lanes
 
 
-COUNT, FIRST, LAST = range(3)  # finite samples; the rows FIRST ... LAST - 1 are kept
+COUNT, FIRST, LAST, HOME = range(4)  # finite samples; the rows FIRST ... LAST - 1 are kept; where a lane came from
 LOW, HIGH = 0, 1  # where a sample that is replaced is clipped
 CENTER, SIGMA = 2, 3
 LOWER, UPPER = 4, 5  # a sample is kept if LOWER <= sample <= UPPER
 TOTAL, WEIGHT, SMALLEST, LARGEST = 6, 7, 8, 9  # sums, and the extremes of what they sum
 RESULT, SPREAD, SHIFT = 10, 11, 12
+CORE, CORE_SQUARES = 13, 14
 
 
 def stack_columns(
@@ -224,10 +226,10 @@ def _stack_sigma_clip(
 
 @entry
 def _stack_huber(places, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
-    lanes = _new_lanes(places.size, width)
+    lanes, busy = _new_lanes(places.size, width), _new_lanes(places.size, width)
     for first in range(start, stop, width):
         last = min(first + width, stop)
-        _huber_group(places, first, last, table, lanes, weights, first % period, combine, kappas)
+        _huber_group(places, first, last, table, lanes, busy, weights, first % period, combine, kappas)
         _store(lanes, first, last, image, coverage, rejected)
 
 
@@ -269,26 +271,17 @@ def _sigma_clip_group(
     _divide(lanes, rows)
 
 
-@helper
-def _huber_group(places, start, stop, table, lanes, weights, offset, combine, kappas):
-    kappa_low, kappa_high = kappas
+@allocator
+def _huber_group(places, start, stop, table, lanes, busy, weights, offset, combine, kappas):
     number = lanes.number
     rows = _load(places, start, stop, lanes)
     _sort(lanes.ordered, rows, table)
     _huber_start(lanes)
-    for huber_round in range(HUBER_ROUNDS):
-        _bound(lanes, kappa_low, kappa_high)
-        if weights.size > 0:
-            _copy(number[LOWER], number[LOW])
-            _copy(number[UPPER], number[HIGH])
-            _sum_weighted(places, start, stop, weights, offset, lanes, True)
-        else:
-            _sum_clipped(lanes, rows)
-        _divide(lanes, rows)
-        _huber_spread(lanes, rows, _reach(max(kappa_low, kappa_high), 1.0))
-        if not _huber_move(lanes, huber_round):
-            break
-    _bound(lanes, kappa_low, kappa_high)
+    if weights.size > 0:
+        _huber_weighted(places, start, stop, lanes, rows, weights, offset, kappas)
+    else:
+        _huber_plain(lanes, busy, rows, kappas)
+    _bound(lanes, *kappas)
     _find_kept(lanes, rows, True)
     if combine == MEAN:
         _copy(number[CENTER], number[RESULT])
@@ -319,7 +312,8 @@ def _linear_fit_group(places, start, stop, table, lanes, own, kept, weights, off
 
 @allocator
 def _new_lanes(frames, width):
-    return Lanes(_aligned(frames, width), np.empty((3, width), np.int32), np.empty((13, width)), np.empty(frames))
+    tally, number = np.empty((4, width), np.int32), np.empty((15, width))
+    return Lanes(_aligned(frames, width), tally, number, np.empty(frames), np.empty(width, np.intp))
 
 
 @allocator
@@ -414,9 +408,7 @@ def _load_run(typing_context, samples, at, ordered, to, counts, lane):
             builder.module, ir.FunctionType(floats, [floats]), f"llvm.fabs.v{VECTOR}f32"
         )
         finite = builder.fcmp_ordered("<", builder.call(fabs, [values]), infinity)
-        builder.store(
-            builder.select(finite, values, infinity), builder.bitcast(target, floats.as_pointer()), align=4
-        )
+        builder.store(builder.select(finite, values, infinity), builder.bitcast(target, floats.as_pointer()), align=4)
         tally = builder.bitcast(tally, numbers.as_pointer())
         builder.store(builder.add(builder.load(tally, align=4), builder.zext(finite, numbers)), tally, align=4)
         bits = builder.bitcast(finite, ir.IntType(VECTOR))
@@ -700,19 +692,6 @@ def _add_four(a, b, c, d, total):
 
 
 @helper
-def _add_clipped(ordered, begin, end, low, high, total):
-    for i in range(begin, end):
-        _add_clipped_one(ordered[i], low, high, total)
-
-
-@helper
-def _add_clipped_one(row, low, high, total):
-    for lane in range(total.size):
-        value = _clip(np.float64(row[lane]), low[lane], high[lane])
-        total[lane] += value if row[lane] < INF else 0.0
-
-
-@helper
 def _add_moments(ordered, begin, end, center, total, squares):
     """Add the deviations from the centre, and their squares, of rows that hold data in every lane."""
     width = ordered.shape[1]
@@ -872,9 +851,7 @@ def _sum_kept(lanes, rows, in_order):
     end = max(begin, _range(last)[0])
     for i in range(rows):
         if not begin <= i < end:
-            _add_kept(
-                ordered[i], number[LOWER], number[UPPER], number[TOTAL], number[SMALLEST], number[LARGEST]
-            )
+            _add_kept(ordered[i], number[LOWER], number[UPPER], number[TOTAL], number[SMALLEST], number[LARGEST])
     if begin < end:
         _add(ordered, begin, end, number[TOTAL])
         _widen(ordered[begin], ordered[end - 1], number[SMALLEST], number[LARGEST])
@@ -1016,11 +993,15 @@ def _pick_of_runs(column, begin, first, last, end, combine):
 
 @helper
 def _huber_start(lanes):
-    """Start from the median and the median absolute deviation; note the extremes of every lane."""
+    """Start all lanes from the median and the median absolute deviation; note the extremes."""
     ordered, counts, number = lanes.ordered, lanes.tally[COUNT], lanes.number
     _quantile(ordered, counts, 0.0, number[LOW])
     _quantile(ordered, counts, 1.0, number[HIGH])
     _median(ordered, counts, number[LOW], number[HIGH], number[CENTER])
+    _copy(number[CENTER], number[SHIFT])
+    _copy(counts, lanes.tally[FIRST])
+    for lane in range(counts.size):
+        lanes.tally[HOME, lane] = lane
     fewest, most = _range(counts)
     for count in range(max(1, fewest), most + 1):
         if _occurs(counts, count):
@@ -1054,14 +1035,139 @@ def _nearest_run(below, above, center, reach):
 
 
 @helper
-def _sum_clipped(lanes, rows):
-    """Sum the samples clipped between the bounds, without weights."""
+def _huber_weighted(places, start, stop, lanes, rows, weights, offset, kappas):
+    number = lanes.number
+    core = _whole_core(lanes, rows)
+    for huber_round in range(HUBER_ROUNDS):
+        _bound(lanes, *kappas)
+        _copy(number[LOWER], number[LOW])
+        _copy(number[UPPER], number[HIGH])
+        _sum_weighted(places, start, stop, weights, offset, lanes, True)
+        _divide(lanes, rows)
+        core = _shrink_core(lanes, core, LOWER, UPPER, huber_round == 0)
+        core = _huber_spread(lanes, rows, core, _reach(max(kappas), 1.0))
+        if _huber_move(lanes) == 0:
+            break
+
+
+@allocator
+def _huber_plain(lanes, busy, rows, kappas):
+    """Go round without weights; where most lanes have come to rest, on with the others alone."""
+    moving, core, fresh = lanes, _whole_core(lanes, rows), True
+    for _ in range(HUBER_ROUNDS):
+        _bound(moving, *kappas)
+        core = _shrink_core(moving, core, LOWER, UPPER, fresh)
+        _huber_mean(moving, rows, core)
+        core = _huber_spread(moving, rows, core, _reach(max(kappas), 1.0))
+        left, fresh = _huber_move(moving), False
+        if left == 0:
+            break
+        if 2 * left <= moving.ordered.shape[1] - VECTOR:
+            _send_home(moving, lanes)
+            moving, fresh = _still_moving(moving, busy, rows, left), True
+            core = _whole_core(moving, rows)
+    _send_home(moving, lanes)
+
+
+@helper
+def _send_home(moving, lanes):
+    """Write the centres and scales of some of the lanes to where they came from."""
+    for lane in range(moving.ordered.shape[1]):
+        home = moving.tally[HOME, lane]
+        lanes.number[CENTER, home] = moving.number[CENTER, lane]
+        lanes.number[SIGMA, home] = moving.number[SIGMA, lane]
+
+
+@allocator
+def _still_moving(lanes, busy, rows, left):
+    """Return the lanes that still move, put together at the head of other memory, or of the same."""
+    width = -(-left // VECTOR) * VECTOR
+    chosen = busy.chosen
+    found = 0
+    for lane in range(lanes.ordered.shape[1]):
+        if lanes.tally[FIRST, lane] > 0:
+            chosen[found] = lane
+            found += 1
+    chosen[left:width] = chosen[left - 1]  # the last one again: a lane without data would be an exception
+    moving = Lanes(
+        _head(busy.ordered, lanes.ordered.shape[0], width),
+        _head(busy.tally, busy.tally.shape[0], width),
+        _head(busy.number, busy.number.shape[0], width),
+        lanes.column,
+        chosen,
+    )
+    _gather(lanes.ordered, rows, chosen, moving.ordered)
+    _gather(lanes.tally, lanes.tally.shape[0], chosen, moving.tally)
+    _gather(lanes.number, lanes.number.shape[0], chosen, moving.number)
+    return moving
+
+
+@allocator
+def _head(buffer, rows, width):
+    return buffer.reshape(buffer.size)[: rows * width].reshape(rows, width)
+
+
+@helper
+def _gather(source, rows, chosen, target):
+    """Copy columns, row by row and in ascending order: nothing is overwritten that is still to be read."""
+    for i in range(rows):
+        for lane in range(target.shape[1]):
+            target[i, lane] = source[i, chosen[lane]]
+
+
+# The core is a range of rows that all lanes count in full, by their moments about the first centre: CORE and
+# CORE_SQUARES. Only the rows around it have to be looked at again and again.
+
+
+@helper
+def _whole_core(lanes, rows):
+    return 0, min(rows, _range(lanes.tally[COUNT])[0])
+
+
+@helper
+def _shrink_core(lanes, core, lower, upper, fresh):
+    """Take off the rows that lie beyond bounds in any lane; sum the moments anew where that changes them."""
+    ordered, number = lanes.ordered, lanes.number
+    begin, end = core
+    while begin < end and _any_beyond(ordered[begin], number[lower], number[upper]):
+        begin += 1
+    while begin < end and _any_beyond(ordered[end - 1], number[lower], number[upper]):
+        end -= 1
+    if fresh or begin != core[0] or end != core[1]:
+        _fill(number[CORE], 0.0)
+        _fill(number[CORE_SQUARES], 0.0)
+        _add_moments(ordered, begin, end, number[SHIFT], number[CORE], number[CORE_SQUARES])
+    return begin, end
+
+
+@helper
+def _any_beyond(row, lower, upper):
+    found = 0
+    for lane in range(row.size):
+        found |= np.int32((row[lane] < lower[lane]) | (row[lane] > upper[lane]))
+    return found > 0
+
+
+@helper
+def _huber_mean(lanes, rows, core):
+    """Mean of the samples clipped between the bounds."""
     number, counts = lanes.number, lanes.tally[COUNT]
-    _fill(number[TOTAL], 0.0)
-    _add_clipped(lanes.ordered, 0, rows, number[LOWER], number[UPPER], number[TOTAL])
-    _copy(counts, number[WEIGHT])
+    _copy(number[CORE], number[TOTAL])
+    for i in range(rows):
+        if not core[0] <= i < core[1]:
+            _add_clipped_deviation(lanes.ordered[i], number[LOWER], number[UPPER], number[SHIFT], number[TOTAL])
     _clip_row(number[LOW], number[LOWER], number[UPPER], number[SMALLEST])
     _clip_row(number[HIGH], number[LOWER], number[UPPER], number[LARGEST])
+    for lane in range(counts.size):
+        mean = number[SHIFT, lane] + number[TOTAL, lane] / (counts[lane] if counts[lane] > 0 else np.int32(1))
+        number[RESULT, lane] = _clip(mean, number[SMALLEST, lane], number[LARGEST, lane])
+
+
+@helper
+def _add_clipped_deviation(row, low, high, shift, total):
+    for lane in range(total.size):
+        deviation = _clip(np.float64(row[lane]), low[lane], high[lane]) - shift[lane]
+        total[lane] += deviation if row[lane] < INF else 0.0
 
 
 @helper
@@ -1071,47 +1177,31 @@ def _clip_row(row, low, high, clipped):
 
 
 @helper
-def _huber_spread(lanes, rows, cutoff):
+def _huber_spread(lanes, rows, core, cutoff):
     """Root mean square of the residuals, those beyond the cutoff weighted by cutoff / |residual|."""
-    ordered, number = lanes.ordered, lanes.number
-    lower, upper, mean, sigma = number[LOWER], number[UPPER], number[RESULT], number[SIGMA]
-    spread, weight = number[SPREAD], number[WEIGHT]
-    # only rows at either end have residuals beyond the cutoff, which need a division
-    begin, end = 0, min(rows, _range(lanes.tally[COUNT])[0])
-    while begin < end and _has_far_residual(ordered[begin], lower, upper, mean, sigma, cutoff):
-        begin += 1
-    while begin < end and _has_far_residual(ordered[end - 1], lower, upper, mean, sigma, cutoff):
-        end -= 1
+    number = lanes.number
+    mean, sigma, spread, weight = number[RESULT], number[SIGMA], number[SPREAD], number[WEIGHT]
+    for lane in range(mean.size):
+        number[SMALLEST, lane] = mean[lane] - cutoff * sigma[lane]
+        number[LARGEST, lane] = mean[lane] + cutoff * sigma[lane]
+    core = _shrink_core(lanes, core, SMALLEST, LARGEST, False)
     _fill(spread, 0.0)
-    _fill(weight, np.float64(end - begin))
+    _fill(weight, np.float64(core[1] - core[0]))
     for i in range(rows):
-        if not begin <= i < end:
-            _add_residuals(ordered[i], lower, upper, mean, sigma, cutoff, spread, weight)
-    _add_clipped_squares(ordered, begin, end, lower, upper, mean, spread)
+        if not core[0] <= i < core[1]:
+            _add_residuals(lanes.ordered[i], number[LOWER], number[UPPER], mean, sigma, cutoff, spread, weight)
+    _finish_spread(number[CORE], number[CORE_SQUARES], core[1] - core[0], number[SHIFT], mean, weight, spread)
+    return core
+
+
+@helper
+def _finish_spread(core, core_squares, size, shift, mean, weight, spread):
     for lane in range(spread.size):
-        spread[lane] = max(math.sqrt(spread[lane] / max(weight[lane], TINY)), HUBER_SCALE_FLOOR)
-
-
-@helper
-def _add_clipped_squares(ordered, begin, end, low, high, mean, total):
-    for i in range(begin, end):
-        _add_clipped_square(ordered[i], low, high, mean, total)
-
-
-@helper
-def _add_clipped_square(row, low, high, mean, total):
-    for lane in range(total.size):
-        residual = _clip(np.float64(row[lane]), low[lane], high[lane]) - mean[lane]
-        total[lane] += residual * residual if row[lane] < INF else 0.0
-
-
-@helper
-def _has_far_residual(row, lower, upper, mean, sigma, cutoff):
-    found = 0
-    for lane in range(row.size):
-        residual = _clip(np.float64(row[lane]), lower[lane], upper[lane]) - mean[lane]
-        found |= np.int32(abs(residual) > cutoff * sigma[lane])
-    return found > 0
+        moved = mean[lane] - shift[lane]
+        squares = core_squares[lane] - 2.0 * moved * core[lane] + size * moved * moved
+        total = spread[lane] + (squares if squares > 0.0 else 0.0)
+        sigma = math.sqrt(total / (weight[lane] if weight[lane] > TINY else TINY))
+        spread[lane] = sigma if sigma > HUBER_SCALE_FLOOR else HUBER_SCALE_FLOOR
 
 
 @helper
@@ -1125,12 +1215,10 @@ def _add_residuals(row, lower, upper, mean, sigma, cutoff, spread, weight):
 
 
 @helper
-def _huber_move(lanes, huber_round):
-    """Take over the new centre and scale of lanes that still move; return whether any goes on."""
-    number, active = lanes.number, lanes.tally[FIRST]
-    if huber_round == 0:
-        _copy(lanes.tally[COUNT], active)
-    return _move_rows(number[RESULT], number[SPREAD], number[CENTER], number[SIGMA], active)
+def _huber_move(lanes):
+    """Take over the new centre and scale of lanes that still move; return how many go on."""
+    number = lanes.number
+    return _move_rows(number[RESULT], number[SPREAD], number[CENTER], number[SIGMA], lanes.tally[FIRST])
 
 
 @helper
@@ -1141,8 +1229,8 @@ def _move_rows(mean, spread, center, sigma, active):
         center[lane] = mean[lane] if active[lane] > 0 else center[lane]
         sigma[lane] = spread[lane] if active[lane] > 0 else sigma[lane]
         active[lane] = active[lane] if moved else 0
-        going |= active[lane]
-    return going > 0
+        going += np.int32(active[lane] > 0)
+    return going
 
 
 @helper
