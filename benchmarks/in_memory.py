@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 import peers
 from plan import Plan
 from report import Column, Section
-from timing import Run, interleaved, median_seconds, range_seconds, timed, told_seconds, whole_process
+from timing import Run, interleaved, median_seconds, range_seconds, timed, told, whole_process
 
 from nanstack.registration import align_frames
 from nanstack.rejection import Rejection
@@ -62,6 +63,35 @@ def memory(plan: Plan, folder: Path) -> Section:
         data.add_nan_borders(frames)
         section.rows += _stack_rows(frames, BORDERS, plan)
         del frames
+    return section
+
+
+def extra(plan: Plan, folder: Path) -> Section:
+    section = Section(
+        "extra",
+        "Memory of a stack in memory",
+        "By how much the resident memory of a process rises above that of its frames while it stacks them (winsorized, "
+        "a list of frames). The output is the image and its coverage.",
+        [
+            Column("n", "n", "{:d}"),
+            Column("size", "HxW"),
+            Column("output", "output, MiB", "{:.0f}"),
+            Column("beside", "beside it, MiB", "{:.0f}"),
+        ],
+    )
+    if not Path("/proc/self/clear_refs").exists():
+        section.notes.append("Not measured: this system does not tell the highest resident memory of a while.")
+        return section
+    for count, (height, width) in plan.stacks:
+        runs = [
+            whole_process([sys.executable, JOBS, "extra", str(count), str(height), str(width)])
+            for _ in range(plan.rounds)
+        ]
+        extra_bytes, output = (
+            statistics.median(told(run, f"{what}_bytes") for run in runs) for what in ("extra", "output")
+        )
+        row = {"n": count, "size": f"{height}x{width}", "output": output / 2**20}
+        section.rows.append({**row, "beside": (extra_bytes - output) / 2**20})
     return section
 
 
@@ -192,7 +222,7 @@ def _in_this_process(count: int, shape: tuple[int, int], plan: Plan) -> list[Run
 def _with_threads(threads: int, count: int, shape: tuple[int, int]) -> Run:
     environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
     run = whole_process([sys.executable, JOBS, "memory", str(count), *map(str, shape)], environment)
-    return Run(told_seconds(run))
+    return Run(told(run))
 
 
 def _scaling_row(by: str, count: int, shape: tuple[int, int], threads: int, runs: list[Run]) -> dict:

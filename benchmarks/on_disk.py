@@ -15,7 +15,7 @@ import numpy as np
 import peers
 from plan import Plan
 from report import Column, Section
-from timing import ProcessError, Run, interleaved, median_seconds, peak_mib, range_seconds, told_seconds, whole_process
+from timing import ProcessError, Run, interleaved, median_seconds, peak_mib, range_seconds, told, whole_process
 
 JOBS = Path(__file__).with_name("jobs.py")
 OURS, SIRIL = "ours", "Siril"
@@ -92,7 +92,7 @@ def _processes(contenders: dict, section: Section, rounds: int) -> dict[str, lis
 
 
 def _inner_seconds(runs: list[Run]) -> float:
-    return statistics.median(told_seconds(run) for run in runs)
+    return statistics.median(told(run) for run in runs)
 
 
 def _error(result: Path) -> dict[str, float]:

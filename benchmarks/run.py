@@ -24,6 +24,7 @@ from timing import ProcessError, cpu_of_others
 
 SECTIONS: dict[str, Callable[[Plan, Path], Section]] = {
     "memory": in_memory.memory,
+    "extra": in_memory.extra,
     "disk": on_disk.disk,
     "alignment": in_memory.alignment,
     "tile": on_disk.tile,

@@ -97,8 +97,8 @@ def cpu_of_others() -> float | None:
     return everyone.user + everyone.system - (mine.user + mine.system + mine.children_user + mine.children_system)
 
 
-def told_seconds(run: Run) -> float:
-    """Return the seconds that a job of jobs.py reports of itself, without its imports.
+def told(run: Run, what: str = "seconds") -> float:
+    """Return what a job of jobs.py reports of itself; its seconds are without its imports.
 
     Raises
     ------
@@ -106,9 +106,9 @@ def told_seconds(run: Run) -> float:
         Where its last line does not say so.
     """
     try:
-        return float(json.loads(run.output.strip().splitlines()[-1])["seconds"])
+        return float(json.loads(run.output.strip().splitlines()[-1])[what])
     except (IndexError, ValueError, KeyError, TypeError) as unclear:
-        raise ProcessError("a job did not report its time") from unclear
+        raise ProcessError(f"a job did not report its {what}") from unclear
 
 
 def whole_process(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Run:
