@@ -7,6 +7,9 @@ network over the rows sorts all lanes at once; quantiles and medians are then ro
 interval of rows. Nothing ever mixes lanes, so a pixel's result does not depend on its neighbours, nor on threads.
 
 Sums run over the sorted rows in double precision, in the order of the reference, so that both decide alike.
+
+All of it is one file because Numba's cache watches the file of the function that it keeps, and no other: a kernel whose
+helpers lie elsewhere would outlive a change of theirs.
 """
 
 # ruff: noqa: ANN001 - the compiled functions get their types from Numba

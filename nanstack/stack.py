@@ -222,7 +222,7 @@ def _lie_ready(frames: Sequence[FrameLike] | np.ndarray) -> bool:
 
 
 def _is_ready(array: np.ndarray) -> bool:
-    return array.dtype == np.float32 and array.dtype.isnative and array.flags.c_contiguous
+    return array.dtype == np.float32 and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned
 
 
 def _rows_per_block(sources: Sequence[Rows], memory: int) -> int:
