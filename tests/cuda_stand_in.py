@@ -8,7 +8,6 @@ known. Copies on a stream happen when the stream is waited for. A RawKernel is t
 
 import ctypes
 import functools
-import gc
 import shutil
 import subprocess
 import tempfile
@@ -200,7 +199,6 @@ class StandIn(ModuleType):
         return np.empty(size, np.uint8)
 
     def _free(self):
-        gc.collect()
         self.freed += 1
 
     def _count(self):
