@@ -85,6 +85,22 @@ class DeviceArray(np.ndarray):
     def __array_function__(self, function, *_):
         raise TypeError(f"numpy.{function.__name__} was called with a device's array")
 
+    # by __array_ufunc__ too, were it not that NumPy keeps the arguments of a reduction for good when that raises
+    def sum(self, axis=None):
+        return self.device.from_host(self.view(np.ndarray).sum(axis=axis))
+
+    def min(self, axis=None):
+        return self.device.from_host(self.view(np.ndarray).min(axis=axis))
+
+    def max(self, axis=None):
+        return self.device.from_host(self.view(np.ndarray).max(axis=axis))
+
+    def all(self, axis=None):
+        return self.device.from_host(self.view(np.ndarray).all(axis=axis))
+
+    def any(self, axis=None):
+        return self.device.from_host(self.view(np.ndarray).any(axis=axis))
+
     def set(self, source, stream=None):
         assert type(source) is np.ndarray
         assert (source.shape, source.dtype) == (self.shape, self.dtype)
