@@ -10,12 +10,15 @@ import ctypes
 import functools
 import shutil
 import subprocess
+import sys
 import tempfile
 import weakref
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+
+import zemosaic_align_stack_gpu as zas_gpu
 
 COMPILERS = ("g++", "clang++", "c++")
 PRELUDE = """
@@ -246,6 +249,12 @@ class StandIn(ModuleType):
         if result.base is None:
             self.adopt(array)
         return array
+
+
+def put_in_cupys_place(monkeypatch, stand_in):
+    """Let all code find a stand-in where it looks for CuPy."""
+    monkeypatch.setattr(zas_gpu, "cp", stand_in)  # first: it asks for the true one, which is then not asked for again
+    monkeypatch.setitem(sys.modules, "cupy", stand_in)
 
 
 def compiler():

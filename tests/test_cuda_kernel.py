@@ -6,12 +6,11 @@ import importlib.util
 import itertools
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_stand_in import StandIn, compiler
+from cuda_stand_in import StandIn, compiler, put_in_cupys_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +116,7 @@ def test_columns_too_long_for_shared_memory_go_by_the_definitions(device):
 
 def test_source_that_does_not_compile_is_said_once_and_replaced(monkeypatch, caplog):
     device = StandIn(kernels=True)
-    monkeypatch.setitem(sys.modules, "cupy", device)
+    put_in_cupys_place(monkeypatch, device)
     monkeypatch.setattr(gpu, "kernel_source", lambda: "this is no C++;")
     samples = columns(7, 40, 4)
     for _ in range(2):

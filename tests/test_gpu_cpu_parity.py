@@ -5,12 +5,11 @@
 "stand-in, kernel": the same, with the CUDA source built as C++. "cupy": CuPy itself, where there is a device.
 """
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_stand_in import StandIn, compiler
+from cuda_stand_in import StandIn, compiler, put_in_cupys_place
 
 import zemosaic_align_stack as zas
 import zemosaic_align_stack_gpu as zas_gpu
@@ -24,20 +23,20 @@ NO_EQUALISATION = {"poststack_equalize_rgb": False}
 
 @pytest.fixture(params=["numpy", "stand-in", "stand-in, kernel", "cupy"])
 def module(request, monkeypatch):
-    """Put an array module in CuPy's place; it is None where CuPy itself is tested."""
+    """Put an array module in CuPy's place, and return it."""
     if request.param == "cupy":
         reason = zas_gpu._fault()
         if reason:
             pytest.skip(f"no GPU: {reason}")
+        assert not isinstance(zas_gpu.cp, StandIn)
         return zas_gpu.cp
     if request.param == "numpy":
-        stand_in = np
-    else:
-        if "kernel" in request.param and compiler() is None:
-            pytest.skip("no C++ compiler to build the CUDA source with")
-        stand_in = StandIn(kernels="kernel" in request.param)
-        monkeypatch.setitem(sys.modules, "cupy", stand_in)
-    monkeypatch.setattr(zas_gpu, "cp", stand_in)
+        monkeypatch.setattr(zas_gpu, "cp", np)
+        return np
+    if "kernel" in request.param and compiler() is None:
+        pytest.skip("no C++ compiler to build the CUDA source with")
+    stand_in = StandIn(kernels="kernel" in request.param)
+    put_in_cupys_place(monkeypatch, stand_in)
     return stand_in
 
 
@@ -89,7 +88,7 @@ def assert_parity(frames, params, zconfig=NO_EQUALISATION, plan=None):
     return image, metadata
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 13, 30, 64])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 30, 64])
 @pytest.mark.parametrize("algorithm", zas.REJECTIONS)
 def test_every_algorithm(module, algorithm, n):
     params = {"stack_reject_algo": algorithm, "stack_kappa_low": 1.8, "stack_kappa_high": 1.5}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from cuda_stand_in import StandIn, device_lost
+from cuda_stand_in import StandIn, device_lost, put_in_cupys_place
 
 import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_worker as worker
@@ -186,8 +186,7 @@ def test_tile_of_the_gpu_is_the_cpus_and_a_lost_gpu_changes_nothing(simulated, t
         if fault is not None:
             device = StandIn()
             device.fail(1 if fault == "no device" else 20, device_lost, lasting=True)
-            monkeypatch.setattr(zas_gpu, "cp", device)
-            monkeypatch.setitem(sys.modules, "cupy", device)
+            put_in_cupys_place(monkeypatch, device)
         (path, _), _ = make(infos, tmp_path / str(fault), listener, parallel_plan=asked)
         tiles.append(fits.getdata(path))
         listeners.append(listener)
