@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -619,38 +620,95 @@ def stack_aligned_images(
     ndarray of float32, or None where there is no frame to stack
         A name of a method that is not known: one WARN, and no rejection, normalisation or weights; mean for a combine.
     """
-    present = [image for image in aligned_image_data_list if image is not None]
-    if not present:
+    if all(image is None for image in aligned_image_data_list):
         _log_stack_message("no frames to stack", "WARN", progress_callback)
         return None
-    normalize = _known(normalize_method, ("none", *NORMALIZATIONS), "none", "normalisation", progress_callback)
-    algorithm = _known(rejection_algorithm, REJECTIONS, "none", "rejection", progress_callback)
-    combine = _known(final_combine_method, COMBINES, "mean", "combine", progress_callback)
-    frames = _same_shape(present, progress_callback)
-    levels = None
-    if normalize != "none":
-        levels = [(1.0, 0.0), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
-    weights, method, _ = _compute_quality_weights(frames, weighting_method, progress_callback)
-    if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
-        weights = [
-            weight / np.square(gain, dtype=np.float64) for weight, (gain, _) in zip(weights, levels, strict=True)
-        ]
-    if apply_radial_weight:
-        weights = _with_radial_map(weights, frames, radial_feather_fraction, radial_shape_power)
-    low, high = winsor_limits
-    method_of_rejection = REJECTIONS[algorithm]
-    if method_of_rejection == "winsor":
-        method_of_rejection = winsor_method(zconfig, progress_callback=progress_callback)
-    rejection = Rejection(
-        method_of_rejection, float(sigma_clip_low), float(sigma_clip_high), float(low), float(high), apply_rewinsor
+    plan = plan_stack(
+        aligned_image_data_list,
+        normalize=normalize_method,
+        weight=weighting_method,
+        reject=rejection_algorithm,
+        combine=final_combine_method,
+        kappas=(sigma_clip_low, sigma_clip_high),
+        winsor_limits=winsor_limits,
+        rewinsor=apply_rewinsor,
+        radial=(radial_feather_fraction, radial_shape_power) if apply_radial_weight else None,
+        zconfig=zconfig,
+        progress_callback=progress_callback,
     )
-    result = _stack(frames, rejection, combine, weights, progress_callback, levels)
-    _describe(stack_metadata, result, rejection, method)
+    result = _stack(plan.frames, plan.rejection, plan.combine, plan.weights, progress_callback, plan.levels)
+    _describe(stack_metadata, result, plan.rejection, plan.weight_method)
     image = result.image
     if minimum_signal_adu_target > 0 and np.isfinite(image).any():
         image += max(0.0, float(minimum_signal_adu_target) - float(np.nanmin(image)))
     _poststack_rgb_equalization(image, zconfig, stack_metadata)
     return image
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What a stack is made of, for the CPU and the GPU alike; the names are those of `nanstack.stack.stack_frames`."""
+
+    frames: list[np.ndarray]
+    rejection: Rejection
+    combine: str
+    weights: list[np.ndarray] | None
+    levels: list[Level] | None
+    weight_method: str
+    weight_statistics: dict[str, float] | None
+
+
+def plan_stack(
+    images: Sequence[np.ndarray | None],
+    *,
+    normalize: str,
+    weight: str,
+    reject: str,
+    combine: str,
+    kappas: tuple[float, float],
+    winsor_limits: tuple[float, float],
+    rewinsor: bool = True,
+    radial: tuple[float, float] | None = None,
+    zconfig: Any = None,
+    progress_callback: Progress = None,
+) -> StackPlan:
+    """Measure the levels and weights of aligned frames, and say how they are to be stacked.
+
+    Parameters
+    ----------
+    images : sequence of ndarray or None, (H, W) or (H, W, 3)
+        The first one is the reference of the normalisation.
+    normalize, weight, reject, combine : str
+        ZeMosaic's names; see `stack_aligned_images`.
+    kappas, winsor_limits : (float, float)
+        At the low and the high end.
+    rewinsor : bool
+    radial : (float, float), optional
+        Feather fraction and power of the radial weights.
+    zconfig, progress_callback : optional
+
+    Raises
+    ------
+    ValueError
+        For no frames, or limits out of range.
+    """
+    normalize = _known(normalize, ("none", *NORMALIZATIONS), "none", "normalisation", progress_callback)
+    algorithm = _known(reject, REJECTIONS, "none", "rejection", progress_callback)
+    combine = _known(combine, COMBINES, "mean", "combine", progress_callback)
+    frames = _same_shape(images, progress_callback)
+    levels = None
+    if normalize != "none":
+        levels = [(1.0, 0.0), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
+    weights, method, statistics = _compute_quality_weights(frames, weight, progress_callback)
+    if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
+        weights = [own / np.square(gain, dtype=np.float64) for own, (gain, _) in zip(weights, levels, strict=True)]
+    if radial is not None:
+        weights = _with_radial_map(weights, frames, *radial)
+    found_by = REJECTIONS[algorithm]
+    if found_by == "winsor":
+        found_by = winsor_method(zconfig, progress_callback=progress_callback)
+    limits = (float(limit) for limit in (*kappas, *winsor_limits))
+    return StackPlan(frames, Rejection(found_by, *limits, rewinsor), combine, weights, levels, method, statistics)
 
 
 def _weigh_and_stack(

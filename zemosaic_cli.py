@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``zemosaic-patch tile`` and ``zemosaic-patch demo``.
+"""The command line: ``zemosaic-patch tile``, ``zemosaic-patch demo`` and ``zemosaic-patch info``.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
 arguments, no frames where they should be, output that exists).
@@ -29,6 +29,8 @@ COMBINES = ("mean", "median", "min", "max")
 NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
 WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
+GPU = ("auto", "on", "off")
+PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
 
 
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_tile(commands)
     _add_demo(commands)
+    commands.add_parser("info", help="show versions, processors, memory, compiled kernels").set_defaults(run=_run_info)
     return parser
 
 
@@ -115,6 +118,9 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument("--norm", choices=NORMALIZATIONS, default="none", help="match the frames' levels first")
     tile.add_argument("--weight", choices=WEIGHTS, default="none", help="weight of the frames")
     tile.add_argument("--interpolation", choices=INTERPOLATIONS, default="bicubic", help="of the alignment")
+    tile.add_argument(
+        "--gpu", choices=GPU, default="off", help="stack on the GPU; auto: if there is one, on: say why where not"
+    )
     tile.set_defaults(run=_run_tile)
 
 
@@ -160,6 +166,7 @@ def _settings(options: argparse.Namespace) -> TileSettings:
         normalize=options.norm,
         weight=options.weight,
         interpolation=options.interpolation,
+        gpu=options.gpu,
     )
 
 
@@ -366,6 +373,70 @@ def _run_demo(options: argparse.Namespace) -> None:
     print(f"picture            {options.output / 'before_after.png'}")
 
 
+# --------------------------------------------------------------------------------------------------------- info
+
+
+def _run_info(options: argparse.Namespace) -> None:
+    for name, text in _facts():
+        print(f"{name:<18} {text}")
+
+
+def _facts() -> list[tuple[str, str]]:
+    """Return what there is to know about this installation, as (name, text)."""
+    import os
+    import platform
+
+    return [
+        ("zemosaic-patch", _version()),
+        ("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
+        *((package, _package_version(package)) for package in PACKAGES),
+        ("CPU threads", str(os.cpu_count())),
+        ("memory", _memory()),
+        ("GPU", _gpu()),
+        ("cached kernels", _cached_kernels()),
+    ]
+
+
+def _package_version(package: str) -> str:
+    """Return a package's version; CuPy's wheels are named after the CUDA that they are built for."""
+    from importlib.metadata import packages_distributions
+
+    names = packages_distributions().get(package, ())
+    return ", ".join(f"{version(name)} ({name})" if name != package else version(name) for name in names) or "missing"
+
+
+def _memory() -> str:
+    try:
+        import psutil
+    except ImportError:
+        return "unknown: psutil is missing"
+    memory = psutil.virtual_memory()
+    return f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free"
+
+
+def _gpu() -> str:
+    """Return the GPU's name and memory, or why there is none."""
+    import zemosaic_align_stack_gpu as gpu_stack
+    from nanstack import gpu
+
+    reason = gpu_stack._fault()
+    if reason is not None:
+        return f"none: {reason}"
+    free, total = gpu.device_memory(gpu_stack.cp)
+    return f"{gpu.device_name(gpu_stack.cp)}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
+
+
+def _cached_kernels() -> str:
+    """Return the CPU's kernels that are compiled; the others will be when they are first needed."""
+    from nanstack.rejection import METHODS, Rejection
+
+    try:
+        from nanstack import kernels
+    except ImportError as missing:
+        return f"none: Numba cannot be imported ({missing})"
+    return ", ".join(method for method in METHODS if kernels.is_compiled(Rejection(method))) or "none yet"
+
+
 # ------------------------------------------------------------------------------------------------------ progress
 
 
@@ -397,7 +468,8 @@ class _Bars:
         if key in ("stack_winsorized", "stack_kappa"):
             self._show_rows(int(progress), int(level))
         elif level in ("WARN", "ERROR"):
-            _warn(f"{key}")
+            no_gpu = f"the GPU is not used: {details.get('reason')}; the tile is stacked on the CPU"
+            _warn(no_gpu if key.startswith("stack_gpu_fallback") else key)
         if "done" in details:
             self.frames.update(1)
 

@@ -44,6 +44,7 @@ class TileSettings:
     radial_feather: float = 0.8
     radial_power: float = 2.0
     interpolation: str = "bicubic"
+    gpu: str = "off"  # "on": a GPU that cannot be used is worth a warning; "auto": it is not
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,60 @@ def align_tile(
 
 
 def stack_tile(
-    aligned: Sequence[np.ndarray], settings: TileSettings, progress: Callable | None = None
+    aligned: Sequence[np.ndarray], settings: TileSettings, progress: Callable | None = None, parallel_plan: Any = None
 ) -> tuple[np.ndarray, dict]:
-    """Stack aligned frames, the reference first, as the settings say.
+    """Stack aligned frames, the reference first, as the settings say; on the CPU, where the GPU cannot.
 
     Returns
     -------
     image : ndarray of float32
     metadata : dict
-        See `zemosaic_align_stack.stack_winsorized_sigma_clip`.
+        See `zemosaic_align_stack.stack_winsorized_sigma_clip`; `device` is 'gpu' or 'cpu'.
     """
-    metadata: dict = {}
+    stacked = None if settings.gpu == "off" else _stack_on_gpu(aligned, settings, progress, parallel_plan)
+    return stacked or _stack_on_cpu(aligned, settings, progress)
+
+
+def _stack_on_gpu(
+    aligned: Sequence[np.ndarray], settings: TileSettings, progress: Callable | None, parallel_plan: Any
+) -> tuple[np.ndarray, dict] | None:
+    """Return what the GPU stacked; None where it could not, which has been reported with the reason."""
+    import zemosaic_align_stack_gpu as gpu_stack  # here, as runs without a GPU need nothing of it
+
+    def report(key: str, level: str, **details: Any) -> None:
+        align_stack._log_stack_message(key, level, progress, helper=settings.reject, **details)
+
+    usable = gpu_stack._gpu_is_usable()
+    if usable:
+        report("stack_using_gpu", "INFO")
+    params = {
+        "stack_reject_algo": settings.reject,
+        "stack_kappa_low": settings.kappa_low,
+        "stack_kappa_high": settings.kappa_high,
+        "parsed_winsor_limits": settings.winsor_limits,
+        "apply_rewinsor": settings.rewinsor,
+        "stack_final_combine": settings.combine,
+        "stack_norm_method": settings.normalize,
+        "normalize_winsorized": True,  # whether it is to be done has been decided
+        "stack_weight_method": settings.weight,
+        "apply_radial_weight": settings.radial,
+        "radial_feather_fraction": settings.radial_feather,
+        "radial_shape_power": settings.radial_power,
+    }
+    try:
+        return gpu_stack.gpu_stack_from_arrays(
+            list(aligned), params, parallel_plan=parallel_plan, pcb_tile=progress, zconfig=_zconfig(settings)
+        )
+    except gpu_stack.GPUStackingError as failure:
+        report(failure.key, "WARN" if usable or settings.gpu == "on" else "INFO_DETAIL", **failure.details)
+        report("stack_using_cpu", "INFO")
+        return None
+
+
+def _stack_on_cpu(
+    aligned: Sequence[np.ndarray], settings: TileSettings, progress: Callable | None
+) -> tuple[np.ndarray, dict]:
+    metadata: dict = {"device": "cpu"}
     image = align_stack.stack_aligned_images(
         list(aligned),
         normalize_method=settings.normalize,
@@ -118,11 +162,15 @@ def stack_tile(
         radial_feather_fraction=settings.radial_feather,
         radial_shape_power=settings.radial_power,
         progress_callback=progress,
-        zconfig={"poststack_equalize_rgb": settings.equalize_rgb, "wsc_impl": settings.wsc_impl},
+        zconfig=_zconfig(settings),
         stack_metadata=metadata,
         apply_rewinsor=settings.rewinsor,
     )
     return image, metadata
+
+
+def _zconfig(settings: TileSettings) -> dict[str, Any]:
+    return {"poststack_equalize_rgb": settings.equalize_rgb, "wsc_impl": settings.wsc_impl}
 
 
 def reference_first(images: Sequence[np.ndarray | None], reference_index: int) -> list[np.ndarray]:
@@ -193,6 +241,7 @@ def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata:
         "rms_px_median": _number(np.median(rms)) if rms else None,
         "rms_px_max": _number(max(rms)) if rms else None,
         "rejection": metadata.get("rejection"),
+        "stacked_on": metadata["device"],
         "rejected_percent": _number(100 * metadata.get("rejected_fraction", math.nan)),
         "frames": [_frame_report(alignment, names[alignment.index]) for alignment in alignments],
     }
@@ -259,7 +308,8 @@ def report_lines(report: dict) -> list[str]:
         f"rejected           {shown('rejected_percent', ' %')} of the samples ({report['rejection']})",
         f"noise              {shown('noise_adu', ' ADU')}, {shown('noise_against_one_frame')} of one frame's",
         f"band metric        {shown('band_metric_adu', ' ADU')}",
-        f"time               {report['seconds_align']:.1f} s alignment, {report['seconds_stack']:.1f} s stack",
+        f"time               {report['seconds_align']:.1f} s alignment, {report['seconds_stack']:.1f} s stack"
+        f" on the {report['stacked_on'].upper()}",
     ]
     return lines + [f"failed             {name}: {reason}" for name, reason in report["frames_failed"].items()]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nanstack import gpu
 from nanstack.files import complete_file
 from nanstack.frames import FrameError, channels_last, debayer, read_fits_image
 from nanstack.photometry import thinned
@@ -201,6 +203,70 @@ def stretch_auto_asifits_like(
         scaled = np.clip((plane - low) / max(high - low, np.float32(1e-6)), 0.0, 1.0)
         out[..., channel] = np.where(np.isfinite(plane), np.arcsinh(scaled / asinh_a) / np.arcsinh(1 / asinh_a), 0.0)
     return out.reshape(image.shape)
+
+
+# ---------------------------------------------------------------------------------------------------------- GPU
+
+
+def _usable_cupy() -> Any:
+    """Return CuPy, or what stands in for it in `zemosaic_align_stack_gpu`; None where it has no usable device."""
+    import zemosaic_align_stack_gpu as gpu_stack  # here, as that module stands above this one
+
+    return gpu_stack.cp if gpu_stack._gpu_is_usable() else None
+
+
+def gpu_is_available() -> bool:
+    """Tell whether a GPU can be used; see `zemosaic_align_stack_gpu._gpu_is_usable`."""
+    return _usable_cupy() is not None
+
+
+def ensure_cupy_pool_initialized(device_id: int | None = None) -> None:
+    """Make a device the current one; CuPy has pools of its own, which need no preparation."""
+    xp = _usable_cupy()
+    if xp is not None and device_id is not None and hasattr(xp, "cuda"):
+        xp.cuda.Device(int(device_id)).use()
+
+
+def free_cupy_memory_pools() -> None:
+    """Give back the memory that CuPy keeps for later, where there is a GPU."""
+    xp = _usable_cupy()
+    if xp is not None:
+        gpu.free_pools(xp)
+
+
+def gpu_memory_sufficient(estimated_bytes: int, safety_fraction: float = 0.75) -> bool:
+    """Tell whether a share of the GPU's free memory is enough for so many bytes; True where there is no GPU."""
+    xp = _usable_cupy()
+    return xp is None or estimated_bytes <= float(safety_fraction) * gpu.device_memory(xp)[0]
+
+
+def _percentiles_gpu(arr2d: np.ndarray, p_low: float, p_high: float) -> tuple[float, float]:
+    """Return two percentiles of the finite samples, from the GPU where there is one; the same from the CPU.
+
+    Parameters
+    ----------
+    arr2d : ndarray
+        NaN and infinite samples are no data.
+    p_low, p_high : float
+        0 to 100.
+
+    Returns
+    -------
+    low, high : float
+        Linear between order statistics; NaN where no sample is finite.
+    """
+    samples = np.asarray(arr2d, dtype=np.float64)
+    samples = samples[np.isfinite(samples)]
+    if not samples.size:
+        return math.nan, math.nan
+    xp = _usable_cupy()
+    if xp is not None:
+        try:
+            on_device = xp.asarray(samples)
+            return float(xp.percentile(on_device, p_low)), float(xp.percentile(on_device, p_high))
+        except (RuntimeError, MemoryError) as failure:
+            log.warning("percentiles by the CPU: the GPU failed (%s)", failure)
+    return float(np.percentile(samples, p_low)), float(np.percentile(samples, p_high))
 
 
 def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, axis_order: str = "HWC") -> Any:

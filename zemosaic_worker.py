@@ -339,7 +339,9 @@ def create_master_tile(
         Where set, no tile is made.
     heartbeat_callback : callable, optional
         Called without arguments after each step.
-    min_radial_weight_floor, quality_crop_min_run, astap_*, winsor_*, resource_strategy, parallel_plan,
+    parallel_plan : optional
+        `use_gpu`, where the settings do not say; `gpu_rows_per_chunk` and `gpu_max_chunk_bytes` limit a block there.
+    min_radial_weight_floor, quality_crop_min_run, astap_*, winsor_*, resource_strategy,
     allow_batch_duplication, target_stack_size, center_out_rank, _internal_chunk_depth
         Accepted, without influence: memory settings never change a result, a frame repeated adds nothing to a mean,
         and nothing is solved here.
@@ -366,6 +368,7 @@ def create_master_tile(
         radial=bool(apply_radial_weight),
         radial_feather=float(radial_feather_fraction),
         radial_power=float(radial_shape_power),
+        gpu="on" if _gpu_asked_for(zconfig, parallel_plan) else "off",
     )
     retry: list[list[dict]] = []
 
@@ -389,7 +392,7 @@ def create_master_tile(
             aligned, alignments = _align(group, settings, scratch, report)
             retry += _groups_to_retry(group, alignments, report.tile_id)
             step_done()
-            tile = _stack(group, aligned, alignments, settings, min_safe_stack_size, report)
+            tile = _stack(group, aligned, alignments, settings, min_safe_stack_size, parallel_plan, report)
             del aligned  # Windows cannot remove a file that is still mapped
         step_done()
         crop_box = None
@@ -439,6 +442,15 @@ def _load_zconfig() -> Any:
     except ImportError:
         return SimpleNamespace()
     return zemosaic_config.load_config()
+
+
+def _gpu_asked_for(zconfig: Any, parallel_plan: Any) -> bool:
+    """Tell whether the settings ask for the GPU, the first of three names that is set; else, whether the plan does."""
+    for name in ("stack_use_gpu", "use_gpu_stack", "use_gpu"):
+        value = align_stack._setting(zconfig, name)
+        if value is not None:
+            return align_stack._coerce_config_bool(value, False)
+    return align_stack._coerce_config_bool(align_stack._setting(parallel_plan, "use_gpu"), False)
 
 
 def _check_reference(group: _Group, report: _Reporter) -> None:
@@ -502,6 +514,7 @@ def _stack(
     alignments: Sequence[Alignment],
     settings: tiles.TileSettings,
     min_safe_stack_size: int,
+    parallel_plan: Any,
     report: _Reporter,
 ) -> tiles.Tile:
     """Stack what was aligned."""
@@ -510,7 +523,7 @@ def _stack(
         report(f"only {len(frames)} frames to stack; the tile is made all the same", None, "WARN")
     report("mastertile_info_stacking_started", None, "DEBUG_DETAIL", num_to_stack=len(frames))
     try:
-        image, metadata = tiles.stack_tile(frames, settings, report.callback)
+        image, metadata = tiles.stack_tile(frames, settings, report.callback, parallel_plan)
     except (ValueError, MemoryError) as failure:
         report("mastertile_error_stacking_failed", None, "ERROR", error=str(failure))
         raise _NoTileError from failure

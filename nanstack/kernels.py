@@ -16,7 +16,6 @@ helpers lie elsewhere would outlive a change of theirs.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +43,7 @@ from nanstack.rejection import (
     WINSOR_MIN_SAMPLES,
     Rejection,
 )
+from nanstack.sorting_network import comparators
 
 INF = np.float32(np.inf)
 TINY = np.finfo(np.float64).tiny
@@ -104,7 +104,7 @@ def stack_columns(
     rows, period = _weight_rows(weights, pixels, lanes)
     kernel, settings = _kernel(rejection.method), _settings(rejection)
     compilation.announce(kernel, "rejection")
-    table, combine_index, results = _comparators(frames), COMBINES.index(combine), (image, coverage, rejected)
+    table, combine_index, results = comparators(frames), COMBINES.index(combine), (image, coverage, rejected)
     turn = lanes if period >= pixels else lanes * period  # a run begins where the weights do
     run = max(1, SAMPLES_PER_RUN // (frames * turn)) * turn
 
@@ -154,30 +154,6 @@ def _weight_rows(weights: np.ndarray | None, pixels: int, lanes: int) -> tuple[n
     if channels < pixels:
         return np.ascontiguousarray(weights[:, np.arange(lanes + channels) % channels]), channels
     return np.ascontiguousarray(weights), max(pixels, 1)
-
-
-@functools.lru_cache(maxsize=32)
-def _comparators(rows: int) -> np.ndarray:
-    """Return the comparators (upper row, lower row) of Batcher's odd-even merge sort, in order.
-
-    Knuth, The Art of Computer Programming 3, algorithm 5.2.2 M, which works for any number of rows.
-    """
-    pairs = [np.empty((0, 2), np.int32)]
-    top = 1 << max(0, (rows - 1).bit_length() - 1)
-    p = top
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            upper = np.arange(max(0, rows - d), dtype=np.int32)
-            upper = upper[(upper & p) == r]
-            pairs.append(np.stack([upper, upper + d], axis=1).astype(np.int32))
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    table = np.concatenate(pairs)
-    table.setflags(write=False)
-    return table
 
 
 # helpers are called by kernels alone: wrappers for Python and C, and counting references, would only cost time

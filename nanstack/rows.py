@@ -218,7 +218,11 @@ def _rows_of_fits(path: Path, files: OpenFiles) -> FileRows | None:
 
 
 def blocks_ahead(
-    sources: Sequence[Rows], rows: int, prepare: Callable[[int, np.ndarray], None] | None = None
+    sources: Sequence[Rows],
+    rows: int,
+    prepare: Callable[[int, np.ndarray], None] | None = None,
+    first: int = 0,
+    empty: Callable[..., np.ndarray] = np.empty,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Give the frames' rows block by block; the next block is read while the last one is worked on.
 
@@ -230,6 +234,10 @@ def blocks_ahead(
         Rows per block.
     prepare : callable, optional
         ``prepare(index, samples)`` changes the samples of a frame in place, right after they were read.
+    first : int
+        Row to begin with.
+    empty : callable
+        ``empty(size, dtype=...)`` makes the two buffers that hold a block each.
 
     Yields
     ------
@@ -240,10 +248,10 @@ def blocks_ahead(
     """
     height = sources[0].shape[0]
     row = sources[0].shape[1:]
-    buffers = [np.empty(len(sources) * rows * int(np.prod(row)), dtype=np.float32) for _ in range(2)]
+    buffers = [empty(len(sources) * rows * int(np.prod(row)), dtype=np.float32) for _ in range(2)]
 
     def read(number: int) -> tuple[int, np.ndarray]:
-        top = number * rows
+        top = first + number * rows
         bottom = min(top + rows, height)
         shape = (len(sources), bottom - top, *row)
         samples = buffers[number % 2][: int(np.prod(shape))].reshape(shape)
@@ -253,7 +261,7 @@ def blocks_ahead(
                 prepare(index, samples[index])
         return top, samples
 
-    count = -(-height // rows)
+    count = -(-(height - first) // rows)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
         ahead = reader.submit(read, 0)
         for number in range(count):

@@ -98,7 +98,7 @@ def stack_frames(
         For a file that cannot be used.
     """
     if levels is None and _kernels() is not None and _lie_ready(frames):
-        shape = _checked_shape([frame.shape for frame in frames])
+        shape = checked_shape([frame.shape for frame in frames])
         result = _Accumulator(shape, len(frames), rejection, combine, weights)
         result.add(0, shape[0], frames)
         if progress:
@@ -108,9 +108,9 @@ def stack_frames(
     try:
         with Scratch() as scratch:
             sources = [open_rows(frame, files, scratch) for frame in frames]
-            shape = _checked_shape([source.shape for source in sources])
+            shape = checked_shape([source.shape for source in sources])
             result = _Accumulator(shape, len(sources), rejection, combine, weights)
-            prepare = _leveller(levels, len(sources)) if levels is not None else None
+            prepare = leveller(levels, len(sources)) if levels is not None else None
             rows = _rows_per_block(sources, memory_budget() if memory is None else memory)
             for top, samples in blocks_ahead(sources, rows, prepare):
                 result.add(top, top + samples.shape[1], samples)
@@ -183,7 +183,7 @@ def _stack_by_kernels(
     if weights is not None:
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise ValueError("weights must be finite and 0 or more")
-        weights = _weights_of_columns(weights, (len(samples), *image.shape))
+        weights = weights_of_columns(weights, (len(samples), *image.shape))
     if isinstance(samples, np.ndarray):
         columns = samples.reshape(len(samples), image.size)
     else:
@@ -192,7 +192,7 @@ def _stack_by_kernels(
     return int(rejected.sum(dtype=np.int64))
 
 
-def _weights_of_columns(weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def weights_of_columns(weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return expanded weights as the kernels take them: (n, 1), (n, C), or (n, pixels)."""
     if weights.size == shape[0]:
         return np.ascontiguousarray(weights.reshape(shape[0], 1))
@@ -233,8 +233,14 @@ def _rows_per_block(sources: Sequence[Rows], memory: int) -> int:
     return int(np.clip(block_bytes // max(1, row_bytes), 1, max(1, sources[0].shape[0])))
 
 
-def _leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray], None]:
-    """Return what brings a frame's samples to their level, in place."""
+def leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray], None]:
+    """Return what brings a frame's samples to their level, in place.
+
+    Raises
+    ------
+    ValueError
+        Where there is not one level a frame.
+    """
     if len(levels) != count:
         raise ValueError(f"{len(levels)} levels do not fit {count} frames")
     pairs = [(np.asarray(gain, dtype=np.float32), np.asarray(offset, dtype=np.float32)) for gain, offset in levels]
@@ -247,7 +253,7 @@ def _leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray]
     return prepare
 
 
-def _checked_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+def checked_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the frames' shape, or raise ValueError naming the first frame that differs."""
     if not len(shapes):
         raise ValueError("no frames to stack")

@@ -2,6 +2,7 @@
 """The command line, as a user would run it: good input, every kind of bad input."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import sys
 import numpy as np
 import pytest
 from astropy.io import fits
+from cuda_stand_in import StandIn
 from PIL import Image
 
+import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_cli
 from nanstack.simulation import simulate_group
 
@@ -75,6 +78,37 @@ def test_installed_command_and_module_answer(frames, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "5 of 5 aligned" in done.stdout
+
+
+def test_gpu_is_used_where_it_can_be_and_missed_only_where_it_was_asked_for(run, frames, tmp_path, monkeypatch):
+    def stacked_on(wanted):
+        code, out, err = run("tile", frames, "-o", tmp_path / "out", "--overwrite", "--gpu", wanted)
+        assert code == 0
+        device = json.loads((tmp_path / "out" / "tile.json").read_text())["stacked_on"]
+        assert f"stack on the {device.upper()}" in out
+        return device, err
+
+    monkeypatch.setattr(zas_gpu, "cp", np)
+    assert [stacked_on(wanted) for wanted in ("auto", "on", "off")] == [("gpu", []), ("gpu", []), ("cpu", [])]
+    monkeypatch.setattr(zas_gpu, "cp", None)
+    assert stacked_on("auto") == ("cpu", [])
+    device, (warning,) = stacked_on("on")
+    assert device == "cpu"
+    assert warning.startswith("warning: the GPU is not used: ")
+
+
+def test_info_tells_what_there_is(run, monkeypatch):
+    monkeypatch.setattr(zas_gpu, "cp", None)
+    code, out, err = run("info")
+    facts = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.strip().splitlines())
+    assert (code, err) == (0, [])
+    assert facts["numpy"] == np.__version__
+    assert facts["CPU threads"] == str(os.cpu_count())
+    assert re.match(r"[\d.]+ GiB, [\d.]+ GiB free", facts["memory"])
+    assert facts["GPU"].startswith("none: ")
+    assert facts["cached kernels"]
+    monkeypatch.setattr(zas_gpu, "cp", StandIn(memory=3 * 2**30))
+    assert re.search(r"GPU +stand-in, 3\.0 GiB, 3\.0 GiB free", run("info")[1])
 
 
 @pytest.mark.parametrize("kind", ["mono", "planes last", "npy", "uint16", "scaled", "fz", "memory order"])

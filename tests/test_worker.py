@@ -4,13 +4,15 @@
 import inspect
 import sys
 import threading
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from cuda_stand_in import StandIn, device_lost, put_in_cupys_place
 
+import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_worker as worker
 from nanstack.frames import FrameError
 from nanstack.photometry import band_metric, noise_level
@@ -172,6 +174,33 @@ def test_tile_covers_the_union_of_the_true_footprints(simulated, tmp_path):
     )[top : top + coverage.shape[0], left : left + coverage.shape[1]]
     assert (coverage <= truth).mean() > 0.998
     assert (coverage == truth).mean() > 0.9
+
+
+def test_tile_of_the_gpu_is_the_cpus_and_a_lost_gpu_changes_nothing(simulated, tmp_path, monkeypatch):
+    infos = cached(tmp_path, simulated)
+    asked = SimpleNamespace(use_gpu=True, gpu_rows_per_chunk=100)
+    monkeypatch.setattr(zas_gpu, "cp", np)
+    tiles, listeners = [], []
+    for fault in (None, "no device", "in the middle"):
+        listener = Listener()
+        if fault is not None:
+            device = StandIn()
+            device.fail(1 if fault == "no device" else 20, device_lost, lasting=True)
+            put_in_cupys_place(monkeypatch, device)
+        (path, _), _ = make(infos, tmp_path / str(fault), listener, parallel_plan=asked)
+        tiles.append(fits.getdata(path))
+        listeners.append(listener)
+    (path, _), _ = make(infos, tmp_path / "cpu", parallel_plan=SimpleNamespace(use_gpu=False))
+    for tile in tiles:
+        assert np.allclose(tile, fits.getdata(path), atol=1e-3, equal_nan=True)
+    good, missing, lost = listeners
+    assert "stack_using_gpu" in good.keys
+    assert not [key for key, level, _ in good.calls if level == "WARN"]
+    for listener, expected in ((missing, "stack_gpu_fallback_unavailable"), (lost, "stack_gpu_fallback_runtime_error")):
+        ((key, details),) = [(key, details) for key, level, details in listener.calls if level == "WARN"]
+        assert key == expected
+        assert "device lost" in details["reason"]
+        assert listener.keys.index("stack_using_cpu") > listener.keys.index(key)
 
 
 def test_reference_heads_the_pointings():
