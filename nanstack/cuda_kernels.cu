@@ -114,19 +114,19 @@ __device__ double quantile(const Column &column, double fraction) {
     return t < 0.5 ? below + gap * t : above - gap * (1 - t);
 }
 
-// Median and standard deviation (ddof 0) of sorted[first:last].
+// Median and standard deviation (ddof 0) of sorted[first:last]; both moments about the median, in one pass.
 template <class Sorted> __device__ Stats stats(const Sorted &sorted, int first, int last) {
     Stats result = {nan(""), nan("")};
     if (last <= first) return result;
-    double total = 0, squares = 0;
-    for (int rank = first; rank < last; rank++) total += sorted[rank];
-    double mean = total / (last - first);
-    for (int rank = first; rank < last; rank++) {
-        double residual = sorted[rank] - mean;
-        squares += residual * residual;
-    }
     result.center = median(sorted, first, last);
-    result.sigma = sqrt(squares / (last - first));
+    double total = 0, squares = 0;
+    for (int rank = first; rank < last; rank++) {
+        double deviation = sorted[rank] - result.center;
+        total += deviation;
+        squares += deviation * deviation;
+    }
+    double share = 1.0 / (last - first), mean = total * share, variance = squares * share - mean * mean;
+    result.sigma = sqrt(variance > 0 ? variance : 0);
     return result;
 }
 
