@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -128,6 +128,11 @@ class FileRows:
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.stored[1:], self.stored[0]) if self.planes_first else self.stored
+
+    def planes_in_a_column(self) -> FileRows:
+        """Return the planes as one image, each below the one before, as they lie in the file."""
+        planes, height, width = self.stored
+        return replace(self, stored=(planes * height, width), planes_first=False)
 
     def read(self, top: int, bottom: int, out: np.ndarray) -> None:
         if not self.planes_first:

@@ -103,20 +103,22 @@ def stack_frames(
         result.add(0, shape[0], frames)
         if progress:
             progress(shape[0], shape[0])
-        return result.finish()
+        return result.finish(shape)
     files = OpenFiles()
     try:
         with Scratch() as scratch:
             sources = [open_rows(frame, files, scratch) for frame in frames]
             shape = checked_shape([source.shape for source in sources])
-            result = _Accumulator(shape, len(sources), rejection, combine, weights)
+            if weights is None and levels is None and all(_is_planes_first(source) for source in sources):
+                sources = [source.planes_in_a_column() for source in sources]  # the result is turned, not every frame
+            result = _Accumulator(sources[0].shape, len(sources), rejection, combine, weights)
             prepare = leveller(levels, len(sources)) if levels is not None else None
             rows = _rows_per_block(sources, memory_budget() if memory is None else memory)
             for top, samples in blocks_ahead(sources, rows, prepare):
                 result.add(top, top + samples.shape[1], samples)
                 if progress:
-                    progress(top + samples.shape[1], shape[0])
-            return result.finish()
+                    progress((top + samples.shape[1]) * shape[0] // sources[0].shape[0], shape[0])
+            return result.finish(shape)
     finally:
         files.close()
 
@@ -144,9 +146,13 @@ class _Accumulator:
         self.rejected += stack(samples, self.rejection, self.combine, weights, self.image[block], self.coverage[block])
         self.samples += int(self.coverage[block].sum(dtype=np.int64))
 
-    def finish(self) -> Stack:
-        """Return the whole."""
-        return Stack(self.image, self.coverage, self.rejected, self.samples)
+    def finish(self, shape: tuple[int, ...]) -> Stack:
+        """Return the whole, in the frames' shape: planes in a column are turned to channels."""
+        image, coverage = self.image, self.coverage
+        if image.shape != shape:
+            planes = (shape[2], *shape[:2])
+            image, coverage = (np.ascontiguousarray(np.moveaxis(a.reshape(planes), 0, -1)) for a in (image, coverage))
+        return Stack(image, coverage, self.rejected, self.samples)
 
 
 def _stack_by_definition(
@@ -219,6 +225,10 @@ def _lie_ready(frames: Sequence[FrameLike] | np.ndarray) -> bool:
     return len(frames) > 0 and all(
         isinstance(frame, np.ndarray) and not isinstance(frame, np.memmap) and _is_ready(frame) for frame in frames
     )
+
+
+def _is_planes_first(source: Rows) -> bool:
+    return isinstance(source, FileRows) and source.planes_first
 
 
 def _is_ready(array: np.ndarray) -> bool:

@@ -54,8 +54,11 @@ def luminance(frame: np.ndarray) -> np.ndarray:
     if frame.ndim == 2:
         plane = np.array(frame, dtype=np.float32)
     else:
-        plane = np.asarray(frame, dtype=np.float32) @ np.asarray(LUMINANCE, dtype=np.float32)
-    plane[~np.isfinite(plane)] = np.nan
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            plane = np.asarray(frame, dtype=np.float32) @ np.asarray(LUMINANCE, dtype=np.float32)
+    infinite = np.isinf(plane)
+    if infinite.any():
+        plane[infinite] = np.nan
     return plane
 
 
@@ -82,13 +85,16 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
     no_data = ~np.isfinite(plane)
     if no_data.all():
         return _no_stars()
-    plane[no_data] = 0.0  # sep ignores masked samples, but must not see NaN
+    if no_data.any():
+        plane[no_data] = 0.0  # sep ignores masked samples, but must not see NaN
+    else:
+        no_data = None
     x, y, noise = _detect(plane, no_data, sigma, min_area)
     return _measure(plane, frame, x, y, no_data, noise) if len(x) else _no_stars()
 
 
 def _detect(
-    plane: np.ndarray, no_data: np.ndarray, sigma: float, min_area: int
+    plane: np.ndarray, no_data: np.ndarray | None, sigma: float, min_area: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the places of round objects, brightest first, and the noise; subtract the background from the plane."""
     import sep
@@ -114,13 +120,14 @@ def _detect(
     return binning * found["x"] + shift, binning * found["y"] + shift, binning * float(background.globalrms)
 
 
-def _binned(plane: np.ndarray, no_data: np.ndarray, binning: int) -> tuple[np.ndarray, np.ndarray]:
+def _binned(plane: np.ndarray, no_data: np.ndarray | None, binning: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the mean of each 2 x 2 pixels, and where one of them is missing; copies, where nothing is binned."""
     if binning == 1:
         return plane.copy(), no_data
     height, width = (side // 2 * 2 for side in plane.shape)
     parts = [(slice(row, height, 2), slice(column, width, 2)) for row in (0, 1) for column in (0, 1)]
-    return sum(plane[part] for part in parts) / 4, np.logical_or.reduce([no_data[part] for part in parts])
+    hole = None if no_data is None else np.logical_or.reduce([no_data[part] for part in parts])
+    return sum(plane[part] for part in parts) / 4, hole
 
 
 def _subtract(plane: np.ndarray, level: np.ndarray, binning: int) -> None:
@@ -132,7 +139,7 @@ def _subtract(plane: np.ndarray, level: np.ndarray, binning: int) -> None:
 
 
 def _measure(
-    plane: np.ndarray, frame: np.ndarray, x: np.ndarray, y: np.ndarray, no_data: np.ndarray, noise: float
+    plane: np.ndarray, frame: np.ndarray, x: np.ndarray, y: np.ndarray, no_data: np.ndarray | None, noise: float
 ) -> Stars:
     """Keep the objects with the shape of a star and centre them with a Gaussian window, as SExtractor does."""
     import sep
