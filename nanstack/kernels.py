@@ -984,8 +984,7 @@ def _huber_start(lanes):
     fewest, most = _range(counts)
     for count in range(max(1, fewest), most + 1):
         if _occurs(counts, count):
-            _nearest(ordered, count, (count - 1) // 2 + 1, number[CENTER], number[SMALLEST])
-            _nearest(ordered, count, count // 2 + 1, number[CENTER], number[LARGEST])
+            _nearest_half(ordered, count, number[CENTER], number[SMALLEST], number[LARGEST])
             _scale(number[SMALLEST], number[LARGEST], counts, count, number[SIGMA])
 
 
@@ -998,19 +997,31 @@ def _scale(below, above, counts, count, sigma):
 
 
 @helper
-def _nearest(ordered, count, size, center, reach):
-    """Find how far the `size` samples nearest to the centre reach: they are neighbours in the sorted column."""
+def _nearest_half(ordered, count, center, reach, next_reach):
+    """Find how far the nearer half of the samples reaches from the centre, and how far with one sample more.
+
+    They are neighbours in the sorted column: of all runs of that many rows, the one whose ends are nearest. Of an odd
+    number the half has the middle one, and both reaches are the same.
+    """
+    size = (count + 1) // 2
+    odd = count % 2
     _fill(reach, np.inf)
-    for i in range(count - size + 1):
-        _nearest_run(ordered[i], ordered[i + size - 1], center, reach)
+    _fill(next_reach, np.inf)
+    for i in range(count - size):
+        _widen_reach(ordered[i], ordered[i + size - 1], ordered[i + size - odd], center, reach, next_reach)
+    _widen_reach(
+        ordered[count - size], ordered[count - 1], ordered[count - 1], center, reach, next_reach if odd else reach
+    )
 
 
 @helper
-def _nearest_run(below, above, center, reach):
+def _widen_reach(first, last, beyond, center, reach, next_reach):
     for lane in range(reach.size):
-        down, up = center[lane] - below[lane], above[lane] - center[lane]
-        farther = down if down > up else up
-        reach[lane] = farther if farther < reach[lane] else reach[lane]
+        down, up, farther_up = center[lane] - first[lane], last[lane] - center[lane], beyond[lane] - center[lane]
+        near = down if down > up else up
+        far = down if down > farther_up else farther_up
+        reach[lane] = near if near < reach[lane] else reach[lane]
+        next_reach[lane] = far if far < next_reach[lane] else next_reach[lane]
 
 
 @helper
