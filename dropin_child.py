@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 SETTINGS = {
@@ -76,7 +77,8 @@ def probe(home: str, package: bool) -> list[str]:
 
 
 def _is_ours(value: Any) -> bool:
-    return hasattr(value, "__wrapped__") and "zemosaic_patch_engine" in value.__code__.co_filename
+    code = getattr(value, "__code__", None)
+    return hasattr(value, "__wrapped__") and code is not None and "zemosaic_patch_engine" in code.co_filename
 
 
 def group(frames: list[dict]) -> list[dict]:
@@ -128,6 +130,14 @@ def make_tile(worker: Any, infos: list[dict], tile_id: int, folder: str, changes
     }
 
 
+def winsorized_clip() -> str:
+    """Return which winsorized clip this ZeMosaic's settings ask for."""
+    resolve = getattr(sys.modules["zemosaic_align_stack"], "resolve_wsc_impl", None)
+    if resolve is None:
+        return "legacy_quantile"
+    return resolve(SimpleNamespace(**importlib.import_module("zemosaic_config").load_config()))
+
+
 def peak_memory() -> int | None:
     """Return the most memory this process has had, in bytes."""
     if os.name == "nt":
@@ -153,6 +163,7 @@ def main(job_file: str) -> None:
         make_tile(worker, group(job["frames"]), number, job["output"], changes)
         for number, changes in enumerate(job["tiles"], start=1)
     ]
+    result["wsc_impl"] = winsorized_clip()
     result["peak_memory"] = peak_memory()
     Path(job_file).with_name("RESULT.json").write_text(json.dumps(result), encoding="utf-8")
 

@@ -19,6 +19,7 @@ import numpy as np
 import zemosaic_dropin as dropin
 from nanstack.photometry import HIGH_COVERAGE, band_metric, noise_level
 from nanstack.simulation import SimulatedFrame, apply, invert, simulate_group
+from zemosaic_align_stack import stack_winsorized_sigma_clip
 
 FRAMES, SHAPE = 16, (540, 960)
 MAX_NOISE, MAX_RMS_ADU, MAX_BAND_ADU = 1.03, 2.5, 0.5
@@ -82,7 +83,7 @@ def verify(folder: str | Path, python: str | None = None) -> tuple[int, list[str
         if tile["path"] is None:
             errors = [key for key, level in tile["said"] if level == "ERROR"]
             raise dropin.RefusedError(f"{checkout.root} made no tile: {'; '.join(errors) or 'it does not say why'}")
-        quality = measure(Path(tile["path"]), frames, tile["reference"])
+        quality = measure(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
     expected = set(result["imported"])
     same = expected == set(result["spawned"]) == {name.removeprefix("zemosaic.") for name in result["package"]}
     good = bool(expected) and same and quality.good
@@ -173,15 +174,22 @@ def solution(transform: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def exact_stack(frames: list[SimulatedFrame], reference: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stack frames by their true transforms: cubic splines, footprints by geometry, astropy's clipping, mean.
+def exact_stack(frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> tuple[np.ndarray, np.ndarray]:
+    """Stack frames by their true transforms: cubic splines, footprints by geometry, then ZeMosaic's rejection.
+
+    Parameters
+    ----------
+    frames : list of SimulatedFrame
+    reference : int
+        The frame whose pixels the stack gets.
+    wsc_impl : {'legacy_quantile', 'pixinsight'}
+        Which winsorized clip.
 
     Returns
     -------
     image : ndarray of float32, shape (H, W, 3)
     coverage : ndarray of int, shape (H, W)
     """
-    from astropy.stats import sigma_clip
     from scipy.ndimage import map_coordinates
 
     height, width = frames[reference].data.shape[:2]
@@ -194,18 +202,19 @@ def exact_stack(frames: list[SimulatedFrame], reference: int) -> tuple[np.ndarra
         for channel in range(3):
             plane = map_coordinates(frame.data[..., channel], [v, u], order=3, mode="mirror")
             samples[index, ..., channel] = np.where(inside, plane, np.nan)
-    clipped = sigma_clip(np.ma.masked_invalid(samples), sigma=3, axis=0)
-    return clipped.mean(axis=0).filled(np.nan), np.isfinite(samples[..., 0]).sum(axis=0)
+    settings = {"poststack_equalize_rgb": False, "wsc_impl": wsc_impl}
+    image, _ = stack_winsorized_sigma_clip(list(samples), zconfig=settings)
+    return image, np.isfinite(samples[..., 0]).sum(axis=0)
 
 
-def measure(path: Path, frames: list[SimulatedFrame], reference: int) -> Quality:
-    """Measure a master tile against the exact stack, on the pixels that both have."""
+def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> Quality:
+    """Measure a winsorized master tile against the exact stack, on the pixels that both have."""
     from astropy.io import fits
 
     with fits.open(path) as hdus:
         tile = np.moveaxis(np.asarray(hdus[0].data, dtype=np.float32), 0, -1)
         header = hdus[0].header
-    exact, coverage = exact_stack(frames, reference)
+    exact, coverage = exact_stack(frames, reference, wsc_impl)
     known = solution(frames[reference].transform, exact.shape[:2])
     left, top = (round(known[key] - header[key]) for key in ("CRPIX1", "CRPIX2"))  # where the tile begins
     tile, exact, coverage = overlap(tile, (top, left), exact, coverage)
@@ -213,7 +222,9 @@ def measure(path: Path, frames: list[SimulatedFrame], reference: int) -> Quality
     seen = well & np.isfinite(tile).all(axis=2)
     if not seen.any():
         return Quality(math.inf, math.inf, math.inf)
-    difference = np.clip(tile - exact, -CLIP_ADU, CLIP_ADU)
+    difference = tile - exact
+    difference -= np.nanmedian(difference)  # ZeMosaic's writer takes a constant off all channels
+    difference = np.clip(difference, -CLIP_ADU, CLIP_ADU)
     noise = float(np.mean(noise_level(tile, seen) / noise_level(exact, seen)))
     return Quality(noise, float(np.sqrt(np.nanmean(difference**2))), float(band_metric(tile, coverage)))
 
