@@ -144,13 +144,17 @@ def _add_dropin(commands: Any) -> None:
         if name == "apply":
             command.add_argument("--dry-run", action="store_true", help="show the diff, change nothing")
             command.add_argument(
-                "--all-algorithms", action="store_true", help="for the tiles of all rejections, not winsorized ones alone"
+                "--all-algorithms",
+                action="store_true",
+                help="for the tiles of all rejections, not winsorized ones alone",
             )
             command.add_argument(
                 "--accept-unknown", action="store_true", help="change files, too, that are no published version's"
             )
         elif name == "verify":
-            command.add_argument("--python", metavar="FILE", help="ZeMosaic's Python; by default DIR's own, or this one")
+            command.add_argument(
+                "--python", metavar="FILE", help="ZeMosaic's Python; by default DIR's own, or this one"
+            )
 
 
 # --------------------------------------------------------------------------------------------------------- tile

@@ -45,7 +45,7 @@ def create_master_tile(frames, stack_reject_algo, progress_callback=None):
         return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_winsorized_sigma_clip(kept)[0]
     return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_kappa_sigma_clip(kept)[0]
 '''
-ALIGN = '''\
+ALIGN = """\
 import numpy as np
 {imports}
 
@@ -93,8 +93,8 @@ def stack_linear_fit_clip(
 
 def stack_aligned_images(aligned_image_data_list, zconfig=None, **kwargs):
     return np.mean(aligned_image_data_list, axis=0) + 9000
-'''
-GPU = '''\
+"""
+GPU = """\
 import numpy as np
 {imports}
 
@@ -120,15 +120,15 @@ def gpu_stack_from_paths(image_descriptors, stacking_params, *, array_loader=Non
     return gpu_stack_from_arrays(image_descriptors, stacking_params, zconfig=zconfig)
 
 
-__all__ = ["gpu_stack_from_arrays"]'''
-UTILS = '''\
+__all__ = ["gpu_stack_from_arrays"]"""
+UTILS = """\
 import numpy as np
 
 
 def _percentiles_gpu(arr2d, p_low, p_high):
     low, high = np.{quantile}(arr2d, [p_low / 100, p_high / 100])
     return float(low), float(high)
-'''
+"""
 CLIP = """
 def resolve_wsc_impl(zconfig=None):
     return "pixinsight"
@@ -230,8 +230,8 @@ def test_the_diff_is_small_and_changes_nothing(tmp_path):
     assert tree(root) == before
     changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     removed = [line for line in changed if line[0] == "-" and line[1:].strip()]
-    assert len(removed) == 3, "two expressions, and a last line that had no end"
-    assert all("propagate_mask_for_coverage" in line or "__all__" in line for line in removed)
+    assert len(removed) == 2
+    assert all("propagate_mask_for_coverage" in line for line in removed)
     assert len(changed) < 45
 
 
@@ -296,7 +296,9 @@ def test_check_names_the_items_with_their_lines(tmp_path):
 
 # --------------------------------------------------------------------------------------------- what runs inside
 
+# Without Numba, whose compilation, once for each copy of the engine, would take most of the time.
 TILE = """
+import sys; sys.modules["numba"] = None
 import numpy as np, zemosaic_worker, zemosaic_align_stack, zemosaic_align_stack_gpu as gpu
 frames = list(np.load({frames!r}))
 said = []
@@ -346,7 +348,7 @@ print([level for key, level in said if level == "WARN"])
     )
     expected, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)
     assert failed == []
-    np.testing.assert_array_equal(np.load(tmp_path / "ours.npy"), expected)
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
 
 
 def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
@@ -355,7 +357,7 @@ def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
     run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('kappa_sigma')[1])")
     aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
     expected, _ = zemosaic_align_stack.stack_kappa_sigma_clip(aligned)
-    np.testing.assert_array_equal(np.load(tmp_path / "ours.npy"), expected)
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
 
 
 def test_the_newest_gets_its_canvas_and_its_clip(tmp_path, cached, frames):
@@ -372,8 +374,8 @@ def test_the_newest_gets_its_canvas_and_its_clip(tmp_path, cached, frames):
     )
     huber, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned, zconfig={"wsc_impl": "pixinsight"})
     quantile, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned, zconfig={"wsc_impl": "legacy_quantile"})
-    np.testing.assert_array_equal(tile, huber)
-    assert not np.array_equal(tile, quantile, equal_nan=True)
+    np.testing.assert_allclose(tile, huber, rtol=1e-5)
+    assert not np.allclose(tile, quantile, rtol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("package", [False, True])
@@ -424,10 +426,11 @@ def test_without_what_we_need_zemosaic_does_as_before_and_says_so_once(tmp_path,
         + TILE.format(frames=cached)
         + """
 first, second = tile("winsorized_sigma_clip"), tile("winsorized_sigma_clip")
-print(first[0], np.array_equal(first[1], np.mean(frames, axis=0) + 7000), len([1 for _, level in said if level == "WARN"]))
+print(first[0], np.array_equal(first[1], np.mean(frames, axis=0) + 7000))
+print([level for _, level in said if level == "WARN"])
 """,
     )
-    assert out == "True True 1"
+    assert out.splitlines() == ["True True", "['WARN']"]
 
 
 def test_a_gpu_that_cannot_raises_zemosaics_own_error(tmp_path):
@@ -674,12 +677,15 @@ if {reverts}:
 else:
     zemosaic_dropin.apply({root!r}, accept_unknown=True)
 """
-STEPS = {False: 38, True: 6}  # of apply: about 30 files written, a folder renamed, four modules; of revert: the last two
+STEPS = {
+    False: 38,
+    True: 6,
+}  # of apply: about 30 files written, a folder renamed, four modules; of revert: the last two
 
 
 @pytest.mark.parametrize("finish", ["apply", "revert"])
 @pytest.mark.parametrize(
-    ("reverts", "moment"), [(False, 1), (False, 20), *[(False, -k) for k in (5, 4, 3, 2, 1)], *[(True, k) for k in range(1, 6)]]
+    ("reverts", "moment"), [(False, k) for k in (1, 20, -5, -3, -1)] + [(True, k) for k in (1, 3, 5)]
 )
 def test_a_killed_run_is_seen_and_finished(tmp_path, reverts, moment, finish):
     """Killed before its k-th step (counted from the end where negative)."""
