@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``zemosaic-patch tile``, ``zemosaic-patch demo`` and ``zemosaic-patch info``.
+"""The command line: ``tile``, ``demo`` and ``info``; ``check``, ``apply``, ``revert`` and ``verify`` for a ZeMosaic.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
 arguments, no frames where they should be, output that exists).
@@ -48,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
     try:
-        options.run(options)
+        code = options.run(options)
     except UsageError as error:
         return _complain(error, 2)
     except (FailureError, OSError) as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return _complain("stopped by the user", 130)
-    return 0
+    return code or 0
 
 
 def _complain(error: object, code: int) -> int:
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tile(commands)
     _add_demo(commands)
     commands.add_parser("info", help="show versions, processors, memory, compiled kernels").set_defaults(run=_run_info)
+    _add_dropin(commands)
     return parser
 
 
@@ -134,6 +135,32 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument("--frames", type=int, default=16, metavar="N", help="number of frames, at least 3")
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo's files")
     demo.set_defaults(run=_run_demo)
+
+
+def _add_dropin(commands: Any) -> None:
+    for name, text in {
+        "check": "say what holds in a ZeMosaic (exit code 0: clean or patched; 1: affected; 2: cannot be patched)",
+        "apply": "put the patch into a ZeMosaic",
+        "revert": "take the patch out of a ZeMosaic",
+        "verify": "make a simulated tile with a ZeMosaic and measure it",
+    }.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.add_argument("folder", metavar="DIR", help="the folder of ZeMosaic, with its zemosaic_worker.py")
+        command.set_defaults(run=_run_dropin, command=name)
+        if name == "apply":
+            command.add_argument("--dry-run", action="store_true", help="show the diff, change nothing")
+            command.add_argument(
+                "--all-algorithms",
+                action="store_true",
+                help="for the tiles of all rejections, not winsorized ones alone",
+            )
+            command.add_argument(
+                "--accept-unknown", action="store_true", help="change files, too, that are no published version's"
+            )
+        elif name == "verify":
+            command.add_argument(
+                "--python", metavar="FILE", help="ZeMosaic's Python; by default DIR's own, or this one"
+            )
 
 
 # --------------------------------------------------------------------------------------------------------- tile
@@ -435,6 +462,33 @@ def _cached_kernels() -> str:
     except ImportError as missing:
         return f"none: Numba cannot be imported ({missing})"
     return ", ".join(method for method in METHODS if kernels.is_compiled(Rejection(method))) or "none yet"
+
+
+# ------------------------------------------------------------------------------------------------------- drop-in
+
+
+def _run_dropin(options: argparse.Namespace) -> int:
+    import zemosaic_dropin as dropin
+
+    code = 0
+    try:
+        if options.command == "check":
+            code, lines = dropin.check(options.folder)
+        elif options.command == "apply":
+            choices = {name: getattr(options, name) for name in ("dry_run", "all_algorithms", "accept_unknown")}
+            lines = dropin.apply(options.folder, **choices)
+        elif options.command == "revert":
+            lines = dropin.revert(options.folder)
+        else:
+            from dropin_verify import verify
+
+            code, lines = verify(options.folder, options.python)
+    except dropin.NotPatchableError as error:
+        raise UsageError(error) from error
+    except dropin.RefusedError as error:
+        raise FailureError(error) from error
+    print("\n".join(lines))
+    return code
 
 
 # ------------------------------------------------------------------------------------------------------ progress

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -93,11 +94,20 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
     return _measure(plane, frame, x, y, no_data, noise) if len(x) else _no_stars()
 
 
+def load_sep() -> ModuleType:
+    """Import sep, which astroalign 2.6.0 and 2.6.1 bring under the name of a fork."""
+    try:
+        import sep
+    except ImportError:
+        import sep_pjw as sep
+    return sep
+
+
 def _detect(
     plane: np.ndarray, no_data: np.ndarray | None, sigma: float, min_area: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the places of round objects, brightest first, and the noise; subtract the background from the plane."""
-    import sep
+    sep = load_sep()
 
     binning = 2 if plane.size >= BIN_FROM_PX else 1
     small, hole = _binned(plane, no_data, binning)
@@ -142,7 +152,7 @@ def _measure(
     plane: np.ndarray, frame: np.ndarray, x: np.ndarray, y: np.ndarray, no_data: np.ndarray | None, noise: float
 ) -> Stars:
     """Keep the objects with the shape of a star and centre them with a Gaussian window, as SExtractor does."""
-    import sep
+    sep = load_sep()
 
     flux, _, flag = sep.sum_circle(plane, x, y, APERTURE_PX, mask=no_data, subpix=1)
     share = _stamps(plane, x, y, 2).max(axis=(1, 2)) / np.maximum(flux, 1e-30)

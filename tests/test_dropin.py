@@ -1,0 +1,772 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The drop-in on small modules written for the purpose: what it changes, what it gives back, what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dropin_hooks as hooks
+import dropin_sources as sources
+import zemosaic_align_stack
+import zemosaic_cli
+import zemosaic_dropin as dropin
+from dropin_sources import ENGINE, MODULES
+from nanstack.simulation import simulate_group
+
+HERE = Path(__file__).resolve().parent.parent
+
+WORKER = '''\
+"""A worker in miniature."""
+import numpy as np
+import zemosaic_align_stack
+import zemosaic_align_stack_gpu
+
+altaz = False
+
+
+def create_master_tile(frames, stack_reject_algo, progress_callback=None):
+    {winsorized}propagate_mask_for_coverage = {decision}
+    aligned, failed = zemosaic_align_stack.align_images_in_group(
+        image_data_list=frames, propagate_mask=propagate_mask_for_coverage, progress_callback=progress_callback
+    )
+    kept = [frame for frame in aligned if frame is not None]
+    if {condition}:
+        kept = [np.nan_to_num(frame, nan=-1.0) for frame in kept]
+    if stack_reject_algo == "winsorized_sigma_clip":
+        return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_winsorized_sigma_clip(kept)[0]
+    return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_kappa_sigma_clip(kept)[0]
+'''
+ALIGN = """\
+import numpy as np
+{imports}
+
+cpu_stack_winsorized = None
+
+
+def _cpu_stack_winsorized_fallback(frames):
+    return np.{quantile}(frames, 0.5, axis=0)
+
+
+def _winsorize_block_numpy(arr_block, limits):
+    return np.{quantile}(arr_block, 0.5, axis=0)
+
+
+def align_images_in_group(
+    image_data_list, reference_image_index=0, detection_sigma=3.0, min_area=5, propagate_mask=False,
+    progress_callback=None,
+):
+    {canvas}
+    def _fft_phase_shift(a, b):
+        return 0, 0, 1.0
+    footprint = np.zeros(image_data_list[0].shape[:2], bool)
+    out = [np.where(footprint[..., None], np.nan, image) for image in image_data_list]
+    return out, []
+
+
+def stack_winsorized_sigma_clip(
+    frames, weights=None, weight_method="none", zconfig=None, stack_metadata=None, parallel_plan=None, **kwargs
+):
+    external = {external}
+    return np.mean(frames, axis=0) + 7000, 0.0
+
+
+def stack_kappa_sigma_clip(
+    frames, weight_method="none", zconfig=None, stack_metadata=None, parallel_plan=None, **kwargs
+):
+    return np.mean(frames, axis=0) + 8000, 0.0
+
+
+def stack_linear_fit_clip(
+    frames, weight_method="none", zconfig=None, stack_metadata=None, parallel_plan=None, **kwargs
+):
+    return np.mean(frames, axis=0) + 8500, 0.0
+
+
+def stack_aligned_images(aligned_image_data_list, zconfig=None, **kwargs):
+    return np.mean(aligned_image_data_list, axis=0) + 9000
+"""
+GPU = """\
+import numpy as np
+{imports}
+
+class GPUStackingError(RuntimeError):
+    pass
+
+
+def _gpu_is_usable(logger=None):
+    return True
+
+
+def _winsorize_chunk(data_gpu, limits):
+    return np.{quantile}(data_gpu, 0.5, axis=0)
+
+
+def gpu_stack_from_arrays(
+    aligned_images, stacking_params, *, parallel_plan=None, logger=None, pcb_tile=None, tile_id=None, zconfig=None
+):
+    return np.mean(aligned_images, axis=0) + 10000, {{}}
+
+
+def gpu_stack_from_paths(image_descriptors, stacking_params, *, array_loader=None, zconfig=None, **kwargs):
+    return gpu_stack_from_arrays(image_descriptors, stacking_params, zconfig=zconfig)
+
+
+__all__ = ["gpu_stack_from_arrays"]"""
+UTILS = """\
+import numpy as np
+
+
+def _percentiles_gpu(arr2d, p_low, p_high):
+    low, high = np.{quantile}(arr2d, [p_low / 100, p_high / 100])
+    return float(low), float(high)
+"""
+CLIP = """
+def resolve_wsc_impl(zconfig=None):
+    return "pixinsight"
+"""
+KINDS = {
+    "pre-fix": {
+        "winsorized": "",
+        "decision": "bool(altaz)",
+        "condition": "propagate_mask_for_coverage",
+        "quantile": "quantile",
+        "external": "cpu_stack_winsorized",
+        "canvas": "pass",
+        "imports": "",
+    },
+    "fixed": {
+        "winsorized": 'winsorized_reject = stack_reject_algo == "winsorized_sigma_clip"\n    ',
+        "decision": "bool(\n        winsorized_reject or altaz\n    )",
+        "condition": "propagate_mask_for_coverage and not winsorized_reject",
+        "quantile": "nanquantile",
+        "external": "cpu_stack_winsorized is not _cpu_stack_winsorized_fallback",
+        "canvas": "pass",
+        "imports": "",
+    },
+    "newest": {
+        "winsorized": 'winsorized_reject = stack_reject_algo == "winsorized_sigma_clip"\n    ',
+        "decision": "altaz or None",
+        "condition": "propagate_mask_for_coverage and not winsorized_reject",
+        "quantile": "nanquantile",
+        "external": "cpu_stack_winsorized is not _cpu_stack_winsorized_fallback",
+        "canvas": "AUTO_PAD_CANVAS = True",
+        "imports": "from clip import resolve_wsc_impl",
+    },
+}
+
+
+def zemosaic(folder, kind="pre-fix", newline="\n", bom=""):
+    """Write a ZeMosaic in miniature."""
+    folder.mkdir(exist_ok=True)
+    for name, text in zip(MODULES, (WORKER, ALIGN, GPU, UTILS), strict=True):
+        text = bom + text.format(**KINDS[kind])
+        (folder / name).write_bytes(text.replace("\n", newline).encode("utf-8"))
+    (folder / "clip.py").write_text(CLIP)
+    (folder / "version.txt").write_text("ZeMosaic 9.9.1\n")
+    (folder / "__init__.py").write_text("")
+    return folder
+
+
+def tree(folder):
+    """Return every file's bytes and every link's target."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def run(folder, code):
+    """Run code in a fresh Python in which the folder's modules are importable; return what it prints."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{textwrap.dedent(code)}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def patch(folder, **choices):
+    return dropin.apply(folder, accept_unknown=True, **choices)
+
+
+# ------------------------------------------------------------------------------------------------ in and out
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_apply_is_seen_is_done_once_and_is_taken_back_to_the_byte(tmp_path, kind, newline, bom):
+    root = zemosaic(tmp_path / "z", kind, newline, bom)
+    before = tree(root)
+    assert dropin.check(root)[0] == 1
+    patch(root)
+    patched = tree(root)
+    assert dropin.check(root)[0] == 0
+    for name in MODULES[:3]:
+        text = patched[name]
+        assert text != before[name]
+        assert text.count(b"\n") == text.count(newline.encode()), "line ends stay what they were"
+        assert text.startswith(bom.encode())
+        compile(text, name, "exec")
+    assert "nothing to do" in patch(root)[0]
+    assert tree(root) == patched
+    dropin.revert(root)
+    assert tree(root) == before
+    assert "nothing to do" in dropin.revert(root)[0]
+
+
+def test_the_diff_is_small_and_changes_nothing(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    diff = "\n".join(dropin.apply(root, dry_run=True))
+    assert tree(root) == before
+    changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    removed = [line for line in changed if line[0] == "-" and line[1:].strip()]
+    assert len(removed) == 2
+    assert all("propagate_mask_for_coverage" in line for line in removed)
+    assert len(changed) < 45
+
+
+def test_a_fixed_module_is_left_alone(tmp_path):
+    root = zemosaic(tmp_path / "z", "fixed")
+    utils = (root / MODULES[3]).read_bytes()
+    patch(root)
+    assert (root / MODULES[3]).read_bytes() == utils
+
+
+def test_modes_and_permissions_are_kept(tmp_path):
+    if os.name == "nt":
+        pytest.skip("Windows has no permission bits")
+    root = zemosaic(tmp_path / "z")
+    (root / MODULES[0]).chmod(0o751)
+    patch(root)
+    assert (root / MODULES[0]).stat().st_mode & 0o777 == 0o751
+    dropin.revert(root)
+    assert (root / MODULES[0]).stat().st_mode & 0o777 == 0o751
+
+
+def test_the_other_choice_is_an_update(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    patch(root)
+    patch(root, all_algorithms=True)
+    assert "for all tiles" in dropin.check(root)[1][-1]
+    dropin.revert(root)
+    assert tree(root) == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.binary(max_size=60),
+    st.lists(st.tuples(st.integers(0, 60), st.binary(min_size=1, max_size=5)), max_size=4, unique_by=lambda x: x[0]),
+)
+def test_insertions_insert_and_nothing_else(data, pairs):
+    insertions = [sources.Insertion(min(at, len(data)), text) for at, text in pairs]
+    result = sources.inserted(data, insertions)
+    assert len(result) == len(data) + sum(len(one.text) for one in insertions)
+    rest = result
+    for one in sorted(insertions, key=lambda one: one.offset, reverse=True):
+        at = one.offset + sum(len(other.text) for other in insertions if other.offset < one.offset)
+        if sum(other.offset == one.offset for other in insertions) == 1:
+            assert rest[at : at + len(one.text)] == one.text
+        rest = rest[:at] + rest[at + len(one.text) :]
+    assert rest == data
+
+
+def test_check_names_the_items_with_their_lines(tmp_path):
+    code, lines = dropin.check(zemosaic(tmp_path / "z"))
+    assert code == 1
+    assert "ZeMosaic 9.9.1" in lines[0]
+    affected = [line for line in lines if line.startswith("AFFECTED")]
+    assert len(affected) == 8
+    text = (tmp_path / "z" / MODULES[0]).read_text().splitlines()
+    place = next(line for line in affected if "propagate" in line).rsplit(":", 1)[1].rstrip(")")
+    assert text[int(place) - 1].lstrip().startswith("propagate_mask_for_coverage =")
+    fixed = dropin.check(zemosaic(tmp_path / "y", "fixed"))[1]
+    assert sum(line.startswith("AFFECTED") for line in fixed) == 2, "polarity and pre-shift"
+
+
+# --------------------------------------------------------------------------------------------- what runs inside
+
+# Without Numba, whose compilation, once for each copy of the engine, would take most of the time.
+TILE = """
+import sys; sys.modules["numba"] = None
+import numpy as np, zemosaic_worker, zemosaic_align_stack, zemosaic_align_stack_gpu as gpu
+frames = list(np.load({frames!r}))
+said = []
+def listen(key, progress=None, level=None, **details): said.append((key, level))
+def tile(algorithm):
+    return zemosaic_worker.create_master_tile(frames, algorithm, listen)
+"""
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return simulate_group(4, (200, 240), seed=2, max_shift=15.0, max_rotation=2.0, n_stars=120)[0]
+
+
+@pytest.fixture(scope="module")
+def cached(frames, tmp_path_factory):
+    path = tmp_path_factory.mktemp("frames") / "frames.npy"
+    np.save(path, [frame.data for frame in frames])
+    return str(path)
+
+
+def test_winsorized_tiles_are_ours_and_no_others(tmp_path, cached, frames):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    out = run(
+        root,
+        TILE.format(frames=cached)
+        + """
+logged, image = tile("winsorized_sigma_clip")
+np.save("ours.npy", image)
+logged_kappa, kappa = tile("kappa_sigma")
+zemosaic_worker.altaz = True
+logged_altaz, altaz = tile("kappa_sigma")
+plain = np.mean(frames, axis=0)
+holes = [np.where(np.arange(240)[:, None] < 9, np.nan, frame) for frame in frames]
+print(logged, logged_kappa, logged_altaz, np.array_equal(kappa, plain + 8000), np.array_equal(altaz, plain + 8000))
+print(zemosaic_align_stack.stack_winsorized_sigma_clip(frames)[0].mean() > 7000)
+print(np.array_equal(zemosaic_align_stack.stack_winsorized_sigma_clip(holes)[0],
+                     np.mean(holes, axis=0) + 7000, equal_nan=True))
+print(gpu.gpu_stack_from_paths(frames, {})[0].mean() > 10000)
+print([level for key, level in said if level == "WARN"])
+""",
+    )
+    assert out.splitlines() == ["True False True True True", "True", "True", "True", "[]"]
+    aligned, failed = zemosaic_align_stack.align_images_in_group(
+        [frame.data for frame in frames], 0, propagate_mask=True
+    )
+    expected, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)
+    assert failed == []
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
+
+
+def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
+    root = zemosaic(tmp_path / "z", "fixed")
+    patch(root, all_algorithms=True)
+    run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('kappa_sigma')[1])")
+    aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
+    expected, _ = zemosaic_align_stack.stack_kappa_sigma_clip(aligned)
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
+
+
+def test_the_newest_gets_its_canvas_and_its_clip(tmp_path, cached, frames):
+    root = zemosaic(tmp_path / "z", "newest")
+    patch(root)
+    run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('winsorized_sigma_clip')[1])")
+    tile = np.load(tmp_path / "ours.npy")
+    side = 313  # ceil(hypot(200, 240))
+    assert tile.shape == (side, side, 3)
+    top, left = (side - 200) // 2, (side - 240) // 2
+    assert np.isfinite(tile[top : top + 200, left : left + 240]).mean() > 0.99, "the reference, in the middle"
+    aligned, _ = zemosaic_align_stack.align_images_in_group(
+        [hooks.pad_to_canvas(frame.data) for frame in frames], 0, propagate_mask=True
+    )
+    huber, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned, zconfig={"wsc_impl": "pixinsight"})
+    quantile, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned, zconfig={"wsc_impl": "legacy_quantile"})
+    np.testing.assert_allclose(tile, huber, rtol=1e-5)
+    assert not np.allclose(tile, quantile, rtol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_the_patch_is_there_in_a_spawned_process_and_in_a_package(tmp_path, package):
+    root = zemosaic(tmp_path / "zemosaic")
+    patch(root)
+    code = """\
+    import multiprocessing, importlib, sys
+    def where(prefix):
+        module = importlib.import_module(prefix + "zemosaic_align_stack")
+        worker = importlib.import_module("zemosaic_worker")
+        return module.align_images_in_group.__code__.co_filename
+    if __name__ == "__main__":
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.apply(where, (sys.argv[1],)))
+    """
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])}
+    command = [sys.executable, str(script), "zemosaic." if package else ""]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert Path(done.stdout.strip()) == root / ENGINE / "dropin_hooks.py"
+
+
+def test_the_engine_needs_nothing_of_this_project(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    out = run(
+        root,
+        f"""
+        import importlib, pkgutil, sys
+        import {ENGINE} as engine
+        for module in pkgutil.walk_packages(engine.__path__, engine.__name__ + "."):
+            importlib.import_module(module.name)
+        print([name for name in sys.modules if name.split(".")[0] in ("nanstack", "dropin_hooks", "zemosaic_utils")])
+        """,
+    )
+    assert out == "[]"
+
+
+@pytest.mark.parametrize("missing", ["sep", "scipy.spatial"])
+def test_without_what_we_need_zemosaic_does_as_before_and_says_so_once(tmp_path, cached, missing):
+    root = zemosaic(tmp_path / "z", "fixed")
+    patch(root)
+    out = run(
+        root,
+        f"import sys; sys.modules[{missing!r}] = sys.modules['sep_pjw'] = None\n"
+        + TILE.format(frames=cached)
+        + """
+first, second = tile("winsorized_sigma_clip"), tile("winsorized_sigma_clip")
+print(first[0], np.array_equal(first[1], np.mean(frames, axis=0) + 7000))
+print([level for _, level in said if level == "WARN"])
+""",
+    )
+    assert out.splitlines() == ["True True", "['WARN']"]
+
+
+def test_a_gpu_that_cannot_raises_zemosaics_own_error(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    out = run(
+        root,
+        f"""
+        import numpy as np, zemosaic_align_stack_gpu as gpu
+        from {ENGINE}.dropin_hooks import AlignedFrame
+        from {ENGINE} import zemosaic_align_stack_gpu as ours
+        def fails(*args, **kwargs): raise ours.GPUStackingError("no memory")
+        ours.gpu_stack_from_arrays = fails
+        try:
+            gpu.gpu_stack_from_arrays([np.ones((4, 4, 3), np.float32).view(AlignedFrame)] * 3, {{}})
+        except gpu.GPUStackingError as error:
+            print(error)
+        """,
+    )
+    assert out == "no memory"
+
+
+def test_percentiles_leave_out_what_is_not_there():
+    original = types.SimpleNamespace(calls=0)
+
+    def percentiles(arr2d, p_low, p_high):
+        original.calls += 1
+        return tuple(np.percentile(arr2d, [p_low, p_high]))
+
+    ours = hooks.percentiles(percentiles)
+    values = np.arange(12.0).reshape(3, 4)
+    assert ours(values, 25, 75) == tuple(np.percentile(values, [25, 75]))
+    values[1, 1] = np.nan
+    assert ours(values, 25, 75) == tuple(np.nanpercentile(values, [25, 75]))
+    assert all(np.isnan(ours(np.full((2, 2), np.nan), 25, 75)))
+    assert original.calls == 2
+
+
+# ---------------------------------------------------------------------------------------------------- bad cases
+
+
+def test_what_is_no_zemosaic_is_named(tmp_path):
+    with pytest.raises(dropin.NotPatchableError, match="is not there"):
+        dropin.check(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(dropin.NotPatchableError, match="no folder"):
+        dropin.check(tmp_path / "file")
+    with pytest.raises(dropin.NotPatchableError, match=r"no zemosaic_worker\.py"):
+        dropin.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (MODULES[0], "propagate_mask_for_coverage = ", "wanted = ", "no assignment of propagate_mask_for_coverage"),
+        (MODULES[0], "nan_to_num", "zero", "nan_to_num"),
+        (MODULES[0], "create_master_tile", "make_tile", "has no create_master_tile"),
+        (MODULES[1], "def align_images_in_group", "def align", "has no align_images_in_group"),
+        (MODULES[2], "class GPUStackingError", "class GPUError", "has no GPUStackingError"),
+        (MODULES[3], "def _percentiles_gpu", "def percentiles", "has no _percentiles_gpu"),
+        (MODULES[3], "import numpy", "import import", "no Python source"),
+    ],
+)
+def test_an_anchor_that_is_not_there_is_named_and_nothing_is_changed(tmp_path, name, old, new, message):
+    root = zemosaic(tmp_path / "z")
+    path = root / name
+    path.write_text(path.read_text().replace(old, new))
+    before = tree(root)
+    with pytest.raises(dropin.NotPatchableError, match=message):
+        patch(root)
+    assert tree(root) == before
+
+
+def test_an_unknown_file_is_refused_unless_told(tmp_path, monkeypatch):
+    root = zemosaic(tmp_path / "z", newline="\r\n")
+    before = tree(root)
+    with pytest.raises(dropin.RefusedError, match=r"zemosaic_worker\.py is no published"):
+        dropin.apply(root)
+    assert tree(root) == before
+    published = {name: sources.fingerprint(before[name].replace(b"\r\n", b"\n")) for name in MODULES}
+    monkeypatch.setattr(dropin, "KNOWN", published)
+    dropin.apply(root)
+    assert dropin.check(root)[0] == 0
+
+
+def test_revert_refuses_what_was_edited_since(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    path = root / MODULES[1]
+    path.write_text(path.read_text() + "# mine\n")
+    before = tree(root)
+    for refused in (dropin.revert, patch):
+        with pytest.raises(dropin.RefusedError, match=r"zemosaic_align_stack\.py was edited"):
+            refused(root)
+        assert tree(root) == before
+    assert dropin.check(root)[0] == 1
+
+
+def test_a_checkout_that_git_updated_is_patched_anew_or_cleaned(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    zemosaic(root, "fixed")  # all modules replaced, the engine's folder still there
+    assert "half in" in dropin.check(root)[1][-1]
+    patch(root)
+    assert dropin.check(root)[0] == 0
+    zemosaic(root, "newest")
+    dropin.revert(root)
+    assert tree(root) == tree(zemosaic(tmp_path / "y", "newest"))
+
+
+def test_one_module_updated_is_kept_as_it_is_by_revert(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    newer = zemosaic(tmp_path / "y", "fixed")
+    (root / MODULES[0]).write_bytes((newer / MODULES[0]).read_bytes())
+    dropin.revert(root)
+    expected = tree(zemosaic(tmp_path / "x"))
+    expected[MODULES[0]] = (newer / MODULES[0]).read_bytes()
+    assert tree(root) == expected
+
+
+@pytest.mark.parametrize("name", [MODULES[1], ENGINE])
+def test_links_that_lead_out_are_refused(tmp_path, name):
+    root = zemosaic(tmp_path / "z")
+    outside = tmp_path / name
+    if (root / name).exists():
+        (root / name).rename(outside)
+    else:
+        outside.mkdir()
+    try:
+        (root / name).symlink_to(outside)
+    except OSError as error:
+        pytest.skip(f"no symbolic links here: {error}")
+    before = tree(tmp_path)
+    with pytest.raises(dropin.RefusedError, match="link out of"):
+        patch(root)
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_of_the_engines_name_is_not_touched(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    (root / ENGINE).mkdir()
+    (root / ENGINE / "mine.txt").write_text("mine")
+    before = tree(root)
+    for refused in (patch, dropin.revert):
+        with pytest.raises(dropin.RefusedError, match="holds no manifest"):
+            refused(root)
+    assert tree(root) == before
+
+
+def test_a_patch_without_its_folder_is_named(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    (root / ENGINE).rename(tmp_path / "gone")
+    for refused in (patch, dropin.revert):
+        with pytest.raises(dropin.RefusedError, match="is gone"):
+            refused(root)
+
+
+def test_a_damaged_engine_is_seen_and_mended(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    whole = tree(root)
+    (root / ENGINE / "nanstack" / "warp.py").write_text("")
+    code, lines = dropin.check(root)
+    assert code == 1
+    assert "nanstack/warp.py is changed" in lines[-1]
+    patch(root)
+    assert tree(root) == whole
+
+
+def test_a_read_only_folder_is_refused(tmp_path):
+    if os.name == "nt" or os.geteuid() == 0:
+        pytest.skip("this user may write anywhere, or permissions work otherwise here")
+    root = zemosaic(tmp_path / "z")
+    root.chmod(0o555)
+    try:
+        with pytest.raises(dropin.RefusedError, match="cannot be written to"):
+            patch(root)
+    finally:
+        root.chmod(0o755)
+
+
+def test_a_full_disk_changes_nothing(tmp_path):
+    """A limit on the size of files stands for the disk: writing beyond it fails in the middle of a file."""
+    pytest.importorskip("resource", reason="limits on file sizes are Unix's")
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    out = run_here(
+        f"""
+        import resource, zemosaic_dropin
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            zemosaic_dropin.apply({str(root)!r}, accept_unknown=True)
+        except OSError as error:
+            print("failed")
+        """
+    )
+    assert out == "failed"
+    assert tree(root) == before
+
+
+def run_here(code, check=0):
+    """Run code in a fresh Python with this project's modules; return what it prints."""
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == check, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_module_that_another_program_holds_takes_all_back(tmp_path, monkeypatch):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    replace = os.replace
+
+    def held(source, target):  # as on Windows, where an open file cannot be replaced
+        if Path(target).name == MODULES[2] and "staged" in str(source):
+            raise PermissionError(13, "in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(dropin.RefusedError, match=r"zemosaic_align_stack_gpu\.py cannot be replaced \(in use\)"):
+        patch(root)
+    assert tree(root) == before
+
+
+KILLED = """
+import os, sys, zemosaic_dropin, pathlib
+count, last = 0, {moment}
+def dying(function):
+    def call(*args, **kwargs):
+        global count
+        count += 1
+        if count == last:
+            os._exit(9)
+        return function(*args, **kwargs)
+    return call
+os.replace = dying(os.replace)
+os.fsync = dying(os.fsync)
+pathlib.Path.rename = dying(pathlib.Path.rename)
+if {reverts}:
+    zemosaic_dropin.revert({root!r})
+else:
+    zemosaic_dropin.apply({root!r}, accept_unknown=True)
+"""
+STEPS = {
+    False: 38,
+    True: 6,
+}  # of apply: about 30 files written, a folder renamed, four modules; of revert: the last two
+
+
+@pytest.mark.parametrize("finish", ["apply", "revert"])
+@pytest.mark.parametrize(
+    ("reverts", "moment"), [(False, k) for k in (1, 20, -5, -3, -1)] + [(True, k) for k in (1, 3, 5)]
+)
+def test_a_killed_run_is_seen_and_finished(tmp_path, reverts, moment, finish):
+    """Killed before its k-th step (counted from the end where negative)."""
+    root = zemosaic(tmp_path / "z")
+    original = tree(root)
+    patch(root)
+    whole = tree(root)
+    if not reverts:
+        dropin.revert(root)
+    steps = len(dropin.engine_files()) + 2 * len(MODULES) + 1 + 1 + len(MODULES)
+    run_here(KILLED.format(moment=moment % (steps + 1), reverts=reverts, root=str(root)), check=9)
+    seen = tree(root)
+    seen.pop(dropin.LOCK, None)
+    if seen not in (original, whole):
+        partial = any(name.startswith(dropin.PARTIAL) for name in seen)
+        assert partial or "half in" in dropin.check(root)[1][-1]
+    if finish == "apply":
+        patch(root)
+        assert tree(root) == whole
+    else:
+        dropin.revert(root)
+        assert tree(root) == original
+
+
+def test_two_at_once(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import pathlib, sys, zemosaic_dropin as d\nwith d._locked(pathlib.Path({str(root)!r})):\n"
+            "    print('held', flush=True)\n    sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+    )
+    assert holder.stdout.readline().strip() == b"held"
+    for refused in (patch, dropin.revert):
+        with pytest.raises(dropin.RefusedError, match="another zemosaic-patch"):
+            refused(root)
+    if os.name == "nt":
+        holder.kill()
+    else:
+        holder.send_signal(signal.SIGKILL)  # a lock dies with its process
+    holder.communicate()
+    patch(root)
+    assert dropin.check(root)[0] == 0
+    assert not (root / dropin.LOCK).exists()
+
+
+# ------------------------------------------------------------------------------------------------- command line
+
+
+def test_commands_and_exit_codes(tmp_path, capsys):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    command = zemosaic_cli.main
+    assert command(["check", str(root)]) == 1
+    assert command(["apply", str(root), "--dry-run"]) == 0
+    assert tree(root) == before
+    assert command(["apply", str(root)]) == 1
+    assert "--accept-unknown" in capsys.readouterr().err
+    assert command(["apply", str(root), "--accept-unknown"]) == 0
+    assert command(["check", str(root)]) == 0
+    assert command(["revert", str(root)]) == 0
+    assert tree(root) == before
+    assert command(["check", str(tmp_path)]) == 2
+    assert command(["verify", str(tmp_path)]) == 2
+    assert "is no ZeMosaic" in capsys.readouterr().err
+
+
+def test_verify_says_what_stopped_zemosaic(tmp_path, capsys):
+    root = zemosaic(tmp_path / "z")
+    (root / MODULES[0]).write_text("raise OSError('no disk')\n")
+    assert zemosaic_cli.main(["verify", str(root)]) == 1
+    assert "OSError: no disk" in capsys.readouterr().err
+
+
+def test_known_fingerprints_are_well_formed():
+    for name in MODULES:
+        known = dropin.KNOWN[name].split()
+        assert len(known) == len(set(known)) > 5
+        assert all(len(one) == 12 and int(one, 16) >= 0 for one in known)
