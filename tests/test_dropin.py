@@ -416,7 +416,7 @@ def test_the_engine_needs_nothing_of_this_project(tmp_path):
     assert out == "[]"
 
 
-@pytest.mark.parametrize("missing", ["sep", "scipy.spatial"])
+@pytest.mark.parametrize("missing", ["sep"])
 def test_without_what_we_need_zemosaic_does_as_before_and_says_so_once(tmp_path, cached, missing):
     root = zemosaic(tmp_path / "z", "fixed")
     patch(root)
