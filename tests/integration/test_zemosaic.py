@@ -143,8 +143,6 @@ def _bound(body):
 
 
 def test_zemosaics_own_tests_pass_as_before(plain, patched):
-    if not list((plain / "tests").glob("test_*.py")):
-        pytest.skip("this ZeMosaic has no tests")
     assert outcome(patched) == outcome(plain)
 
 
@@ -152,6 +150,8 @@ def outcome(root):
     """Return how ZeMosaic's tests end, test by test."""
     command = [PYTHON, "-m", "pytest", "tests", "-q", "-rA", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly"]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if run.returncode == pytest.ExitCode.NO_TESTS_COLLECTED:
+        pytest.skip("this ZeMosaic has no tests that pytest finds")
     lines = re.findall(r"^(?:PASSED|FAILED|ERROR|SKIPPED|XFAIL) \S+", run.stdout, re.MULTILINE)
     assert lines, run.stdout + run.stderr
     print(f"\nTABLE {run.stdout.strip().splitlines()[-1]}")
