@@ -26,7 +26,7 @@ SETTINGS = {
     "stack_kappa_high": 3.0,
     "parsed_winsor_limits": (0.05, 0.05),
     "stack_final_combine": "mean",
-    "poststack_equalize_rgb": False,
+    "poststack_equalize_rgb": True,  # as by default; without it, early 4.3 cannot write its header
     "apply_radial_weight": False,
     "radial_feather_fraction": 0.8,
     "radial_shape_power": 2.0,
@@ -108,7 +108,7 @@ def make_tile(worker: Any, infos: list[dict], tile_id: int, folder: str, changes
     reference = []
 
     def listen(key: str, progress: Any = None, level: str = "INFO", **details: Any) -> None:
-        said.append([str(key), str(level)])
+        said.append([f"{key}: {details['error']}" if details.get("error") else str(key), str(level)])
         if key == "mastertile_info_reference_set":
             reference.append(details.get("ref_index", 0))
 

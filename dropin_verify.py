@@ -214,6 +214,7 @@ def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: 
     with fits.open(path) as hdus:
         tile = np.moveaxis(np.asarray(hdus[0].data, dtype=np.float32), 0, -1)
         header = hdus[0].header
+    tile /= np.float32([header.get(f"RGBGAIN{channel}", 1.0) for channel in "RGB"])  # the colours before equalisation
     exact, coverage = exact_stack(frames, reference, wsc_impl)
     known = solution(frames[reference].transform, exact.shape[:2])
     left, top = (round(known[key] - header[key]) for key in ("CRPIX1", "CRPIX2"))  # where the tile begins
@@ -223,7 +224,7 @@ def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: 
     if not seen.any():
         return Quality(math.inf, math.inf, math.inf)
     difference = tile - exact
-    difference -= np.nanmedian(difference)  # ZeMosaic's writer takes a constant off all channels
+    difference -= np.nanmedian(difference, axis=(0, 1))  # ZeMosaic's writer takes a constant off
     difference = np.clip(difference, -CLIP_ADU, CLIP_ADU)
     noise = float(np.mean(noise_level(tile, seen) / noise_level(exact, seen)))
     return Quality(noise, float(np.sqrt(np.nanmean(difference**2))), float(band_metric(tile, coverage)))
