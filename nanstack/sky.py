@@ -294,7 +294,7 @@ def _measure_strip(difference: np.ndarray, rows: np.ndarray, cell: int) -> Overl
 def _floored(error: np.ndarray) -> np.ndarray:
     """Return errors (n, C) of which none is small against the usual one: noise is not all that can be wrong."""
     usual = np.median(error, axis=0)
-    return np.hypot(error, np.where(usual > 0, usual, 1.0))
+    return np.maximum(error, np.where(usual > 0, usual / 2, 1.0))
 
 
 def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
