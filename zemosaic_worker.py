@@ -319,7 +319,7 @@ def create_master_tile(
         Made where it does not exist.
     stack_norm_method : {'none', 'linear_fit', 'sky_mean'}
         Not applied to winsorized tiles. Where none is applied, frames are matched in sky level, by an offset per
-        channel (`nanstack.sky`).
+        channel, or as the setting `match_sky` says (`nanstack.sky`).
     stack_weight_method : {'none', 'noise_variance', 'noise_fwhm'}
     stack_reject_algo : {'winsorized_sigma_clip', 'kappa_sigma', 'linear_fit_clip', 'none'}
     stack_kappa_low, stack_kappa_high, parsed_winsor_limits, stack_final_combine
@@ -364,6 +364,7 @@ def create_master_tile(
         wsc_impl=align_stack._setting(zconfig, "wsc_impl"),
         combine=str(stack_final_combine),
         normalize=str(stack_norm_method or "none").lower(),
+        match_sky=str(align_stack._setting(zconfig, "match_sky", tiles.TileSettings.match_sky)).lower(),
         weight=str(stack_weight_method or "none").lower(),
         equalize_rgb=bool(poststack_equalize_rgb),
         radial=bool(apply_radial_weight),

@@ -277,6 +277,26 @@ def test_error_of_a_cell_is_how_much_its_median_scatters():
 # --- tiles ------------------------------------------------------------------------------------------------------------
 
 
+def test_tiles_with_stars_meet_without_a_step():
+    scene = group(1, noise=0.0)[0].data
+    rng = np.random.default_rng(9)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1], :1][:2]
+    windows = [np.s_[:150, :280], np.s_[:150, 200:], np.s_[110:, :280], np.s_[110:, 200:]]
+    images = []
+    for window in windows:
+        image = np.full_like(scene, np.nan)
+        light = scene + rng.uniform(-60, 60, 3) + 0.1 * rng.normal() * x + 0.1 * rng.normal() * y
+        image[window] = light[window] + rng.normal(0, 4, scene.shape)[window]
+        images.append(image)
+    overlaps = {(i, j): measure_overlap(images[i], images[j], cell=32) for j in range(4) for i in range(j)}
+    found = solve_backgrounds(4, overlaps, "plane", [np.isfinite(image).sum() for image in images])
+    corrected = [image + background.at(x[..., 0], y[..., 0]) for image, background in zip(images, found, strict=True)]
+    for i, j in overlaps:
+        before, after = (np.nanmedian(these[i] - these[j], axis=(0, 1)) for these in (images, corrected))
+        assert np.abs(before).max() > 5
+        assert np.abs(after).max() < 0.4, "a tenth of the noise"
+
+
 def difference(of, i, j, box, rng, noise=0.0):
     """Return the overlap of tiles whose skies are `of[i]` and `of[j]`: planes (3, C) of 1, x, y."""
     left, right, top, bottom = box
