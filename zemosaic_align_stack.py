@@ -21,7 +21,8 @@ from nanstack import photometry
 from nanstack.memory import Scratch, memory_budget
 from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
 from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
-from nanstack.stack import Level, Stack, expand_weights, stack_frames
+from nanstack.sky import MODELS, SkyMatch, match_sky
+from nanstack.stack import Stack, expand_weights, stack_frames
 from zemosaic_utils import make_radial_weight_map
 
 log = logging.getLogger(__name__)
@@ -230,8 +231,8 @@ def _normalize_images_linear_fit(
     and changes nothing.
     """
 
-    def fit(frame: np.ndarray, reference: np.ndarray) -> Level:
-        return photometry.linear_fit_coefficients(frame, reference, low_percentile, high_percentile)
+    def fit(frame: np.ndarray, reference: np.ndarray) -> SkyMatch:
+        return SkyMatch(*photometry.linear_fit_coefficients(frame, reference, low_percentile, high_percentile))
 
     return _normalize(image_list_hwc_float32, reference_index, fit, progress_callback)
 
@@ -249,8 +250,8 @@ def _normalize_images_sky_mean(
     and changes nothing.
     """
 
-    def shift(frame: np.ndarray, reference: np.ndarray) -> Level:
-        return np.ones(()), photometry.sky_offset(frame, reference, sky_percentile)
+    def shift(frame: np.ndarray, reference: np.ndarray) -> SkyMatch:
+        return SkyMatch(offset=photometry.sky_offset(frame, reference, sky_percentile))
 
     return _normalize(image_list, reference_index, shift, progress_callback)
 
@@ -275,14 +276,14 @@ def _normalize(images: list, reference_index: int, level_of: Callable, progress_
         elif index == reference_index:
             result.append(reference.copy())
         else:
-            gain, offset = (np.asarray(number, dtype=np.float32) for number in level_of(image, reference))
-            result.append(np.asarray(image, dtype=np.float32) * gain + offset)
+            result.append(np.array(image, dtype=np.float32))
+            level_of(image, reference).apply(result[-1])
     return result
 
 
 NORMALIZATIONS = {
-    "linear_fit": photometry.linear_fit_coefficients,
-    "sky_mean": lambda frame, reference: (1.0, photometry.sky_offset(frame, reference)),
+    "linear_fit": lambda frame, reference: SkyMatch(*photometry.linear_fit_coefficients(frame, reference)),
+    "sky_mean": lambda frame, reference: SkyMatch(offset=photometry.sky_offset(frame, reference)),
 }
 WEIGHERS = {"noise_variance": photometry.noise_weights, "noise_fwhm": photometry.fwhm_weights}
 
@@ -590,6 +591,7 @@ def stack_aligned_images(
     parallel_plan: Any = None,
     *,
     apply_rewinsor: bool = True,
+    match_sky: str = "none",
 ) -> np.ndarray | None:
     """Normalise, weight, reject and combine aligned frames; a sample without data is NaN throughout.
 
@@ -614,6 +616,9 @@ def stack_aligned_images(
         See `stack_winsorized_sigma_clip`.
     apply_rewinsor : bool
         Whether a sample that the winsorized clip rejects still counts, as its winsorized value.
+    match_sky : {'none', 'offset', 'linear', 'plane'}
+        Match the frames' sky to the first one's before rejection; see `nanstack.sky.match_sky`. A normalisation does
+        that in its own way, and comes first: with one, frames are not matched again.
 
     Returns
     -------
@@ -626,6 +631,7 @@ def stack_aligned_images(
     plan = plan_stack(
         aligned_image_data_list,
         normalize=normalize_method,
+        match=match_sky,
         weight=weighting_method,
         reject=rejection_algorithm,
         combine=final_combine_method,
@@ -638,6 +644,7 @@ def stack_aligned_images(
     )
     result = _stack(plan.frames, plan.rejection, plan.combine, plan.weights, progress_callback, plan.levels)
     _describe(stack_metadata, result, plan.rejection, plan.weight_method)
+    _describe_levels(stack_metadata, plan)
     image = result.image
     if minimum_signal_adu_target > 0 and np.isfinite(image).any():
         image += max(0.0, float(minimum_signal_adu_target) - float(np.nanmin(image)))
@@ -653,7 +660,8 @@ class StackPlan:
     rejection: Rejection
     combine: str
     weights: list[np.ndarray] | None
-    levels: list[Level] | None
+    levels: list[SkyMatch] | None
+    levelled_by: str
     weight_method: str
     weight_statistics: dict[str, float] | None
 
@@ -662,6 +670,7 @@ def plan_stack(
     images: Sequence[np.ndarray | None],
     *,
     normalize: str,
+    match: str = "none",
     weight: str,
     reject: str,
     combine: str,
@@ -680,6 +689,8 @@ def plan_stack(
         The first one is the reference of the normalisation.
     normalize, weight, reject, combine : str
         ZeMosaic's names; see `stack_aligned_images`.
+    match : str
+        How frames are matched in sky level, where they are not normalised; a model of `nanstack.sky.match_sky`.
     kappas, winsor_limits : (float, float)
         At the low and the high end.
     rewinsor : bool
@@ -696,19 +707,24 @@ def plan_stack(
     algorithm = _known(reject, REJECTIONS, "none", "rejection", progress_callback)
     combine = _known(combine, COMBINES, "mean", "combine", progress_callback)
     frames = _same_shape(images, progress_callback)
-    levels = None
+    match = _known(match, MODELS, "none", "sky matching", progress_callback)
+    levels, levelled_by = None, match if normalize == "none" else normalize
     if normalize != "none":
-        levels = [(1.0, 0.0), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
+        levels = [SkyMatch(), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
+    elif match != "none":
+        itself = match_sky(frames[0], frames[0], "none")
+        levels = [itself, *(match_sky(frame, frames[0], match) for frame in frames[1:])]
     weights, method, statistics = _compute_quality_weights(frames, weight, progress_callback)
     if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
-        weights = [own / np.square(gain, dtype=np.float64) for own, (gain, _) in zip(weights, levels, strict=True)]
+        weights = [own / np.square(level.gain, dtype=np.float64) for own, level in zip(weights, levels, strict=True)]
     if radial is not None:
         weights = _with_radial_map(weights, frames, *radial)
     found_by = REJECTIONS[algorithm]
     if found_by == "winsor":
         found_by = winsor_method(zconfig, progress_callback=progress_callback)
     limits = (float(limit) for limit in (*kappas, *winsor_limits))
-    return StackPlan(frames, Rejection(found_by, *limits, rewinsor), combine, weights, levels, method, statistics)
+    rejection = Rejection(found_by, *limits, rewinsor)
+    return StackPlan(frames, rejection, combine, weights, levels, levelled_by, method, statistics)
 
 
 def _weigh_and_stack(
@@ -741,7 +757,7 @@ def _stack(
     combine: str,
     weights: Any,
     progress_callback: Progress,
-    levels: list[Level] | None = None,
+    levels: list[SkyMatch] | None = None,
 ) -> Stack:
     """Stack by the engine, or by a function that was bound to `cpu_stack_winsorized` from outside."""
     bound_outside = callable(cpu_stack_winsorized) and cpu_stack_winsorized is not _cpu_stack_winsorized_fallback
@@ -811,6 +827,12 @@ def _describe(stack_metadata: dict | None, result: Stack, rejection: Rejection, 
     )
     if rejection.method == "winsor":
         stack_metadata["winsor_quantile"] = "nan-aware"
+
+
+def _describe_levels(stack_metadata: dict | None, plan: StackPlan) -> None:
+    """Put into the metadata how the frames were brought to one level."""
+    if stack_metadata is not None:
+        stack_metadata.update(levelled_by=plan.levelled_by, levels=plan.levels)
 
 
 def _stack_externally(

@@ -167,9 +167,8 @@ def _prepare_frames_and_weights(
         weights = expand_weights(plan.weights, len(frames), frames[0].shape)
     except ValueError as unusable:
         raise GPUStackingError(str(unusable), transient=True) from unusable
-    for frame, (gain, offset) in zip(frames, plan.levels or (), strict=False):
-        frame *= np.asarray(gain, dtype=np.float32)
-        frame += np.asarray(offset, dtype=np.float32)
+    for frame, level in zip(frames, plan.levels or (), strict=False):
+        level.apply(frame)
     for frame in frames:
         frame[~np.isfinite(frame)] = np.nan
     if weights is not None:
@@ -187,6 +186,7 @@ def _plan(
     return align_stack.plan_stack(
         images,
         normalize="none" if as_it_is else params.get("stack_norm_method") or "none",
+        match=params.get("match_sky") or "none",
         weight=params.get("stack_weight_method") or "none",
         reject=algorithm,
         combine=params.get("stack_final_combine") or "mean",
@@ -230,8 +230,9 @@ def gpu_stack_from_arrays(
         The first one is the reference of the normalisation.
     stacking_params : dict
         stack_reject_algo, stack_kappa_low, stack_kappa_high, parsed_winsor_limits, apply_rewinsor,
-        stack_final_combine, stack_norm_method, stack_weight_method, apply_radial_weight, radial_feather_fraction,
-        radial_shape_power, poststack_equalize_rgb; see `zemosaic_align_stack.stack_aligned_images`. Winsorized
+        stack_final_combine, stack_norm_method, match_sky ('none'), stack_weight_method, apply_radial_weight,
+        radial_feather_fraction, radial_shape_power, poststack_equalize_rgb; see
+        `zemosaic_align_stack.stack_aligned_images`. Winsorized
         stacks are not normalised, unless `normalize_winsorized` is set.
     parallel_plan : optional
         `gpu_rows_per_chunk` and `gpu_max_chunk_bytes` limit a block; they have no effect on the result.
@@ -266,6 +267,7 @@ def gpu_stack_from_arrays(
             gpu.free_pools(_array_module())
         metadata: dict[str, Any] = {"device": "gpu", "weight_stats": plan.weight_statistics}
         align_stack._describe(metadata, result, plan.rejection, plan.weight_method)
+        align_stack._describe_levels(metadata, plan)
         metadata["rgb_equalization"] = _poststack_rgb_equalization(result.image, stacking_params, zconfig)
         return result.image, metadata
     except Exception as failure:  # whatever fails here, the CPU can do

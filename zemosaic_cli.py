@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 REJECTIONS = ("winsorized_sigma_clip", "kappa_sigma", "linear_fit_clip", "none")
 COMBINES = ("mean", "median", "min", "max")
+MATCHES = ("offset", "linear", "plane", "none")
 NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
 WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
@@ -116,7 +117,15 @@ def _add_tile(commands: Any) -> None:
         help="let a rejected sample count as its winsorized value, as ZeMosaic does; --no-rewinsor leaves it out",
     )
     tile.add_argument("--combine", choices=COMBINES, default="mean", help="how what is left becomes one value")
-    tile.add_argument("--norm", choices=NORMALIZATIONS, default="none", help="match the frames' levels first")
+    tile.add_argument(
+        "--match-sky",
+        choices=MATCHES,
+        default=MATCHES[0],
+        help="match the frames' sky to the reference's: offset (ADU), linear (with a gain) or plane (with a gradient)",
+    )
+    tile.add_argument(
+        "--norm", choices=NORMALIZATIONS, default="none", help="ZeMosaic's normalisation, in place of --match-sky"
+    )
     tile.add_argument("--weight", choices=WEIGHTS, default="none", help="weight of the frames")
     tile.add_argument("--interpolation", choices=INTERPOLATIONS, default="bicubic", help="of the alignment")
     tile.add_argument(
@@ -191,6 +200,7 @@ def _settings(options: argparse.Namespace) -> TileSettings:
         wsc_impl=options.wsc_impl,
         combine=options.combine,
         normalize=options.norm,
+        match_sky=options.match_sky,
         weight=options.weight,
         interpolation=options.interpolation,
         gpu=options.gpu,

@@ -19,6 +19,7 @@ import zemosaic_align_stack as align_stack
 from nanstack import photometry
 from nanstack.memory import Scratch
 from nanstack.registration import Alignment, FrameSource
+from nanstack.sky import SkyMatch
 from zemosaic_utils import cut, image_hdus, write_hdus
 
 MIN_EDGE_VALID = 0.90  # an edge row or column with a smaller share of valid pixels is trimmed
@@ -38,6 +39,7 @@ class TileSettings:
     wsc_impl: str | None = None
     combine: str = "mean"
     normalize: str = "none"
+    match_sky: str = "offset"  # 'none', 'offset', 'linear' or 'plane'; acts where `normalize` is 'none'
     weight: str = "none"
     equalize_rgb: bool = False
     radial: bool = False
@@ -130,6 +132,7 @@ def _stack_on_gpu(
         "stack_final_combine": settings.combine,
         "stack_norm_method": settings.normalize,
         "normalize_winsorized": True,  # whether it is to be done has been decided
+        "match_sky": settings.match_sky,
         "stack_weight_method": settings.weight,
         "apply_radial_weight": settings.radial,
         "radial_feather_fraction": settings.radial_feather,
@@ -165,6 +168,7 @@ def _stack_on_cpu(
         zconfig=_zconfig(settings),
         stack_metadata=metadata,
         apply_rewinsor=settings.rewinsor,
+        match_sky=settings.match_sky,
     )
     return image, metadata
 
@@ -218,6 +222,7 @@ def make_tile(
         image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
         stacked = time.perf_counter()
     report = tile_report(alignments, names, metadata)
+    warn_unmatched(report, progress)
     report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
     report.update(seconds_align=round(aligned - started, 3), seconds_stack=round(stacked - aligned, 3))
     return Tile(
@@ -232,6 +237,9 @@ def make_tile(
 def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata: dict) -> dict:
     """Return what is known of a tile's frames, and of the samples rejected."""
     good = [alignment for alignment in alignments if alignment.ok]
+    stacked = sorted(good, key=lambda alignment: alignment.method != "reference")  # as `reference_first`
+    levels = {a.index: level for a, level in zip(stacked, metadata.get("levels") or [None] * len(good), strict=True)}
+    offsets = [abs(offset) for level in levels.values() for offset in _sky_offsets(level)]
     rms = [alignment.rms for alignment in good if alignment.method == "stars"]
     return {
         "frames_given": len(alignments),
@@ -243,11 +251,26 @@ def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata:
         "rejection": metadata.get("rejection"),
         "stacked_on": metadata["device"],
         "rejected_percent": _number(100 * metadata.get("rejected_fraction", math.nan)),
-        "frames": [_frame_report(alignment, names[alignment.index]) for alignment in alignments],
+        "sky_matched_by": metadata.get("levelled_by", "none"),
+        "sky_offset_adu_max": _number(max(offsets, default=math.nan)),
+        "sky_unmatched": [names[index] for index, level in levels.items() if level is not None and level.cells == 0],
+        "frames": [_frame_report(a, names[a.index], levels.get(a.index)) for a in alignments],
     }
 
 
-def _frame_report(alignment: Alignment, name: str) -> dict:
+def warn_unmatched(report: dict, progress: Callable | None) -> None:
+    """Say which frames keep their own sky, as they have no pixel in common with the reference."""
+    for name in report["sky_unmatched"]:
+        text = f"{name}: not matched in sky level, as it has too little in common with {report['reference']}"
+        align_stack._log_stack_message(text, "WARN", progress)
+
+
+def _sky_offsets(level: SkyMatch | None) -> list[float]:
+    """Return what was added to a frame, after its gain, in the middle, a number a channel; where it was, at all."""
+    return [] if level is None else np.atleast_1d(level.offset).tolist()
+
+
+def _frame_report(alignment: Alignment, name: str, level: SkyMatch | None) -> dict:
     """Return one frame's line of the report."""
     line = {
         "name": name,
@@ -264,6 +287,13 @@ def _frame_report(alignment: Alignment, name: str) -> dict:
             rotation_deg=_number(math.degrees(math.atan2(c, a))),
             scale=_number(math.hypot(a, c), 6),
         )
+    if level is not None:
+        line["sky_offset_adu"] = [_number(offset) for offset in _sky_offsets(level)]
+        gain, *slopes = (np.atleast_1d(value) for value in (level.gain, level.slope_x, level.slope_y))
+        if (gain != 1).any():
+            line["sky_gain"] = [_number(value, 6) for value in gain]
+        if np.any(slopes):
+            line["sky_slope_adu_per_px"] = [[_number(value, 6) for value in slope] for slope in slopes]
     if alignment.reason:
         line["reason"] = alignment.reason
     return line
@@ -306,6 +336,7 @@ def report_lines(report: dict) -> list[str]:
         f"coverage           {report['coverage_min']} / {report['coverage_median']:g} / {report['coverage_max']}"
         " frames (min / median / max)",
         f"rejected           {shown('rejected_percent', ' %')} of the samples ({report['rejection']})",
+        f"sky matched by     {report['sky_matched_by']}, offsets up to {shown('sky_offset_adu_max', ' ADU')}",
         f"noise              {shown('noise_adu', ' ADU')}, {shown('noise_against_one_frame')} of one frame's",
         f"band metric        {shown('band_metric_adu', ' ADU')}",
         f"time               {report['seconds_align']:.1f} s alignment, {report['seconds_stack']:.1f} s stack"
@@ -407,6 +438,8 @@ def report_cards(report: dict) -> dict[str, tuple[Any, str]]:
         "NPA_COVM": ("coverage_median", "median coverage"),
         "NPA_COVX": ("coverage_max", "maximal coverage"),
         "NPA_REJP": ("rejected_percent", "[%] rejected of the samples with data"),
+        "NPA_SKYM": ("sky_matched_by", "how the frames' sky was matched"),
+        "NPA_SKYX": ("sky_offset_adu_max", "[adu] largest offset added to a frame"),
         "NPA_NOIS": ("noise_against_one_frame", "noise against one frame's"),
         "NPA_BAND": ("band_metric_adu", "[adu] colour step of the rim (band metric)"),
     }

@@ -318,7 +318,8 @@ def create_master_tile(
     output_temp_dir : str
         Made where it does not exist.
     stack_norm_method : {'none', 'linear_fit', 'sky_mean'}
-        Not applied to winsorized tiles, which are stacked as they are.
+        Not applied to winsorized tiles. Where none is applied, frames are matched in sky level, by an offset per
+        channel, or as the setting `match_sky` says (`nanstack.sky`).
     stack_weight_method : {'none', 'noise_variance', 'noise_fwhm'}
     stack_reject_algo : {'winsorized_sigma_clip', 'kappa_sigma', 'linear_fit_clip', 'none'}
     stack_kappa_low, stack_kappa_high, parsed_winsor_limits, stack_final_combine
@@ -363,6 +364,7 @@ def create_master_tile(
         wsc_impl=align_stack._setting(zconfig, "wsc_impl"),
         combine=str(stack_final_combine),
         normalize=str(stack_norm_method or "none").lower(),
+        match_sky=str(align_stack._setting(zconfig, "match_sky", tiles.TileSettings.match_sky)).lower(),
         weight=str(stack_weight_method or "none").lower(),
         equalize_rgb=bool(poststack_equalize_rgb),
         radial=bool(apply_radial_weight),
@@ -383,7 +385,7 @@ def create_master_tile(
         _announce(seestar_stack_group_info, zconfig, report)
         step_done()
         if settings.reject == tiles.WINSORIZED and settings.normalize != "none":
-            report(f"normalisation '{settings.normalize}' not applied: winsorized tiles are stacked as they are")
+            report(f"normalisation '{settings.normalize}' not applied: winsorized tiles are matched in sky level alone")
             settings = replace(settings, normalize="none")
         group = _load_group(seestar_stack_group_info, report)
         _check_reference(group, report)
@@ -534,6 +536,7 @@ def _stack(
     )
     report("mastertile_info_stacking_finished", None, "DEBUG_DETAIL", shape=image.shape)
     facts = tiles.tile_report(alignments, [_raw_name(info) for info in group.infos], metadata)
+    tiles.warn_unmatched(facts, report)
     facts.update(tiles.measure(image, coverage, group.frames[group.reference_index]))
     return tiles.Tile(image, coverage, group.reference["wcs"], facts, metadata["rgb_equalization"])
 

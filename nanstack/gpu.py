@@ -24,8 +24,9 @@ from nanstack import rejection as definition
 from nanstack.memory import Scratch, memory_budget
 from nanstack.rejection import COMBINES, Block, Rejection
 from nanstack.rows import FrameLike, OpenFiles, Rows, blocks_ahead, open_rows
+from nanstack.sky import SkyMatch
 from nanstack.sorting_network import comparators
-from nanstack.stack import Level, Stack, Weights, checked_shape, expand_weights, leveller, weights_of_columns
+from nanstack.stack import Stack, Weights, checked_shape, expand_weights, leveller, weights_of_columns
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def stack_frames(
     progress: Callable[[int, int], None] | None = None,
     *,
     xp: Any,
-    levels: Sequence[Level] | None = None,
+    levels: Sequence[SkyMatch] | None = None,
     max_rows: int | None = None,
     max_bytes: int | None = None,
 ) -> Stack:
@@ -214,7 +215,7 @@ class _Job:
         rejection: Rejection,
         combine: str,
         weights: np.ndarray | None,
-        prepare: Callable[[int, np.ndarray], None] | None,
+        prepare: Callable[[int, np.ndarray, int], None] | None,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self.xp, self.sources, self.rejection, self.combine = xp, sources, rejection, combine

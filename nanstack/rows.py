@@ -225,7 +225,7 @@ def _rows_of_fits(path: Path, files: OpenFiles) -> FileRows | None:
 def blocks_ahead(
     sources: Sequence[Rows],
     rows: int,
-    prepare: Callable[[int, np.ndarray], None] | None = None,
+    prepare: Callable[[int, np.ndarray, int], None] | None = None,
     first: int = 0,
     empty: Callable[..., np.ndarray] = np.empty,
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -238,7 +238,8 @@ def blocks_ahead(
     rows : int
         Rows per block.
     prepare : callable, optional
-        ``prepare(index, samples)`` changes the samples of a frame in place, right after they were read.
+        ``prepare(index, samples, top)`` changes the samples of a frame in place, right after they were read; `top`
+        is their first row.
     first : int
         Row to begin with.
     empty : callable
@@ -263,7 +264,7 @@ def blocks_ahead(
         for index, source in enumerate(sources):
             source.read(top, bottom, samples[index])
             if prepare is not None:
-                prepare(index, samples[index])
+                prepare(index, samples[index], top)
         return top, samples
 
     count = -(-(height - first) // rows)

@@ -199,10 +199,23 @@ class SimulatedFrame:
         ADU.
     transform : ndarray of float64, shape (2, 3)
         Maps a reference pixel to a pixel of this frame.
+    sky : ndarray of float64, shape (3, 3)
+        Of each channel (columns): the level in the middle of the frame, in ADU, and its slopes along x and along y,
+        in ADU per pixel of this frame.
     """
 
     data: np.ndarray
     transform: np.ndarray
+    sky: np.ndarray
+
+    def sky_at(self, x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+        """Return the sky's level at pixels of this frame: the shape of x and y, broadcast, and (3,)."""
+        return _plane(self.sky, self.data.shape, x, y)
+
+
+def _plane(sky: np.ndarray, shape: tuple[int, ...], x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+    x, y = np.asarray(x)[..., np.newaxis] - (shape[1] - 1) / 2, np.asarray(y)[..., np.newaxis] - (shape[0] - 1) / 2
+    return sky[0] + sky[1] * x + sky[2] * y
 
 
 def simulate_group(
@@ -217,6 +230,8 @@ def simulate_group(
     n_stars: int = 400,
     hot_pixels: int = 100,
     fwhm: float = 3.0,
+    sky_scatter: float = 0.0,
+    sky_gradient: float = 0.0,
 ) -> tuple[list[SimulatedFrame], StarField]:
     """Simulate a group of colour frames of one field: sky, stars, Gaussian noise and hot pixels.
 
@@ -229,7 +244,7 @@ def simulate_group(
         Height and width.
     seed : int
     sky : (float, float, float)
-        Sky level of R, G, B in ADU, the same in every frame.
+        Sky level of R, G, B in ADU.
     noise : float
         Standard deviation per sample in ADU.
     max_shift : float
@@ -244,6 +259,11 @@ def simulate_group(
         Hot samples, each in one channel of one pixel and at the same place in every frame.
     fwhm : float
         Of the stars, in pixels.
+    sky_scatter : float
+        The sky of each frame and channel lies within 1 +- `sky_scatter` of `sky`.
+    sky_gradient : float
+        Each frame's sky has a gradient of its own: from edge to edge, along x and along y, it changes by up to this
+        share of its level, either way, in all channels alike.
 
     Returns
     -------
@@ -255,7 +275,7 @@ def simulate_group(
     sensor = np.zeros((*shape, 3), dtype=np.float32)
     hot = rng.choice(sensor.size, hot_pixels, replace=False)
     sensor.flat[hot] = rng.uniform(*HOT_PIXEL_ADU, hot_pixels)
-    sensor += np.asarray(sky, dtype=np.float32)
+    sky_rng = np.random.default_rng([seed, 1])  # of its own, so that transforms and noise are those of a constant sky
 
     frames = []
     for index in range(n_frames):
@@ -264,6 +284,11 @@ def simulate_group(
             dx, dy = rng.uniform(-max_shift, max_shift, 2)
             scale = 1.0 + rng.uniform(-scale_range, scale_range)
             transform = similarity(shape, dx, dy, rng.uniform(-max_rotation, max_rotation), scale)
+        level = np.asarray(sky, dtype=np.float64) * (1 + sky_scatter * sky_rng.uniform(-1, 1, 3))
+        slopes = sky_gradient * sky_rng.uniform(-1, 1, 2) / (shape[1], shape[0])
+        own_sky = np.stack([level, slopes[0] * level, slopes[1] * level])
+        light = _plane(own_sky, shape, np.arange(shape[1]), np.arange(shape[0])[:, np.newaxis]).astype(np.float32)
         grain = rng.standard_normal(sensor.shape, dtype=np.float32) * np.float32(noise)
-        frames.append(SimulatedFrame(sensor + render_stars(field, shape, transform, fwhm) + grain, transform))
+        data = sensor + light + render_stars(field, shape, transform, fwhm) + grain
+        frames.append(SimulatedFrame(data, transform, own_sky))
     return frames, field

@@ -17,6 +17,7 @@ import numpy as np
 from nanstack.memory import Scratch, memory_budget
 from nanstack.rejection import Rejection, stack_block
 from nanstack.rows import FileRows, FrameLike, OpenFiles, Rows, blocks_ahead, open_rows
+from nanstack.sky import SkyMatch
 
 IN_MEMORY_BLOCK_BYTES = 8 * 2**20  # frames in memory are copied block by block: larger ones only take more room
 FILE_BLOCK_BYTES = 2**20  # read of a file at once: enough that seeking costs little; more would only take room
@@ -25,7 +26,6 @@ DEFINITION_BLOCK_BYTES = 16 * 2**20  # the NumPy definition needs some 10 times 
 log = logging.getLogger(__name__)
 
 Weights = Sequence[np.ndarray] | Sequence[float] | np.ndarray
-Level = tuple[np.ndarray | float, np.ndarray | float]  # gain and offset
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def stack_frames(
     weights: Weights | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
-    levels: Sequence[Level] | None = None,
+    levels: Sequence[SkyMatch] | None = None,
     memory: int | None = None,
 ) -> Stack:
     """Reject outliers and combine what is left, pixel by pixel.
@@ -79,8 +79,8 @@ def stack_frames(
         One entry a frame: a number, one per channel, or one per pixel. Only the mean uses them.
     progress : callable, optional
         Called with (rows done, rows in all).
-    levels : sequence of (gain, offset), optional
-        One pair a frame, numbers or one per channel: samples are multiplied and shifted as they are read.
+    levels : sequence of nanstack.sky.SkyMatch, optional
+        One a frame: samples are brought to its level as they are read.
     memory : int, optional
         Bytes that the blocks may take; by default a quarter of what is free, at most 1 GiB. No influence on the
         result.
@@ -243,8 +243,8 @@ def _rows_per_block(sources: Sequence[Rows], memory: int) -> int:
     return int(np.clip(block_bytes // max(1, row_bytes), 1, max(1, sources[0].shape[0])))
 
 
-def leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray], None]:
-    """Return what brings a frame's samples to their level, in place.
+def leveller(levels: Sequence[SkyMatch], count: int) -> Callable[[int, np.ndarray, int], None]:
+    """Return what brings a block of a frame's rows to their level, in place: ``prepare(index, samples, top)``.
 
     Raises
     ------
@@ -253,14 +253,7 @@ def leveller(levels: Sequence[Level], count: int) -> Callable[[int, np.ndarray],
     """
     if len(levels) != count:
         raise ValueError(f"{len(levels)} levels do not fit {count} frames")
-    pairs = [(np.asarray(gain, dtype=np.float32), np.asarray(offset, dtype=np.float32)) for gain, offset in levels]
-
-    def prepare(index: int, samples: np.ndarray) -> None:
-        gain, offset = pairs[index]
-        samples *= gain
-        samples += offset
-
-    return prepare
+    return lambda index, samples, top: levels[index].apply(samples, top)
 
 
 def checked_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -153,6 +153,18 @@ def test_options_reach_the_tile(run, frames, tmp_path):
     report = json.loads((tmp_path / "out" / "tile.json").read_text())
     assert report["rejection"] == "kappa_sigma"
     assert report["reference"] == "light_3.fits"
+    assert report["sky_matched_by"] == "sky_mean"
+
+
+def test_skies_are_matched_as_asked_for(run, frames, tmp_path):
+    for wanted in ("offset", "linear", "plane", "none"):
+        code, out, _ = run("tile", frames, "-o", tmp_path / "out", "--overwrite", "--match-sky", wanted)
+        assert code == 0
+        assert f"sky matched by     {wanted}" in out
+        report = json.loads((tmp_path / "out" / "tile.json").read_text())
+        assert report["sky_matched_by"] == wanted
+        assert [len(line.get("sky_offset_adu", ())) for line in report["frames"]] == [0 if wanted == "none" else 3] * 5
+        assert (report["sky_offset_adu_max"] is None) == (wanted == "none")
 
 
 def test_one_frame_is_its_own_tile_with_a_warning(run, frames, tmp_path):

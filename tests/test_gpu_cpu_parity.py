@@ -70,6 +70,7 @@ def on_cpu(frames, params, zconfig=NO_EQUALISATION):
         zconfig=zconfig,
         stack_metadata=metadata,
         apply_rewinsor=params.get("apply_rewinsor", True),
+        match_sky=params.get("match_sky", "none"),
     )
     return image, metadata
 
@@ -147,6 +148,21 @@ def test_winsorized_stacks_are_not_normalised_others_are(module, normalization):
     for algorithm in ("kappa_sigma", "linear_fit_clip", "none"):
         assert_parity(frames, {"stack_reject_algo": algorithm, "stack_norm_method": normalization})
     assert_parity(frames, {**params, "stack_norm_method": normalization, "normalize_winsorized": True})
+
+
+@pytest.mark.parametrize("match", ["offset", "linear", "plane"])
+def test_skies_are_matched_alike(module, match):
+    columns = np.arange(90)[:, None]
+    frames = [frame * (1 + 0.1 * index) + 0.2 * index * columns for index, frame in enumerate(sky(6, (70, 90, 3)))]
+    frames = [np.where(np.isfinite(frame), frame, np.nan).astype(np.float32) for frame in frames]
+    for algorithm in ("winsorized_sigma_clip", "kappa_sigma"):
+        params = {"stack_reject_algo": algorithm, "match_sky": match, "stack_weight_method": "noise_variance"}
+        whole, metadata = assert_parity(frames, params)
+        assert metadata["levelled_by"] == match
+        assert np.abs(np.nanmedian(whole) - np.nanmedian(frames[0])) < 5
+        in_blocks, _ = assert_parity(frames, params, plan={"gpu_rows_per_chunk": 7})
+        assert np.array_equal(in_blocks, whole, equal_nan=True)
+    assert_parity([frame[..., 0] for frame in frames], params)
 
 
 def test_blocks_leave_no_trace(module, monkeypatch):

@@ -17,11 +17,12 @@ import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_worker as worker
 from nanstack import gpu
 from nanstack.rejection import METHODS, Rejection
+from nanstack.sky import match_sky
 from nanstack.stack import stack_frames
 from zemosaic_tile import TileSettings, stack_tile
 
 PARAMS = {"stack_reject_algo": "winsorized_sigma_clip", "poststack_equalize_rgb": False}
-SETTINGS = TileSettings(gpu="on", reject="winsorized_sigma_clip")
+SETTINGS = TileSettings(gpu="on", reject="winsorized_sigma_clip", match_sky="none")
 PLAN = {"gpu_rows_per_chunk": 8}
 
 
@@ -82,12 +83,15 @@ def allocations_of_a_stack(device, frames, params=PARAMS):
     return device.allocations - before
 
 
-@pytest.mark.parametrize(("algorithm", "step"), [("none", 1), ("winsorized_sigma_clip", 5)])
-def test_out_of_memory_at_every_allocation_in_turn(device, frames, caplog, algorithm, step):
+@pytest.mark.parametrize(
+    ("algorithm", "match", "step"), [("none", "none", 1), ("none", "plane", 3), ("winsorized_sigma_clip", "offset", 5)]
+)
+def test_out_of_memory_at_every_allocation_in_turn(device, frames, caplog, algorithm, match, step):
     """Without rejection at each one; those within a rejection are all alike, and are taken every fifth."""
     caplog.set_level(logging.INFO)
-    params = {**PARAMS, "stack_reject_algo": algorithm}
-    truth = stack_frames(frames, Rejection(zas.REJECTIONS[algorithm]))
+    params = {**PARAMS, "stack_reject_algo": algorithm, "match_sky": match}
+    levels = [match_sky(frame, frames[0], match) for frame in frames]
+    truth = stack_frames(frames, Rejection(zas.REJECTIONS[algorithm]), levels=levels)
     for number in range(1, allocations_of_a_stack(device, frames, params) + 1, step):
         caplog.clear()
         device.freed = 0
@@ -230,7 +234,7 @@ def test_without_a_gpu_on_warns_and_auto_does_not(frames, truth, monkeypatch):
         zas_gpu.gpu_stack_from_arrays(frames, PARAMS)
     for wanted, warnings in (("on", 1), ("auto", 0), ("off", 0)):
         listener = Listener()
-        image, metadata = stack_tile(frames, TileSettings(gpu=wanted), listener)
+        image, metadata = stack_tile(frames, TileSettings(gpu=wanted, match_sky="none"), listener)
         assert_true(image, metadata, truth)
         assert len(listener.warnings()) == warnings
         if warnings:
@@ -280,7 +284,7 @@ def test_imports_and_stacks_without_a_working_cupy(kind, tmp_path):
         "assert 'cp' not in vars(gpu), 'CuPy is loaded when it is first asked for'",
         "assert gpu.cp is None and not gpu._gpu_is_usable() and not zemosaic_utils.gpu_is_available()",
         "frames = [np.full((4, 5, 3), level, np.float32) for level in (1, 2, 3)]",
-        "image, metadata = zemosaic_tile.stack_tile(frames, zemosaic_tile.TileSettings(gpu='on'))",
+        "image, metadata = zemosaic_tile.stack_tile(frames, zemosaic_tile.TileSettings(gpu='on', match_sky='none'))",
         "assert (image == 2).all() and metadata['device'] == 'cpu'",
         "print(gpu._fault())",
     ]

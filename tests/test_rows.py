@@ -16,6 +16,7 @@ from nanstack.registration import align_frames
 from nanstack.rejection import METHODS, Rejection
 from nanstack.rows import ArrayRows, FileRows, OpenFiles, open_rows
 from nanstack.simulation import simulate_group
+from nanstack.sky import SkyMatch
 from nanstack.stack import stack_frames
 
 SHAPE = (41, 30, 3)
@@ -213,14 +214,17 @@ def test_frames_of_other_shapes_are_named(frames):
 
 
 def test_levels_are_applied_as_rows_are_read(frames):
-    levels = [(np.array([1.0, 2.0, 0.5]), np.array([3.0, -7.0, 0.0]))] * 8 + [(1.0, 10.0)]
-    levelled = [
-        frame * np.float32(gain) + np.float32(offset) for frame, (gain, offset) in zip(frames, levels, strict=True)
-    ]
+    tilted = SkyMatch(np.array([1.0, 2.0, 0.5]), np.array([3.0, -7.0, 0.0]), 0.25, np.array([0.5, 0, -2]), (10.0, 20.0))
+    levels = [tilted] * 8 + [SkyMatch(offset=10.0)]
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1], :1][:2]
+    plane = tilted.offset + 0.25 * (x - 10) + tilted.slope_y * (y - 20)
+    levelled = [(frame * tilted.gain + plane).astype(np.float32) for frame in frames[:8]] + [frames[8] + np.float32(10)]
     expected = stack_frames(levelled, Rejection())
-    assert np.allclose(
-        stack_frames(frames, Rejection(), levels=levels, memory=9000).image, expected.image, rtol=1e-6, equal_nan=True
-    )
+    result = stack_frames(frames, Rejection(), levels=levels)
+    assert np.allclose(result.image, expected.image, rtol=1e-6, atol=1e-3, equal_nan=True)
+    for memory in (1, 9000, 50_000):
+        in_blocks = stack_frames(frames, Rejection(), levels=levels, memory=memory)
+        assert in_blocks.image.tobytes() == result.image.tobytes()
     with pytest.raises(ValueError, match="3 levels do not fit 9 frames"):
         stack_frames(frames, Rejection(), levels=levels[:3])
 

@@ -159,6 +159,44 @@ def test_tile_from_caches_to_file_and_back(simulated, tmp_path):
     assert WCS(header, naxis=2).world_to_pixel(sky) == pytest.approx((10, 20), abs=1e-6)
 
 
+def test_frames_are_matched_in_sky_level_before_they_are_stacked(tmp_path, monkeypatch):
+    frames, _ = simulate_group(6, SHAPE, seed=21, max_shift=45.0, max_rotation=5.0, n_stars=250, sky_scatter=0.1)
+    infos = cached(tmp_path, frames)
+    reference = frames[worker._pick_central_reference_index(infos, True)].sky[0]
+    bands = {}
+    for algorithm, norm in (
+        ("winsorized_sigma_clip", "none"),
+        ("winsorized_sigma_clip", "linear_fit"),
+        ("none", "none"),
+    ):
+        (path, _), _ = make(infos, tmp_path, stack_reject_algo=algorithm, stack_norm_method=norm)
+        header, image = fits.getheader(path), np.moveaxis(fits.getdata(path), 0, -1)
+        assert (header["NPA_SKYM"], header["ZMT_NORM"]) == ("offset", "none")
+        assert header["NPA_SKYX"] == pytest.approx(max(np.abs(f.sky[0] - reference).max() for f in frames), abs=1)
+        assert np.nanmedian(image, axis=(0, 1)) == pytest.approx(reference, abs=2)
+        bands[algorithm, norm] = header["NPA_BAND"]
+    assert max(bands.values()) < 3
+    (path, _), _ = make(infos, tmp_path, stack_reject_algo="kappa_sigma", stack_norm_method="sky_mean")
+    assert fits.getheader(path)["NPA_SKYM"] == "sky_mean"
+    monkeypatch.setattr(worker, "_load_zconfig", lambda: SimpleNamespace(match_sky="none"))
+    (path, _), _ = make(infos, tmp_path)
+    assert fits.getheader(path)["NPA_BAND"] > 6
+    assert "NPA_SKYX" not in fits.getheader(path)
+
+
+def test_frame_beside_the_reference_is_named(simulated, tmp_path):
+    one, other = (frame.data.copy() for frame in (simulated[0], simulated[0]))
+    one[:, 230:], other[:, :250] = np.nan, np.nan
+    infos = [dict(info, wcs=moved_solution(simulated[0].transform)) for info in cached(tmp_path, simulated[:2])]
+    for info, data in zip(infos, (one, other), strict=True):
+        np.save(info["path_preprocessed_cache"], data)
+    listener = Listener()
+    (path, _), _ = make(infos, tmp_path, listener)
+    assert fits.getheader(path)["ZMT_NALGN"] == 2
+    warnings = [key for key, level, _ in listener.calls if level == "WARN" and "sky level" in key]
+    assert warnings == ["Light_1.fit: not matched in sky level, as it has too little in common with Light_0.fit"]
+
+
 def test_tile_covers_the_union_of_the_true_footprints(simulated, tmp_path):
     infos = cached(tmp_path, simulated)
     reference = worker._pick_central_reference_index(infos, True)
