@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -713,7 +714,8 @@ def plan_stack(
         levels = [SkyMatch(), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
     elif match != "none":
         itself = match_sky(frames[0], frames[0], "none")
-        levels = [itself, *(match_sky(frame, frames[0], match) for frame in frames[1:])]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            levels = [itself, *pool.map(lambda frame: match_sky(frame, frames[0], match), frames[1:])]
     weights, method, statistics = _compute_quality_weights(frames, weight, progress_callback)
     if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
         weights = [own / np.square(level.gain, dtype=np.float64) for own, level in zip(weights, levels, strict=True)]
