@@ -232,6 +232,7 @@ def make_tile(
 def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata: dict) -> dict:
     """Return what is known of a tile's frames, and of the samples rejected."""
     good = [alignment for alignment in alignments if alignment.ok]
+    weights = _frame_weights(alignments, metadata.get("frame_weights"))
     rms = [alignment.rms for alignment in good if alignment.method == "stars"]
     return {
         "frames_given": len(alignments),
@@ -243,8 +244,19 @@ def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata:
         "rejection": metadata.get("rejection"),
         "stacked_on": metadata["device"],
         "rejected_percent": _number(100 * metadata.get("rejected_fraction", math.nan)),
-        "frames": [_frame_report(alignment, names[alignment.index]) for alignment in alignments],
+        "frames": [
+            _frame_report(alignment, names[alignment.index]) | weights.get(alignment.index, {})
+            for alignment in alignments
+        ],
     }
+
+
+def _frame_weights(alignments: Sequence[Alignment], weights: Sequence[float] | None) -> dict[int, dict]:
+    """Return each stacked frame's weight by its place in the group; the stack had the reference first."""
+    stacked = sorted((a for a in alignments if a.ok), key=lambda a: a.method != "reference")
+    if weights is None or len(weights) != len(stacked):
+        return {}
+    return {a.index: {"weight": _number(weight)} for a, weight in zip(stacked, weights, strict=True)}
 
 
 def _frame_report(alignment: Alignment, name: str) -> dict:
