@@ -27,6 +27,8 @@ SOURCES = ("mosaic.json", "tile.json")  # what a report is made of; the first on
 MOSAIC_PX = 1800  # longest side of an embedded picture
 COVERAGE_PX = 900
 JPEG_QUALITY = 85
+HUGE = 1e100  # no figure of a mosaic is larger
+TINY = 1e-9  # none that matters is smaller
 NOTHING = "\N{EN DASH}"
 
 
@@ -98,10 +100,9 @@ def _items(value: Any) -> list:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    """Return a finite number of sensible size; None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < HUGE else None
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
@@ -356,16 +357,16 @@ def _coverage(mosaic: Mapping, folder: Path) -> str:
     )
 
 
-# Heading, unit, and how the figure is found in a tile.
-COLUMNS: tuple[tuple[str, str, Callable[[Mapping, Mapping], Any]], ...] = (
-    ("Given", "frames", lambda tile, report: report.get("frames_given")),
-    ("Aligned", "frames", lambda tile, report: report.get("frames_aligned")),
-    ("Failed", "frames", lambda tile, report: len(_failed(tile)) if report else None),
-    ("Rms", "px, median", lambda tile, report: report.get("rms_px_median")),
-    ("Noise", "of one frame&rsquo;s", lambda tile, report: report.get("noise_against_one_frame")),
-    ("Rejected", "% of samples", lambda tile, report: report.get("rejected_percent")),
-    ("Band metric", "ADU", lambda tile, report: report.get("band_metric_adu")),
-    ("Time", "s", lambda tile, report: _seconds(tile)),
+# Heading, unit, decimals, and how the figure is found in a tile.
+COLUMNS: tuple[tuple[str, str, int, Callable[[Mapping, Mapping], Any]], ...] = (
+    ("Given", "frames", 0, lambda tile, report: report.get("frames_given")),
+    ("Aligned", "frames", 0, lambda tile, report: report.get("frames_aligned")),
+    ("Failed", "frames", 0, lambda tile, report: len(_failed(tile)) if report else None),
+    ("Rms", "px, median", 3, lambda tile, report: report.get("rms_px_median")),
+    ("Noise", "of one frame&rsquo;s", 3, lambda tile, report: report.get("noise_against_one_frame")),
+    ("Rejected", "% of samples", 2, lambda tile, report: report.get("rejected_percent")),
+    ("Band metric", "ADU", 2, lambda tile, report: report.get("band_metric_adu")),
+    ("Time", "s", 1, lambda tile, report: _seconds(tile)),
 )
 
 
@@ -373,7 +374,7 @@ def _table(tiles: Sequence[Mapping]) -> str:
     """Return the table of the tiles; a heading sorts it."""
     if not tiles:
         return _missing("No tiles are recorded.")
-    heads = [("Tile", ""), *((name, unit) for name, unit, _ in COLUMNS)]
+    heads = [("Tile", ""), *((name, unit) for name, unit, *_ in COLUMNS)]
     head = "".join(
         f'<th scope="col"><button type="button">{name}</button><small>{unit}</small></th>' for name, unit in heads
     )
@@ -389,9 +390,11 @@ def _table(tiles: Sequence[Mapping]) -> str:
 def _row(number: int, tile: Mapping) -> str:
     report = _mapping(tile.get("report"))
     cells = []
-    for name, _, figure in COLUMNS:
+    for name, _, decimals, figure in COLUMNS:
         value = _number(figure(tile, report))
-        shown = _failures(_failed(tile)) if name == "Failed" and value else _shown(value, digits=3)
+        shown = NOTHING if value is None else f"{value:,.{decimals}f}"
+        if name == "Failed" and value:
+            shown = _failures(_failed(tile))
         cells.append(f'<td data-sort="{"" if value is None else f"{value:.9g}"}">{shown}</td>')
     name = _tile_name(tile, number)
     link = f'<a href="#tile-{number}">{number} · {_name(name)}</a>'
@@ -477,68 +480,80 @@ def _plot(quantity: _Quantity, series: Mapping[str, list[float | None]], frames:
     """Return a quantity over the sequence of the frames as inline SVG; a cross marks a frame without it."""
     known = [value for values in series.values() for value in values if value is not None]
     ticks = _ticks(min(known), max(known))
-    low, high = min(ticks[0], *known), max(ticks[-1], *known)
-    count = len(frames)
-
-    def x(index: int) -> float:
-        return LEFT + (PLOT_WIDTH - LEFT - RIGHT) * (index + 0.5) / count
+    across = (PLOT_WIDTH - LEFT - RIGHT) / len(frames)
+    down = (PLOT_HEIGHT - TOP - BOTTOM) / (ticks[-1] - ticks[0])
+    xs = [LEFT + across * (index + 0.5) for index in range(len(frames))]
 
     def y(value: float) -> float:
-        return PLOT_HEIGHT - BOTTOM - (PLOT_HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
+        return TOP + down * (ticks[-1] - value)
 
-    shapes = []
-    for tick in ticks:
-        at = y(tick)
-        shapes.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{PLOT_WIDTH - RIGHT}"/>')
-        shapes.append(f'<text x="{LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">{_shown(tick, digits=6)}</text>')
-    for index in sorted({0, count - 1}):
-        shapes.append(f'<text x="{x(index):.1f}" y="{PLOT_HEIGHT - 8}" text-anchor="middle">{index + 1}</text>')
-    middle = (LEFT + PLOT_WIDTH - RIGHT) / 2
-    shapes.append(f'<text x="{middle}" y="{PLOT_HEIGHT - 8}" text-anchor="middle">frame</text>')
+    shapes = [_axes(ticks, y, xs)]
     for order, (part, values) in enumerate(series.items()):
-        points = [(x(index), y(value)) for index, value in enumerate(values) if value is not None]
-        style = f"s{part}" if part in ("R", "G", "B") else f"s{order}"
-        line = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
-        shapes.append(f'<g class="{style}"><path d="{line}"/>')
-        for index, value in enumerate(values):
-            if value is not None:
-                label = (
-                    f"{frames[index].get('name', f'frame {index + 1}')}: {part} {_shown(value, ' ' + quantity.unit)}"
-                )
-                shapes.append(
-                    f'<circle cx="{x(index):.1f}" cy="{y(value):.1f}" r="2.6"><title>{_text(label)}</title></circle>'
-                )
-        shapes.append("</g>")
+        points = [None if value is None else (x, y(value)) for x, value in zip(xs, values, strict=True)]
+        dots = "".join(
+            f'<circle cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="2.6">'
+            f"<title>{_text(_frame_name(frame, index))}: {part} {_shown(value)} {quantity.unit}</title></circle>"
+            for index, (frame, point, value) in enumerate(zip(frames, points, values, strict=True))
+            if point is not None
+        )
+        shapes.append(f'<g class="{_series_class(part, order)}"><path d="{_line(points)}"/>{dots}</g>')
     for index, frame in enumerate(frames):
         if all(values[index] is None for values in series.values()):
-            label = f"{frame.get('name', f'frame {index + 1}')}: {frame.get('reason') or 'not measured'}"
-            at = f"M{x(index) - 3:.1f} {PLOT_HEIGHT - BOTTOM - 3}l6 -6m-6 0l6 6"
-            shapes.append(f'<path class="gap" d="{at}"><title>{_text(label)}</title></path>')
+            why = f"{_frame_name(frame, index)}: {frame.get('reason') or 'not measured'}"
+            cross = f"M{xs[index] - 3:.1f} {PLOT_HEIGHT - BOTTOM - 9}l6 6m-6 0l6 -6"
+            shapes.append(f'<path class="gap" d="{cross}"><title>{_text(why)}</title></path>')
 
     unit = f" <small>{quantity.unit}</small>" if quantity.unit else ""
-    legend = "".join(
-        f'<span class="{f"s{part}" if part in "RGB" else f"s{order}"}">{part}</span>'
-        for order, part in enumerate(series)
-        if part
-    )
-    told = f"{quantity.title} of {count} frames: {_shown(min(known))} to {_shown(max(known))} {quantity.unit}".strip()
+    parts = [f'<span class="{_series_class(part, order)}">{part}</span>' for order, part in enumerate(series) if part]
+    told = f"{quantity.title} of {len(frames)} frames: {_shown(min(known))} to {_shown(max(known))} {quantity.unit}"
     return (
-        f'<figure class="plot"><figcaption>{quantity.title}{unit}{legend}</figcaption>'
-        f'<svg viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" role="img" aria-label="{_text(told)}">{"".join(shapes)}</svg>'
-        "</figure>"
+        f'<figure class="plot"><figcaption>{quantity.title}{unit}{"".join(parts)}</figcaption>'
+        f'<svg viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" role="img" aria-label="{told}">{"".join(shapes)}</svg></figure>'
     )
+
+
+def _frame_name(frame: Mapping, index: int) -> str:
+    return str(frame.get("name") or f"frame {index + 1}")
+
+
+def _series_class(part: str, order: int) -> str:
+    """Return the CSS class of a component: channels have their colours, others come in order."""
+    return f"s{part}" if part in ("R", "G", "B") else f"s{order}"
+
+
+def _axes(ticks: Sequence[float], y: Callable[[float], float], xs: Sequence[float]) -> str:
+    """Return the grid with its labels, and the first and the last frame's number."""
+    shapes = [
+        f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{PLOT_WIDTH - RIGHT}"/>'
+        f'<text x="{LEFT - 6}" y="{y(tick) + 3.5:.1f}" text-anchor="end">{_shown(tick, digits=6)}</text>'
+        for tick in ticks
+    ]
+    labels = {xs[0]: "1", (LEFT + PLOT_WIDTH - RIGHT) / 2: "frame", xs[-1]: str(len(xs))} if len(xs) > 1 else {}
+    shapes += [
+        f'<text x="{x:.1f}" y="{PLOT_HEIGHT - 8}" text-anchor="middle">{label}</text>' for x, label in labels.items()
+    ]
+    return "".join(shapes)
+
+
+def _line(points: Sequence[tuple[float, float] | None]) -> str:
+    """Return an SVG path through the points, broken where one is missing."""
+    steps = []
+    for before, point in zip([None, *points], points, strict=False):
+        if point is not None:
+            steps.append(f"{'M' if before is None else 'L'}{point[0]:.1f} {point[1]:.1f}")
+    return "".join(steps)
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return two to five round numbers that span the range, or its better part."""
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):  # a constant still needs an axis
-        pad = 0.1 * abs(low) or 1.0
+    """Return two to six round numbers, evenly spaced, that enclose the range."""
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-6 * size + TINY:  # a constant still needs an axis
+        pad = 0.1 * size if size > TINY else 1.0
         low, high = low - pad, high + pad
-    step = 10.0 ** math.floor(math.log10((high - low) / 2))
-    while (high - low) / step > 4:
-        step *= 2.5 if f"{step:e}"[0] == "2" else 2
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [index * step for index in range(first, last + 1)]
+    coarse = (high - low) / 4
+    decade = 10.0 ** math.floor(math.log10(coarse))
+    step = next(factor * decade for factor in (1, 2, 2.5, 5, 10) if factor * decade >= coarse)
+    return [index * step for index in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
 # ---------------------------------------------------------------------------------------------------------- page
@@ -652,7 +667,8 @@ grid-template-columns:repeat(auto-fill,minmax(min(18rem,100%),1fr));gap:1.25rem 
 .plot figcaption{color:var(--ink);font-weight:500}.plot figcaption span{margin-left:.7rem;font-size:.8125rem}
 .plot svg{display:block;width:100%}.plot text{fill:var(--soft);font-size:11px}
 .grid{stroke:var(--rule)}.gap{stroke:var(--soft);fill:none;stroke-width:1.5}
-.plot g path{fill:none;stroke:currentColor;stroke-width:1.2;stroke-opacity:.55}.plot circle{fill:currentColor}
+.plot g path{fill:none;stroke:currentColor;stroke-width:1.3;stroke-opacity:.7}.plot circle{fill:currentColor}
+.s1 path{stroke-dasharray:4 2}
 .s0{color:var(--accent)}.s1{color:var(--soft)}.sR{color:var(--r)}.sG{color:var(--g)}.sB{color:var(--b)}
 .pairs{display:grid;grid-template-columns:minmax(8rem,auto) 1fr;gap:.35rem 1.5rem;margin:0;font-size:.9375rem}
 .pairs dt{color:var(--soft)}.pairs dd{margin:0}
