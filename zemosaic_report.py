@@ -85,6 +85,9 @@ def _mosaic_of_one(report: dict, name: str) -> dict:
             "coverage_picture": "coverage.png",
             "coverage_max": report.get("coverage_max"),
         },
+        "left_out": report.get("frames_failed"),
+        "settings": report.get("settings"),
+        "seconds": {"alignment": report.get("seconds_align"), "stack": report.get("seconds_stack")},
     }
 
 
@@ -259,10 +262,11 @@ def _summary(told: Mapping, tiles: Sequence[Mapping]) -> str:
     if "total" in _mapping(told.get("seconds")):
         total = _number(told["seconds"]["total"])
     seconds = _sum(map(_seconds, tiles)) if total is None else total
+    failed = {name for tile in tiles for name in _failed(tile)} | set(_mapping(told.get("left_out")))
     figures = [
-        ("tiles", str(len(tiles))),
+        ("tile" if len(tiles) == 1 else "tiles", str(len(tiles))),
         ("frames stacked", f"{_shown(_sum(all_of('frames_aligned')))} of {_shown(_sum(all_of('frames_given')))}"),
-        ("frames left out", str(len(_mapping(told.get("left_out"))))),
+        ("failed or left out", str(len(failed))),
         ("worst alignment rms", _shown(_worst(all_of("rms_px_max")), " px", 2)),
         ("worst band metric", _shown(_worst(all_of("band_metric_adu")), " ADU", 2)),
         ("computing time", _duration(seconds)),
@@ -382,7 +386,7 @@ def _table(tiles: Sequence[Mapping]) -> str:
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of the tiles">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="note">Press a heading to sort. '
+        f'<p class="note">{"Press a heading to sort. " * (len(tiles) > 1)}'
         "Band metric: the colour step between a tile&rsquo;s rim and its inside.</p>"
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,7 @@ def make_tile(
         image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
         stacked = time.perf_counter()
     report = tile_report(alignments, names, metadata)
+    report["settings"] = asdict(settings)
     report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
     report.update(seconds_align=round(aligned - started, 3), seconds_stack=round(stacked - aligned, 3))
     return Tile(

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import zemosaic_cli
+from nanstack.registration import Alignment
 from zemosaic_report import MOSAIC_PX, ReportError, _ticks, write_report
+from zemosaic_tile import tile_report
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u202e\ud800.fit"
 VOID = {"meta", "link", "img", "input", "br"}
@@ -193,7 +195,7 @@ def _paths(told, prefix=()):
     """Yield the place of every value in nested dicts and lists."""
     for key, value in told.items() if isinstance(told, dict) else enumerate(told):
         yield (*prefix, key)
-        if isinstance(value, dict | list) and key != "frames":
+        if isinstance(value, dict | list):
             yield from _paths(value, (*prefix, key))
 
 
@@ -201,6 +203,7 @@ def test_whatever_is_missing_or_of_the_wrong_kind_leaves_a_report(mosaic):
     folder, told = mosaic
     (folder / "mosaic.png").unlink()  # large: only its absence is of interest here
     told["tiles"] = told["tiles"][:1]
+    del told["tiles"][0]["report"]["frames"][2:]
     places = list(_paths(told))
     assert len(places) > 50
     for place in places:
@@ -273,6 +276,20 @@ def test_command_writes_the_report_of_a_tile(tmp_path, capsys):
     assert "4 frames" in page.text
     assert "light_0_bad.fit" in page.text
     assert "1.8" in page.text  # seconds, of both steps
+    assert "No settings are recorded." in page.text
+
+
+def test_weights_of_the_stack_reach_their_frames():
+    there = np.eye(2, 3)
+    alignments = [
+        Alignment(0, "stars", there),
+        Alignment(1, "failed", reason="too cloudy"),
+        Alignment(2, "reference", there),
+        Alignment(3, "stars", there),
+    ]
+    stacked = {"device": "cpu", "frame_weights": [1.5, 0.5, 1.0]}  # the reference comes first
+    lines = tile_report(alignments, list("abcd"), stacked)["frames"]
+    assert [(line["name"], line.get("weight")) for line in lines] == [("a", 0.5), ("b", None), ("c", 1.5), ("d", 1.0)]
 
 
 @pytest.mark.parametrize("content", ["{", "[1, 2]", "\u00e9".encode("latin-1")])
