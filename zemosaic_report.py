@@ -29,6 +29,7 @@ COVERAGE_PX = 900
 JPEG_QUALITY = 85
 HUGE = 1e100  # no figure of a mosaic is larger
 TINY = 1e-9  # none that matters is smaller
+FEW, MOST = np.float32([92, 52, 30]), np.float32([252, 232, 206])  # colours of the coverage; B, G, R
 NOTHING = "\N{EN DASH}"
 
 
@@ -231,17 +232,16 @@ def _picture(folder: Path, name: Any, longest: int, recolour: Callable | None = 
 
 
 def _in_colour(coverage: np.ndarray) -> np.ndarray:
-    """Return a grey coverage in colours that grow lighter evenly; black stays black: no data."""
-    import cv2
-
-    grey = coverage if coverage.ndim == 2 else coverage[..., 1]
-    return np.where(grey[..., None] > 0, cv2.applyColorMap(grey, cv2.COLORMAP_CIVIDIS), np.uint8(0))
+    """Return a grey coverage in blues that grow lighter evenly; black stays black: no data."""
+    grey = (coverage if coverage.ndim == 2 else coverage[..., 1])[..., None]
+    blues = FEW + (MOST - FEW) * (grey / np.float32(255))
+    return np.where(grey > 0, blues, 0).astype(np.uint8)
 
 
 def _colour_bar() -> str:
     """Return the colours of `_in_colour` as a CSS gradient."""
-    shades = _in_colour(np.linspace(1, 255, 9).astype(np.uint8)[None])[0]
-    return "linear-gradient(90deg," + ",".join(f"rgb({r},{g},{b})" for b, g, r in shades.tolist()) + ")"
+    ends = ("{2:.0f},{1:.0f},{0:.0f}".format(*colour) for colour in (FEW, MOST))
+    return "linear-gradient(90deg," + ",".join(f"rgb({end})" for end in ends) + ")"
 
 
 # ------------------------------------------------------------------------------------------------------ sections

@@ -166,6 +166,17 @@ def test_pictures_are_embedded_as_jpeg_of_a_sensible_size(mosaic):
     assert np.abs(np.asarray(shown, dtype=float) - before).mean() < 3
 
 
+def test_coverage_grows_lighter_with_the_frames_and_is_black_without(mosaic):
+    folder, told = mosaic
+    steps = np.repeat(np.uint8([0, 64, 128, 192, 255]), 24)
+    cv2.imwrite(str(folder / "coverage.png"), np.tile(steps, (40, 1)))
+    picture = next(a for a in Page(report_of(folder, told)).all("img") if a["alt"].startswith("Coverage"))
+    shown = Image.open(io.BytesIO(base64.b64decode(picture["src"].split(",")[1]))).convert("L")
+    levels = np.asarray(shown, dtype=float)[20, 12::24]
+    assert levels[0] < 5
+    assert np.all(np.diff(levels) > 30)
+
+
 def test_names_and_reasons_are_text_and_nothing_else(mosaic):
     folder, told = mosaic
     harmless = [tag for tag, _ in Page(report_of(folder, told)).elements]
