@@ -646,6 +646,8 @@ def stack_aligned_images(
     result = _stack(plan.frames, plan.rejection, plan.combine, plan.weights, progress_callback, plan.levels)
     _describe(stack_metadata, result, plan.rejection, plan.weight_method)
     _describe_levels(stack_metadata, plan)
+    if stack_metadata is not None:
+        stack_metadata["frame_weights"] = plan.frame_weights()
     image = result.image
     if minimum_signal_adu_target > 0 and np.isfinite(image).any():
         image += max(0.0, float(minimum_signal_adu_target) - float(np.nanmin(image)))
@@ -665,6 +667,13 @@ class StackPlan:
     levelled_by: str
     weight_method: str
     weight_statistics: dict[str, float] | None
+
+    def frame_weights(self) -> list[float] | None:
+        """Return each frame's weight, averaged over channels and pixels, in units of the frames' mean."""
+        if self.weights is None:
+            return None
+        means = np.array([np.mean(weight) for weight in self.weights])
+        return (means / means.mean()).tolist()
 
 
 def plan_stack(

@@ -266,6 +266,7 @@ def gpu_stack_from_arrays(
             result = _stack(plan, parallel_plan, pcb_tile)
             gpu.free_pools(_array_module())
         metadata: dict[str, Any] = {"device": "gpu", "weight_stats": plan.weight_statistics}
+        metadata["frame_weights"] = plan.frame_weights()
         align_stack._describe(metadata, result, plan.rejection, plan.weight_method)
         align_stack._describe_levels(metadata, plan)
         metadata["rgb_equalization"] = _poststack_rgb_equalization(result.image, stacking_params, zconfig)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``tile``, ``demo`` and ``info``; ``check``, ``apply``, ``revert`` and ``verify`` for a ZeMosaic.
+"""The command line: tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
 arguments, no frames where they should be, output that exists).
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_tile(commands)
     _add_demo(commands)
+    _add_report(commands)
     commands.add_parser("info", help="show versions, processors, memory, compiled kernels").set_defaults(run=_run_info)
     _add_dropin(commands)
     return parser
@@ -170,6 +171,16 @@ def _add_dropin(commands: Any) -> None:
             command.add_argument(
                 "--python", metavar="FILE", help="ZeMosaic's Python; by default DIR's own, or this one"
             )
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="make a report of a mosaic or a tile: one page for the browser",
+        description="Write report.html, which needs no other file and no network, into the folder of a mosaic or tile.",
+    )
+    report.add_argument("folder", type=Path, metavar="DIR", help="folder with mosaic.json or tile.json")
+    report.set_defaults(run=_run_report)
 
 
 # --------------------------------------------------------------------------------------------------------- tile
@@ -408,6 +419,21 @@ def _run_demo(options: argparse.Namespace) -> None:
     demo.before_after_picture(before, tile.image, captions, options.output / "before_after.png")
     print(f"band metric        before {metrics[0]:.1f} ADU, after {metrics[1]:.2f} ADU")
     print(f"picture            {options.output / 'before_after.png'}")
+
+
+# ------------------------------------------------------------------------------------------------------- report
+
+
+def _run_report(options: argparse.Namespace) -> None:
+    from zemosaic_report import SOURCES, ReportError, write_report
+
+    source = next((options.folder / name for name in SOURCES if (options.folder / name).is_file()), None)
+    if source is None:
+        raise UsageError(f"{options.folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")
+    try:
+        print(f"written            {write_report(source)}")
+    except ReportError as error:
+        raise FailureError(str(error)) from error
 
 
 # --------------------------------------------------------------------------------------------------------- info

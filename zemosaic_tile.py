@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,7 @@ def make_tile(
         stacked = time.perf_counter()
     report = tile_report(alignments, names, metadata)
     warn_unmatched(report, progress)
+    report["settings"] = asdict(settings)
     report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
     report.update(seconds_align=round(aligned - started, 3), seconds_stack=round(stacked - aligned, 3))
     return Tile(
@@ -240,6 +241,7 @@ def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata:
     stacked = sorted(good, key=lambda alignment: alignment.method != "reference")  # as `reference_first`
     levels = {a.index: level for a, level in zip(stacked, metadata.get("levels") or [None] * len(good), strict=True)}
     offsets = [abs(offset) for level in levels.values() for offset in _sky_offsets(level)]
+    weights = _frame_weights(alignments, metadata.get("frame_weights"))
     rms = [alignment.rms for alignment in good if alignment.method == "stars"]
     return {
         "frames_given": len(alignments),
@@ -254,7 +256,9 @@ def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata:
         "sky_matched_by": metadata.get("levelled_by", "none"),
         "sky_offset_adu_max": _number(max(offsets, default=math.nan)),
         "sky_unmatched": [names[index] for index, level in levels.items() if level is not None and level.cells == 0],
-        "frames": [_frame_report(a, names[a.index], levels.get(a.index)) for a in alignments],
+        "frames": [
+            _frame_report(a, names[a.index], levels.get(a.index)) | weights.get(a.index, {}) for a in alignments
+        ],
     }
 
 
@@ -268,6 +272,14 @@ def warn_unmatched(report: dict, progress: Callable | None) -> None:
 def _sky_offsets(level: SkyMatch | None) -> list[float]:
     """Return what was added to a frame, after its gain, in the middle, a number a channel; where it was, at all."""
     return [] if level is None else np.atleast_1d(level.offset).tolist()
+
+
+def _frame_weights(alignments: Sequence[Alignment], weights: Sequence[float] | None) -> dict[int, dict]:
+    """Return each stacked frame's weight by its place in the group; the stack had the reference first."""
+    stacked = sorted((a for a in alignments if a.ok), key=lambda a: a.method != "reference")
+    if weights is None or len(weights) != len(stacked):
+        return {}
+    return {a.index: {"weight": _number(weight)} for a, weight in zip(stacked, weights, strict=True)}
 
 
 def _frame_report(alignment: Alignment, name: str, level: SkyMatch | None) -> dict:

@@ -196,6 +196,19 @@ def test_weights_that_do_not_fit(weights):
         expand_weights(weights, 2, (5, 6, 3))
 
 
+def test_metadata_hold_the_weight_of_each_frame():
+    sigmas = np.array([5.0, 10.0, 20.0])
+    rng = np.random.default_rng(8)
+    frames = [(400 + sigma * rng.standard_normal((120, 160, 3))).astype(np.float32) for sigma in sigmas]
+    frames[1][:40] = np.nan
+    metadata = {}
+    zas.stack_aligned_images(frames, weighting_method="noise_variance", stack_metadata=metadata)
+    expected = sigmas**-2 / np.mean(sigmas**-2)
+    np.testing.assert_allclose(metadata["frame_weights"], expected, rtol=0.1)
+    zas.stack_aligned_images(frames, weighting_method="none", stack_metadata=metadata)
+    assert metadata["frame_weights"] is None
+
+
 def test_quality_weights_follow_the_noise_of_valid_pixels():
     rng = np.random.default_rng(2)
     frames = [rng.normal(1000, sigma, (200, 200, 3)).astype(np.float32) for sigma in (5, 10)]
