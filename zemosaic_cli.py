@@ -359,20 +359,21 @@ def save_tile(tile: Tile, folder: Path) -> None:
     for name, reason in tile.report["frames_failed"].items():
         header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
     with ThreadPoolExecutor(max_workers=1) as pool:
-        pictures = pool.submit(_save_pictures, tile, folder)
+        # of copies: astropy turns the bytes of an array round where it lies while it writes it
+        pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)
         write_tile(tile, folder / "tile.fits", header)
         pictures.result()
     with complete_file(folder / "tile.json") as temporary:
         temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_pictures(tile: Tile, folder: Path) -> None:
+def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
     import numpy as np
 
     from zemosaic_utils import stretch_auto_asifits_like
 
-    write_png(stretch_auto_asifits_like(tile.image, 0.5, 99.9, 0.05), folder / "tile.png")
-    write_png(tile.coverage / np.float32(max(1, tile.coverage.max())), folder / "coverage.png")
+    write_png(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
+    write_png(coverage / np.float32(max(1, coverage.max())), folder / "coverage.png")
 
 
 def write_png(values: np.ndarray, path: Path) -> None:
