@@ -268,8 +268,9 @@ def test_ticks_enclose_the_range_evenly(low, width):
     ticks = _ticks(low, low + width)
     steps = np.diff(ticks)
     assert 2 <= len(ticks) <= 6
-    assert ticks[0] <= low + 1e-9 * abs(low)
-    assert ticks[-1] >= low + width - 1e-9 * abs(low + width)
+    slack = 1e-9 * max(abs(low), abs(low + width))
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= low + width - slack
     assert steps.min() > 0
     np.testing.assert_allclose(steps, steps[0], rtol=1e-5)
 
