@@ -8,20 +8,17 @@ arguments, no frames where they should be, output that exists).
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
+from zemosaic_tile_files import OUTPUTS, FailureError, UsageError, installed_version, save_tile, tile_of_files
 
-    from nanstack.frames import FrameError, FrameFile
+if TYPE_CHECKING:
     from zemosaic_tile import Tile, TileSettings
 
 REJECTIONS = ("winsorized_sigma_clip", "kappa_sigma", "linear_fit_clip", "none")
@@ -32,15 +29,6 @@ WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
 PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
-OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says what to do instead."""
-
-
-class FailureError(Exception):
-    """It was tried and failed; the message names the file and the reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         description="NaN-safe master tiles for ZeMosaic.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.",
     )
-    parser.add_argument("--version", action="version", version=f"zemosaic-patch {_version()}")
+    parser.add_argument("--version", action="version", version=f"zemosaic-patch {installed_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_tile(commands)
     _add_demo(commands)
@@ -78,13 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("info", help="show versions, processors, memory, compiled kernels").set_defaults(run=_run_info)
     _add_dropin(commands)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("zemosaic-patch")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _add_tile(commands: Any) -> None:
@@ -189,7 +170,8 @@ def _add_report(commands: Any) -> None:
 def _run_tile(options: argparse.Namespace) -> None:
     settings = _settings(options)
     _check_output(options.output, OUTPUTS, options.overwrite)
-    tile = tile_of_files(options.frames, settings, options.reference)
+    with _Bars() as bars:
+        tile = tile_of_files(options.frames, settings, options.reference, bars)
     save_tile(tile, options.output)
     _show(tile, options.output)
 
@@ -239,158 +221,6 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
         raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
 
 
-def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference: str | None = None) -> Tile:
-    """Make a tile of frame files, read as they are needed; those that cannot be used are named and left out.
-
-    Raises
-    ------
-    UsageError
-        No frames there, or a reference that is none of them.
-    FailureError
-        Nothing to stack.
-    """
-    from nanstack.frames import FrameError, find_frame_files
-    from zemosaic_tile import make_tile
-
-    try:
-        paths = find_frame_files(names)
-    except FrameError as error:
-        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
-    wanted = None if reference is None else _among(paths, reference)
-    frames, unusable = _probe(paths)
-    chosen, data = _load_reference(frames, unusable, wanted)
-    if len(frames) == 1:
-        _warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
-    sources: list[Any] = list(frames)
-    sources[chosen] = data
-    with _Bars(len(frames)) as bars:
-        tile = make_tile(
-            sources,
-            chosen,
-            settings,
-            wcs=[frame.wcs for frame in frames],
-            names=[frame.path.name for frame in frames],
-            progress=bars,
-        )
-    tile.report["frames_given"] += len(unusable)
-    tile.report["frames_failed"].update(unusable)
-    if len(frames) > 1 and tile.report["frames_aligned"] == 1:
-        name, reason = next(iter(tile.report["frames_failed"].items()))
-        raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
-    return tile
-
-
-def _among(paths: Sequence[Path], reference: str) -> Path:
-    """Return the frame that the reference names."""
-    wanted = Path(reference)
-    for path in paths:
-        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
-            return path
-    raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
-
-
-def _probe(paths: Sequence[Path]) -> tuple[list[FrameFile], dict[str, str]]:
-    """Return the frames whose headers make sense, and the reasons why the others' do not."""
-    from nanstack.frames import FrameError, probe_frame
-
-    frames, unusable = [], {}
-    for path in paths:
-        try:
-            frames.append(probe_frame(path))
-        except FrameError as error:
-            _leave_out(error, unusable)
-    return frames, unusable
-
-
-def _leave_out(error: FrameError, unusable: dict[str, str]) -> None:
-    _warn(f"{error}; left out")
-    unusable[error.path.name] = error.reason
-
-
-def _load_reference(frames: list[FrameFile], unusable: dict[str, str], wanted: Path | None) -> tuple[int, np.ndarray]:
-    """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
-    import numpy as np
-
-    from nanstack.frames import FrameError
-
-    if wanted is not None and wanted.name in unusable:
-        raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted.name]}")
-    while frames:
-        index = _reference_index(frames, wanted)
-        path = frames[index].path
-        try:
-            data = frames[index]()
-            if not np.isfinite(data).any():
-                raise FrameError(path, "it holds no finite sample")
-        except FrameError as error:
-            if wanted is not None:
-                raise FailureError(f"{path.name} cannot be the reference: {error.reason}") from error
-            _leave_out(error, unusable)
-            del frames[index]
-        else:
-            return index, data
-    raise FailureError(f"none of the {len(unusable)} files can be used: see above")
-
-
-def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
-    """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
-    from zemosaic_worker import _pick_central_reference_index
-
-    if wanted is not None:
-        return next(index for index, frame in enumerate(frames) if frame.path == wanted)
-    shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
-    candidates = [index for index, frame in enumerate(frames) if frame.shape == shape]
-    central = _pick_central_reference_index([{"wcs": frames[index].wcs} for index in candidates], False)
-    return candidates[len(candidates) // 2 if central is None else central]
-
-
-def save_tile(tile: Tile, folder: Path) -> None:
-    """Write a tile's files: FITS, a stretched picture, the coverage as a picture, the report."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from astropy.io import fits
-
-    from nanstack.files import complete_file
-    from zemosaic_tile import report_cards, write_tile
-
-    header = fits.Header()
-    header["CREATOR"] = (f"zemosaic-patch {_version()}", "software that made this tile")
-    header.update(report_cards(tile.report))
-    for name, reason in tile.report["frames_failed"].items():
-        header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        # of copies: astropy turns the bytes of an array round where it lies while it writes it
-        pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)
-        write_tile(tile, folder / "tile.fits", header)
-        pictures.result()
-    with complete_file(folder / "tile.json") as temporary:
-        temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
-
-
-def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
-    import numpy as np
-
-    from zemosaic_utils import stretch_auto_asifits_like
-
-    write_png(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
-    write_png(coverage / np.float32(max(1, coverage.max())), folder / "coverage.png")
-
-
-def write_png(values: np.ndarray, path: Path) -> None:
-    """Write values from 0 to 1 as an 8-bit picture, first row on top."""
-    import cv2
-    import numpy as np
-
-    from nanstack.files import complete_file
-
-    picture = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
-    if picture.ndim == 3:
-        picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
-    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])  # other threads go on meanwhile
-    with complete_file(path) as temporary:
-        temporary.write_bytes(encoded)
-
-
 def _show(tile: Tile, folder: Path) -> None:
     from zemosaic_tile import report_lines
 
@@ -410,7 +240,8 @@ def _run_demo(options: argparse.Namespace) -> None:
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
     paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
-    tile = tile_of_files(paths, TileSettings(rewinsor=False))
+    with _Bars() as bars:
+        tile = tile_of_files(paths, TileSettings(rewinsor=False), progress=bars)
     save_tile(tile, options.output)
     _show(tile, options.output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
@@ -451,7 +282,7 @@ def _facts() -> list[tuple[str, str]]:
     import platform
 
     return [
-        ("zemosaic-patch", _version()),
+        ("zemosaic-patch", installed_version()),
         ("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
         *((package, _package_version(package)) for package in PACKAGES),
         ("CPU threads", str(os.cpu_count())),
@@ -540,10 +371,10 @@ def _warn(message: str) -> None:
 class _Bars:
     """Shows progress as bars with a time estimate: one over the frames aligned, one over the rows stacked."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self) -> None:
         from tqdm import tqdm
 
-        self.frames = tqdm(total=frames, desc="aligning", unit="frame", disable=None, leave=False)
+        self.frames = tqdm(desc="aligning", unit="frame", disable=None, leave=False)
         self.rows: Any = None
 
     def __enter__(self) -> Callable:
@@ -562,6 +393,7 @@ class _Bars:
             no_gpu = f"the GPU is not used: {details.get('reason')}; the tile is stacked on the CPU"
             _warn(no_gpu if key.startswith("stack_gpu_fallback") else key)
         if "done" in details:
+            self.frames.total = details["total"]
             self.frames.update(1)
 
     def _show_rows(self, done: int, total: int) -> None:
