@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
+"""The command line: mosaic, tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
 arguments, no frames where they should be, output that exists).
@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zemosaic_config import config_defaults, write_config
 from zemosaic_tile_files import OUTPUTS, FailureError, UsageError, installed_version, save_tile, tile_of_files
 
 if TYPE_CHECKING:
@@ -28,15 +29,20 @@ NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
 WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
+CONFIG = "run.toml"
 PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
     try:
+        if getattr(options, "config", None) is not None:
+            options.parser.set_defaults(**config_defaults(options.config, options.parser, vars(options)))
+            options = parser.parse_args(arguments)
         code = options.run(options)
     except UsageError as error:
         return _complain(error, 2)
@@ -60,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"zemosaic-patch {installed_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_mosaic(commands)
     _add_tile(commands)
     _add_demo(commands)
     _add_report(commands)
@@ -75,16 +82,33 @@ def _add_tile(commands: Any) -> None:
         description="Align a group of frames on one of them, reject outliers, average: one tile without coloured rims.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    tile.add_argument("frames", nargs="+", metavar="FRAMES", help="FITS or .npy files, folders, or glob patterns")
+    tile.add_argument("frames", nargs="*", metavar="FRAMES", help="FITS or .npy files, folders, or glob patterns")
     tile.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"gets {', '.join(OUTPUTS)}")
     tile.add_argument("--overwrite", action="store_true", help="replace these files where they exist")
     tile.add_argument("--reference", metavar="FILE", help="frame to align on; by default the most central one")
+    _add_tile_options(tile, match_sky="offset")
+    tile.set_defaults(run=_run_tile, parser=tile)
+
+
+def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str) -> None:
+    """Add the options that say how a tile is made."""
+    tile.add_argument("--config", type=Path, metavar="FILE", help="a run.toml: options, of which those here come first")
     tile.add_argument("--reject", choices=REJECTIONS, default=REJECTIONS[0], help="rejection")
     tile.add_argument(
-        "--kappa", type=float, nargs="+", default=[3.0], metavar="K", help="one limit, or the low and the high one"
+        "--kappa",
+        type=float,
+        nargs="+",
+        default=[3.0],
+        metavar="K",
+        help="limits in standard deviations: one, or the low and the high one",
     )
     tile.add_argument(
-        "--winsor", type=float, nargs=2, default=[0.05, 0.05], metavar=("LOW", "HIGH"), help="winsorized fractions"
+        "--winsor",
+        type=float,
+        nargs=2,
+        default=[0.05, 0.05],
+        metavar=("LOW", "HIGH"),
+        help="winsorized fractions of the samples",
     )
     tile.add_argument(
         "--wsc-impl",
@@ -102,7 +126,7 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument(
         "--match-sky",
         choices=MATCHES,
-        default=MATCHES[0],
+        default=match_sky,
         help="match the frames' sky to the reference's: offset (ADU), linear (with a gain) or plane (with a gradient)",
     )
     tile.add_argument(
@@ -113,7 +137,51 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument(
         "--gpu", choices=GPU, default="off", help="stack on the GPU; auto: if there is one, on: say why where not"
     )
-    tile.set_defaults(run=_run_tile)
+
+
+def _add_mosaic(commands: Any) -> None:
+    mosaic = commands.add_parser(
+        "mosaic",
+        help="make a mosaic of solved frames, or of master tiles",
+        description="Group frames by where they point, make a master tile of each group, and join the tiles on the "
+        "sky: one mosaic without seams. A run that was stopped goes on with --resume.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    mosaic.add_argument("frames", nargs="*", metavar="FRAMES", help="FITS files with a WCS, folders, or glob patterns")
+    mosaic.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="gets the mosaic, its report, and tiles/"
+    )
+    again = mosaic.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="use the tiles that are in DIR already, and fit")
+    again.add_argument("--overwrite", action="store_true", help="make all anew where there is an earlier mosaic")
+    mosaic.add_argument(
+        "--existing-tiles", action="store_true", help="FRAMES are master tiles, ours or ZeMosaic's: join them"
+    )
+    mosaic.add_argument("--tile-frames", type=int, default=200, metavar="N", help="most frames of a tile")
+    mosaic.add_argument(
+        "--min-frames", type=int, default=3, metavar="N", help="fewest frames of a tile; others are left out"
+    )
+    mosaic.add_argument(
+        "--match-tiles",
+        choices=("plane", "offset", "none"),
+        default="plane",
+        help="bring the tiles to one background: by planes, by offsets (ADU), or not",
+    )
+    mosaic.add_argument("--join", choices=("mean", "median"), default="mean", help="how tiles that overlap are joined")
+    mosaic.add_argument(
+        "--feather",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="width over which a tile's weight falls to its edge, in shorter sides of the tile, 0 to 0.5",
+    )
+    mosaic.add_argument("--compress", action="store_true", help="compress mosaic.fits, without loss")
+    mosaic.add_argument("--picture", choices=("png", "tif"), default="png", help="kind of the 16-bit pictures")
+    mosaic.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes; 0: as many as processors and memory allow"
+    )
+    _add_tile_options(mosaic, match_sky="plane")
+    mosaic.set_defaults(run=_run_mosaic, parser=mosaic)
 
 
 def _add_demo(commands: Any) -> None:
@@ -169,11 +237,18 @@ def _add_report(commands: Any) -> None:
 
 def _run_tile(options: argparse.Namespace) -> None:
     settings = _settings(options)
+    _check_frames(options)
     _check_output(options.output, OUTPUTS, options.overwrite)
     with _Bars() as bars:
         tile = tile_of_files(options.frames, settings, options.reference, bars)
     save_tile(tile, options.output)
+    write_config(options, options.output / CONFIG)
     _show(tile, options.output)
+
+
+def _check_frames(options: argparse.Namespace) -> None:
+    if not options.frames:
+        raise UsageError("no frames: name files, folders or glob patterns")
 
 
 def _settings(options: argparse.Namespace) -> TileSettings:
@@ -225,6 +300,62 @@ def _show(tile: Tile, folder: Path) -> None:
     from zemosaic_tile import report_lines
 
     print("\n".join([*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]))
+
+
+# ------------------------------------------------------------------------------------------------------- mosaic
+
+
+def _run_mosaic(options: argparse.Namespace) -> int:
+    import zemosaic_mosaic
+    from nanstack.files import FolderInUseError, exclusive
+
+    settings = _mosaic_settings(options)
+    _check_frames(options)
+    _check_mosaic_output(options)
+    make = zemosaic_mosaic.mosaic_of_tiles if options.existing_tiles else zemosaic_mosaic.mosaic_of_files
+    try:
+        with exclusive(options.output), zemosaic_mosaic.work_folder(options.output), _StepBars() as bars:
+            if options.overwrite:
+                zemosaic_mosaic.remove_earlier(options.output)
+            write_config(options, options.output / CONFIG)
+            told = make(options.frames, settings, options.output, bars.show, _warn)
+    except FolderInUseError as error:
+        raise UsageError(str(error)) from error
+    print("\n".join(zemosaic_mosaic.mosaic_lines(told, options.output)))
+    if told["failed_tiles"]:
+        _warn(f"the mosaic lacks {', '.join(told['failed_tiles'])}: see above; --resume tries again")
+    return 1 if told["failed_tiles"] else 0
+
+
+def _mosaic_settings(options: argparse.Namespace) -> Any:
+    from zemosaic_mosaic import MosaicSettings
+
+    for name, least in (("tile_frames", 1), ("min_frames", 1), ("workers", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(options, name)}")
+    if not 0 <= options.feather <= 0.5:
+        raise UsageError(f"--feather takes a share from 0 to 0.5, not {options.feather:g}")
+    return MosaicSettings(
+        tile=_settings(options),
+        tile_frames=options.tile_frames,
+        min_frames=options.min_frames,
+        match_tiles=options.match_tiles,
+        combine=options.join,
+        feather=options.feather,
+        interpolation=options.interpolation,
+        compress=options.compress,
+        picture=options.picture,
+        workers=options.workers,
+    )
+
+
+def _check_mosaic_output(options: argparse.Namespace) -> None:
+    import zemosaic_mosaic
+
+    earlier = zemosaic_mosaic.earlier_output(options.output)
+    if earlier is not None and not (options.resume or options.overwrite):
+        raise UsageError(f"{earlier} exists: add --resume to go on, --overwrite to make all anew, or name another DIR")
+    _check_output(options.output, (), overwrite=True)
 
 
 # --------------------------------------------------------------------------------------------------------- demo
@@ -366,6 +497,32 @@ def _warn(message: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+class _StepBars:
+    """Shows the steps of a mosaic as bars, one below the other: tiles, and what is done within them."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, Any] = {}
+
+    def __enter__(self) -> _StepBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self.bars.values():
+            bar.close()
+
+    def show(self, step: str, done: int, total: int) -> None:
+        """Take what `zemosaic_mosaic.mosaic_of_files` tells."""
+        from tqdm import tqdm
+
+        if step not in self.bars:
+            self.bars[step] = tqdm(desc=step, total=total, disable=None, leave=False, position=step != "tiles")
+        bar = self.bars[step]
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total and step != "tiles":
+            bar.close()
 
 
 class _Bars:

@@ -62,7 +62,6 @@ def tile_of_files(
         Nothing to stack.
     """
     from nanstack.frames import FrameError, find_frame_files
-    from zemosaic_tile import make_tile
 
     try:
         paths = find_frame_files(names)
@@ -71,6 +70,32 @@ def tile_of_files(
     warn = _warner(progress)
     wanted = None if reference is None else _among(paths, reference)
     frames, unusable = probe_frames(paths, warn)
+    return tile_of_frames(frames, settings, unusable, wanted, progress)
+
+
+def tile_of_frames(
+    frames: Sequence[FrameFile],
+    settings: TileSettings,
+    unusable: dict[str, str] | None = None,
+    wanted: Path | None = None,
+    progress: Callable | None = None,
+) -> Tile:
+    """Make a tile of frames whose headers were read, as `tile_of_files` does.
+
+    Parameters
+    ----------
+    frames : sequence of FrameFile
+    settings : TileSettings
+    unusable : dict, optional
+        Names of further files: why they cannot be used.
+    wanted : Path, optional
+        The frame to align on.
+    progress : callable, optional
+    """
+    from zemosaic_tile import make_tile
+
+    warn = _warner(progress)
+    frames, unusable = list(frames), dict(unusable or {})
     chosen, data = _load_reference(frames, unusable, wanted, warn)
     if len(frames) == 1:
         warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
@@ -181,6 +206,7 @@ def save_tile(tile: Tile, folder: Path) -> None:
         pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)
         write_tile(tile, folder / "tile.fits", header)
         pictures.result()
+    tile.report["file_bytes"] = (folder / "tile.fits").stat().st_size
     with complete_file(folder / "tile.json") as temporary:
         temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
 
@@ -190,20 +216,22 @@ def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> Non
 
     from zemosaic_utils import stretch_auto_asifits_like
 
-    write_png(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
-    write_png(coverage / np.float32(max(1, coverage.max())), folder / "coverage.png")
+    write_picture(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
+    write_picture(coverage / np.float32(max(1, coverage.max())), folder / "coverage.png")
 
 
-def write_png(values: np.ndarray, path: Path) -> None:
-    """Write values from 0 to 1 as an 8-bit picture, first row on top."""
+def write_picture(values: np.ndarray, path: Path, bits: int = 8) -> None:
+    """Write values from 0 to 1 as a picture of 8 or 16 bits, first row on top, of the kind that its name says."""
     import cv2
     import numpy as np
 
     from nanstack.files import complete_file
 
-    picture = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    depth = np.uint8 if bits == 8 else np.uint16
+    picture = np.rint(np.iinfo(depth).max * np.clip(values, 0, 1)).astype(depth)
     if picture.ndim == 3:
         picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
-    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])  # other threads go on meanwhile
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == ".png" else []
+    _, encoded = cv2.imencode(path.suffix, picture, options)  # other threads go on meanwhile
     with complete_file(path) as temporary:
         temporary.write_bytes(encoded)
