@@ -214,6 +214,15 @@ def _add_dropin(commands: Any) -> None:
                 help="for the tiles of all rejections, not winsorized ones alone",
             )
             command.add_argument(
+                "--match-sky",
+                nargs="?",
+                const=MATCHES[0],
+                choices=MATCHES,
+                default="none",
+                metavar="MODEL",
+                help="match the frames of these tiles in sky level, as `tile` does, by offset or by the MODEL named",
+            )
+            command.add_argument(
                 "--accept-unknown", action="store_true", help="change files, too, that are no published version's"
             )
         elif name == "verify":
@@ -474,8 +483,8 @@ def _run_dropin(options: argparse.Namespace) -> int:
         if options.command == "check":
             code, lines = dropin.check(options.folder)
         elif options.command == "apply":
-            choices = {name: getattr(options, name) for name in ("dry_run", "all_algorithms", "accept_unknown")}
-            lines = dropin.apply(options.folder, **choices)
+            names = ("dry_run", "all_algorithms", "match_sky", "accept_unknown")
+            lines = dropin.apply(options.folder, **{name: getattr(options, name) for name in names})
         elif options.command == "revert":
             lines = dropin.revert(options.folder)
         else:
