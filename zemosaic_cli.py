@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         if getattr(options, "config", None) is not None:
             options.parser.set_defaults(**config_defaults(options.config, options.parser, vars(options)))
@@ -51,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped by the user", 130)
     return code or 0
+
+
+def _end(number: int, frame: object) -> None:
+    """Leave as Ctrl-C does, so that temporary files and worker processes are cleared away."""
+    raise SystemExit(128 + number)
 
 
 def _complain(error: object, code: int) -> int:
