@@ -202,7 +202,7 @@ def weights_of_columns(weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     """Return expanded weights as the kernels take them: (n, 1), (n, C), or (n, pixels)."""
     if weights.size == shape[0]:
         return np.ascontiguousarray(weights.reshape(shape[0], 1))
-    if weights.size == shape[0] * shape[-1] and len(shape) == 4:
+    if len(shape) == 4 and weights.shape == (shape[0], 1, 1, shape[-1]):
         return np.ascontiguousarray(weights.reshape(shape[0], shape[-1]))
     return np.ascontiguousarray(np.broadcast_to(weights, shape).reshape(shape[0], -1))
 
