@@ -16,8 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nanstack.samples import float_frame, real_array, to_float32
+
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_ROWS = 64  # rows that the NumPy definition handles at once
+MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +40,28 @@ def warp(frame: np.ndarray, transform: np.ndarray, interpolation: str = "bicubic
     Returns
     -------
     ndarray of float32, same shape as `frame`
-        NaN outside the frame's footprint.
+        NaN outside the frame's footprint, and where what is interpolated is too large for float32.
 
     Raises
     ------
     ValueError
-        For another number of dimensions, a transform that is not finite, or an unknown interpolation.
+        For another number of dimensions, samples that are no real numbers, a transform that is not finite, or an
+        unknown interpolation.
     """
-    frame = np.asarray(frame)
-    if frame.ndim not in (2, 3):
-        raise ValueError(f"frame must be (H, W) or (H, W, C), not {frame.shape}")
-    transform = np.asarray(transform, dtype=np.float64)
+    frame = to_float32(float_frame(frame))
+    transform = real_array(transform, "transform").astype(np.float64)
     if transform.shape != (2, 3) or not np.isfinite(transform).all():
         raise ValueError(f"transform must be 2 x 3 finite numbers, not {transform.tolist()}")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
-    samples = np.ascontiguousarray(np.atleast_3d(frame), dtype=np.float32).view()
+    if not frame.size:
+        return frame.copy()
+    if frame.ndim == 3 and frame.shape[2] > MAX_CHANNELS:
+        whole = np.where(np.isfinite(frame).all(axis=2, keepdims=True), frame, np.float32(np.nan))
+        warped = np.stack([warp(whole[..., c], transform, interpolation) for c in range(frame.shape[2])], axis=2)
+        warped[~np.isfinite(warped).all(axis=2)] = np.nan
+        return warped
+    samples = np.ascontiguousarray(np.atleast_3d(frame)).view(np.ndarray)
     samples.flags.writeable = False  # one type of array, so one compilation, for memory maps and all others
     kernel = _compiled() or warp_numpy
     return kernel(samples, transform, interpolation == "lanczos3").reshape(frame.shape)
@@ -81,8 +90,9 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
     column = np.arange(width, dtype=np.float64)
     for top in range(0, height, BLOCK_ROWS):
         row = np.arange(top, min(top + BLOCK_ROWS, height), dtype=np.float64)[:, None]
-        x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
-        y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
+        with np.errstate(over="ignore", invalid="ignore"):  # farther away than a number can say
+            x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
+            y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
         near = (x > -4) & (x < width + 4) & (y > -4) & (y < height + 4)
         x, y = np.where(near, x, -9.0), np.where(near, y, -9.0)
         left, above = np.floor(x), np.floor(y)
@@ -101,7 +111,9 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
                 used = (between_columns | (dx == 0)) & (between_rows | (dy == 0))
                 complete &= ~used | (inside & valid[row_tap, column_tap])
                 total += weight[..., None] * source[row_tap, column_tap]
-        out[top : top + len(row)] = np.where(complete[..., None], total, np.nan)
+        samples = to_float32(total)
+        complete &= np.isfinite(samples).all(axis=2)
+        out[top : top + len(row)] = np.where(complete[..., None], samples, np.float32(np.nan))
     return out
 
 
