@@ -64,6 +64,12 @@ def float_frame(given: Any, name: str = "frame") -> np.ndarray:
     return frame.astype(np.result_type(frame.dtype, np.float32), copy=False)
 
 
+def check_percentile(name: str, value: float) -> None:
+    """Raise ValueError where it is none."""
+    if not 0 <= value <= 100:
+        raise ValueError(f"{name} must be 0 to 100, not {value!r}")
+
+
 def to_float32(samples: np.ndarray, *, copy: bool = False) -> np.ndarray:
     """Return samples as native float32; what is too large for it becomes infinite, silently."""
     with np.errstate(over="ignore"):
