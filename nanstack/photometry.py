@@ -15,6 +15,7 @@ import numpy as np
 from nanstack.samples import check_percentile, float_frame, real_array, to_float32
 
 MAX_SAMPLES = 500_000  # enough for a median to a thousandth of the noise
+MAX_GAIN = 1e6  # between frames of one telescope; what is measured beyond it is none
 NOISE_LAG_PX = 4  # neighbours this far apart share neither debayering nor interpolation
 SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
 LOW_COVERAGE = 0.5  # band metric: the rim is covered by up to this share of the maximal coverage,
@@ -73,7 +74,8 @@ def linear_fit_coefficients(
     """Return the gain and offset per channel that bring two percentiles of a frame onto the reference's.
 
     Both are measured where frame and reference both have data; a channel in which they have nothing in common, or in
-    which either is flat, gets gain 1 (and the offset between the lower percentiles, where there are any).
+    which either is flat against the other, gets gain 1 (and the offset between the lower percentiles, where there are
+    any).
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def linear_fit_coefficients(
         if both.any():
             low, high = np.percentile(mine[both].astype(np.float64), [low_percentile, high_percentile])
             to_low, to_high = np.percentile(theirs[both].astype(np.float64), [low_percentile, high_percentile])
-            if high > low and to_high > to_low:
+            if high > low and to_high > to_low and 1 / MAX_GAIN < (to_high - to_low) / (high - low) < MAX_GAIN:
                 gain = (to_high - to_low) / (high - low)
             offset = to_low - gain * low
         gains.append(gain)

@@ -32,6 +32,7 @@ HUBER_ROUNDS = 10
 HUBER_TOLERANCE = 5e-4
 HUBER_SCALE_FLOOR = 1e-10
 CACHED_SAMPLES = 2**16  # stacked at once on a CPU: their columns then stay in its cache, four times as fast
+MAX_WEIGHT = 1e200  # samples times larger ones overflow
 SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -507,8 +508,8 @@ def _in_order(order: Array, *arrays: Array) -> list[Array]:
 
 
 def check_weight_values(weights: Array) -> None:
-    """Raise ValueError, with the value, where a weight is negative or not finite."""
-    wrong = ~((weights >= 0) & (weights < math.inf))
+    """Raise ValueError, with the value, where a weight is negative, not finite, or too large to be summed."""
+    wrong = ~((weights >= 0) & (weights <= MAX_WEIGHT))
     if bool(wrong.any()):
         raise ValueError(f"weights must be finite and 0 or more, not {float(weights[wrong][0])}")
 

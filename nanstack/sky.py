@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nanstack.photometry import MAX_GAIN
 from nanstack.samples import float_frame, real_array, to_float32
 
 MODELS = ("none", "offset", "linear", "plane")
@@ -34,7 +35,6 @@ ERROR_OF_MEDIAN = 1.2533  # standard error of a median over that of a mean, for 
 SIGMA_OF_MAD = 1.4826
 HUBER = 1.345  # 95 % efficient for Gaussian noise
 MAX_ROUNDS = 50
-MAX_GAIN = 1e6  # between frames of one telescope; what is measured beyond it is none
 LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)  # what a sample can tell apart
 
 log = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ def _measure(
         with np.errstate(invalid="ignore", over="ignore"):  # infinities are no data
             scaled = second[part] if np.all(np.equal(gain, 1.0)) else gain * second[part]
             difference = np.subtract(first[part], scaled, dtype=dtype)
-        strip = _measure_strip(difference.reshape(*difference.shape[:2], -1), rows, cell)
+        strip = _measure_strip(np.atleast_3d(difference), rows, cell)
         if len(strip.x):
             strips.append(strip)
     if not strips:

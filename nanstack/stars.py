@@ -67,7 +67,7 @@ def luminance(frame: np.ndarray) -> np.ndarray:
         raise ValueError(f"frame must be (H, W) or (H, W, 3), not {frame.shape}")
     else:
         with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
-            plane = np.ascontiguousarray(frame @ np.asarray(LUMINANCE, dtype=np.float32))
+            plane = np.ascontiguousarray(frame) @ np.asarray(LUMINANCE, dtype=np.float32)
     infinite = np.isinf(plane)
     if infinite.any():
         plane[infinite] = np.nan
