@@ -46,6 +46,8 @@ def real_array(given: Any, name: str) -> np.ndarray:
 def float_frame(given: Any, name: str = "frame") -> np.ndarray:
     """Return a frame in native floats that hold its samples: float32, or float64 where it takes that.
 
+    What is too large for float32 is infinite.
+
     Parameters
     ----------
     given : array_like, shape (H, W) or (H, W, C)
@@ -61,7 +63,12 @@ def float_frame(given: Any, name: str = "frame") -> np.ndarray:
     frame = real_array(given, name)
     if frame.ndim not in (2, 3):
         raise ValueError(f"{name} must be (H, W) or (H, W, C), not {frame.shape}")
-    return frame.astype(np.result_type(frame.dtype, np.float32), copy=False)
+    if np.result_type(frame.dtype, np.float32) == np.float32:
+        return frame.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        frame = frame.astype(np.float64, copy=False)
+    too_large = np.abs(frame) > np.finfo(np.float32).max
+    return np.where(too_large, np.inf, frame) if too_large.any() else frame
 
 
 def check_percentile(name: str, value: float) -> None:
