@@ -48,7 +48,7 @@ def noise_level(frame: np.ndarray, where: np.ndarray | None = None) -> np.ndarra
     Returns
     -------
     ndarray of float32, shape (C,) or () for a mono frame
-        In the frame's unit; NaN for a channel with no pair of valid pixels.
+        In the frame's unit; NaN for a channel with no pair of valid pixels, and for a noise too large for float32.
     """
     frame = float_frame(frame)
     if where is not None and np.shape(where) != frame.shape[:2]:
@@ -65,7 +65,8 @@ def noise_level(frame: np.ndarray, where: np.ndarray | None = None) -> np.ndarra
         difference = difference[np.isfinite(difference)].astype(np.float64)
         spread = np.median(np.abs(difference - np.median(difference))) if difference.size else math.nan
         levels.append(SIGMA_OF_MAD * spread / math.sqrt(2))
-    return to_float32(np.array(levels)).reshape(frame.shape[2:])
+    levels = to_float32(np.array(levels)).reshape(frame.shape[2:])
+    return np.where(np.isinf(levels), np.float32(np.nan), levels)
 
 
 def linear_fit_coefficients(

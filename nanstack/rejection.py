@@ -320,7 +320,10 @@ def _bounds(center: Array, sigma: Array, rejection: Rejection) -> tuple[Array, A
 
 def _reach(kappa: float, sigma: Array) -> Array:
     # inf * 0 is NaN, but an infinite kappa is to reject nothing
-    return kappa * sigma if math.isfinite(kappa) else array_module(sigma).full_like(sigma, math.inf)
+    if not math.isfinite(kappa):
+        return array_module(sigma).full_like(sigma, math.inf)
+    with np.errstate(over="ignore"):  # farther than any sample
+        return kappa * sigma
 
 
 def _inside(columns: Array, lower: Array, upper: Array) -> Array:
@@ -462,7 +465,7 @@ def _flat(samples: Array) -> Array:
 def _columns(flat: Array) -> Array:
     """Return flat samples as new columns, NaN for no data, and for what float32 cannot hold."""
     xp = array_module(flat)
-    columns = flat if flat.dtype.kind == "f" else flat.astype(np.float64)
+    columns = flat if flat.dtype.kind == "f" and flat.dtype.itemsize >= 4 else flat.astype(np.float64)
     with np.errstate(over="ignore"):
         finite = xp.isfinite(columns.astype(np.float32, copy=False))
     return xp.where(finite, columns, columns.dtype.type(math.nan))

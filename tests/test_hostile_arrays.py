@@ -5,8 +5,12 @@
 """
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -21,6 +25,7 @@ from nanstack import gpu, photometry, sky, stack
 from nanstack.matching import MatchError, match_stars
 from nanstack.registration import Detection, align_frames
 from nanstack.rejection import COMBINES, METHODS, Rejection, reject, stack_block, winsor_bounds
+from nanstack.simulation import simulate_group
 from nanstack.stars import Stars, find_stars, luminance
 from nanstack.warp import INTERPOLATIONS, warp, warp_numpy
 
@@ -636,3 +641,56 @@ def test_wrong_settings_are_named(function, arguments, name, tmp_path, monkeypat
     with pytest.raises(ValueError, match=name):
         function(np.ones((8, 9), np.float32), **arguments)
     assert not list(tmp_path.iterdir())
+
+
+# --- memory, threads and order ----------------------------------------------------------------------------------------
+
+
+def run_child(what, **environment):
+    """Run a part of array_child in a process of its own, which may die."""
+    pytest.importorskip("numba", reason="Numba is not installed: there are no kernels to test")
+    child = Path(__file__).with_name("array_child.py")
+    command = [sys.executable, "-X", "faulthandler", str(child), what]
+    run = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-4000:]
+
+
+def test_kernels_touch_no_memory_beyond_their_arrays():
+    run_child("bounds")
+
+
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "long", reason="compiles for a minute: profile 'long'")
+def test_kernels_pass_numbas_bounds_checks(tmp_path):
+    run_child("bounds", NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path), NUMBA_OPT="1")
+
+
+def test_one_two_and_seven_threads_give_the_same_bytes():
+    run_child("threads", NUMBA_NUM_THREADS="7")
+
+
+@given(groups(st.sampled_from([(1, 1), (5, 4), (9, 33), (4, 6, 3)]), least=2, most=9), rejections, st.data())
+def test_any_order_of_the_frames_gives_the_same_stack(frames, rejection, data):
+    """To the byte where samples are summed in the order of their size; "none" and weights sum in the frames'."""
+    order = data.draw(st.permutations(range(len(frames))))
+    weights = np.linspace(0.5, 1.5, len(frames))
+    for combine, own in (("mean", None), ("median", None), ("min", weights), ("mean", weights)):
+        found = stack.stack_frames(frames, rejection, combine, own)
+        other = stack.stack_frames(
+            [frames[k] for k in order], rejection, combine, None if own is None else own[list(order)]
+        )
+        exact = combine != "mean" or rejection.method == "linear_fit" or (rejection.method != "none" and own is None)
+        if exact:
+            assert_same(found, other)
+        else:
+            assert_stacks_agree(found, other, frames)
+
+
+def test_any_order_of_the_frames_gives_the_same_alignments():
+    group = [frame.data for frame in simulate_group(4, (150, 200), seed=5, max_shift=12.0, n_stars=120)[0]]
+    first = [samples for _, samples in align_frames(group, 1)]
+    order = [3, 0, 2, 1]
+    other = [samples for _, samples in align_frames([group[k] for k in order], order.index(1))]
+    assert sum(samples is not None for samples in first) > 1
+    for k, samples in zip(order, other, strict=True):
+        assert (samples is None) == (first[k] is None)
+        assert samples is None or np.array_equal(samples, first[k], equal_nan=True)
