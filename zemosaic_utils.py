@@ -17,6 +17,7 @@ from nanstack import gpu
 from nanstack.files import complete_file
 from nanstack.frames import FrameError, channels_last, debayer, read_fits_image
 from nanstack.photometry import thinned
+from nanstack.samples import check_percentile, float_frame, real_array, to_float32
 
 log = logging.getLogger(__name__)
 
@@ -93,15 +94,17 @@ def debayer_image(
     Returns
     -------
     ndarray of float32, shape (H, W, 3), values in [0, 1]
+        NaN in and around a pixel without data.
 
     Raises
     ------
     ValueError
-        For another number of axes, or an unknown pattern.
+        For another number of axes, what is no real number, or an unknown pattern.
     """
-    mosaic = np.asarray(img_norm_01, dtype=np.float64)
+    mosaic = real_array(img_norm_01, "img_norm_01").astype(np.float64)
     if mosaic.ndim != 2:
         raise ValueError(f"img_norm_01 must be (H, W), not {mosaic.shape}")
+    mosaic[np.isinf(mosaic)] = np.nan  # no data, which no limit makes into light
     return debayer(np.rint(np.clip(mosaic, 0.0, 1.0) * 65535), str(bayer_pattern).upper()) / np.float32(65535)
 
 
@@ -129,7 +132,18 @@ def make_radial_weight_map(
     Returns
     -------
     ndarray of float32, shape (height, width)
+
+    Raises
+    ------
+    ValueError
+        For a size or a power below 0, or what is no number.
     """
+    for name, value in (("height", height), ("width", width), ("shape_power", shape_power)):
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    for name, value in (("feather_fraction", feather_fraction), ("min_weight_floor", min_weight_floor)):
+        if math.isnan(value):
+            raise ValueError(f"{name} must be a number, not {value!r}")
     y, x = np.ogrid[:height, :width]
     distance = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
     end = 0.5 * np.hypot(height, width) * np.clip(feather_fraction, 0.1, 1.0)
@@ -145,10 +159,13 @@ def crop_image_and_wcs(
     Returns
     -------
     image, wcs
-        Copies of neither where nothing is cut; (None, None) for a share out of range.
+        Copies of neither where nothing is cut; (None, None) for a share out of range, or what is no image.
     """
     if not 0.0 <= crop_percentage_per_side < 0.5:
         _tell(f"crop of {crop_percentage_per_side} per side is not within 0 to 0.5", "ERROR", progress_callback)
+        return None, None
+    if np.ndim(image_data_hwc) not in (2, 3):
+        _tell(f"no image to crop: its shape is {np.shape(image_data_hwc)}", "ERROR", progress_callback)
         return None, None
     height, width = image_data_hwc.shape[:2]
     rows, columns = int(height * crop_percentage_per_side), int(width * crop_percentage_per_side)
@@ -189,19 +206,28 @@ def stretch_auto_asifits_like(
     Returns
     -------
     ndarray of float32, same shape, values in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        For what is no image, percentiles out of 0 to 100, or an `asinh_a` out of 1e-30 to 1e30.
     """
-    image = np.asarray(img_hwc_adu, dtype=np.float32)
+    check_percentile("p_low", p_low)
+    check_percentile("p_high", p_high)
+    if not 1e-30 <= asinh_a <= 1e30:
+        raise ValueError(f"asinh_a must be 1e-30 to 1e30, not {asinh_a!r}")
+    image = to_float32(float_frame(img_hwc_adu, "img_hwc_adu"))
     planes = image[..., None] if image.ndim == 2 else image
-    luminance = planes.mean(axis=2)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        luminance = None if apply_wb else planes.sum(axis=2, dtype=np.float64) / max(1, planes.shape[2])
     out = np.zeros(planes.shape, dtype=np.float32)
     for channel in range(planes.shape[2]):
-        plane = planes[..., channel]
-        measured = plane if apply_wb else luminance
-        measured = thinned(measured)
+        plane = planes[..., channel].astype(np.float64)
+        measured = thinned(plane if luminance is None else luminance)
         if not measured.size:
             continue
-        low, high = (np.float32(level) for level in np.percentile(measured, [p_low, p_high]))
-        scaled = np.clip((plane - low) / max(high - low, np.float32(1e-6)), 0.0, 1.0)
+        low, high = np.percentile(measured, [p_low, p_high])
+        scaled = np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0)
         out[..., channel] = np.where(np.isfinite(plane), np.arcsinh(scaled / asinh_a) / np.arcsinh(1 / asinh_a), 0.0)
     return out.reshape(image.shape)
 
@@ -345,8 +371,15 @@ def _percentiles_gpu(arr2d: np.ndarray, p_low: float, p_high: float) -> tuple[fl
     -------
     low, high : float
         Linear between order statistics; NaN where no sample is finite.
+
+    Raises
+    ------
+    ValueError
+        For a percentile out of 0 to 100, or what is no real number.
     """
-    samples = np.asarray(arr2d, dtype=np.float64)
+    check_percentile("p_low", p_low)
+    check_percentile("p_high", p_high)
+    samples = real_array(arr2d, "arr2d").astype(np.float64)
     samples = samples[np.isfinite(samples)]
     if not samples.size:
         return math.nan, math.nan
@@ -369,9 +402,15 @@ def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, 
     header : Header, dict, WCS or None
         Its structural cards are left out.
     alpha : ndarray of uint8, shape (H, W), optional
+
+    Raises
+    ------
+    ValueError
+        For another shape, an image without pixels, an alpha that does not fit it, or another axis order.
     """
     from astropy.io import fits
 
+    _check_image(image, alpha, axis_order)
     cards = header.to_header(relax=True) if hasattr(header, "to_header") else fits.Header(header or {})
     for name in STRUCTURAL_CARDS:
         cards.remove(name, ignore_missing=True)
@@ -384,6 +423,21 @@ def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, 
     if alpha is not None:
         hdus.append(fits.ImageHDU(np.asarray(alpha, dtype=np.uint8), name="ALPHA"))
     return hdus
+
+
+def _check_image(image: np.ndarray, alpha: np.ndarray | None, axis_order: str) -> None:
+    if axis_order.upper() not in ("HWC", "CHW"):
+        raise ValueError(f"axis_order must be HWC or CHW, not {axis_order!r}")
+    if image.ndim not in (2, 3) or not image.size:
+        raise ValueError(f"the image must be (H, W) or (H, W, 3) and hold pixels, not {image.shape}")
+    if alpha is None:
+        return
+    size = image.shape[-2:] if axis_order.upper() == "CHW" else image.shape[:2]
+    values = real_array(alpha, "alpha")
+    if values.shape != size:
+        raise ValueError(f"alpha must be {size}, as the image, not {values.shape}")
+    if not ((values >= 0) & (values <= 255)).all():
+        raise ValueError("alpha must be 0 to 255")
 
 
 def write_hdus(hdus: Any, output_path: str | Path, overwrite: bool = True) -> None:
@@ -432,8 +486,10 @@ def save_fits_image(
     ------
     FileExistsError
         Where it exists and `overwrite` is false.
+    ValueError
+        For an image, an alpha or an axis order that is none.
     """
-    image = np.asarray(image_data, dtype=np.float32)
+    image = to_float32(real_array(image_data, "image_data"))
     if not save_as_float:
         image = np.rint(np.clip(np.where(np.isfinite(image), image, 0.0), 0, 65535)).astype(np.uint16)
     write_hdus(image_hdus(image, header, alpha_mask, axis_order), output_path, overwrite)

@@ -20,6 +20,7 @@ FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.g
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
 SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
+MIN_MOSAIC_PX = 3  # OpenCV leaves a smaller mosaic black
 
 
 class FrameError(ValueError):
@@ -277,13 +278,14 @@ def debayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
     Returns
     -------
     ndarray of float32, shape (H, W, 3)
+        NaN throughout where a side is shorter than `MIN_MOSAIC_PX`: nothing can be interpolated there.
     """
     import cv2
 
     if pattern not in PATTERNS:
         raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, not {pattern!r}")
     valid = np.isfinite(mosaic)
-    if not valid.any():
+    if not valid.any() or min(mosaic.shape) < MIN_MOSAIC_PX:
         return np.full((*mosaic.shape, 3), np.nan, dtype=np.float32)
     filled = np.where(valid, mosaic, np.min(mosaic[valid])).astype(np.float64)
     offset, step = _quantisation(filled)

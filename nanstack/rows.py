@@ -20,6 +20,7 @@ import numpy as np
 
 from nanstack.frames import FrameError, image_shape, read_fits_header, read_frame, stored_shape
 from nanstack.memory import Scratch
+from nanstack.samples import real_array
 
 MAX_OPEN_FILES = 128  # Windows' C library allows 512, some systems 256, for the whole process
 FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -47,7 +48,8 @@ class ArrayRows:
         return self.array.shape
 
     def read(self, top: int, bottom: int, out: np.ndarray) -> None:
-        np.copyto(out, self.array[top:bottom], casting="unsafe")
+        with np.errstate(over="ignore"):  # too large for float32: infinite, no data
+            np.copyto(out, self.array[top:bottom], casting="unsafe")
 
 
 class OpenFiles:
@@ -150,15 +152,16 @@ class FileRows:
         self.files.read(self.path, self.offset + (first + top) * row_bytes, buffer)
         if direct:
             return
-        if (self.scale, self.zero) == (1.0, 0.0):
-            np.copyto(out, buffer, casting="unsafe")
-        else:
-            np.copyto(out, self.zero + self.scale * buffer.astype(np.float64), casting="unsafe")
+        with np.errstate(over="ignore"):  # too large for float32: infinite, no data
+            if (self.scale, self.zero) == (1.0, 0.0):
+                np.copyto(out, buffer, casting="unsafe")
+            else:
+                np.copyto(out, self.zero + self.scale * buffer.astype(np.float64), casting="unsafe")
         if self.blank is not None:
             out[buffer == self.blank] = np.nan
 
 
-def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
+def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = "frame") -> Rows:
     """Return the rows of a frame, without reading them where that can be avoided.
 
     Parameters
@@ -168,16 +171,20 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
         is read whole and put into the scratch folder.
     files : OpenFiles
     scratch : Scratch
+    name : str
+        What an error is to call it.
 
     Raises
     ------
     FrameError
         For a file that cannot be used.
+    ValueError
+        For an array that does not hold real numbers.
     """
     if isinstance(frame, np.memmap) and frame.mode == "r" and frame.flags.c_contiguous:
         return _rows_of_map(frame, files)
-    if isinstance(frame, np.ndarray):
-        return ArrayRows(frame)
+    if not isinstance(frame, (str, os.PathLike)):
+        return ArrayRows(real_array(frame, name))
     path = Path(frame)
     rows = _rows_of_npy(path, files) if path.suffix.lower() == ".npy" else _rows_of_fits(path, files)
     if rows is None:
@@ -185,6 +192,13 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
     if os.path.getsize(path) < rows.offset + rows.dtype.itemsize * int(np.prod(rows.stored)):
         raise FrameError(path, "it is truncated")
     return rows
+
+
+def open_all(frames: Sequence[FrameLike] | np.ndarray, files: OpenFiles, scratch: Scratch) -> list[Rows]:
+    """Return the rows of each frame, as `open_rows`; a ValueError names the frame that is none."""
+    if not isinstance(frames, (np.ndarray, Sequence)) or (isinstance(frames, np.ndarray) and frames.ndim == 0):
+        raise ValueError(f"frames must be a sequence of frames, not {type(frames).__name__}")
+    return [open_rows(frame, files, scratch, f"frame {index}") for index, frame in enumerate(frames)]
 
 
 def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:
