@@ -63,6 +63,7 @@ AUREOLE = 0.015  # share of a bright star's light that optics and air scatter wi
 AUREOLE_FWHM = 60.0  # arcsec
 FIELD_STARS_PER_MEGAPIXEL = 1500
 FIELD_STAR_FLUX = (150.0, 300_000.0)  # ADU
+FIELD_MARGIN = 0.45  # of the diagonal
 
 # The session.
 START = datetime(2025, 1, 5, 20, 0, 0)
@@ -127,15 +128,21 @@ def write_pleiades_frames(
 
     paths = []
     for index, transform in enumerate(session_transforms(n_frames, shape, rng)):
-        light = scene_light(scene, shape, transform)
+        light = scene_light(scene, shape, transform) + even_sky(shape, transform)
+        light *= vignetting(shape, RESIDUAL_VIGNETTING)[:, :, None]
         if index in with_trail:
             light += satellite_trail(shape, rng)[:, :, None]
         raw = expose(bayer_mosaic(light), hot, rng)
-        path = folder / f"Light_M45_{EXPOSURE_S:.1f}s_{index + 1:04d}.fit"
+        path = folder / frame_name(index)
         header = frame_header(moved_wcs(wcs, transform), shape, START + index * CADENCE)
         fits.PrimaryHDU(raw, header).writeto(path, overwrite=True)
         paths.append(path)
     return paths
+
+
+def frame_name(index: int) -> str:
+    """Return the file name of a session's frame, counted from 0."""
+    return f"Light_M45_{EXPOSURE_S:.1f}s_{index + 1:04d}.fit"
 
 
 def pleiades_wcs(shape: tuple[int, int]) -> WCS:
@@ -174,14 +181,19 @@ def session_transforms(n_frames: int, shape: tuple[int, int], rng: np.random.Gen
     return [similarity(shape, *dither, angle) for dither, angle in zip(dithers, angles, strict=True)]
 
 
-def pleiades_scene(shape: tuple[int, int], wcs: WCS, rng: np.random.Generator) -> Scene:
-    """Return the cluster with its nebulae and thousands of random field stars."""
+def pleiades_scene(
+    shape: tuple[int, int], wcs: WCS, rng: np.random.Generator, margin: float = FIELD_MARGIN
+) -> Scene:
+    """Return the cluster with its nebulae and thousands of random field stars.
+
+    The stars reach `margin` diagonals of the reference beyond its corners.
+    """
     _, ra, dec, magnitude, peak, sigma = zip(*PLEIADES, strict=True)
     x, y = wcs.all_world2pix(ra, dec, 0)
     flux = V0_FLUX * 10 ** (-0.4 * np.array(magnitude))[:, None] * BLUE_STAR
     faintest, brightest = FIELD_STAR_FLUX
     count = round(FIELD_STARS_PER_MEGAPIXEL * shape[0] * shape[1] / 1e6)
-    others = random_star_field(shape, count, rng, brightest=brightest, faintest=faintest)
+    others = random_star_field(shape, count, rng, margin, brightest=brightest, faintest=faintest)
 
     arcsec = np.rad2deg(pixel_um(shape) * 1e-3 / FOCAL_LENGTH_MM) * 3600
     glows = zip(x, y, sigma, peak, strict=True)
@@ -194,19 +206,23 @@ def pleiades_scene(shape: tuple[int, int], wcs: WCS, rng: np.random.Generator) -
 
 
 def scene_light(scene: Scene, shape: tuple[int, int], transform: np.ndarray) -> np.ndarray:
-    """Return the light that falls on the sensor, float32 (H, W, 3) in ADU, with the residual vignetting."""
-    height, width = shape
-    x, y = np.arange(width), np.arange(height)[:, None]
-    sky_x, _ = apply(invert(transform), x, y)
+    """Return the light of stars and nebulae on a frame's pixels, float32 (H, W, 3) in ADU."""
     light = render_stars(scene.stars, shape, transform, FWHM)
     light += render_stars(scene.aureoles, shape, transform, scene.aureole_fwhm)
-    light += np.array(SKY, dtype=np.float32)
-    light += (MOONLIGHT * (sky_x / width - 0.5)).astype(np.float32)[:, :, None]
+    x, y = np.arange(shape[1]), np.arange(shape[0])[:, None]
     for nebula in scene.nebulae:
         cx, cy = apply(transform, nebula.x, nebula.y)
         glow = _gaussian(y - cy, nebula.sigma) * _gaussian(x - cx, nebula.sigma)
         light += glow[:, :, None] * nebula.peak.astype(np.float32)
-    return light * vignetting(shape, RESIDUAL_VIGNETTING)[:, :, None]
+    return light
+
+
+def even_sky(shape: tuple[int, int], transform: np.ndarray) -> np.ndarray:
+    """Return the sky that all frames of a session share, float32 (H, W, 3) in ADU: its level and the moonlight."""
+    width = shape[1]
+    sky_x, _ = apply(invert(transform), np.arange(width), np.arange(shape[0])[:, None])
+    moonlight = MOONLIGHT * (sky_x / width - 0.5)
+    return np.array(SKY, dtype=np.float32) + moonlight.astype(np.float32)[:, :, None]
 
 
 def _gaussian(distance: np.ndarray, sigma: float) -> np.ndarray:
