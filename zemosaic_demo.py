@@ -310,7 +310,11 @@ ASINH_SOFTENING = 0.12
 
 
 def before_after_picture(
-    before: np.ndarray, after: np.ndarray, captions: Sequence[str], path: str | os.PathLike
+    before: np.ndarray,
+    after: np.ndarray,
+    captions: Sequence[str],
+    path: str | os.PathLike,
+    white_sigma: float = WHITE_SIGMA,
 ) -> None:
     """Write two stacks side by side as one PNG, stretched hard and alike.
 
@@ -325,6 +329,8 @@ def before_after_picture(
         One line under each.
     path : path
         Replaced at once when the picture is complete.
+    white_sigma : float
+        How far above the sky white begins, in units of its noise.
 
     Raises
     ------
@@ -341,7 +347,7 @@ def before_after_picture(
 
     sky, sigma = sky_level(after)
     pairs = zip((before, after), captions, strict=True)
-    panels = [_panel(_stretched(stack, sky, sigma), caption) for stack, caption in pairs]
+    panels = [_panel(stretched(stack, sky, sigma, white_sigma), caption) for stack, caption in pairs]
     picture = Image.new("RGB", (2 * PANEL_WIDTH + GAP, max(panel.height for panel in panels)), "black")
     for index, panel in enumerate(panels):
         picture.paste(panel, (index * (PANEL_WIDTH + GAP), 0))
@@ -356,22 +362,22 @@ def sky_level(stack: np.ndarray) -> tuple[np.ndarray, float]:
     return sky, float(sigma) or 1.0  # a sky without noise still has to be shown
 
 
-def _stretched(stack: np.ndarray, sky: np.ndarray, sigma: float) -> Image:
-    """Return the stack as an RGB image in the panel's width."""
+def stretched(stack: np.ndarray, sky: np.ndarray, sigma: float, white_sigma: float = WHITE_SIGMA) -> Image:
+    """Return a stack (H, W, 3) as an RGB image, one range for all channels; NaN is black."""
     from astropy.visualization import AsinhStretch, ManualInterval
     from PIL import Image
 
-    stretch = AsinhStretch(ASINH_SOFTENING) + ManualInterval(-BLACK_SIGMA * sigma, WHITE_SIGMA * sigma)
+    stretch = AsinhStretch(ASINH_SOFTENING) + ManualInterval(-BLACK_SIGMA * sigma, white_sigma * sigma)
     shades = stretch(stack - sky)
     shades = np.where(np.isfinite(shades), shades, 0.0)
-    image = Image.fromarray(np.rint(255 * shades).astype(np.uint8))
-    return image.resize((PANEL_WIDTH, round(image.height * PANEL_WIDTH / image.width)), Image.Resampling.BOX)
+    return Image.fromarray(np.rint(255 * shades).astype(np.uint8))
 
 
 def _panel(image: Image, caption: str) -> Image:
-    """Return the image with its caption below."""
+    """Return the image in the panel's width, with its caption below."""
     from PIL import Image, ImageDraw, ImageFont
 
+    image = image.resize((PANEL_WIDTH, round(image.height * PANEL_WIDTH / image.width)), Image.Resampling.BOX)
     panel = Image.new("RGB", (PANEL_WIDTH, image.height + CAPTION_HEIGHT), "black")
     panel.paste(image, (0, 0))
     middle = PANEL_WIDTH / 2, image.height + CAPTION_HEIGHT / 2

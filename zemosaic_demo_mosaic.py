@@ -30,6 +30,7 @@ FIELD_MARGIN = 0.55  # stars reach this many diagonals beyond the middle frame's
 SKY_SCATTER = 0.10  # a frame's sky lies within 1 +- this, in each channel on its own
 SKY_GRADIENT = 0.03  # from edge to edge the sky changes by this share: moonlight
 MOON_TURNS = 0.6  # turns of its direction within a session
+HAZE_SIGMA, HAZE_PEAK = 5.0, 0.35  # of a nebula's own: around each there is a wide faint one
 BRIGHT = 30_000.0  # ADU in green: stars that are measured
 ALONE_PX = 25.0  # and have no other one as bright within so many pixels
 CLEAR_PX = 60.0  # nor a saturated one within so many
@@ -68,54 +69,59 @@ class Session:
     scene : Scene
         Stars and nebulae, in reference pixels; the sky is not in it.
     frames : list of SessionFrame
+    hot : ndarray of float32, shape (H, W)
+        The sensor's hot pixels.
+    seed : int
+        Of the noise, the cosmic rays and the satellites.
     """
 
     shape: tuple[int, int]
     wcs: WCS
     scene: demo.Scene
     frames: list[SessionFrame]
+    hot: np.ndarray
+    seed: int
 
 
-def write_pleiades_mosaic_frames(
-    folder: str | os.PathLike, n_frames: int = FRAMES, shape: tuple[int, int] = SHAPE, seed: int = 1
-) -> Session:
-    """Write a simulated session of 2 x 2 pointings on the Pleiades as raw Seestar FITS files.
+def pleiades_session(n_frames: int = FRAMES, shape: tuple[int, int] = SHAPE, seed: int = 1) -> Session:
+    """Return a session of 2 x 2 pointings on the Pleiades; the same arguments give the same session.
 
-    The files are of the kind that `zemosaic_demo.write_pleiades_frames` writes. The telescope goes round the pointings,
-    frame by frame, and dithers. Each frame has a sky of its own, within 10 % in each channel and with a gradient of
-    3 % that turns steadily: where the number of frames changes, their plain mean steps.
+    The telescope goes round the pointings, frame by frame, dithers, and turns steadily. Each frame has a sky of its
+    own, within 10 % in each channel and with a gradient of 3 % that turns, too: where the number of frames changes,
+    their plain mean steps.
 
     Parameters
     ----------
-    folder : path
-        Created if missing; files of the same name are replaced.
     n_frames : int
         Of all pointings together.
     shape : (int, int)
         Height and width; even. A frame's field is as wide for every shape.
     seed : int
-
-    Returns
-    -------
-    Session
-        The truth.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     wcs = demo.pleiades_wcs(shape)
-    scene = demo.pleiades_scene(shape, wcs, rng, FIELD_MARGIN)
-    session = Session(shape, wcs, scene, _frames(n_frames, shape, rng))
-    hot = demo.hot_pixels(shape, rng)
-    with_trail = {n_frames // 4, (2 * n_frames) // 3}
+    scene = _with_haze(demo.pleiades_scene(shape, wcs, rng, FIELD_MARGIN))
+    return Session(shape, wcs, scene, _frames(n_frames, shape, rng), demo.hot_pixels(shape, rng), seed)
 
-    def write(index: int) -> None:
-        own = np.random.default_rng([seed, index])  # of its own: the same frame, whatever thread writes it
-        _write_frame(session, index, hot, index in with_trail, folder, own)
 
+def write_frames(session: Session, folder: str | os.PathLike) -> None:
+    """Write a session's frames as raw Seestar FITS files, of the kind that `write_pleiades_frames` writes.
+
+    Parameters
+    ----------
+    session : Session
+    folder : path
+        Created if missing; files of the same name are replaced.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(write, range(n_frames)))
-    return session
+        list(pool.map(lambda index: _write_frame(session, index, Path(folder)), range(len(session.frames))))
+
+
+def _with_haze(scene: demo.Scene) -> demo.Scene:
+    """Add what makes the field interesting: structure of the sky that goes on across the tiles' borders."""
+    haze = [replace(glow, sigma=HAZE_SIGMA * glow.sigma, peak=HAZE_PEAK * glow.peak) for glow in scene.nebulae]
+    return replace(scene, nebulae=scene.nebulae + haze)
 
 
 def _frames(n_frames: int, shape: tuple[int, int], rng: np.random.Generator) -> list[SessionFrame]:
@@ -134,20 +140,20 @@ def _frames(n_frames: int, shape: tuple[int, int], rng: np.random.Generator) -> 
     return frames
 
 
-def _write_frame(
-    session: Session, index: int, hot: np.ndarray, trail: bool, folder: Path, rng: np.random.Generator
-) -> None:
+def _write_frame(session: Session, index: int, folder: Path) -> None:
     from astropy.io import fits
 
-    shape, frame = session.shape, session.frames[index]
+    shape, frame, count = session.shape, session.frames[index], len(session.frames)
+    rng = np.random.default_rng([session.seed, index])  # of its own: the same frame, whatever thread writes it
     light = demo.scene_light(session.scene, shape, frame.transform)
     light += sky_plane(frame.sky, shape, np.arange(shape[1]), np.arange(shape[0])[:, None]).astype(np.float32)
     light *= demo.vignetting(shape, demo.RESIDUAL_VIGNETTING)[:, :, None]
-    if trail:
+    if index in (count // 4, 2 * count // 3):
         light += demo.satellite_trail(shape, rng)[:, :, None]
-    raw = demo.expose(demo.bayer_mosaic(light), hot, rng)
-    time = demo.START + index * demo.CADENCE
-    header = demo.frame_header(demo.moved_wcs(session.wcs, frame.transform), shape, time)
+    raw = demo.expose(demo.bayer_mosaic(light), session.hot, rng)
+    header = demo.frame_header(
+        demo.moved_wcs(session.wcs, frame.transform), shape, demo.START + index * demo.CADENCE
+    )
     fits.PrimaryHDU(raw, header).writeto(folder / frame.name, overwrite=True)
 
 
@@ -294,7 +300,7 @@ def stars_to_measure(session: Session) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class Joined:
     """A mosaic and the areas of its tiles.
 
     Attributes
@@ -311,14 +317,14 @@ class Mosaic:
     areas: list[np.ndarray]
 
 
-def read_mosaic(path: Path, tiles: Sequence[Path]) -> Mosaic:
+def read_mosaic(path: Path, tiles: Sequence[Path]) -> Joined:
     """Read a mosaic's file, and from its tiles' files where they lie."""
     image, wcs = _read_image(path)
     areas = []
     for tile in tiles:
         data, own = _read_image(tile)
-        areas.append(_placed(np.isfinite(data).all(axis=2), own, wcs, image.shape[:2]))
-    return Mosaic(image, wcs, areas)
+        areas.append(placed(np.isfinite(data).all(axis=2), own, wcs, image.shape[:2]))
+    return Joined(image, wcs, areas)
 
 
 def _read_image(path: Path) -> tuple[np.ndarray, WCS]:
@@ -330,7 +336,7 @@ def _read_image(path: Path) -> tuple[np.ndarray, WCS]:
     return frame.data, frame.wcs
 
 
-def _placed(mask: np.ndarray, wcs: WCS, target: WCS, shape: tuple[int, int]) -> np.ndarray:
+def placed(mask: np.ndarray, wcs: WCS, target: WCS, shape: tuple[int, int]) -> np.ndarray:
     """Return where the pixels of a mask lie in another grid."""
     from scipy.ndimage import affine_transform
 
@@ -341,7 +347,7 @@ def _placed(mask: np.ndarray, wcs: WCS, target: WCS, shape: tuple[int, int]) -> 
 
 def mosaic_with_grey_fill(
     folder: Path, groups: Mapping[str, Sequence[str]], wcs: WCS, shape: tuple[int, int]
-) -> Mosaic:
+) -> Joined:
     """Make the mosaic as it was before: tiles with a grey fill, skies as they are, joined by their mean.
 
     Parameters
@@ -353,19 +359,16 @@ def mosaic_with_grey_fill(
     wcs, shape
         Of the mosaic.
     """
-    from reproject import reproject_interp
+    from nanstack.coadd import MosaicTile, make_mosaic
 
-    total, number, areas = np.zeros((*shape, 3)), np.zeros((*shape, 1), dtype=np.int32), []
+    tiles = []
     for reference, names in groups.items():
-        tile = demo.stack_with_grey_fill([folder / name for name in names], reference)
+        image = demo.stack_with_grey_fill([folder / name for name in names], reference)
         _, own = _read_image(folder / reference)
-        planes, _ = reproject_interp((np.moveaxis(tile, -1, 0), own), wcs, shape_out=shape)
-        area = np.isfinite(planes).all(axis=0)
-        total[area] += np.moveaxis(planes, 0, -1)[area]
-        number[area] += 1
-        areas.append(area)
-    image = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-    return Mosaic(image.astype(np.float32), wcs, areas)
+        tiles.append(MosaicTile(reference, image.shape, own, lambda image=image: (image, None)))
+    mosaic = make_mosaic(tiles, wcs=wcs, shape=shape, match="none", feather=0.0)
+    areas = [placed(np.ones(tile.shape[:2], dtype=bool), tile.wcs, wcs, shape) for tile in tiles]
+    return Joined(mosaic.image, wcs, areas)
 
 
 @dataclass(frozen=True)
@@ -413,7 +416,7 @@ class Truth:
         self.x, self.y = wcs.all_world2pix(*session.wcs.all_pix2world(stars.x[chosen], stars.y[chosen], 0), 0)
         self.stars = render_stars(StarField(self.x, self.y, self.flux), shape, fwhm=demo.FWHM)
 
-    def figures(self, mosaic: Mosaic) -> Figures:
+    def figures(self, mosaic: Joined) -> Figures:
         """Measure a mosaic on this grid."""
         rest = without_plane(mosaic.image - self.light)
         noise = float(np.mean(noise_level(rest)))

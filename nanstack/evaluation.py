@@ -18,7 +18,7 @@ from nanstack.stars import load_sep, luminance
 
 REACH_PX = 48  # width of the bands on either side of a border
 GAP_PX = 1  # between them and the border: interpolation mixes the two sides there
-MIN_BAND_PIXELS = 1000  # a shorter border shows no step that could be told from noise
+MIN_BAND_PIXELS = 6000  # a shorter border shows no step that could be told from noise
 APERTURE_FWHM = 2.5  # radius of an aperture: all but 1e-7 of a Gaussian star's light
 RING_FWHM = (4.0, 7.0)  # inner and outer radius of the ring where its sky is measured
 BIN_PX = 8  # noise of means over such squares is the same before and after an interpolation
