@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
 from collections.abc import Callable
@@ -203,6 +204,96 @@ def stretch_auto_asifits_like(
         scaled = np.clip((plane - low) / max(high - low, np.float32(1e-6)), 0.0, 1.0)
         out[..., channel] = np.where(np.isfinite(plane), np.arcsinh(scaled / asinh_a) / np.arcsinh(1 / asinh_a), 0.0)
     return out.reshape(image.shape)
+
+
+# ------------------------------------------------------------------------------------------------------- mosaic
+
+
+def reproject_and_coadd_wrapper(
+    data_list: list[np.ndarray],
+    wcs_list: list[Any],
+    shape_out: tuple[int, int],
+    use_gpu: bool = False,
+    cpu_func: Callable | None = None,
+    allow_cpu_fallback: bool = True,
+    progress_callback: Progress = None,
+    tile_weights: list[float] | None = None,
+    **kwargs: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reproject images onto one grid and combine them, by `reproject.mosaicking.reproject_and_coadd`.
+
+    Our own mosaic is made by `nanstack.coadd`; this is for callers that know ZeMosaic's interface.
+
+    Parameters
+    ----------
+    data_list : list of ndarray, shape (H, W)
+        One channel of each tile; NaN is no data.
+    wcs_list : list of WCS or Header
+    shape_out : (int, int)
+    use_gpu : bool
+        There is no such code for the GPU: the CPU does it, with a word about it.
+    cpu_func : callable, optional
+        Takes the place of reproject's function.
+    allow_cpu_fallback : bool
+        False: where the GPU is asked for, fail rather than let the CPU do it.
+    progress_callback : callable, optional
+    tile_weights : list of float, optional
+        One a tile; what is not a positive number counts as 1.
+    **kwargs
+        `output_projection` and whatever else that function names, also `tile_weight_maps`, which multiply
+        `input_weights`; others, which are hints for a GPU, are ignored.
+
+    Returns
+    -------
+    mosaic : ndarray of float32, shape `shape_out`
+        NaN where no tile has data.
+    footprint : ndarray of float32, same shape
+        Sum of the weights.
+
+    Raises
+    ------
+    ValueError
+        For lists of different lengths, or empty ones.
+    RuntimeError
+        Where the GPU is asked for and the CPU is not allowed.
+    """
+    from reproject import reproject_interp
+    from reproject.mosaicking import reproject_and_coadd
+
+    if not data_list or len(data_list) != len(wcs_list):
+        raise ValueError(f"data_list and wcs_list must go together, not {len(data_list)} and {len(wcs_list)} long")
+    if use_gpu:
+        if not allow_cpu_fallback:
+            raise RuntimeError("mosaics are not made on the GPU, and the CPU is not allowed to")
+        _tell("mosaics are not made on the GPU: the CPU does it", "INFO_DETAIL", progress_callback)
+    function = cpu_func or reproject_and_coadd
+    maps = [kwargs.pop("input_weights", None), kwargs.pop("tile_weight_maps", None)]
+    weights = _pixel_weights(data_list, maps, tile_weights)
+    known = inspect.signature(reproject_and_coadd).parameters
+    options = {"reproject_function": reproject_interp} | {name: kwargs[name] for name in kwargs if name in known}
+    mosaic, footprint = function(
+        list(zip(data_list, wcs_list, strict=True)), shape_out=shape_out, input_weights=weights, **options
+    )
+    mosaic, footprint = np.array(mosaic, dtype=np.float32), np.asarray(footprint, dtype=np.float32)
+    mosaic[~(footprint > 0)] = np.nan
+    return mosaic, footprint
+
+
+def _pixel_weights(
+    data_list: list[np.ndarray], maps: list[list | None], tile_weights: list[float] | None
+) -> list[np.ndarray] | None:
+    """Return each tile's weights, pixel by pixel; None where all are 1."""
+    if tile_weights is None and not any(maps):
+        return None
+    weights = [np.ones(np.shape(data), dtype=np.float32) for data in data_list]
+    for given in filter(None, maps):
+        for weight, factor in zip(weights, given, strict=True):
+            if factor is not None:
+                weight *= np.asarray(factor, dtype=np.float32)
+    if tile_weights is not None:
+        for weight, factor in zip(weights, tile_weights, strict=True):
+            weight *= np.float32(factor if factor is not None and np.isfinite(factor) and factor > 0 else 1)
+    return weights
 
 
 # ---------------------------------------------------------------------------------------------------------- GPU

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.memory import Scratch, memory_budget
+from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.rows import OpenFiles, Rows, open_rows
 from nanstack.sky import Background, Overlap, measure_overlap, solve_backgrounds
 from nanstack.warp import sample_at
@@ -260,10 +260,8 @@ def _projected(
     files: OpenFiles,
 ) -> Iterator[_Layer]:
     """Give each tile on the mosaic's grid; as many at a time as there are processors, and memory."""
-    import os
-
     largest = max(int(np.prod(tile.shape)) for tile in tiles)
-    at_once = int(np.clip(memory // (16 * largest), 1, os.cpu_count() or 1))  # the tile, its projection, their weights
+    at_once = int(np.clip(memory // (16 * largest), 1, threads()))  # the tile, its projection, their weights
 
     def project(tile: MosaicTile) -> _Layer:
         return _project(tile, wcs, shape, feather, interpolation, scratch, files)

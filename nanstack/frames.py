@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
+SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
@@ -122,11 +123,14 @@ class FrameFile:
     shape : tuple of int
         (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
     wcs : astropy.wcs.WCS or None
+    cards : dict
+        What its header says of how it was taken: those of `SETUP_CARDS` that it holds, as text.
     """
 
     path: Path
     shape: tuple[int, ...]
     wcs: WCS | None
+    cards: dict[str, str] = field(default_factory=dict)
 
     def __call__(self) -> np.ndarray:
         """Read the frame's samples."""
@@ -150,7 +154,8 @@ def probe_frame(path: Path | str) -> FrameFile:
     shape = image_shape(path, stored_shape(header))
     if len(shape) == 2 and str(header.get("BAYERPAT", "")).strip():
         shape = (*shape, 3)
-    return FrameFile(path, shape, celestial_wcs(header))
+    cards = {name: str(header[name]).strip() for name in SETUP_CARDS if name in header}
+    return FrameFile(path, shape, celestial_wcs(header), cards)
 
 
 def _read_npy(path: Path) -> np.ndarray:

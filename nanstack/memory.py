@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much memory a job may take, and where it puts what is more than that."""
+"""What of the machine a job may take: memory, threads, and a folder for what is more than memory."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,13 +16,28 @@ MAX_BUDGET = 2**30
 BUDGET_IF_UNKNOWN = 2**28
 
 
+_processes = 1  # that do such jobs on this machine at once
+
+
+def share_machine(processes: int) -> None:
+    """Let this process take its share alone, as one of several; to be called before anything is stacked."""
+    global _processes
+    _processes = processes
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(threads()))  # read when Numba is imported
+
+
+def threads() -> int:
+    """Return the number of threads a job may keep busy."""
+    return max(1, (os.cpu_count() or 1) // _processes)
+
+
 def memory_budget() -> int:
     """Return the bytes a job may take where nobody says: a quarter of what is free, at most 1 GiB."""
     try:
         import psutil
     except ImportError:
-        return BUDGET_IF_UNKNOWN
-    return min(MAX_BUDGET, int(SHARE_OF_FREE * psutil.virtual_memory().available))
+        return BUDGET_IF_UNKNOWN // _processes
+    return min(MAX_BUDGET, int(SHARE_OF_FREE * psutil.virtual_memory().available / _processes))
 
 
 class Scratch:

@@ -408,13 +408,15 @@ def solve_backgrounds(
     middle = float(x.mean()), float(y.mean())
     scale = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
     places = _places(count, first, second, (x - middle[0]) / scale, (y - middle[1]) / scale)
-    terms = 3 if model == "plane" else 1
-    basis = _pair_basis(first, second, (x - middle[0]) / scale, (y - middle[1]) / scale, places, terms)
     errors = _floored(error)
     found = np.zeros((count, 3, difference.shape[1]))
-    for channel in range(difference.shape[1]):
-        solution = robust_fit(basis, -difference[:, channel], errors[:, channel])
-        found[:, :terms, channel] = solution.reshape(count, terms)
+    left = -difference
+    for terms in (1, 3) if model == "plane" else (1,):  # planes for what offsets leave: narrow overlaps carry no slope
+        basis = _pair_basis(first, second, (x - middle[0]) / scale, (y - middle[1]) / scale, places, terms)
+        for channel in range(difference.shape[1]):
+            solution = robust_fit(basis, left[:, channel], errors[:, channel])
+            left[:, channel] -= basis @ solution
+            found[:, :terms, channel] += solution.reshape(count, terms)
     found[:, 0] -= np.einsum("tk,tkc->tc", places, found[:, 1:])  # from the tile's own place to the middle
     for own in range(components):
         mine = component == own
