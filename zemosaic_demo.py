@@ -181,9 +181,7 @@ def session_transforms(n_frames: int, shape: tuple[int, int], rng: np.random.Gen
     return [similarity(shape, *dither, angle) for dither, angle in zip(dithers, angles, strict=True)]
 
 
-def pleiades_scene(
-    shape: tuple[int, int], wcs: WCS, rng: np.random.Generator, margin: float = FIELD_MARGIN
-) -> Scene:
+def pleiades_scene(shape: tuple[int, int], wcs: WCS, rng: np.random.Generator, margin: float = FIELD_MARGIN) -> Scene:
     """Return the cluster with its nebulae and thousands of random field stars.
 
     The stars reach `margin` diagonals of the reference beyond its corners.

@@ -6,10 +6,11 @@ One tangent plane holds all: a frame is a similarity transform away from the ref
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import numpy as np
 
 import zemosaic_demo as demo
 from nanstack.evaluation import StarErrors, Step, border_step, noise_ratios, star_errors, without_plane
+from nanstack.files import complete_file
 from nanstack.photometry import noise_level
 from nanstack.simulation import StarField, apply, invert, render_stars, similarity, sky_plane
 
@@ -151,9 +153,7 @@ def _write_frame(session: Session, index: int, folder: Path) -> None:
     if index in (count // 4, 2 * count // 3):
         light += demo.satellite_trail(shape, rng)[:, :, None]
     raw = demo.expose(demo.bayer_mosaic(light), session.hot, rng)
-    header = demo.frame_header(
-        demo.moved_wcs(session.wcs, frame.transform), shape, demo.START + index * demo.CADENCE
-    )
+    header = demo.frame_header(demo.moved_wcs(session.wcs, frame.transform), shape, demo.START + index * demo.CADENCE)
     fits.PrimaryHDU(raw, header).writeto(folder / frame.name, overwrite=True)
 
 
@@ -434,7 +434,106 @@ class Truth:
 
 def tile_steps(image: np.ndarray, areas: Sequence[np.ndarray]) -> list[Step]:
     """Return the step across each tile's border within each other tile."""
-    steps = [
-        border_step(image, own, other & ~own) for own in areas for other in areas if own is not other
-    ]
+    steps = [border_step(image, own, other & ~own) for own in areas for other in areas if own is not other]
     return [step for step in steps if step is not None]
+
+
+# ------------------------------------------------------------------------------------------------- the whole demo
+
+OUTPUTS = ("before.png", "after.png", "before_after.png")
+WHITE_SIGMA = 15.0  # of the pictures: stretched so hard that no border could hide
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a demo left in its folder.
+
+    Attributes
+    ----------
+    session : Session
+    frames : Path
+        Folder of its frames.
+    tiles : list of Path
+    mosaic : Joined
+    groups : dict
+        The names of each tile's frames that were aligned, by that of its reference.
+    """
+
+    session: Session
+    frames: Path
+    tiles: list[Path]
+    mosaic: Joined
+    groups: dict[str, list[str]]
+
+
+def read_run(folder: Path) -> Run:
+    """Read what a demo left in its folder: its mosaic, its tiles, and which frames they are of.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    """
+    told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
+    reports = [tile["report"] for tile in told["tiles"]]
+    tiles = [folder / tile["file"] for tile in told["tiles"]]
+    groups = {
+        report["reference"]: [
+            frame["name"] for frame in report["frames"] if frame["name"] not in report["frames_failed"]
+        ]
+        for report in reports
+    }
+    count = sum(report["frames_given"] for report in reports) + len(told["left_out"])
+    mosaic = read_mosaic(folder / told["mosaic"]["file"], tiles)
+    return Run(pleiades_session(count), folder / "frames", tiles, mosaic, groups)
+
+
+def compare(folder: Path) -> tuple[Figures, Figures]:
+    """Hold a demo's mosaic, and the one as it was before, to the truth; write pictures of both, and the report anew.
+
+    Returns
+    -------
+    before, after : Figures
+    """
+    from zemosaic_report import write_report
+
+    run = read_run(folder)
+    shape = run.mosaic.image.shape[:2]
+    before = mosaic_with_grey_fill(run.frames, run.groups, run.mosaic.wcs, shape)
+    truth = Truth(run.session, run.frames, run.mosaic.wcs, shape)
+    figures = truth.figures(before), truth.figures(run.mosaic)
+    captions = [
+        f"{name}: steps of {each.level_step:.2f} σ in level, {each.colour_step:.2f} σ in colour"
+        for name, each in zip(("grey fill, not matched", "zemosaic-patch"), figures, strict=True)
+    ]
+    pictures = [joined.image[::-1] for joined in (before, run.mosaic)]  # the first row is the south
+    sky, sigma = demo.sky_level(pictures[1])
+    for name, picture in zip(OUTPUTS, pictures, strict=False):
+        with complete_file(folder / name) as temporary:
+            demo.stretched(picture, sky, sigma, WHITE_SIGMA).save(temporary, "PNG")
+    demo.before_after_picture(*pictures, captions, folder / OUTPUTS[2], WHITE_SIGMA)
+    source = folder / "mosaic.json"
+    told = json.loads(source.read_text(encoding="utf-8"))
+    told["comparison"] = {"before": OUTPUTS[0], "after": OUTPUTS[1], "captions": captions}
+    with complete_file(source) as temporary:
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    write_report(source)
+    return figures
+
+
+def figure_lines(before: Figures, after: Figures) -> list[str]:
+    """Return the figures of two mosaics as lines for the screen."""
+    both = (before, after)
+    stars = [each.stars for each in both]
+
+    def line(name: str, values: Sequence[str]) -> str:
+        return f"{name:<18} before {values[0]}, after {values[1]}"
+
+    return [
+        line("steps in level", [f"{each.level_step:.2f} sigma" for each in both]),
+        line("steps in colour", [f"{each.colour_step:.2f} sigma" for each in both]),
+        line("star positions", [f"{each.position_rms:.3f} px rms" for each in stars]),
+        line("star fluxes", [f"{100 * each.flux_bias:+.2f} % (+-{100 * each.flux_scatter:.2f} %)" for each in stars]),
+        line("noise", [f"{each.noise_ratio:.3f} of the exact stack's" for each in both]),
+        line("... of 8 x 8 means", [f"{each.smooth_noise_ratio:.3f}" for each in both]),
+    ]

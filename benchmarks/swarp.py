@@ -21,7 +21,8 @@ from astropy.io import fits
 
 import zemosaic_demo_mosaic as demo
 from nanstack.evaluation import binned
-from zemosaic_demo import picture_of, sky_level
+from nanstack.frames import read_frame
+from zemosaic_demo import sky_level, stretched
 
 COMMON = {
     "HEADER_ONLY": "N",
@@ -74,7 +75,7 @@ def swarp(program: str, tiles: list[Path], mosaic: demo.Joined, settings: dict, 
         names = []
         for index, tile in enumerate(tiles):
             with fits.open(tile) as hdus:
-                plane, coverage, wcs = hdus[0].data[channel], hdus["COVERAGE"].data, demo.read_wcs(tile)
+                plane, coverage, wcs = hdus[0].data[channel], hdus["COVERAGE"].data, read_frame(tile).wcs
             valid = np.isfinite(plane)
             names.append(scratch / f"tile_{index}.fits")
             cards = wcs.to_header()
@@ -84,7 +85,7 @@ def swarp(program: str, tiles: list[Path], mosaic: demo.Joined, settings: dict, 
         header.totextfile(scratch / "coadd.head", overwrite=True, endcard=True)
         outputs = {"IMAGEOUT_NAME": "coadd.fits", "WEIGHTOUT_NAME": "coadd.weight.fits", "RESAMPLE_DIR": str(scratch)}
         options = [word for name, value in (COMMON | settings | outputs).items() for word in (f"-{name}", value)]
-        subprocess.run([program, *map(str, names), *options], cwd=scratch, check=True, timeout=600)
+        subprocess.run([program, *map(str, names), *options], cwd=scratch, check=True, timeout=600, capture_output=True)
         image, weight = (fits.getdata(scratch / f"coadd{kind}.fits") for kind in ("", ".weight"))
         planes.append(np.where(weight > 0, image, np.nan))
     return np.stack(planes, axis=-1).astype(np.float32)
@@ -104,7 +105,9 @@ def table(figures: dict[str, tuple[demo.Figures, float]]) -> str:
         "largest step in level across a tile's border, σ": lambda f, _: f"{f.level_step:.2f}",
         "… in colour, σ": lambda f, _: f"{f.colour_step:.2f}",
         "places of the stars, rms, px": lambda f, _: f"{f.stars.position_rms:.3f}",
-        "their fluxes: bias; scatter, %": lambda f, _: f"{100 * f.stars.flux_bias:+.2f}; {100 * f.stars.flux_scatter:.2f}",
+        "their fluxes: bias; scatter, %": lambda f, _: (
+            f"{100 * f.stars.flux_bias:+.2f}; {100 * f.stars.flux_scatter:.2f}"
+        ),
         "noise of pixels, 1 = exact stack": lambda f, _: f"{f.noise_ratio:.3f}",
         "noise of means over 8 × 8": lambda f, _: f"{f.smooth_noise_ratio:.3f}",
         "faint nebulae: light kept, %": lambda _, share: f"{100 * share:.0f}",
@@ -117,7 +120,7 @@ def table(figures: dict[str, tuple[demo.Figures, float]]) -> str:
 def write_picture(images: list[np.ndarray], path: Path) -> None:
     from PIL import Image
 
-    panels = [picture_of(image, *sky_level(image), demo.STRETCH) for image in images]
+    panels = [stretched(image[::-1], *sky_level(image), demo.WHITE_SIGMA) for image in images]
     whole = Image.new("RGB", (max(p.width for p in panels), sum(p.height + 8 for p in panels)))
     top = 0
     for panel in panels:

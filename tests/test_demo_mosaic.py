@@ -72,9 +72,7 @@ def test_same_arguments_same_frames(session, folder, tmp_path):
 def test_pointings_overlap_by_a_fifth(session):
     middles = []
     for pointing in range(4):
-        corners = [
-            np.mean(frame_on_sky(session, frame), axis=0) for frame in session.frames[pointing::4]
-        ]
+        corners = [np.mean(frame_on_sky(session, frame), axis=0) for frame in session.frames[pointing::4]]
         middles.append(np.mean(corners, axis=0))
     across, down = middles[1] - middles[0], middles[2] - middles[0]
     assert across == pytest.approx((0.8 * SHAPE[1], 0), abs=0.06 * SHAPE[1])
@@ -100,7 +98,9 @@ def test_each_frame_has_its_own_sky_and_the_scene_at_its_place(session, folder):
         dark = light[..., 1] < 20
         noise = noise_level(data.data)
         assert np.all(np.abs(np.median(rest[dark], axis=0)) < 0.05 * noise + 0.5)
-        quarters = [np.median(rest[part][dark[part]]) for part in (np.s_[:135], np.s_[135:], np.s_[:, :240], np.s_[:, 240:])]
+        quarters = [
+            np.median(rest[part][dark[part]]) for part in (np.s_[:135], np.s_[135:], np.s_[:, :240], np.s_[:, 240:])
+        ]
         assert np.ptp(quarters) < 0.1 * noise.mean() + 1
     levels = np.array([frame.sky[0] / demo.SKY for frame in session.frames])
     assert np.all(np.ptp(levels, axis=0) > 0.1)
