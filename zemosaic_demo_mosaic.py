@@ -503,7 +503,7 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
     truth = Truth(run.session, run.frames, run.mosaic.wcs, shape)
     figures = truth.figures(before), truth.figures(run.mosaic)
     captions = [
-        f"{name}: steps of {each.level_step:.2f} σ in level, {each.colour_step:.2f} σ in colour"
+        f"{name}: steps of {each.level_step:.2f} sigma in level, {each.colour_step:.2f} in colour"
         for name, each in zip(("grey fill, not matched", "zemosaic-patch"), figures, strict=True)
     ]
     pictures = [joined.image[::-1] for joined in (before, run.mosaic)]  # the first row is the south

@@ -102,14 +102,14 @@ def kept(image: np.ndarray, truth: demo.Truth) -> float:
 
 def table(figures: dict[str, tuple[demo.Figures, float]]) -> str:
     rows = {
-        "largest step in level across a tile's border, σ": lambda f, _: f"{f.level_step:.2f}",
-        "… in colour, σ": lambda f, _: f"{f.colour_step:.2f}",
+        "largest step in level across a tile's border, sigma": lambda f, _: f"{f.level_step:.2f}",
+        "… in colour, sigma": lambda f, _: f"{f.colour_step:.2f}",
         "places of the stars, rms, px": lambda f, _: f"{f.stars.position_rms:.3f}",
         "their fluxes: bias; scatter, %": lambda f, _: (
             f"{100 * f.stars.flux_bias:+.2f}; {100 * f.stars.flux_scatter:.2f}"
         ),
         "noise of pixels, 1 = exact stack": lambda f, _: f"{f.noise_ratio:.3f}",
-        "noise of means over 8 × 8": lambda f, _: f"{f.smooth_noise_ratio:.3f}",
+        "noise of means over 8 x 8": lambda f, _: f"{f.smooth_noise_ratio:.3f}",
         "faint nebulae: light kept, %": lambda _, share: f"{100 * share:.0f}",
     }
     lines = ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
@@ -120,7 +120,7 @@ def table(figures: dict[str, tuple[demo.Figures, float]]) -> str:
 def write_picture(images: list[np.ndarray], path: Path) -> None:
     from PIL import Image
 
-    panels = [stretched(image[::-1], *sky_level(image), demo.WHITE_SIGMA) for image in images]
+    panels = [stretched(image[::-1], *sky_level(image), demo.WHITE_SIGMA).reduce(2) for image in images]
     whole = Image.new("RGB", (max(p.width for p in panels), sum(p.height + 8 for p in panels)))
     top = 0
     for panel in panels:
