@@ -200,7 +200,12 @@ def _add_demo(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.add_argument("-o", "--output", type=Path, default=Path("zemosaic-patch-demo"), metavar="DIR")
-    demo.add_argument("--frames", type=int, default=16, metavar="N", help="number of frames, at least 3")
+    demo.add_argument(
+        "--mosaic", action="store_true", help="make a mosaic of 2 x 2 pointings, each frame with a sky of its own"
+    )
+    demo.add_argument(
+        "--frames", type=int, metavar="N", help="number of frames, by default 16, at least 3; of a mosaic 40, 12"
+    )
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo's files")
     demo.set_defaults(run=_run_demo)
 
@@ -380,12 +385,42 @@ def _check_mosaic_output(options: argparse.Namespace) -> None:
 
 
 def _run_demo(options: argparse.Namespace) -> None:
+    least, usual = (12, 40) if options.mosaic else (3, 16)
+    options.frames = usual if options.frames is None else options.frames
+    if options.frames < least:
+        raise UsageError(f"--frames must be at least {least}, not {options.frames}")
+    (_demo_mosaic if options.mosaic else _demo_tile)(options)
+
+
+def _demo_mosaic(options: argparse.Namespace) -> None:
+    import zemosaic_demo_mosaic as demo
+    import zemosaic_mosaic
+    from nanstack.files import exclusive
+    from zemosaic_tile import TileSettings
+
+    earlier = zemosaic_mosaic.earlier_output(options.output)
+    if earlier is not None and not options.overwrite:
+        raise UsageError(f"{earlier} exists: name another folder, or add --overwrite")
+    _check_output(options.output, demo.OUTPUTS, options.overwrite)
+    print(f"simulating {options.frames} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
+    session = demo.pleiades_session(options.frames)
+    demo.write_frames(session, options.output / "frames")
+    paths = [options.output / "frames" / frame.name for frame in session.frames]
+    settings = zemosaic_mosaic.MosaicSettings(tile=TileSettings(match_sky="plane", rewinsor=False))
+    with exclusive(options.output), zemosaic_mosaic.work_folder(options.output), _StepBars() as bars:
+        zemosaic_mosaic.remove_earlier(options.output)
+        told = zemosaic_mosaic.mosaic_of_files(paths, settings, options.output, bars.show, _warn)
+    print("\n".join(zemosaic_mosaic.mosaic_lines(told, options.output)))
+    print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)
+    print("\n".join(demo.figure_lines(*demo.compare(options.output))))
+    print(f"picture            {options.output / 'before_after.png'}")
+
+
+def _demo_tile(options: argparse.Namespace) -> None:
     import zemosaic_demo as demo
     from nanstack.photometry import band_metric
     from zemosaic_tile import TileSettings
 
-    if options.frames < 3:
-        raise UsageError(f"--frames must be at least 3, not {options.frames}")
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
     paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
