@@ -35,6 +35,8 @@ ERROR_OF_MEDIAN = 1.2533  # standard error of a median over that of a mean, for 
 SIGMA_OF_MAD = 1.4826
 HUBER = 1.345  # 95 % efficient for Gaussian noise
 MAX_ROUNDS = 50
+STEEPEST = 10.0  # from side to side of a tile, in spreads of what offsets leave in its overlaps
+TINY_ADU = 1e-4  # error of what has no noise
 LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)  # what a sample can tell apart
 
 log = logging.getLogger(__name__)
@@ -304,7 +306,7 @@ def _floored(error: np.ndarray) -> np.ndarray:
     return np.maximum(error, np.where(usual > SMALLEST, usual / 2, 1.0))
 
 
-def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
     """Fit by least squares with Huber's weights, reweighted until they settle.
 
     P. J. Huber, "Robust Statistics" (1981), chapter 7, with the scale of the residuals from their median.
@@ -313,6 +315,8 @@ def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray) -> np.ndarray
     ----------
     basis : ndarray or scipy sparse array, shape (n, p)
     values, errors : ndarray of float64, shape (n,)
+    held : ndarray of float64, shape (p,), optional
+        1 / variance with which the coefficients are known to be zero.
 
     Returns
     -------
@@ -335,6 +339,8 @@ def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray) -> np.ndarray
     for _ in range(MAX_ROUNDS):
         normal = basis.T @ (basis * weights[:, np.newaxis])
         normal = normal if isinstance(normal, np.ndarray) else normal.toarray()
+        if held is not None:
+            normal[np.diag_indices_from(normal)] += held
         before, solution = solution, np.linalg.lstsq(normal, basis.T @ (weights * values), rcond=1e-12)[0]
         residual = np.abs(values - basis @ solution) / errors
         if before is not None and np.allclose(solution, before, rtol=1e-9, atol=1e-9 * float(np.abs(values).max())):
@@ -431,10 +437,13 @@ def solve_backgrounds(
     errors = _floored(error)
     found = np.zeros((count, 3, difference.shape[1]))
     left = -difference
+    sides = np.sqrt(weights) / scale if areas is not None else np.full(count, 1 / np.sqrt(count))
     for terms in (1, 3) if model == "plane" else (1,):  # planes for what offsets leave: narrow overlaps carry no slope
         basis = _pair_basis(first, second, (x - middle[0]) / scale, (y - middle[1]) / scale, places, terms)
         for channel in range(difference.shape[1]):
-            solution = robust_fit(basis, left[:, channel], errors[:, channel])
+            values, sigmas = left[:, channel], errors[:, channel]
+            held = _held_flat(sides, _spread(values, sigmas)) if terms == 3 else None
+            solution = robust_fit(basis, values, sigmas, held)
             left[:, channel] -= basis @ solution
             found[:, :terms, channel] += solution.reshape(count, terms)
     found[:, 0] -= np.einsum("tk,tkc->tc", places, found[:, 1:])  # from the tile's own place to the middle
@@ -445,6 +454,23 @@ def solve_backgrounds(
         Background(offset, slope_x / scale, slope_y / scale, middle, int(own))
         for (offset, slope_x, slope_y), own in zip(found, component, strict=True)
     ]
+
+
+def _spread(values: np.ndarray, errors: np.ndarray) -> float:
+    """Return by how much values differ from zero beyond their errors."""
+    noise = float(np.median(errors))
+    return max((SIGMA_OF_MAD * float(np.median(np.abs(values)))) ** 2 - noise**2, (noise / 10) ** 2) ** 0.5
+
+
+def _held_flat(sides: np.ndarray, spread: float) -> np.ndarray:
+    """Return how strongly the terms of each tile's plane are held to zero: 1 / variance.
+
+    What offsets leave in the overlaps tells how steep planes may be, from side to side of a tile. Where an overlap is
+    too narrow to tell a slope from noise, the slope then stays small; where it is wide, this has no weight.
+    """
+    held = np.zeros((len(sides), 3))
+    held[:, 1:] = (sides[:, np.newaxis] / (STEEPEST * spread)) ** 2
+    return held.ravel()
 
 
 def _checked_areas(
