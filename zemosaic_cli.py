@@ -95,11 +95,11 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"gets {', '.join(OUTPUTS)}")
     tile.add_argument("--overwrite", action="store_true", help="replace these files where they exist")
     tile.add_argument("--reference", metavar="FILE", help="frame to align on; by default the most central one")
-    _add_tile_options(tile, match_sky="offset")
+    _add_tile_options(tile, match_sky="offset", rewinsor=True)
     tile.set_defaults(run=_run_tile, parser=tile)
 
 
-def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str) -> None:
+def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str, rewinsor: bool) -> None:
     """Add the options that say how a tile is made."""
     tile.add_argument("--config", type=Path, metavar="FILE", help="a run.toml: options, of which those here come first")
     tile.add_argument("--reject", choices=REJECTIONS, default=REJECTIONS[0], help="rejection")
@@ -128,7 +128,7 @@ def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str) -> None:
     tile.add_argument(
         "--rewinsor",
         action=argparse.BooleanOptionalAction,
-        default=True,
+        default=rewinsor,
         help="let a rejected sample count as its winsorized value, as ZeMosaic does; --no-rewinsor leaves it out",
     )
     tile.add_argument("--combine", choices=COMBINES, default="mean", help="how what is left becomes one value")
@@ -189,7 +189,7 @@ def _add_mosaic(commands: Any) -> None:
     mosaic.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes; 0: as many as processors and memory allow"
     )
-    _add_tile_options(mosaic, match_sky="plane")
+    _add_tile_options(mosaic, match_sky="plane", rewinsor=False)
     mosaic.set_defaults(run=_run_mosaic, parser=mosaic)
 
 
