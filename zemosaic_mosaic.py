@@ -30,6 +30,7 @@ from nanstack.memory import threads
 from nanstack.sky import Background
 from zemosaic_groups import Group, fingerprint, group_frames
 from zemosaic_jobs import JobError, run_jobs, workers_for
+from zemosaic_solve import solve_frames
 from zemosaic_tile import TileSettings
 from zemosaic_tile_files import (
     FailureError,
@@ -44,6 +45,7 @@ from zemosaic_utils import image_hdus, write_hdus
 
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
 TILES = "tiles"
+SOLUTIONS = "solutions"  # of frames without WCS, found here
 WORK = ".work"  # temporary files of a run; what a killed one leaves there, the next one removes
 BLACK_SIGMA = 3.0  # a picture is black this far below the sky
 WHITE_PERCENTILE = 99.8
@@ -167,6 +169,7 @@ def mosaic_of_files(
     """
     started = time.perf_counter()
     frames, left_out = _probed(names, show, warn)
+    frames = _with_solutions(frames, folder, show, warn)
     groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
     for name, reason in ungrouped.items():
         warn(f"{name}: {reason}; left out")
@@ -211,6 +214,15 @@ def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[F
         left_out.update(unusable)
         show("reading headers", done, len(paths))
     return frames, left_out
+
+
+def _with_solutions(frames: Sequence[FrameFile], folder: Path, show: Show, warn: Warn) -> list[FrameFile]:
+    """Return the frames, those without a WCS solved where that can be done."""
+    unsolved = [frame for frame in frames if frame.wcs is None]
+    if not unsolved:
+        return list(frames)
+    found = solve_frames(unsolved, folder / SOLUTIONS, lambda done, total: show("solving frames", done, total), warn)
+    return [*(frame for frame in frames if frame.wcs is not None), *found]
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------
