@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,11 +18,17 @@ BUDGET_IF_UNKNOWN = 2**28
 
 def memory_budget() -> int:
     """Return the bytes a job may take where nobody says: a quarter of what is free, at most 1 GiB."""
+    free = free_memory()
+    return int(min(MAX_BUDGET, SHARE_OF_FREE * free)) if math.isfinite(free) else BUDGET_IF_UNKNOWN
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that are free; infinite where that cannot be known."""
     try:
         import psutil
     except ImportError:
-        return BUDGET_IF_UNKNOWN
-    return min(MAX_BUDGET, int(SHARE_OF_FREE * psutil.virtual_memory().available))
+        return math.inf
+    return psutil.virtual_memory().available
 
 
 class Scratch:
