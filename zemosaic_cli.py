@@ -48,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
-    logging.getLogger("astropy").setLevel(logging.WARNING)  # its remarks on odd headers fill screens
     try:
         code = options.run(options)
     except UsageError as error:

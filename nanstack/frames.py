@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -267,13 +269,14 @@ def _quantisation(values: np.ndarray) -> tuple[float, float]:
 
 
 def celestial_wcs(header: Header) -> WCS | None:
-    """Return the celestial solution of a header, or None where it holds none."""
+    """Return the celestial solution of a header, or None where it holds none, or one that cannot be evaluated."""
     if "CTYPE1" not in header:
         return None
+    from astropy import log
     from astropy.io.fits import VerifyError
     from astropy.wcs import WCS  # takes a while: only where there is one
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _at_level(log, logging.WARNING):
         warnings.simplefilter("ignore")  # astropy repairs dates and units of other software, and warns each time
         try:
             if any(not 0 <= card(header, f"{name}_ORDER", 0) <= MAX_SIP_ORDER for name in ("A", "B", "AP", "BP")):
@@ -281,7 +284,18 @@ def celestial_wcs(header: Header) -> WCS | None:
             wcs = WCS(header, naxis=2)
             if not wcs.has_celestial:
                 return None
-            wcs.pixel_to_world_values(0.0, 0.0)  # one that cannot be evaluated is none
-        except (*DAMAGE, MemoryError, VerifyError):  # wcslib's errors derive from these
+            wcs.pixel_to_world_values(0.0, 0.0)
+        except (*DAMAGE, AttributeError, MemoryError, VerifyError):  # wcslib's errors derive from these
             return None
     return wcs
+
+
+@contextmanager
+def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
+    """Let a logger say nothing below a level."""
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -12,6 +12,7 @@ import gzip
 import io
 import math
 import os
+import re
 import stat
 import tokenize
 import warnings
@@ -42,12 +43,11 @@ MAX_SKIPPED = 2**30  # bytes unpacked to get to an image
 GZIP_MAGIC = b"\x1f\x8b"
 TILE_CODES = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")  # the decoders that know where their input ends
 CODE_SETTINGS = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4)}
+KEYWORD = re.compile(rb"[A-Z0-9_-]+")
+COMMENTARY = (b"COMMENT", b"HISTORY", b"HIERARCH", b"CONTINUE", b"END", b"")
 PRINTABLE = bytes(code if 32 <= code < 127 else 32 if code == 0 else 63 for code in range(256))
 # what a parser of others may raise for a damaged file
-DAMAGE = (
-    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, EOFError, RuntimeError,
-    SyntaxError, tokenize.TokenError, zlib.error,
-)  # fmt: skip
+DAMAGE = (ValueError, TypeError, LookupError, OverflowError, EOFError, SyntaxError, tokenize.TokenError, zlib.error)
 
 
 class FrameError(ValueError):
@@ -216,7 +216,7 @@ def fill(path: Path, file: BinaryIO, offset: int, numbers: np.ndarray) -> None:
         Where the file ends too early.
     """
     file.seek(offset)
-    wanted = memoryview(numbers).cast("B")
+    wanted = memoryview(numbers.reshape(-1).view(np.uint8))
     done = 0
     while done < len(wanted):
         count = file.readinto(wanted[done:])
@@ -261,7 +261,7 @@ def _npy_layout(path: Path, file: BinaryIO) -> Layout:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         stored, column_order, dtype = read(head)
-    except MemoryError as nested:  # Python's parser, for brackets within brackets
+    except (MemoryError, RecursionError) as nested:  # Python's parser, for brackets within brackets
         raise FrameError(path, "its header is damaged") from nested
     if dtype.hasobject:
         raise FrameError(path, "it holds pickled objects, which are never loaded: save it as an array of numbers")
@@ -365,9 +365,16 @@ def _read_block(file: BinaryIO) -> bytes:
 
 
 def _parsed(text: bytes) -> Header:
+    """Return the header of a text; what is no card is left out."""
     from astropy.io.fits import Header
 
-    return Header.fromstring(text.translate(PRINTABLE).decode("ascii"))
+    cards = [text[at : at + CARD] for at in range(0, len(text) - CARD + 1, CARD)]
+    return Header.fromstring(b"".join(one.translate(PRINTABLE) for one in cards if _is_card(one)).decode("ascii"))
+
+
+def _is_card(text: bytes) -> bool:
+    keyword = text[:8].rstrip(b" ")
+    return keyword in COMMENTARY or (text[8:10] == b"= " and KEYWORD.fullmatch(keyword) is not None)
 
 
 def card(header: Header, name: str, default: Any = None) -> Any:

@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["nanstack", "numpy.lib", "astropy.io.fi
     from entry import SUFFIXES, one_input
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-CARD, BLOCK = 80, 2880
+CARD = 80
 VALUES = (
     "T", "F", "0", "1", "2", "3", "4", "8", "9", "-1", "16", "32", "-32", "64", "-64", "12", "24", "100", "30000",
     "2147483648", "9223372036854775807", "1E308", "NaN", "'NaN'", "''", "-0.0", "0.5", "'RGGB'", "'RA---TAN-SIP'",
@@ -37,15 +37,19 @@ NAMES = (
 
 
 def mutate(data, max_size, seed):
-    """Change a card of a header, or leave the bytes to libFuzzer; random bytes alone seldom spell a card."""
+    """Change a card of a header, or some bytes in their place, or leave it to libFuzzer, which moves everything."""
     chance = random.Random(seed)
     starts = [at for at in range(1, len(data) - CARD, CARD) if data[at : at + 8].strip(b" ").isalnum()]
-    if data and data[0] % len(SUFFIXES) and starts and chance.random() < 0.6:
+    if not data or not data[0] % len(SUFFIXES) or not starts or chance.random() < 0.05:
+        return atheris.Mutate(data, max_size)
+    if chance.random() < 0.6:
         at = chance.choice(starts)
         name = chance.choice(NAMES) if chance.random() < 0.4 else data[at : at + 8].decode("ascii", "replace").strip()
         card = f"{name[:8]:<8}= {chance.choice(VALUES):>20}"[:CARD].ljust(CARD).encode("ascii", "replace")
         return (data[:at] + card + data[at + CARD :])[:max_size]
-    return atheris.Mutate(data, max_size)
+    at = chance.randrange(1, len(data))
+    changed = atheris.Mutate(data[at : at + 32], 32)[: len(data) - at]
+    return (data[:at] + changed + data[at + len(changed) :])[:max_size]
 
 
 def main():
