@@ -45,6 +45,8 @@ class FailureError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
@@ -250,12 +252,13 @@ def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference
         Nothing to stack.
     """
     from nanstack.frames import FrameError, find_frame_files
+    from nanstack.layout import on_one_line
     from zemosaic_tile import make_tile
 
     try:
         paths = find_frame_files(names)
     except FrameError as error:
-        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
+        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
     wanted = None if reference is None else _among(paths, reference)
     frames, unusable = _probe(paths)
     chosen, data = _load_reference(frames, unusable, wanted)
@@ -351,13 +354,13 @@ def save_tile(tile: Tile, folder: Path) -> None:
     from astropy.io import fits
 
     from nanstack.files import complete_file
-    from zemosaic_tile import report_cards, write_tile
+    from zemosaic_tile import card_value, report_cards, write_tile
 
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {_version()}", "software that made this tile")
     header.update(report_cards(tile.report))
     for name, reason in tile.report["frames_failed"].items():
-        header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
+        header.add_history(card_value(f"frame {name} failed: {reason}"))
     with ThreadPoolExecutor(max_workers=1) as pool:
         # of copies: astropy turns the bytes of an array round where it lies while it writes it
         pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)
@@ -392,9 +395,11 @@ def write_png(values: np.ndarray, path: Path) -> None:
 
 
 def _show(tile: Tile, folder: Path) -> None:
+    from nanstack.layout import on_one_line
     from zemosaic_tile import report_lines
 
-    print("\n".join([*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]))
+    lines = [*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]
+    print("\n".join(map(on_one_line, lines)))
 
 
 # --------------------------------------------------------------------------------------------------------- demo
@@ -534,7 +539,9 @@ def _run_dropin(options: argparse.Namespace) -> int:
 def _warn(message: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    from nanstack.layout import on_one_line
+
+    tqdm.write(f"warning: {on_one_line(message)}", file=sys.stderr)
 
 
 class _Bars:

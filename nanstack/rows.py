@@ -182,14 +182,14 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
 
 
 def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:
-    """Return a map's rows, by its file where the map is the whole of what the file holds; else by the map."""
-    start = array.__array_interface__["data"][0]
+    """Return a map's rows, by its file."""
+    if array.filename is None or array.dtype.kind not in "fiu":
+        return ArrayRows(array)
     base = array
     while isinstance(base.base, np.memmap):
         base = base.base
-    if array.filename is None or start != base.__array_interface__["data"][0] or array.dtype.kind not in "fiu":
-        return ArrayRows(array)
-    return FileRows(Path(array.filename), base.offset, array.dtype, array.shape, False, files)
+    offset = base.offset + array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    return FileRows(Path(array.filename), offset, array.dtype, array.shape, False, files)
 
 
 def _rows_of_file(layout: Layout, files: OpenFiles) -> FileRows:
