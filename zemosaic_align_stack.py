@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nanstack import photometry
-from nanstack.memory import Scratch, memory_budget
+from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
 from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
 from nanstack.sky import MODELS, SkyMatch, match_sky
@@ -723,7 +723,7 @@ def plan_stack(
         levels = [SkyMatch(), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
     elif match != "none":
         itself = match_sky(frames[0], frames[0], "none")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             levels = [itself, *pool.map(lambda frame: match_sky(frame, frames[0], match), frames[1:])]
     weights, method, statistics = _compute_quality_weights(frames, weight, progress_callback)
     if method == "noise_variance" and levels is not None:  # a gain scales the noise, too

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
+"""The command line: mosaic, tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
 arguments, no frames where they should be, output that exists).
@@ -8,20 +8,18 @@ arguments, no frames where they should be, output that exists).
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
+from zemosaic_config import config_defaults, write_config
+from zemosaic_tile_files import OUTPUTS, FailureError, UsageError, installed_version, save_tile, tile_of_files
 
-    from nanstack.frames import FrameError, FrameFile
+if TYPE_CHECKING:
     from zemosaic_tile import Tile, TileSettings
 
 REJECTIONS = ("winsorized_sigma_clip", "kappa_sigma", "linear_fit_clip", "none")
@@ -31,26 +29,22 @@ NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
 WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
+CONFIG = "run.toml"
 PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
-OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says what to do instead."""
-
-
-class FailureError(Exception):
-    """It was tried and failed; the message names the file and the reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
     try:
+        if getattr(options, "config", None) is not None:
+            options.parser.set_defaults(**config_defaults(options.config, options.parser, vars(options)))
+            options = parser.parse_args(arguments)
         code = options.run(options)
     except UsageError as error:
         return _complain(error, 2)
@@ -72,21 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         description="NaN-safe master tiles for ZeMosaic.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.",
     )
-    parser.add_argument("--version", action="version", version=f"zemosaic-patch {_version()}")
+    parser.add_argument("--version", action="version", version=f"zemosaic-patch {installed_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_mosaic(commands)
     _add_tile(commands)
     _add_demo(commands)
     _add_report(commands)
     commands.add_parser("info", help="show versions, processors, memory, compiled kernels").set_defaults(run=_run_info)
     _add_dropin(commands)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("zemosaic-patch")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _add_tile(commands: Any) -> None:
@@ -96,16 +84,33 @@ def _add_tile(commands: Any) -> None:
         description="Align a group of frames on one of them, reject outliers, average: one tile without coloured rims.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    tile.add_argument("frames", nargs="+", metavar="FRAMES", help="FITS or .npy files, folders, or glob patterns")
+    tile.add_argument("frames", nargs="*", metavar="FRAMES", help="FITS or .npy files, folders, or glob patterns")
     tile.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"gets {', '.join(OUTPUTS)}")
     tile.add_argument("--overwrite", action="store_true", help="replace these files where they exist")
     tile.add_argument("--reference", metavar="FILE", help="frame to align on; by default the most central one")
+    _add_tile_options(tile, match_sky="offset")
+    tile.set_defaults(run=_run_tile, parser=tile)
+
+
+def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str) -> None:
+    """Add the options that say how a tile is made."""
+    tile.add_argument("--config", type=Path, metavar="FILE", help="a run.toml: options, of which those here come first")
     tile.add_argument("--reject", choices=REJECTIONS, default=REJECTIONS[0], help="rejection")
     tile.add_argument(
-        "--kappa", type=float, nargs="+", default=[3.0], metavar="K", help="one limit, or the low and the high one"
+        "--kappa",
+        type=float,
+        nargs="+",
+        default=[3.0],
+        metavar="K",
+        help="limits in standard deviations: one, or the low and the high one",
     )
     tile.add_argument(
-        "--winsor", type=float, nargs=2, default=[0.05, 0.05], metavar=("LOW", "HIGH"), help="winsorized fractions"
+        "--winsor",
+        type=float,
+        nargs=2,
+        default=[0.05, 0.05],
+        metavar=("LOW", "HIGH"),
+        help="winsorized fractions of the samples",
     )
     tile.add_argument(
         "--wsc-impl",
@@ -123,7 +128,7 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument(
         "--match-sky",
         choices=MATCHES,
-        default=MATCHES[0],
+        default=match_sky,
         help="match the frames' sky to the reference's: offset (ADU), linear (with a gain) or plane (with a gradient)",
     )
     tile.add_argument(
@@ -134,7 +139,51 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument(
         "--gpu", choices=GPU, default="off", help="stack on the GPU; auto: if there is one, on: say why where not"
     )
-    tile.set_defaults(run=_run_tile)
+
+
+def _add_mosaic(commands: Any) -> None:
+    mosaic = commands.add_parser(
+        "mosaic",
+        help="make a mosaic of solved frames, or of master tiles",
+        description="Group frames by where they point, make a master tile of each group, and join the tiles on the "
+        "sky: one mosaic without seams. A run that was stopped goes on with --resume.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    mosaic.add_argument("frames", nargs="*", metavar="FRAMES", help="FITS files with a WCS, folders, or glob patterns")
+    mosaic.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="gets the mosaic, its report, and tiles/"
+    )
+    again = mosaic.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="use the tiles that are in DIR already, and fit")
+    again.add_argument("--overwrite", action="store_true", help="make all anew where there is an earlier mosaic")
+    mosaic.add_argument(
+        "--existing-tiles", action="store_true", help="FRAMES are master tiles, ours or ZeMosaic's: join them"
+    )
+    mosaic.add_argument("--tile-frames", type=int, default=200, metavar="N", help="most frames of a tile")
+    mosaic.add_argument(
+        "--min-frames", type=int, default=3, metavar="N", help="fewest frames of a tile; others are left out"
+    )
+    mosaic.add_argument(
+        "--match-tiles",
+        choices=("plane", "offset", "none"),
+        default="plane",
+        help="bring the tiles to one background: by planes, by offsets (ADU), or not",
+    )
+    mosaic.add_argument("--join", choices=("mean", "median"), default="mean", help="how tiles that overlap are joined")
+    mosaic.add_argument(
+        "--feather",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="width over which a tile's weight falls to its edge, in shorter sides of the tile, 0 to 0.5",
+    )
+    mosaic.add_argument("--compress", action="store_true", help="compress mosaic.fits, without loss")
+    mosaic.add_argument("--picture", choices=("png", "tif"), default="png", help="kind of the 16-bit pictures")
+    mosaic.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes; 0: as many as processors and memory allow"
+    )
+    _add_tile_options(mosaic, match_sky="plane")
+    mosaic.set_defaults(run=_run_mosaic, parser=mosaic)
 
 
 def _add_demo(commands: Any) -> None:
@@ -190,10 +239,18 @@ def _add_report(commands: Any) -> None:
 
 def _run_tile(options: argparse.Namespace) -> None:
     settings = _settings(options)
+    _check_frames(options)
     _check_output(options.output, OUTPUTS, options.overwrite)
-    tile = tile_of_files(options.frames, settings, options.reference)
+    with _Bars() as bars:
+        tile = tile_of_files(options.frames, settings, options.reference, bars)
     save_tile(tile, options.output)
+    write_config(options, options.output / CONFIG)
     _show(tile, options.output)
+
+
+def _check_frames(options: argparse.Namespace) -> None:
+    if not options.frames:
+        raise UsageError("no frames: name files, folders or glob patterns")
 
 
 def _settings(options: argparse.Namespace) -> TileSettings:
@@ -241,165 +298,68 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
         raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
 
 
-def tile_of_files(names: Sequence[str | Path], settings: TileSettings, reference: str | None = None) -> Tile:
-    """Make a tile of frame files, read as they are needed; those that cannot be used are named and left out.
-
-    Raises
-    ------
-    UsageError
-        No frames there, or a reference that is none of them.
-    FailureError
-        Nothing to stack.
-    """
-    from nanstack.frames import FrameError, find_frame_files
-    from nanstack.layout import on_one_line
-    from zemosaic_tile import make_tile
-
-    try:
-        paths = find_frame_files(names)
-    except FrameError as error:
-        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
-    wanted = None if reference is None else _among(paths, reference)
-    frames, unusable = _probe(paths)
-    chosen, data = _load_reference(frames, unusable, wanted)
-    if len(frames) == 1:
-        _warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
-    sources: list[Any] = list(frames)
-    sources[chosen] = data
-    with _Bars(len(frames)) as bars:
-        tile = make_tile(
-            sources,
-            chosen,
-            settings,
-            wcs=[frame.wcs for frame in frames],
-            names=[frame.path.name for frame in frames],
-            progress=bars,
-        )
-    tile.report["frames_given"] += len(unusable)
-    tile.report["frames_failed"].update(unusable)
-    if len(frames) > 1 and tile.report["frames_aligned"] == 1:
-        name, reason = next(iter(tile.report["frames_failed"].items()))
-        raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
-    return tile
-
-
-def _among(paths: Sequence[Path], reference: str) -> Path:
-    """Return the frame that the reference names."""
-    wanted = Path(reference)
-    for path in paths:
-        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
-            return path
-    raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
-
-
-def _probe(paths: Sequence[Path]) -> tuple[list[FrameFile], dict[str, str]]:
-    """Return the frames whose headers make sense, and the reasons why the others' do not."""
-    from nanstack.frames import FrameError, probe_frame
-
-    frames, unusable = [], {}
-    for path in paths:
-        try:
-            frames.append(probe_frame(path))
-        except FrameError as error:
-            _leave_out(error, unusable)
-    return frames, unusable
-
-
-def _leave_out(error: FrameError, unusable: dict[str, str]) -> None:
-    _warn(f"{error}; left out")
-    unusable[error.path.name] = error.reason
-
-
-def _load_reference(frames: list[FrameFile], unusable: dict[str, str], wanted: Path | None) -> tuple[int, np.ndarray]:
-    """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
-    import numpy as np
-
-    from nanstack.frames import FrameError
-
-    if wanted is not None and wanted.name in unusable:
-        raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted.name]}")
-    while frames:
-        index = _reference_index(frames, wanted)
-        path = frames[index].path
-        try:
-            data = frames[index]()
-            if not np.isfinite(data).any():
-                raise FrameError(path, "it holds no finite sample")
-        except FrameError as error:
-            if wanted is not None:
-                raise FailureError(f"{path.name} cannot be the reference: {error.reason}") from error
-            _leave_out(error, unusable)
-            del frames[index]
-        else:
-            return index, data
-    raise FailureError(f"none of the {len(unusable)} files can be used: see above")
-
-
-def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
-    """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
-    from zemosaic_worker import _pick_central_reference_index
-
-    if wanted is not None:
-        return next(index for index, frame in enumerate(frames) if frame.path == wanted)
-    shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
-    candidates = [index for index, frame in enumerate(frames) if frame.shape == shape]
-    central = _pick_central_reference_index([{"wcs": frames[index].wcs} for index in candidates], False)
-    return candidates[len(candidates) // 2 if central is None else central]
-
-
-def save_tile(tile: Tile, folder: Path) -> None:
-    """Write a tile's files: FITS, a stretched picture, the coverage as a picture, the report."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from astropy.io import fits
-
-    from nanstack.files import complete_file
-    from zemosaic_tile import card_value, report_cards, write_tile
-
-    header = fits.Header()
-    header["CREATOR"] = (f"zemosaic-patch {_version()}", "software that made this tile")
-    header.update(report_cards(tile.report))
-    for name, reason in tile.report["frames_failed"].items():
-        header.add_history(card_value(f"frame {name} failed: {reason}"))
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        # of copies: astropy turns the bytes of an array round where it lies while it writes it
-        pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)
-        write_tile(tile, folder / "tile.fits", header)
-        pictures.result()
-    with complete_file(folder / "tile.json") as temporary:
-        temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
-
-
-def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
-    import numpy as np
-
-    from zemosaic_utils import stretch_auto_asifits_like
-
-    write_png(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
-    write_png(coverage / np.float32(max(1, coverage.max())), folder / "coverage.png")
-
-
-def write_png(values: np.ndarray, path: Path) -> None:
-    """Write values from 0 to 1 as an 8-bit picture, first row on top."""
-    import cv2
-    import numpy as np
-
-    from nanstack.files import complete_file
-
-    picture = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
-    if picture.ndim == 3:
-        picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
-    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])  # other threads go on meanwhile
-    with complete_file(path) as temporary:
-        temporary.write_bytes(encoded)
-
-
 def _show(tile: Tile, folder: Path) -> None:
     from nanstack.layout import on_one_line
     from zemosaic_tile import report_lines
 
     lines = [*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]
     print("\n".join(map(on_one_line, lines)))
+
+
+# ------------------------------------------------------------------------------------------------------- mosaic
+
+
+def _run_mosaic(options: argparse.Namespace) -> int:
+    import zemosaic_mosaic
+    from nanstack.files import FolderInUseError, exclusive
+
+    settings = _mosaic_settings(options)
+    _check_frames(options)
+    _check_mosaic_output(options)
+    make = zemosaic_mosaic.mosaic_of_tiles if options.existing_tiles else zemosaic_mosaic.mosaic_of_files
+    try:
+        with exclusive(options.output), zemosaic_mosaic.work_folder(options.output), _StepBars() as bars:
+            if options.overwrite:
+                zemosaic_mosaic.remove_earlier(options.output)
+            write_config(options, options.output / CONFIG)
+            told = make(options.frames, settings, options.output, bars.show, _warn)
+    except FolderInUseError as error:
+        raise UsageError(str(error)) from error
+    print("\n".join(zemosaic_mosaic.mosaic_lines(told, options.output)))
+    if told["failed_tiles"]:
+        _warn(f"the mosaic lacks {', '.join(told['failed_tiles'])}: see above; --resume tries again")
+    return 1 if told["failed_tiles"] else 0
+
+
+def _mosaic_settings(options: argparse.Namespace) -> Any:
+    from zemosaic_mosaic import MosaicSettings
+
+    for name, least in (("tile_frames", 1), ("min_frames", 1), ("workers", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(options, name)}")
+    if not 0 <= options.feather <= 0.5:
+        raise UsageError(f"--feather takes a share from 0 to 0.5, not {options.feather:g}")
+    return MosaicSettings(
+        tile=_settings(options),
+        tile_frames=options.tile_frames,
+        min_frames=options.min_frames,
+        match_tiles=options.match_tiles,
+        combine=options.join,
+        feather=options.feather,
+        interpolation=options.interpolation,
+        compress=options.compress,
+        picture=options.picture,
+        workers=options.workers,
+    )
+
+
+def _check_mosaic_output(options: argparse.Namespace) -> None:
+    import zemosaic_mosaic
+
+    earlier = zemosaic_mosaic.earlier_output(options.output)
+    if earlier is not None and not (options.resume or options.overwrite):
+        raise UsageError(f"{earlier} exists: add --resume to go on, --overwrite to make all anew, or name another DIR")
+    _check_output(options.output, (), overwrite=True)
 
 
 # --------------------------------------------------------------------------------------------------------- demo
@@ -415,7 +375,8 @@ def _run_demo(options: argparse.Namespace) -> None:
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
     paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
-    tile = tile_of_files(paths, TileSettings(rewinsor=False))
+    with _Bars() as bars:
+        tile = tile_of_files(paths, TileSettings(rewinsor=False), progress=bars)
     save_tile(tile, options.output)
     _show(tile, options.output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
@@ -456,7 +417,7 @@ def _facts() -> list[tuple[str, str]]:
     import platform
 
     return [
-        ("zemosaic-patch", _version()),
+        ("zemosaic-patch", installed_version()),
         ("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
         *((package, _package_version(package)) for package in PACKAGES),
         ("CPU threads", str(os.cpu_count())),
@@ -544,13 +505,39 @@ def _warn(message: str) -> None:
     tqdm.write(f"warning: {on_one_line(message)}", file=sys.stderr)
 
 
+class _StepBars:
+    """Shows the steps of a mosaic as bars, one below the other: tiles, and what is done within them."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, Any] = {}
+
+    def __enter__(self) -> _StepBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self.bars.values():
+            bar.close()
+
+    def show(self, step: str, done: int, total: int) -> None:
+        """Take what `zemosaic_mosaic.mosaic_of_files` tells."""
+        from tqdm import tqdm
+
+        if step not in self.bars:
+            self.bars[step] = tqdm(desc=step, total=total, disable=None, leave=False, position=step != "tiles")
+        bar = self.bars[step]
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total and step != "tiles":
+            bar.close()
+
+
 class _Bars:
     """Shows progress as bars with a time estimate: one over the frames aligned, one over the rows stacked."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self) -> None:
         from tqdm import tqdm
 
-        self.frames = tqdm(total=frames, desc="aligning", unit="frame", disable=None, leave=False)
+        self.frames = tqdm(desc="aligning", unit="frame", disable=None, leave=False)
         self.rows: Any = None
 
     def __enter__(self) -> Callable:
@@ -569,6 +556,7 @@ class _Bars:
             no_gpu = f"the GPU is not used: {details.get('reason')}; the tile is stacked on the CPU"
             _warn(no_gpu if key.startswith("stack_gpu_fallback") else key)
         if "done" in details:
+            self.frames.total = details["total"]
             self.frames.update(1)
 
     def _show_rows(self, done: int, total: int) -> None:

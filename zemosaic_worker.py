@@ -178,7 +178,7 @@ def _pointing(wcs: Any) -> np.ndarray | None:
     """Return the unit vector to the middle of a frame, or None where its solution does not say."""
     if wcs is None or not getattr(wcs, "is_celestial", False) or not hasattr(wcs, "wcs"):
         return None
-    middle = [side / 2 - 0.5 for side in wcs.pixel_shape] if wcs.pixel_shape else wcs.wcs.crpix - 1
+    middle = [side / 2 - 0.5 for side in wcs.pixel_shape[:2]] if wcs.pixel_shape else wcs.wcs.crpix - 1
     longitude, latitude = np.radians(wcs.wcs_pix2world([middle], 0)[0])
     vector = np.array(
         [math.cos(latitude) * math.cos(longitude), math.cos(latitude) * math.sin(longitude), math.sin(latitude)]

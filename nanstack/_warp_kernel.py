@@ -53,14 +53,13 @@ def _lanczos3(f, weights, px):
 
 
 @numba.njit(nogil=True)
-def _place(transform, row, start, length, shape, taps_of, lefts, aboves, weights_x, weights_y, states):
-    """Fill in, for a run of pixels, where their taps lie and what they weigh."""
+def _place(xs, ys, shape, taps_of, lefts, aboves, weights_x, weights_y, states):
+    """Fill in, for a run of pixels at the coordinates xs, ys, where their taps lie and what they weigh."""
     taps = len(taps_of)
     first = 1 - taps // 2
     height, width = shape
-    for px in range(length):
-        x = transform[0, 0] * (start + px) + (transform[0, 1] * row + transform[0, 2])
-        y = transform[1, 0] * (start + px) + (transform[1, 1] * row + transform[1, 2])
+    for px in range(len(xs)):
+        x, y = xs[px], ys[px]
         on_frame = (x >= 0.0) & (x <= width - 1.0) & (y >= 0.0) & (y <= height - 1.0)
         x, y = (x, y) if on_frame else (0.0, 0.0)
         left, above = math.floor(x), math.floor(y)
@@ -136,45 +135,84 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
     return types.void(flat, index, index, weights_x, weights_y, index, total, taps_of, channels_of), codegen
 
 
+@numba.njit(nogil=True)
+def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
+    """Fill in a run of pixels, from the place `start` of the flat `out` on, with the samples at coordinates xs, ys."""
+    lefts, aboves, weights_x, weights_y, states, total = work
+    first = 1 - len(taps_of) // 2
+    channels = len(channels_of)
+    pitch = frame.shape[1] * channels
+    out[start : start + len(xs) * channels] = np.nan
+    _place(xs, ys, frame.shape[:2], taps_of, lefts, aboves, weights_x, weights_y, states)
+    for px in range(len(xs)):
+        if states[px] == OUTSIDE:
+            continue
+        if states[px] != INSIDE:
+            left, above, state = lefts[px], aboves[px], states[px]
+            if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
+                continue
+        else:
+            corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
+            _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
+        complete = True
+        for c in range(channels):
+            complete = complete and math.isfinite(total[c])
+        if complete:
+            for c in range(channels):
+                out[start + px * channels + c] = total[c]
+
+
+@numba.njit(nogil=True)
+def _workspace(taps, channels):
+    return (
+        np.empty(RUN_PX, np.int64),
+        np.empty(RUN_PX, np.int64),
+        np.empty((taps, RUN_PX)),
+        np.empty((taps, RUN_PX)),
+        np.empty(RUN_PX, np.uint8),
+        np.empty(channels),
+    )
+
+
 # contracting a * b + c to one rounding is the only liberty taken: NaN and infinity keep their meaning
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def _warp(frame, transform, taps_of, channels_of):
-    taps, channels = len(taps_of), len(channels_of)
-    first = 1 - taps // 2
-    height, width = frame.shape[:2]
-    pitch = width * channels
-    flat = frame.reshape(height * pitch)
-    out = np.empty((height, width, channels), dtype=np.float32)
-    weights_x, weights_y = np.empty((taps, RUN_PX)), np.empty((taps, RUN_PX))
-    lefts, aboves = np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
-    states = np.empty(RUN_PX, np.uint8)
-    total = np.empty(channels)
+    height, width, channels = frame.shape
+    flat, out = frame.reshape(height * width * channels), np.empty(height * width * channels, dtype=np.float32)
+    work = _workspace(len(taps_of), len(channels_of))
+    xs, ys = np.empty(RUN_PX), np.empty(RUN_PX)
     for start in range(0, width, RUN_PX):
         length = min(RUN_PX, width - start)
         for row in range(height):
-            out[row, start : start + length] = np.nan
-            shape = (height, width)
-            _place(transform, row, start, length, shape, taps_of, lefts, aboves, weights_x, weights_y, states)
             for px in range(length):
-                if states[px] == OUTSIDE:
-                    continue
-                if states[px] != INSIDE:
-                    left, above, state = lefts[px], aboves[px], states[px]
-                    if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
-                        continue
-                else:
-                    corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
-                    _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
-                complete = True
-                for c in range(channels):
-                    complete = complete and math.isfinite(total[c])
-                if complete:
-                    for c in range(channels):
-                        out[row, start + px, c] = total[c]
-    return out
+                xs[px] = transform[0, 0] * (start + px) + (transform[0, 1] * row + transform[0, 2])
+                ys[px] = transform[1, 0] * (start + px) + (transform[1, 1] * row + transform[1, 2])
+            place = (row * width + start) * channels
+            _resample_run(frame, flat, xs[:length], ys[:length], taps_of, channels_of, work, out, place)
+    return out.reshape(height, width, channels)
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _sample_at(frame, x, y, taps_of, channels_of):
+    height, width = x.shape
+    channels = frame.shape[2]
+    flat, out = frame.reshape(frame.size), np.empty(height * width * channels, dtype=np.float32)
+    work = _workspace(len(taps_of), len(channels_of))
+    for start in range(0, width, RUN_PX):
+        part = slice(start, min(start + RUN_PX, width))
+        for row in range(height):
+            place = (row * width + start) * channels
+            _resample_run(frame, flat, x[row, part], y[row, part], taps_of, channels_of, work, out, place)
+    return out.reshape(height, width, channels)
 
 
 def warp_kernel(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.ndarray:
     """Do what `nanstack.warp.warp_numpy` defines."""
     compilation.announce(_warp, "alignment")
     return _warp(frame, transform, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])
+
+
+def sample_kernel(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool) -> np.ndarray:
+    """Do what `nanstack.warp.sample_numpy` defines."""
+    compilation.announce(_sample_at, "projection")
+    return _sample_at(frame, x, y, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 @contextmanager
@@ -36,3 +37,46 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+class FolderInUseError(OSError):
+    """Another run writes into the folder."""
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process, by a lock that the system takes back however the process ends.
+
+    Raises
+    ------
+    FolderInUseError
+        Where another process has it.
+    OSError
+        Where the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with open(path, "a+b") as file:
+        try:
+            _lock(file)
+        except OSError as taken:
+            raise FolderInUseError(f"{folder} is in use by another run: wait for it, or name another folder") from taken
+        try:
+            yield
+        finally:
+            if os.name == "posix":
+                path.unlink(missing_ok=True)
+    if os.name != "posix":  # which removes no open file
+        with suppress(OSError):
+            path.unlink()
+
+
+def _lock(file: BinaryIO) -> None:
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

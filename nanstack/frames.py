@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
 MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
+SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
@@ -140,11 +141,14 @@ class FrameFile:
     shape : tuple of int
         (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
     wcs : astropy.wcs.WCS or None
+    cards : dict
+        What its header says of how it was taken: those of `SETUP_CARDS` that it holds, as text.
     """
 
     path: Path
     shape: tuple[int, ...]
     wcs: WCS | None
+    cards: dict[str, str] = field(default_factory=dict)
 
     def __call__(self) -> np.ndarray:
         """Read the frame's samples."""
@@ -163,7 +167,8 @@ def probe_frame(path: Path | str) -> FrameFile:
     shape = image_shape(layout.path, layout.stored)
     if bayer_pattern(layout):
         shape = (*shape, 3)
-    return FrameFile(layout.path, shape, celestial_wcs(layout.header))
+    cards = {name: str(card(layout.header, name, "")).strip() for name in SETUP_CARDS if name in layout.header}
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), cards)
 
 
 def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:

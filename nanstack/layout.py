@@ -260,7 +260,9 @@ def _npy_layout(path: Path, file: BinaryIO) -> Layout:
     version = np.lib.format.read_magic(head)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
-        stored, column_order, dtype = read(head)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that Python 2 wrote it
+            stored, column_order, dtype = read(head)
     except (MemoryError, RecursionError) as nested:  # Python's parser, for brackets within brackets
         raise FrameError(path, "its header is damaged") from nested
     if dtype.hasobject:
@@ -309,6 +311,8 @@ def fits_layout(path: Path, wanted: Callable[[Header], bool]) -> Layout | None:
             if not wanted(header):
                 continue
             if card(header, "ZIMAGE", False) is True:
+                if not packed and source.tell() + _data_bytes(path, header) > stamp[0]:
+                    raise FrameError(path, "it is truncated: its header tells of more than it has")
                 return _tiles_layout(path, header, number, stamp)
             is_image = number == 0 or card(header, "XTENSION", "") in ("IMAGE", "IUEIMAGE")
             if is_image and _integer(path, header, "NAXIS", 0) in (2, 3):

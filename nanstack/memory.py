@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much memory a job may take, and where it puts what is more than that."""
+"""What of the machine a job may take: memory, threads, and a folder for what is more than memory."""
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 import threading
@@ -19,10 +20,27 @@ MAX_PLACES = 64  # arrays in a scratch file
 ALIGNMENT = 64  # bytes
 
 
+_processes = 1  # that do such jobs on this machine at once
+
+
+def share_machine(processes: int) -> None:
+    """Let this process take its share alone, as one of several; to be called before anything is stacked."""
+    global _processes
+    _processes = processes
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(threads()))  # read when Numba is imported
+
+
+def threads() -> int:
+    """Return the number of threads a job may keep busy."""
+    return max(1, (os.cpu_count() or 1) // _processes)
+
+
 def memory_budget() -> int:
     """Return the bytes a job may take where nobody says: a quarter of what is free, at most 1 GiB."""
     free = free_memory()
-    return int(min(MAX_BUDGET, SHARE_OF_FREE * free)) if math.isfinite(free) else BUDGET_IF_UNKNOWN
+    if math.isinf(free):
+        return BUDGET_IF_UNKNOWN // _processes
+    return min(MAX_BUDGET, int(SHARE_OF_FREE * free / _processes))
 
 
 def free_memory() -> float:

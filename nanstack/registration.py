@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nanstack import memory
 from nanstack.frames import FrameError
 from nanstack.matching import MatchError, fit_affine, match_stars
 from nanstack.stars import Stars, find_stars
@@ -223,7 +223,7 @@ def align_frames(
         samples = warp(frame, alignment.transform, interpolation)
         return alignment, samples if finish is None else finish(samples, frame)
 
-    threads = threads or os.cpu_count() or 1
+    threads = threads or memory.threads()
     with ThreadPoolExecutor(max_workers=threads) as pool:
         ahead: deque[Future] = deque()
         try:

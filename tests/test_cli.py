@@ -15,6 +15,7 @@ from PIL import Image
 
 import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_cli
+import zemosaic_tile_files
 from nanstack.simulation import simulate_group
 
 SHAPE = (200, 320)
@@ -55,7 +56,7 @@ def test_tile_of_a_folder(run, frames, tmp_path):
     assert (code, err) == (0, [])
     assert "5 of 5 aligned" in out
     assert "band metric" in out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(zemosaic_cli.OUTPUTS)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(zemosaic_tile_files.OUTPUTS)
     report = json.loads((tmp_path / "out" / "tile.json").read_text())
     assert report["frames_aligned"] == 5
     assert report["frames_failed"] == {}
