@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/zemosaic-patch demo --overwrite -o zemosaic-patch-demo
+	$(BIN)/zemosaic-patch demo --mosaic --overwrite -o zemosaic-patch-demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

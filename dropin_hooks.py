@@ -197,6 +197,33 @@ def _settings(zconfig: Any) -> dict:
     return dict(zconfig) if isinstance(zconfig, dict) else dict(getattr(zconfig, "__dict__", {}))
 
 
+def match_sky(frames: Sequence[np.ndarray], model: str, progress_callback: Callable | None = None) -> None:
+    """Bring frames that our alignment made to the sky level of the first one, in place, channel by channel.
+
+    Parameters
+    ----------
+    frames : sequence of ndarray
+        Left alone where our alignment did not make them.
+    model : {'offset', 'linear', 'plane'}
+        See `nanstack.sky.match_sky`.
+    progress_callback : callable, optional
+        Hears of frames that have nothing in common with the first one, and keep their own level.
+    """
+    if not _is_ours(frames):
+        return
+    from nanstack import sky
+
+    reference, *others = (np.asarray(frame) for frame in frames)
+    alone = 0
+    for frame in others:
+        match = sky.match_sky(frame, reference, model)
+        match.apply(frame)
+        alone += match.cells == 0
+    if alone and progress_callback is not None:
+        text = f"{alone} of {len(frames)} frames have no pixel in common with the reference: their sky is not matched"
+        progress_callback(text, None, "WARN")
+
+
 def percentiles(original: Callable) -> Callable:
     """Return `_percentiles_gpu` with what is not finite left out; ZeMosaic's own still computes them."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 WORKER, ALIGN, GPU, UTILS = (
     "zemosaic_worker.py",
@@ -31,6 +32,7 @@ BOM = b"\xef\xbb\xbf"
 DECISION = "propagate_mask_for_coverage"
 WINSORIZED = "winsorized_sigma_clip"
 NAN_PERCENTILES = ("nanpercentile", "nanquantile")
+T = TypeVar("T")
 
 
 class AnchorError(Exception):
@@ -124,8 +126,8 @@ def inserted(data: bytes, insertions: Sequence[Insertion]) -> bytes:
 # -------------------------------------------------------------------------------------------------- the changes
 
 
-def patched(sources: dict[str, Source], all_algorithms: bool) -> dict[str, bytes]:
-    """Return the new bytes of each module that the patch changes.
+def patched(sources: dict[str, Source], all_algorithms: bool, match_sky: str) -> dict[str, bytes]:
+    """Return the new bytes of each module that the patch changes; see `zemosaic_dropin.apply` for the choices.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def patched(sources: dict[str, Source], all_algorithms: bool) -> dict[str, bytes
         Where a place is not found.
     """
     changes = {
-        WORKER: _worker_insertions(sources[WORKER]),
+        WORKER: _worker_insertions(sources[WORKER], match_sky),
         ALIGN: _block(sources[ALIGN], _align_lines(sources[ALIGN], all_algorithms)),
         GPU: _block(sources[GPU], _gpu_lines(sources[GPU])),
         UTILS: _block(sources[UTILS], _utils_lines(sources[UTILS])),
@@ -141,13 +143,25 @@ def patched(sources: dict[str, Source], all_algorithms: bool) -> dict[str, bytes
     return {name: inserted(sources[name].data, change) for name, change in changes.items() if change}
 
 
-def _worker_insertions(source: Source) -> list[Insertion]:
-    """Put our decision before ZeMosaic's, and let our tiles keep their NaN."""
+def _worker_insertions(source: Source, match_sky: str) -> list[Insertion]:
+    """Put our decision before ZeMosaic's, let our tiles keep their NaN, and match their frames if that is wanted."""
     decision = _propagate_decision(source).value
-    fill = _nan_fill(source).test
+    fill = _nan_fill(source)
     ours = "zemosaic_align_stack.zemosaic_patch_nan_safe(stack_reject_algo, progress_callback) or "
     kept = f"{DECISION} is not zemosaic_align_stack.ZEMOSAIC_PATCH_NAN_SAFE and "
-    return [*_before(source, decision, ours), *_before(source, fill, kept)]
+    matched = [_sky_line(source, fill, match_sky)] if match_sky != "none" else []
+    return [*_before(source, decision, ours), *matched, *_before(source, fill.test, kept)]
+
+
+def _sky_line(source: Source, fill: ast.If, model: str) -> Insertion:
+    """Put a line that matches the frames in sky level before the statement that replaces their NaN."""
+    filled = (node for node in ast.walk(fill) if isinstance(node, ast.Assign) and "nan_to_num" in _names(node.value))
+    lists = {ast.unparse(t.value) for node in filled for t in node.targets if isinstance(t, ast.Subscript)}
+    frames = _only(list(lists), source, "list of frames that nan_to_num fills")
+    line = f'zemosaic_align_stack._zemosaic_patch.match_sky({frames}, "{model}", progress_callback)'
+    start = source.start(fill)
+    indent = source.data[start - fill.col_offset : start]
+    return Insertion(start, line.encode() + source.newline + indent)
 
 
 def _before(source: Source, node: ast.expr, text: str) -> list[Insertion]:
@@ -182,7 +196,7 @@ def _nan_fill(source: Source) -> ast.If:
     return _only(found, source, f"`if {DECISION}` around nan_to_num")
 
 
-def _only(found: list, source: Source, what: str) -> ast.AST:
+def _only(found: list[T], source: Source, what: str) -> T:
     if len(found) != 1:
         raise AnchorError(f"{source.name}: create_master_tile has {f'{len(found)} times' if found else 'no'} {what}")
     return found[0]

@@ -207,8 +207,10 @@ def exact_stack(frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> 
     return image, np.isfinite(samples[..., 0]).sum(axis=0)
 
 
-def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> Quality:
-    """Measure a winsorized master tile against the exact stack, on the pixels that both have."""
+def beside_exact(
+    path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a winsorized master tile, the exact stack and its coverage, on the pixels that both have."""
     from astropy.io import fits
 
     with fits.open(path) as hdus:
@@ -218,7 +220,12 @@ def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: 
     exact, coverage = exact_stack(frames, reference, wsc_impl)
     known = solution(frames[reference].transform, exact.shape[:2])
     left, top = (round(known[key] - header[key]) for key in ("CRPIX1", "CRPIX2"))  # where the tile begins
-    tile, exact, coverage = overlap(tile, (top, left), exact, coverage)
+    return overlap(tile, (top, left), exact, coverage)
+
+
+def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> Quality:
+    """Measure a winsorized master tile against the exact stack."""
+    tile, exact, coverage = beside_exact(path, frames, reference, wsc_impl)
     well = coverage >= HIGH_COVERAGE * coverage.max()
     seen = well & np.isfinite(tile).all(axis=2)
     if not seen.any():

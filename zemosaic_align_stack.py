@@ -22,6 +22,7 @@ from nanstack import photometry
 from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
 from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
+from nanstack.samples import float_frame, real_array, to_float32
 from nanstack.sky import MODELS, SkyMatch, match_sky
 from nanstack.stack import Stack, expand_weights, stack_frames
 from zemosaic_utils import make_radial_weight_map
@@ -263,8 +264,8 @@ def _normalize(images: list, reference_index: int, level_of: Callable, progress_
         if images:
             text = f"frames not normalised: there is no reference frame {reference_index}"
             _log_stack_message(text, "ERROR", progress_callback)
-        return [None if image is None else np.array(image, dtype=np.float32) for image in images]
-    reference = np.asarray(images[reference_index], dtype=np.float32)
+        return [None if image is None else to_float32(real_array(image, "frame"), copy=True) for image in images]
+    reference = to_float32(float_frame(images[reference_index], f"frame {reference_index}, the reference,"))
     result: list[np.ndarray | None] = []
     for index, image in enumerate(images):
         if image is None or np.shape(image) != reference.shape:
@@ -277,7 +278,7 @@ def _normalize(images: list, reference_index: int, level_of: Callable, progress_
         elif index == reference_index:
             result.append(reference.copy())
         else:
-            result.append(np.array(image, dtype=np.float32))
+            result.append(to_float32(float_frame(image, f"frame {index}"), copy=True))
             level_of(image, reference).apply(result[-1])
     return result
 
@@ -311,7 +312,7 @@ def _compute_quality_weights(
         min, max, frames.
     """
     method = str(requested_method or "none").strip().lower()
-    present = [np.asarray(image, dtype=np.float32) for image in image_list if image is not None]
+    present = [to_float32(float_frame(image)) for image in image_list if image is not None]
     if method not in WEIGHERS or not present:
         if method not in ("none", *WEIGHERS):
             text = f"weighting '{method}' is unknown: frames are not weighted (known: {', '.join(WEIGHERS)})"
@@ -337,21 +338,26 @@ def equalize_rgb_medians_inplace(img: np.ndarray) -> tuple[float, float, float, 
     Parameters
     ----------
     img : ndarray, shape (H, W, 3)
-        Modified; left alone where it is read-only or no channel has a positive median.
+        Modified; left alone where it is read-only or holds integers, or no channel has a positive median.
 
     Returns
     -------
     gain_r, gain_g, gain_b, target : float
         The gains, and the common median (NaN where there is none).
     """
-    if img is None or img.ndim != 3 or img.shape[2] != 3:
+    if img is None or np.ndim(img) != 3 or img.shape[2] != 3:
         return 1.0, 1.0, 1.0, math.nan
     gains, target = photometry.colour_gains(img)
-    if img.flags.writeable:
-        img *= gains.astype(img.dtype)
+    if _is_scalable(img):
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: infinite, no data
+            img *= gains.astype(img.dtype)
     else:
-        log.warning("colours not equalised: the image is read-only")
+        log.warning("colours not equalised: the image is read-only, or of a type without fractions, %s", img.dtype)
     return float(gains[0]), float(gains[1]), float(gains[2]), target
+
+
+def _is_scalable(image: np.ndarray) -> bool:
+    return image.flags.writeable and image.dtype.kind == "f"
 
 
 def _poststack_rgb_equalization(stacked: np.ndarray | None, zconfig: Any = None, stack_metadata: dict | None = None):
@@ -368,7 +374,7 @@ def _poststack_rgb_equalization(stacked: np.ndarray | None, zconfig: Any = None,
     if enabled and stacked is not None and stacked.ndim == 3 and stacked.shape[2] == 3:
         gain_r, gain_g, gain_b, target = equalize_rgb_medians_inplace(stacked)
         info.update(gain_r=gain_r, gain_g=gain_g, gain_b=gain_b, target_median=target)
-        info["applied"] = math.isfinite(target) and stacked.flags.writeable
+        info["applied"] = math.isfinite(target) and _is_scalable(stacked)
     if stack_metadata is not None:
         stack_metadata["rgb_equalization"] = info
     return info
@@ -392,8 +398,8 @@ def _winsorize_block_numpy(arr_block: np.ndarray, limits: tuple[float, float]) -
     ndarray of float32, same shape
         Bounds are those of `numpy.nanquantile`.
     """
-    block = np.asarray(arr_block, dtype=np.float32)
-    lower, upper = winsor_bounds(block, float(limits[0]), float(limits[1]))
+    block = to_float32(real_array(arr_block, "arr_block"))
+    lower, upper = winsor_bounds(block, *_limits(limits))
     clipped = np.clip(block, lower, upper)
     return np.where(np.isfinite(block), clipped, np.nan).astype(np.float32)
 
@@ -436,9 +442,11 @@ def _reject_outliers_winsorized_sigma_clip(
     """
     if streaming_state is not None or weights_chunk is not None:
         raise ValueError("streaming_state and weights_chunk split frames, which changes the result: split rows instead")
-    low, high = winsor_limits_tuple
+    if wsc_impl is not None and wsc_impl not in WINSOR_METHODS:
+        raise ValueError(f"wsc_impl must be one of {', '.join(WINSOR_METHODS)}, not {wsc_impl!r}")
+    low, high = _limits(winsor_limits_tuple)
     method = winsor_method() if wsc_impl is None else WINSOR_METHODS[wsc_impl]
-    rejection = Rejection(method, float(sigma_low), float(sigma_high), float(low), float(high), apply_rewinsor)
+    rejection = Rejection(method, float(sigma_low), float(sigma_high), low, high, apply_rewinsor)
     return _reject_float32(stacked_array_NHDWC, rejection)
 
 
@@ -471,11 +479,20 @@ def _reject_outliers_linear_fit_clip(
 
 
 def _reject_float32(samples: np.ndarray, rejection: Rejection) -> tuple[np.ndarray, np.ndarray]:
-    samples = np.asarray(samples, dtype=np.float32)
+    samples = to_float32(real_array(samples, "stacked_array_NHDWC"))
     if samples.ndim not in (3, 4):
-        raise ValueError(f"the stack must be (n, H, W) or (n, H, W, C), not {samples.shape}")
+        raise ValueError(f"stacked_array_NHDWC must be (n, H, W) or (n, H, W, C), not {samples.shape}")
     values, kept = reject(samples, rejection)
-    return values.astype(np.float32), kept
+    return to_float32(values), kept
+
+
+def _limits(winsor_limits: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the fractions to clip at the low and at the high end; (0.05, 0.05) where there are none."""
+    try:
+        low, high = (0.05, 0.05) if winsor_limits is None else (float(limit) for limit in winsor_limits)
+    except (TypeError, ValueError):
+        raise ValueError(f"winsor_limits must be two numbers, not {winsor_limits!r}") from None
+    return low, high
 
 
 # ----------------------------------------------------------------------------------------------------- stackers
@@ -523,13 +540,13 @@ def stack_winsorized_sigma_clip(
         For no frames, other dimensions, or limits out of range.
     """
     kappa = float(kwargs.get("kappa", 3.0))
-    low, high = kwargs.get("winsor_limits") or (0.05, 0.05)
+    low, high = _limits(kwargs.get("winsor_limits"))
     rejection = Rejection(
         winsor_method(zconfig, kwargs.get("wsc_impl") or "legacy_quantile", kwargs.get("progress_callback")),
         float(kwargs.get("sigma_low", kappa)),
         float(kwargs.get("sigma_high", kappa)),
-        float(low),
-        float(high),
+        low,
+        high,
         bool(kwargs.get("apply_rewinsor", True)),
     )
     progress = kwargs.get("progress_callback")
@@ -733,8 +750,8 @@ def plan_stack(
     found_by = REJECTIONS[algorithm]
     if found_by == "winsor":
         found_by = winsor_method(zconfig, progress_callback=progress_callback)
-    limits = (float(limit) for limit in (*kappas, *winsor_limits))
-    rejection = Rejection(found_by, *limits, rewinsor)
+    low, high = (float(kappa) for kappa in kappas)
+    rejection = Rejection(found_by, low, high, *_limits(winsor_limits), rewinsor)
     return StackPlan(frames, rejection, combine, weights, levels, levelled_by, method, statistics)
 
 
@@ -782,10 +799,12 @@ def _stack(
 
 def _same_shape(frames: Sequence[np.ndarray | None], progress_callback: Progress) -> list[np.ndarray]:
     """Return the frames of the first one's shape; say which are dropped."""
-    arrays = [(index, np.asarray(frame)) for index, frame in enumerate(frames) if frame is not None]
+    arrays = [(index, real_array(frame, f"frame {index}")) for index, frame in enumerate(frames) if frame is not None]
     if not arrays:
         raise ValueError("no frames to stack")
     shape = arrays[0][1].shape
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"frames must be (H, W) or (H, W, 3) and hold pixels, not {shape}")
     for index, frame in arrays:
         if frame.shape != shape:
             text = f"frame {index} dropped: its shape {frame.shape} is not the first one's, {shape}"

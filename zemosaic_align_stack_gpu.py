@@ -115,8 +115,7 @@ def _winsorize_chunk(data_gpu: Any, low_high_limits: Sequence[float] | None) -> 
         The bounds are those of ``cp.nanpercentile``: ``cp.percentile``, where all samples are finite.
     """
     xp = gpu.definition.array_module(data_gpu)
-    low, high = low_high_limits or (0.05, 0.05)
-    lower, upper = winsor_bounds(data_gpu, float(low), float(high))
+    lower, upper = winsor_bounds(data_gpu, *align_stack._limits(low_high_limits))
     clipped = xp.minimum(xp.maximum(data_gpu, lower), upper)
     return xp.where(xp.isfinite(data_gpu), clipped, np.nan).astype(data_gpu.dtype)
 
@@ -191,7 +190,7 @@ def _plan(
         reject=algorithm,
         combine=params.get("stack_final_combine") or "mean",
         kappas=(params.get("stack_kappa_low", 3.0), params.get("stack_kappa_high", 3.0)),
-        winsor_limits=params.get("parsed_winsor_limits") or (0.05, 0.05),
+        winsor_limits=params.get("parsed_winsor_limits"),
         rewinsor=bool(params.get("apply_rewinsor", True)),
         radial=radial if params.get("apply_radial_weight") else None,
         zconfig=zconfig,

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         if getattr(options, "config", None) is not None:
             options.parser.set_defaults(**config_defaults(options.config, options.parser, vars(options)))
@@ -53,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped by the user", 130)
     return code or 0
+
+
+def _end(number: int, frame: object) -> None:
+    """Leave as Ctrl-C does, so that temporary files and worker processes are cleared away."""
+    raise SystemExit(128 + number)
 
 
 def _complain(error: object, code: int) -> int:
@@ -88,11 +97,11 @@ def _add_tile(commands: Any) -> None:
     tile.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"gets {', '.join(OUTPUTS)}")
     tile.add_argument("--overwrite", action="store_true", help="replace these files where they exist")
     tile.add_argument("--reference", metavar="FILE", help="frame to align on; by default the most central one")
-    _add_tile_options(tile, match_sky="offset")
+    _add_tile_options(tile, match_sky="offset", rewinsor=True)
     tile.set_defaults(run=_run_tile, parser=tile)
 
 
-def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str) -> None:
+def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str, rewinsor: bool) -> None:
     """Add the options that say how a tile is made."""
     tile.add_argument("--config", type=Path, metavar="FILE", help="a run.toml: options, of which those here come first")
     tile.add_argument("--reject", choices=REJECTIONS, default=REJECTIONS[0], help="rejection")
@@ -121,7 +130,7 @@ def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str) -> None:
     tile.add_argument(
         "--rewinsor",
         action=argparse.BooleanOptionalAction,
-        default=True,
+        default=rewinsor,
         help="let a rejected sample count as its winsorized value, as ZeMosaic does; --no-rewinsor leaves it out",
     )
     tile.add_argument("--combine", choices=COMBINES, default="mean", help="how what is left becomes one value")
@@ -182,7 +191,7 @@ def _add_mosaic(commands: Any) -> None:
     mosaic.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes; 0: as many as processors and memory allow"
     )
-    _add_tile_options(mosaic, match_sky="plane")
+    _add_tile_options(mosaic, match_sky="plane", rewinsor=False)
     mosaic.set_defaults(run=_run_mosaic, parser=mosaic)
 
 
@@ -193,7 +202,12 @@ def _add_demo(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.add_argument("-o", "--output", type=Path, default=Path("zemosaic-patch-demo"), metavar="DIR")
-    demo.add_argument("--frames", type=int, default=16, metavar="N", help="number of frames, at least 3")
+    demo.add_argument(
+        "--mosaic", action="store_true", help="make a mosaic of 2 x 2 pointings, each frame with a sky of its own"
+    )
+    demo.add_argument(
+        "--frames", type=int, metavar="N", help="number of frames, by default 16, at least 3; of a mosaic 40, 12"
+    )
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo's files")
     demo.set_defaults(run=_run_demo)
 
@@ -214,6 +228,15 @@ def _add_dropin(commands: Any) -> None:
                 "--all-algorithms",
                 action="store_true",
                 help="for the tiles of all rejections, not winsorized ones alone",
+            )
+            command.add_argument(
+                "--match-sky",
+                nargs="?",
+                const=MATCHES[0],
+                choices=MATCHES,
+                default="none",
+                metavar="MODEL",
+                help="match the frames of these tiles in sky level, as `tile` does, by offset or by the MODEL named",
             )
             command.add_argument(
                 "--accept-unknown", action="store_true", help="change files, too, that are no published version's"
@@ -366,12 +389,42 @@ def _check_mosaic_output(options: argparse.Namespace) -> None:
 
 
 def _run_demo(options: argparse.Namespace) -> None:
+    least, usual = (12, 40) if options.mosaic else (3, 16)
+    options.frames = usual if options.frames is None else options.frames
+    if options.frames < least:
+        raise UsageError(f"--frames must be at least {least}, not {options.frames}")
+    (_demo_mosaic if options.mosaic else _demo_tile)(options)
+
+
+def _demo_mosaic(options: argparse.Namespace) -> None:
+    import zemosaic_demo_mosaic as demo
+    import zemosaic_mosaic
+    from nanstack.files import exclusive
+    from zemosaic_tile import TileSettings
+
+    earlier = zemosaic_mosaic.earlier_output(options.output)
+    if earlier is not None and not options.overwrite:
+        raise UsageError(f"{earlier} exists: name another folder, or add --overwrite")
+    _check_output(options.output, demo.OUTPUTS, options.overwrite)
+    print(f"simulating {options.frames} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
+    session = demo.pleiades_session(options.frames)
+    demo.write_frames(session, options.output / "frames")
+    paths = [options.output / "frames" / frame.name for frame in session.frames]
+    settings = zemosaic_mosaic.MosaicSettings(tile=TileSettings(match_sky="plane", rewinsor=False))
+    with exclusive(options.output), zemosaic_mosaic.work_folder(options.output), _StepBars() as bars:
+        zemosaic_mosaic.remove_earlier(options.output)
+        told = zemosaic_mosaic.mosaic_of_files(paths, settings, options.output, bars.show, _warn)
+    print("\n".join(zemosaic_mosaic.mosaic_lines(told, options.output)))
+    print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)
+    print("\n".join(demo.figure_lines(*demo.compare(options.output))))
+    print(f"picture            {options.output / 'before_after.png'}")
+
+
+def _demo_tile(options: argparse.Namespace) -> None:
     import zemosaic_demo as demo
     from nanstack.photometry import band_metric
     from zemosaic_tile import TileSettings
 
-    if options.frames < 3:
-        raise UsageError(f"--frames must be at least 3, not {options.frames}")
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
     paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
@@ -478,8 +531,8 @@ def _run_dropin(options: argparse.Namespace) -> int:
         if options.command == "check":
             code, lines = dropin.check(options.folder)
         elif options.command == "apply":
-            choices = {name: getattr(options, name) for name in ("dry_run", "all_algorithms", "accept_unknown")}
-            lines = dropin.apply(options.folder, **choices)
+            names = ("dry_run", "all_algorithms", "match_sky", "accept_unknown")
+            lines = dropin.apply(options.folder, **{name: getattr(options, name) for name in names})
         elif options.command == "revert":
             lines = dropin.revert(options.folder)
         else:

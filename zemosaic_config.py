@@ -39,10 +39,12 @@ def config_defaults(path: Path, parser: argparse.ArgumentParser, known: Containe
     for name, value in values.items():
         if name not in known or name in NOT_KEPT or isinstance(value, dict):
             raise UsageError(f"{path}: {name} is no option of this command that a file can hold")
-    frames = values.pop("frames", None)
+    frames = values.pop("frames", [])
+    if not isinstance(frames, list):
+        raise UsageError(f"{path}: frames must be a list of names")
     words = [word for name, value in values.items() for word in _words(name, value)]
     parsed = vars(parser.parse_args(["--output", ".", *words]))
-    return {name: parsed[name] for name in values} | ({} if frames is None else {"frames": list(map(str, frames))})
+    return {name: parsed[name] for name in values} | {"frames": list(map(str, frames))}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -63,6 +63,7 @@ AUREOLE = 0.015  # share of a bright star's light that optics and air scatter wi
 AUREOLE_FWHM = 60.0  # arcsec
 FIELD_STARS_PER_MEGAPIXEL = 1500
 FIELD_STAR_FLUX = (150.0, 300_000.0)  # ADU
+FIELD_MARGIN = 0.45  # of the diagonal
 
 # The session.
 START = datetime(2025, 1, 5, 20, 0, 0)
@@ -127,15 +128,21 @@ def write_pleiades_frames(
 
     paths = []
     for index, transform in enumerate(session_transforms(n_frames, shape, rng)):
-        light = scene_light(scene, shape, transform)
+        light = scene_light(scene, shape, transform) + even_sky(shape, transform)
+        light *= vignetting(shape, RESIDUAL_VIGNETTING)[:, :, None]
         if index in with_trail:
             light += satellite_trail(shape, rng)[:, :, None]
         raw = expose(bayer_mosaic(light), hot, rng)
-        path = folder / f"Light_M45_{EXPOSURE_S:.1f}s_{index + 1:04d}.fit"
+        path = folder / frame_name(index)
         header = frame_header(moved_wcs(wcs, transform), shape, START + index * CADENCE)
         fits.PrimaryHDU(raw, header).writeto(path, overwrite=True)
         paths.append(path)
     return paths
+
+
+def frame_name(index: int) -> str:
+    """Return the file name of a session's frame, counted from 0."""
+    return f"Light_M45_{EXPOSURE_S:.1f}s_{index + 1:04d}.fit"
 
 
 def pleiades_wcs(shape: tuple[int, int]) -> WCS:
@@ -174,14 +181,17 @@ def session_transforms(n_frames: int, shape: tuple[int, int], rng: np.random.Gen
     return [similarity(shape, *dither, angle) for dither, angle in zip(dithers, angles, strict=True)]
 
 
-def pleiades_scene(shape: tuple[int, int], wcs: WCS, rng: np.random.Generator) -> Scene:
-    """Return the cluster with its nebulae and thousands of random field stars."""
+def pleiades_scene(shape: tuple[int, int], wcs: WCS, rng: np.random.Generator, margin: float = FIELD_MARGIN) -> Scene:
+    """Return the cluster with its nebulae and thousands of random field stars.
+
+    The stars reach `margin` diagonals of the reference beyond its corners.
+    """
     _, ra, dec, magnitude, peak, sigma = zip(*PLEIADES, strict=True)
     x, y = wcs.all_world2pix(ra, dec, 0)
     flux = V0_FLUX * 10 ** (-0.4 * np.array(magnitude))[:, None] * BLUE_STAR
     faintest, brightest = FIELD_STAR_FLUX
     count = round(FIELD_STARS_PER_MEGAPIXEL * shape[0] * shape[1] / 1e6)
-    others = random_star_field(shape, count, rng, brightest=brightest, faintest=faintest)
+    others = random_star_field(shape, count, rng, margin, brightest=brightest, faintest=faintest)
 
     arcsec = np.rad2deg(pixel_um(shape) * 1e-3 / FOCAL_LENGTH_MM) * 3600
     glows = zip(x, y, sigma, peak, strict=True)
@@ -194,19 +204,23 @@ def pleiades_scene(shape: tuple[int, int], wcs: WCS, rng: np.random.Generator) -
 
 
 def scene_light(scene: Scene, shape: tuple[int, int], transform: np.ndarray) -> np.ndarray:
-    """Return the light that falls on the sensor, float32 (H, W, 3) in ADU, with the residual vignetting."""
-    height, width = shape
-    x, y = np.arange(width), np.arange(height)[:, None]
-    sky_x, _ = apply(invert(transform), x, y)
+    """Return the light of stars and nebulae on a frame's pixels, float32 (H, W, 3) in ADU."""
     light = render_stars(scene.stars, shape, transform, FWHM)
     light += render_stars(scene.aureoles, shape, transform, scene.aureole_fwhm)
-    light += np.array(SKY, dtype=np.float32)
-    light += (MOONLIGHT * (sky_x / width - 0.5)).astype(np.float32)[:, :, None]
+    x, y = np.arange(shape[1]), np.arange(shape[0])[:, None]
     for nebula in scene.nebulae:
         cx, cy = apply(transform, nebula.x, nebula.y)
         glow = _gaussian(y - cy, nebula.sigma) * _gaussian(x - cx, nebula.sigma)
         light += glow[:, :, None] * nebula.peak.astype(np.float32)
-    return light * vignetting(shape, RESIDUAL_VIGNETTING)[:, :, None]
+    return light
+
+
+def even_sky(shape: tuple[int, int], transform: np.ndarray) -> np.ndarray:
+    """Return the sky that all frames of a session share, float32 (H, W, 3) in ADU: its level and the moonlight."""
+    width = shape[1]
+    sky_x, _ = apply(invert(transform), np.arange(width), np.arange(shape[0])[:, None])
+    moonlight = MOONLIGHT * (sky_x / width - 0.5)
+    return np.array(SKY, dtype=np.float32) + moonlight.astype(np.float32)[:, :, None]
 
 
 def _gaussian(distance: np.ndarray, sigma: float) -> np.ndarray:
@@ -294,7 +308,11 @@ ASINH_SOFTENING = 0.12
 
 
 def before_after_picture(
-    before: np.ndarray, after: np.ndarray, captions: Sequence[str], path: str | os.PathLike
+    before: np.ndarray,
+    after: np.ndarray,
+    captions: Sequence[str],
+    path: str | os.PathLike,
+    white_sigma: float = WHITE_SIGMA,
 ) -> None:
     """Write two stacks side by side as one PNG, stretched hard and alike.
 
@@ -309,6 +327,8 @@ def before_after_picture(
         One line under each.
     path : path
         Replaced at once when the picture is complete.
+    white_sigma : float
+        How far above the sky white begins, in units of its noise.
 
     Raises
     ------
@@ -325,7 +345,7 @@ def before_after_picture(
 
     sky, sigma = sky_level(after)
     pairs = zip((before, after), captions, strict=True)
-    panels = [_panel(_stretched(stack, sky, sigma), caption) for stack, caption in pairs]
+    panels = [_panel(stretched(stack, sky, sigma, white_sigma), caption) for stack, caption in pairs]
     picture = Image.new("RGB", (2 * PANEL_WIDTH + GAP, max(panel.height for panel in panels)), "black")
     for index, panel in enumerate(panels):
         picture.paste(panel, (index * (PANEL_WIDTH + GAP), 0))
@@ -340,22 +360,22 @@ def sky_level(stack: np.ndarray) -> tuple[np.ndarray, float]:
     return sky, float(sigma) or 1.0  # a sky without noise still has to be shown
 
 
-def _stretched(stack: np.ndarray, sky: np.ndarray, sigma: float) -> Image:
-    """Return the stack as an RGB image in the panel's width."""
+def stretched(stack: np.ndarray, sky: np.ndarray, sigma: float, white_sigma: float = WHITE_SIGMA) -> Image:
+    """Return a stack (H, W, 3) as an RGB image, one range for all channels; NaN is black."""
     from astropy.visualization import AsinhStretch, ManualInterval
     from PIL import Image
 
-    stretch = AsinhStretch(ASINH_SOFTENING) + ManualInterval(-BLACK_SIGMA * sigma, WHITE_SIGMA * sigma)
+    stretch = AsinhStretch(ASINH_SOFTENING) + ManualInterval(-BLACK_SIGMA * sigma, white_sigma * sigma)
     shades = stretch(stack - sky)
     shades = np.where(np.isfinite(shades), shades, 0.0)
-    image = Image.fromarray(np.rint(255 * shades).astype(np.uint8))
-    return image.resize((PANEL_WIDTH, round(image.height * PANEL_WIDTH / image.width)), Image.Resampling.BOX)
+    return Image.fromarray(np.rint(255 * shades).astype(np.uint8))
 
 
 def _panel(image: Image, caption: str) -> Image:
-    """Return the image with its caption below."""
+    """Return the image in the panel's width, with its caption below."""
     from PIL import Image, ImageDraw, ImageFont
 
+    image = image.resize((PANEL_WIDTH, round(image.height * PANEL_WIDTH / image.width)), Image.Resampling.BOX)
     panel = Image.new("RGB", (PANEL_WIDTH, image.height + CAPTION_HEIGHT), "black")
     panel.paste(image, (0, 0))
     middle = PANEL_WIDTH / 2, image.height + CAPTION_HEIGHT / 2

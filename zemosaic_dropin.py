@@ -29,6 +29,10 @@ PARTIAL = f"{ENGINE}.partial"
 MANIFEST = "manifest.json"
 STAGED, ORIGINALS = "staged", "originals"
 ENTRY = "dropin_hooks"
+MATCH_SKY = (
+    "apply --match-sky: frames of a tile differ in sky level by several per cent; no winsorized stack matches them, "
+    "and every coverage border steps (in level and colour 13 and 7 ADU in 4.5.0 at noise 2.4, 124 and 70 in 4.3)"
+)
 HOME = Path(__file__).resolve().parent
 T = TypeVar("T")
 
@@ -141,6 +145,8 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
     lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}"]
     lines += [f"{'holds   ' if one.holds else 'AFFECTED'}  {one.text}  ({one.place})" for one in found]
     state, text = _condition(checkout)
+    if state != "half" and _sky_model(checkout) == "none":
+        lines.append(f"ADVISED   {MATCH_SKY}")
     lines.append(text)
     if state == "none":
         unknown = unknown_modules(checkout)
@@ -164,7 +170,12 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
     if wrong:
         return "half", f"the patch is half in ({', '.join(wrong)}): `zemosaic-patch apply` or `revert` finishes it"
     tiles = "all tiles" if checkout.manifest["all_algorithms"] else "winsorized tiles"
-    return "patched", f"the patch is in, for {tiles}; `zemosaic-patch revert` takes it out"
+    sky = _sky_model(checkout)
+    return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
+
+
+def _sky_model(checkout: Checkout) -> str:
+    return (checkout.manifest or {}).get("match_sky", "none")
 
 
 def _changed_engine_files(checkout: Checkout) -> list[str]:
@@ -196,7 +207,12 @@ def _anchored(make: Callable[[], T], checkout: Checkout) -> T:
 
 
 def apply(
-    folder: str | Path, *, dry_run: bool = False, all_algorithms: bool = False, accept_unknown: bool = False
+    folder: str | Path,
+    *,
+    dry_run: bool = False,
+    all_algorithms: bool = False,
+    match_sky: str = "none",
+    accept_unknown: bool = False,
 ) -> list[str]:
     """Put the patch in.
 
@@ -207,6 +223,8 @@ def apply(
         Return the diff and change nothing.
     all_algorithms : bool
         Send the tiles of all algorithms through our alignment and stack, not winsorized ones alone.
+    match_sky : {'none', 'offset', 'linear', 'plane'}
+        Match the frames of these tiles in sky level before they are stacked; see `nanstack.sky.match_sky`.
     accept_unknown : bool
         Change modules, too, that are no published version's.
 
@@ -225,50 +243,59 @@ def apply(
         Where the disk does not allow it; then nothing is changed.
     """
     checkout = open_checkout(folder)
+    choices = {"all_algorithms": all_algorithms, "match_sky": match_sky}
     if dry_run:
-        return _dry_run(checkout, all_algorithms)
+        return _dry_run(checkout, choices)
     with _locked(checkout.root):
         lines = []
         state, text = _condition(checkout)
-        if state == "patched" and _is_current(checkout, all_algorithms):
+        if state == "patched" and _is_current(checkout, choices):
             return [f"nothing to do: {text}"]
         if checkout.manifest is not None:
             lines += _revert(checkout)
             checkout = open_checkout(folder)
         elif state == "half":
             raise RefusedError(text)
-        changed = _anchored(lambda: sources.patched(checkout.sources, all_algorithms), checkout)
+        changed = _anchored(lambda: sources.patched(checkout.sources, **choices), checkout)
         unknown = unknown_modules(checkout)
         if unknown and not accept_unknown:
             raise RefusedError(
                 f"{checkout.root / unknown[0]} is no published version's (edited, or newer than this patch): "
                 "look at `apply --dry-run`, then add --accept-unknown"
             )
-        _prepare(checkout, changed, all_algorithms)
+        _prepare(checkout, changed, choices)
         _swap_in(checkout, changed)
         return [*lines, f"patched: {', '.join(changed)}; added: {ENGINE}"]
 
 
-def _is_current(checkout: Checkout, all_algorithms: bool) -> bool:
+def _is_current(checkout: Checkout, choices: dict) -> bool:
     engine = {name: digest(data) for name, data in engine_files().items()}
-    return checkout.manifest["all_algorithms"] == all_algorithms and checkout.manifest["engine"] == engine
+    return all(checkout.manifest.get(name) == value for name, value in {**choices, "engine": engine}.items())
 
 
-def _dry_run(checkout: Checkout, all_algorithms: bool) -> list[str]:
+def _dry_run(checkout: Checkout, choices: dict) -> list[str]:
     state, text = _condition(checkout)
-    if state != "none":
+    if state == "half" or (state == "patched" and _is_current(checkout, choices)):
         return [text]
-    changed = _anchored(lambda: sources.patched(checkout.sources, all_algorithms), checkout)
+    changed = _anchored(lambda: sources.patched(_originals(checkout), **choices), checkout)
     lines = [sources.difference(name, checkout.sources[name].data, data) for name, data in changed.items()]
-    return lines + [f"new file {ENGINE}/{name}" for name in engine_files()]
+    lines += [f"new file {ENGINE}/{name}" for name in engine_files() if not (checkout.engine / name).is_file()]
+    return list(filter(None, lines))
 
 
-def _prepare(checkout: Checkout, changed: dict[str, bytes], all_algorithms: bool) -> None:
+def _originals(checkout: Checkout) -> dict[str, Source]:
+    """Return the modules as they were before they were patched."""
+    paths = {name: checkout.engine / ORIGINALS / f"{name}.orig" for name in MODULES}
+    kept = {name: Source(name, path.read_bytes()) for name, path in paths.items() if path.is_file()}
+    return {**checkout.sources, **kept}
+
+
+def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: dict) -> None:
     """Write all that the patch needs into a folder that appears complete."""
     partial = checkout.root / PARTIAL
     files = engine_files()
     manifest = {
-        "all_algorithms": all_algorithms,
+        **choices,
         "modules": {
             name: {"original": digest(checkout.sources[name].data), "patched": digest(data)}
             for name, data in changed.items()

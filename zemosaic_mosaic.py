@@ -70,7 +70,7 @@ class MosaicSettings:
         Number of processes; 0: as many as suit the machine. No influence on the result.
     """
 
-    tile: TileSettings = field(default_factory=lambda: TileSettings(match_sky="plane"))
+    tile: TileSettings = field(default_factory=lambda: TileSettings(match_sky="plane", rewinsor=False))
     tile_frames: int = 200
     min_frames: int = 3
     match_tiles: str = "plane"

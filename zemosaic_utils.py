@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from nanstack import gpu
 from nanstack.files import complete_file
 from nanstack.frames import FrameError, channels_last, debayer, read_fits_image, read_named_image
 from nanstack.photometry import thinned
+from nanstack.samples import check_percentile, float_frame, real_array, to_float32
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +91,17 @@ def debayer_image(
     Returns
     -------
     ndarray of float32, shape (H, W, 3), values in [0, 1]
+        NaN in and around a pixel without data.
 
     Raises
     ------
     ValueError
-        For another number of axes, or an unknown pattern.
+        For another number of axes, what is no real number, or an unknown pattern.
     """
-    mosaic = np.asarray(img_norm_01, dtype=np.float64)
+    mosaic = real_array(img_norm_01, "img_norm_01").astype(np.float64)
     if mosaic.ndim != 2:
         raise ValueError(f"img_norm_01 must be (H, W), not {mosaic.shape}")
+    mosaic[np.isinf(mosaic)] = np.nan  # no data, which no limit makes into light
     return debayer(np.rint(np.clip(mosaic, 0.0, 1.0) * 65535), str(bayer_pattern).upper()) / np.float32(65535)
 
 
@@ -125,7 +129,18 @@ def make_radial_weight_map(
     Returns
     -------
     ndarray of float32, shape (height, width)
+
+    Raises
+    ------
+    ValueError
+        For a size or a power below 0, or what is no number.
     """
+    for name, value in (("height", height), ("width", width), ("shape_power", shape_power)):
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    for name, value in (("feather_fraction", feather_fraction), ("min_weight_floor", min_weight_floor)):
+        if math.isnan(value):
+            raise ValueError(f"{name} must be a number, not {value!r}")
     y, x = np.ogrid[:height, :width]
     distance = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
     end = 0.5 * np.hypot(height, width) * np.clip(feather_fraction, 0.1, 1.0)
@@ -141,10 +156,13 @@ def crop_image_and_wcs(
     Returns
     -------
     image, wcs
-        Copies of neither where nothing is cut; (None, None) for a share out of range.
+        Copies of neither where nothing is cut; (None, None) for a share out of range, or what is no image.
     """
     if not 0.0 <= crop_percentage_per_side < 0.5:
         _tell(f"crop of {crop_percentage_per_side} per side is not within 0 to 0.5", "ERROR", progress_callback)
+        return None, None
+    if np.ndim(image_data_hwc) not in (2, 3):
+        _tell(f"no image to crop: its shape is {np.shape(image_data_hwc)}", "ERROR", progress_callback)
         return None, None
     height, width = image_data_hwc.shape[:2]
     rows, columns = int(height * crop_percentage_per_side), int(width * crop_percentage_per_side)
@@ -185,21 +203,120 @@ def stretch_auto_asifits_like(
     Returns
     -------
     ndarray of float32, same shape, values in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        For what is no image, percentiles out of 0 to 100, or an `asinh_a` out of 1e-30 to 1e30.
     """
-    image = np.asarray(img_hwc_adu, dtype=np.float32)
+    check_percentile("p_low", p_low)
+    check_percentile("p_high", p_high)
+    if not 1e-30 <= asinh_a <= 1e30:
+        raise ValueError(f"asinh_a must be 1e-30 to 1e30, not {asinh_a!r}")
+    image = to_float32(float_frame(img_hwc_adu, "img_hwc_adu"))
     planes = image[..., None] if image.ndim == 2 else image
-    luminance = planes.mean(axis=2)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        luminance = None if apply_wb else planes.sum(axis=2, dtype=np.float64) / max(1, planes.shape[2])
     out = np.zeros(planes.shape, dtype=np.float32)
     for channel in range(planes.shape[2]):
-        plane = planes[..., channel]
-        measured = plane if apply_wb else luminance
-        measured = thinned(measured)
+        plane = planes[..., channel].astype(np.float64)
+        measured = thinned(plane if luminance is None else luminance)
         if not measured.size:
             continue
-        low, high = (np.float32(level) for level in np.percentile(measured, [p_low, p_high]))
-        scaled = np.clip((plane - low) / max(high - low, np.float32(1e-6)), 0.0, 1.0)
+        low, high = np.percentile(measured, [p_low, p_high])
+        scaled = np.clip((plane - low) / max(high - low, 1e-6), 0.0, 1.0)
         out[..., channel] = np.where(np.isfinite(plane), np.arcsinh(scaled / asinh_a) / np.arcsinh(1 / asinh_a), 0.0)
     return out.reshape(image.shape)
+
+
+# ------------------------------------------------------------------------------------------------------- mosaic
+
+
+def reproject_and_coadd_wrapper(
+    data_list: list[np.ndarray],
+    wcs_list: list[Any],
+    shape_out: tuple[int, int],
+    use_gpu: bool = False,
+    cpu_func: Callable | None = None,
+    allow_cpu_fallback: bool = True,
+    progress_callback: Progress = None,
+    tile_weights: list[float] | None = None,
+    **kwargs: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reproject images onto one grid and combine them, by `reproject.mosaicking.reproject_and_coadd`.
+
+    Our own mosaic is made by `nanstack.coadd`; this is for callers that know ZeMosaic's interface.
+
+    Parameters
+    ----------
+    data_list : list of ndarray, shape (H, W)
+        One channel of each tile; NaN is no data.
+    wcs_list : list of WCS or Header
+    shape_out : (int, int)
+    use_gpu : bool
+        There is no such code for the GPU: the CPU does it, with a word about it.
+    cpu_func : callable, optional
+        Takes the place of reproject's function.
+    allow_cpu_fallback : bool
+        False: where the GPU is asked for, fail rather than let the CPU do it.
+    progress_callback : callable, optional
+    tile_weights : list of float, optional
+        One a tile; what is not a positive number counts as 1.
+    **kwargs
+        `output_projection` and whatever else that function names, also `tile_weight_maps`, which multiply
+        `input_weights`; others, which are hints for a GPU, are ignored.
+
+    Returns
+    -------
+    mosaic : ndarray of float32, shape `shape_out`
+        NaN where no tile has data.
+    footprint : ndarray of float32, same shape
+        Sum of the weights.
+
+    Raises
+    ------
+    ValueError
+        For lists of different lengths, or empty ones.
+    RuntimeError
+        Where the GPU is asked for and the CPU is not allowed.
+    """
+    from reproject import reproject_interp
+    from reproject.mosaicking import reproject_and_coadd
+
+    if not data_list or len(data_list) != len(wcs_list):
+        raise ValueError(f"data_list and wcs_list must go together, not {len(data_list)} and {len(wcs_list)} long")
+    if use_gpu:
+        if not allow_cpu_fallback:
+            raise RuntimeError("mosaics are not made on the GPU, and the CPU is not allowed to")
+        _tell("mosaics are not made on the GPU: the CPU does it", "INFO_DETAIL", progress_callback)
+    function = cpu_func or reproject_and_coadd
+    maps = [kwargs.pop("input_weights", None), kwargs.pop("tile_weight_maps", None)]
+    weights = _pixel_weights(data_list, maps, tile_weights)
+    known = inspect.signature(reproject_and_coadd).parameters
+    options = {"reproject_function": reproject_interp} | {name: kwargs[name] for name in kwargs if name in known}
+    mosaic, footprint = function(
+        list(zip(data_list, wcs_list, strict=True)), shape_out=shape_out, input_weights=weights, **options
+    )
+    mosaic, footprint = np.array(mosaic, dtype=np.float32), np.asarray(footprint, dtype=np.float32)
+    mosaic[~(footprint > 0)] = np.nan
+    return mosaic, footprint
+
+
+def _pixel_weights(
+    data_list: list[np.ndarray], maps: list[list | None], tile_weights: list[float] | None
+) -> list[np.ndarray] | None:
+    """Return each tile's weights, pixel by pixel; None where all are 1."""
+    if tile_weights is None and not any(maps):
+        return None
+    weights = [np.ones(np.shape(data), dtype=np.float32) for data in data_list]
+    for given in filter(None, maps):
+        for weight, factor in zip(weights, given, strict=True):
+            if factor is not None:
+                weight *= np.asarray(factor, dtype=np.float32)
+    if tile_weights is not None:
+        for weight, factor in zip(weights, tile_weights, strict=True):
+            weight *= np.float32(factor if factor is not None and np.isfinite(factor) and factor > 0 else 1)
+    return weights
 
 
 # ---------------------------------------------------------------------------------------------------------- GPU
@@ -251,8 +368,15 @@ def _percentiles_gpu(arr2d: np.ndarray, p_low: float, p_high: float) -> tuple[fl
     -------
     low, high : float
         Linear between order statistics; NaN where no sample is finite.
+
+    Raises
+    ------
+    ValueError
+        For a percentile out of 0 to 100, or what is no real number.
     """
-    samples = np.asarray(arr2d, dtype=np.float64)
+    check_percentile("p_low", p_low)
+    check_percentile("p_high", p_high)
+    samples = real_array(arr2d, "arr2d").astype(np.float64)
     samples = samples[np.isfinite(samples)]
     if not samples.size:
         return math.nan, math.nan
@@ -275,9 +399,15 @@ def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, 
     header : Header, dict, WCS or None
         Its structural cards are left out.
     alpha : ndarray of uint8, shape (H, W), optional
+
+    Raises
+    ------
+    ValueError
+        For another shape, an image without pixels, an alpha that does not fit it, or another axis order.
     """
     from astropy.io import fits
 
+    _check_image(image, alpha, axis_order)
     cards = header.to_header(relax=True) if hasattr(header, "to_header") else fits.Header(header or {})
     for name in STRUCTURAL_CARDS:
         cards.remove(name, ignore_missing=True)
@@ -290,6 +420,21 @@ def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, 
     if alpha is not None:
         hdus.append(fits.ImageHDU(np.asarray(alpha, dtype=np.uint8), name="ALPHA"))
     return hdus
+
+
+def _check_image(image: np.ndarray, alpha: np.ndarray | None, axis_order: str) -> None:
+    if axis_order.upper() not in ("HWC", "CHW"):
+        raise ValueError(f"axis_order must be HWC or CHW, not {axis_order!r}")
+    if image.ndim not in (2, 3) or not image.size:
+        raise ValueError(f"the image must be (H, W) or (H, W, 3) and hold pixels, not {image.shape}")
+    if alpha is None:
+        return
+    size = image.shape[-2:] if axis_order.upper() == "CHW" else image.shape[:2]
+    values = real_array(alpha, "alpha")
+    if values.shape != size:
+        raise ValueError(f"alpha must be {size}, as the image, not {values.shape}")
+    if not ((values >= 0) & (values <= 255)).all():
+        raise ValueError("alpha must be 0 to 255")
 
 
 def write_hdus(hdus: Any, output_path: str | Path, overwrite: bool = True) -> None:
@@ -338,8 +483,10 @@ def save_fits_image(
     ------
     FileExistsError
         Where it exists and `overwrite` is false.
+    ValueError
+        For an image, an alpha or an axis order that is none.
     """
-    image = np.asarray(image_data, dtype=np.float32)
+    image = to_float32(real_array(image_data, "image_data"))
     if not save_as_float:
         image = np.rint(np.clip(np.where(np.isfinite(image), image, 0.0), 0, 65535)).astype(np.uint16)
     write_hdus(image_hdus(image, header, alpha_mask, axis_order), output_path, overwrite)

@@ -21,6 +21,7 @@ from nanstack import compilation
 RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
 CONTRACT = ("contract",)  # a * b + c in one rounding is the only liberty taken: NaN and infinity keep their meaning
 OUTSIDE, INSIDE, ON_COLUMN, ON_ROW = 0, 1, 2, 4  # on the grid along x, along y, or both (6)
+NEGLIGIBLE = 1e-30  # of a pixel: its square would underflow, and the window's weights there are 1 and 0
 SIN_THIRDS = np.sin(np.pi / 3 * np.arange(-2, 4))
 COS_THIRDS = np.cos(np.pi / 3 * np.arange(-2, 4))
 
@@ -37,7 +38,7 @@ def _keys(f, weights, px):
 @numba.njit(inline="always")
 def _lanczos3(f, weights, px):
     """Lanczos' window of three lobes at the taps -2 ... 3, normalised; two sines and a cosine serve all of them."""
-    if f == 0.0:
+    if f < NEGLIGIBLE:
         for k in range(6):
             weights[k, px] = 1.0 if k == 2 else 0.0
         return
@@ -156,7 +157,7 @@ def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
             _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
         complete = True
         for c in range(channels):
-            complete = complete and math.isfinite(total[c])
+            complete = complete and math.isfinite(np.float32(total[c]))
         if complete:
             for c in range(channels):
                 out[start + px * channels + c] = total[c]

@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ SUFFIXES = (*FITS_SUFFIXES, ".npy")
 MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
 SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
+MIN_MOSAIC_PX = 3  # OpenCV leaves a smaller mosaic black
 
 
 @dataclass
@@ -167,8 +168,17 @@ def probe_frame(path: Path | str) -> FrameFile:
     shape = image_shape(layout.path, layout.stored)
     if bayer_pattern(layout):
         shape = (*shape, 3)
-    cards = {name: str(card(layout.header, name, "")).strip() for name in SETUP_CARDS if name in layout.header}
-    return FrameFile(layout.path, shape, celestial_wcs(layout.header), cards)
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), _setup_cards(layout.header))
+
+
+def _setup_cards(header: Header) -> dict[str, str]:
+    """Return what a header says of how a frame was taken; nothing of a card that cannot be read."""
+    cards = {}
+    for name in SETUP_CARDS:
+        with suppress(ValueError):
+            if name in header:
+                cards[name] = str(card(header, name, "")).strip()
+    return cards
 
 
 def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
@@ -247,13 +257,14 @@ def debayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
     Returns
     -------
     ndarray of float32, shape (H, W, 3)
+        NaN throughout where a side is shorter than `MIN_MOSAIC_PX`: nothing can be interpolated there.
     """
     import cv2
 
     if pattern not in PATTERNS:
         raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, not {pattern!r}")
     valid = np.isfinite(mosaic)
-    if not valid.any():
+    if not valid.any() or min(mosaic.shape) < MIN_MOSAIC_PX:
         return np.full((*mosaic.shape, 3), np.nan, dtype=np.float32)
     filled = np.where(valid, mosaic, np.min(mosaic[valid])).astype(np.float64)
     offset, step = _quantisation(filled)

@@ -23,7 +23,7 @@ import numpy as np
 from nanstack import rejection as definition
 from nanstack.memory import Scratch, memory_budget
 from nanstack.rejection import COMBINES, Block, Rejection
-from nanstack.rows import FrameLike, OpenFiles, Rows, blocks_ahead, open_rows
+from nanstack.rows import FrameLike, OpenFiles, Rows, blocks_ahead, open_all
 from nanstack.sky import SkyMatch
 from nanstack.sorting_network import comparators
 from nanstack.stack import Stack, Weights, checked_shape, expand_weights, leveller, weights_of_columns
@@ -187,21 +187,15 @@ def stack_frames(
     files = OpenFiles()
     try:
         with Scratch() as scratch:
-            sources = [open_rows(frame, files, scratch) for frame in frames]
+            sources = open_all(frames, files, scratch)
             shape = checked_shape([source.shape for source in sources])
             prepare = leveller(levels, len(sources)) if levels is not None else None
-            weights = _checked_weights(expand_weights(weights, len(sources), shape))
+            weights = expand_weights(weights, len(sources), shape)
             job = _Job(xp, sources, shape, rejection, combine, weights, prepare, progress)
             job.run(max_rows, max_bytes)
             return job.finish()
     finally:
         files.close()
-
-
-def _checked_weights(weights: np.ndarray | None) -> np.ndarray | None:
-    if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("weights must be finite and 0 or more")
-    return weights
 
 
 class _Job:
@@ -373,7 +367,7 @@ def stack_block(xp: Any, columns: Array, rejection: Rejection, combine: str, wei
     launch = kernel_launch(xp, rejection, frames)
     if launch is not None:
         return _stack_by_kernel(xp, launch, columns, rejection, combine, weights)
-    if weights is None:
+    if weights is None or not pixels:
         return definition.stack_block(columns, rejection, combine)
     period = weights.shape[1]
     samples = columns.reshape(frames, pixels // period, period)

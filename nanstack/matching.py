@@ -27,6 +27,7 @@ MIN_MATCH_PX = 0.3
 CLIP_SIGMA = 3.5
 CENTROID_FLOOR_PX = 0.02  # optics and sampling: no star is known better
 MAX_ROUNDS = 12
+MAX_PLACE_PX = 1e5  # of a star from the first pixel: no frame is larger, and the votes' cells can be numbered
 
 
 class MatchError(ValueError):
@@ -72,8 +73,11 @@ def match_stars(reference: Stars, frame: Stars, shape: tuple[int, int]) -> Match
     ------
     MatchError
         Too few stars, or no transform on which enough of them agree.
+    ValueError
+        Places or errors that are no numbers, or lie farther than `MAX_PLACE_PX` away.
     """
     for whose, stars in (("the reference", reference), ("the frame", frame)):
+        _check_stars(whose, stars)
         if len(stars) < MIN_MATCHES:
             raise MatchError(f"{len(stars)} stars found in {whose}, {MIN_MATCHES} are needed")
     z, w = reference.x + 1j * reference.y, frame.x + 1j * frame.y
@@ -92,6 +96,16 @@ def match_stars(reference: Stars, frame: Stars, shape: tuple[int, int]) -> Match
             f"none of the transforms tried brings {MIN_MATCHES} of its {len(frame)} stars onto the reference's"
         )
     return best
+
+
+def _check_stars(whose: str, stars: Stars) -> None:
+    for name in ("x", "y", "error"):
+        values = np.asarray(getattr(stars, name))
+        if values.shape != (len(stars),):
+            raise ValueError(f"{name} of the stars of {whose} must be {(len(stars),)}, not {values.shape}")
+        wrong = ~(np.abs(values) <= MAX_PLACE_PX)
+        if wrong.any():
+            raise ValueError(f"{name} of a star of {whose} is {values[wrong][0]}")
 
 
 def fit_affine(z: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, float]:

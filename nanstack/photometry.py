@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Levels, noise, weights and colour of frames, measured on valid pixels only.
 
-All functions take (H, W) or (H, W, C) and treat a non-finite sample as no data.
+All functions take real numbers, (H, W) or (H, W, C), and treat a non-finite or masked sample as no data. For anything
+else they raise ValueError.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nanstack.samples import check_percentile, float_frame, real_array, to_float32
+
 MAX_SAMPLES = 500_000  # enough for a median to a thousandth of the noise
+MAX_GAIN = 1e6  # between frames of one telescope; what is measured beyond it is none
 NOISE_LAG_PX = 4  # neighbours this far apart share neither debayering nor interpolation
 SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
 LOW_COVERAGE = 0.5  # band metric: the rim is covered by up to this share of the maximal coverage,
@@ -26,7 +30,8 @@ def sky_level(frame: np.ndarray) -> np.ndarray:
     ndarray of float32, shape (C,) or () for a mono frame
         In the frame's unit; NaN for a channel without data.
     """
-    return np.float32([_clipped(channel)[0] for channel in _channels(frame)]).reshape(frame.shape[2:])
+    frame = float_frame(frame)
+    return to_float32(np.array([_clipped(channel)[0] for channel in _channels(frame)])).reshape(frame.shape[2:])
 
 
 def noise_level(frame: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
@@ -43,19 +48,25 @@ def noise_level(frame: np.ndarray, where: np.ndarray | None = None) -> np.ndarra
     Returns
     -------
     ndarray of float32, shape (C,) or () for a mono frame
-        In the frame's unit; NaN for a channel with no pair of valid pixels.
+        In the frame's unit; NaN for a channel with no pair of valid pixels, and for a noise too large for float32.
     """
+    frame = float_frame(frame)
+    if where is not None and np.shape(where) != frame.shape[:2]:
+        raise ValueError(f"where must be {frame.shape[:2]}, as the frame, not {np.shape(where)}")
     step = max(1, round(frame.shape[0] * frame.shape[1] / MAX_SAMPLES))
     frame = frame[::step]
     if where is not None:
+        where = np.asarray(where, dtype=bool)
         frame = np.where(where[::step] if frame.ndim == 2 else where[::step, :, None], frame, np.nan)
     levels = []
     for channel in _channels(frame):
-        difference = channel[:, NOISE_LAG_PX:] - channel[:, :-NOISE_LAG_PX]
-        difference = difference[np.isfinite(difference)]
+        with np.errstate(invalid="ignore", over="ignore"):  # infinities are no data
+            difference = channel[:, NOISE_LAG_PX:] - channel[:, :-NOISE_LAG_PX]
+        difference = difference[np.isfinite(difference)].astype(np.float64)
         spread = np.median(np.abs(difference - np.median(difference))) if difference.size else math.nan
         levels.append(SIGMA_OF_MAD * spread / math.sqrt(2))
-    return np.float32(levels).reshape(frame.shape[2:])
+    levels = to_float32(np.array(levels)).reshape(frame.shape[2:])
+    return np.where(np.isinf(levels), np.float32(np.nan), levels)
 
 
 def linear_fit_coefficients(
@@ -64,7 +75,8 @@ def linear_fit_coefficients(
     """Return the gain and offset per channel that bring two percentiles of a frame onto the reference's.
 
     Both are measured where frame and reference both have data; a channel in which they have nothing in common, or in
-    which either is flat, gets gain 1 (and the offset between the lower percentiles, where there are any).
+    which either is flat against the other, gets gain 1 (and the offset between the lower percentiles, where there are
+    any).
 
     Parameters
     ----------
@@ -75,7 +87,15 @@ def linear_fit_coefficients(
     Returns
     -------
     gain, offset : ndarray of float64, shape (C,)
+
+    Raises
+    ------
+    ValueError
+        For frames of different shapes, or percentiles out of 0 to 100.
     """
+    frame, reference = _pair(frame, reference)
+    check_percentile("low_percentile", low_percentile)
+    check_percentile("high_percentile", high_percentile)
     gains, offsets = [], []
     for mine, theirs in zip(_channels(frame), _channels(reference), strict=True):
         both = np.isfinite(mine) & np.isfinite(theirs)
@@ -83,7 +103,7 @@ def linear_fit_coefficients(
         if both.any():
             low, high = np.percentile(mine[both].astype(np.float64), [low_percentile, high_percentile])
             to_low, to_high = np.percentile(theirs[both].astype(np.float64), [low_percentile, high_percentile])
-            if high > low and to_high > to_low:
+            if high > low and to_high > to_low and 1 / MAX_GAIN < (to_high - to_low) / (high - low) < MAX_GAIN:
                 gain = (to_high - to_low) / (high - low)
             offset = to_low - gain * low
         gains.append(gain)
@@ -95,9 +115,16 @@ def sky_offset(frame: np.ndarray, reference: np.ndarray, sky_percentile: float =
     """Return the offset that brings a frame's sky onto the reference's: one number, from the luminance.
 
     Measured where both have data; 0 where they have nothing in common.
+
+    Raises
+    ------
+    ValueError
+        For frames of different shapes, or a percentile out of 0 to 100.
     """
     from nanstack.stars import luminance
 
+    frame, reference = _pair(frame, reference)
+    check_percentile("sky_percentile", sky_percentile)
     mine, theirs = luminance(frame), luminance(reference)
     both = np.isfinite(mine) & np.isfinite(theirs)
     if not both.any():
@@ -113,6 +140,7 @@ def noise_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
     list of ndarray of float32, each (C,) or () for mono frames
         1 throughout where no frame's noise can be measured; 0 for a frame whose noise cannot.
     """
+    frames = _group(frames)
     variance = np.array([[_clipped(channel)[1] ** 2 for channel in _channels(frame)] for frame in frames])
     return _relative(variance, frames)
 
@@ -127,16 +155,17 @@ def fwhm_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     from nanstack.stars import find_stars
 
+    frames = _group(frames)
     area = np.array([[find_stars(frame).fwhm ** 2] * len(_channels(frame)) for frame in frames])
     return _relative(area, frames)
 
 
 def _relative(cost: np.ndarray, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the weights 1 / cost, 1 for the least cost of each channel."""
-    weight = np.zeros(cost.shape)
-    np.divide(1.0, cost, out=weight, where=np.isfinite(cost) & (cost > 0))
-    best = weight.max(axis=0)
-    weight = np.where(best > 0, weight / np.where(best > 0, best, 1.0), 1.0)
+    """Return the weights least cost / cost of each channel, 1 where no cost is known."""
+    known = np.isfinite(cost) & (cost > 0)
+    least = np.where(known, cost, np.inf).min(axis=0, initial=np.inf)
+    weight = np.divide(least, cost, out=np.zeros(cost.shape), where=known)
+    weight = np.where(np.isfinite(least), weight, 1.0)
     return [np.float32(row).reshape(frame.shape[2:]) for row, frame in zip(weight, frames, strict=True)]
 
 
@@ -153,7 +182,15 @@ def colour_gains(image: np.ndarray) -> tuple[np.ndarray, float]:
         1 for a channel whose median is not positive.
     target : float
         The common median; NaN (and gains 1) where no channel has a positive one.
+
+    Raises
+    ------
+    ValueError
+        For another shape.
     """
+    image = float_frame(image, "image")
+    if image.shape[2:] != (3,):
+        raise ValueError(f"image must be (H, W, 3), not {image.shape}")
     medians = np.array([_median(channel) for channel in _channels(image)])
     usable = medians > 0
     if not usable.any():
@@ -179,7 +216,15 @@ def band_metric(image: np.ndarray, coverage: np.ndarray) -> float:
     -------
     float
         In ADU; NaN for a mono tile, and for one that has no rim or no inside.
+
+    Raises
+    ------
+    ValueError
+        Where coverage and image are of different shapes.
     """
+    image, coverage = float_frame(image, "image"), real_array(coverage, "coverage")
+    if coverage.shape != image.shape[:2]:
+        raise ValueError(f"coverage must be {image.shape[:2]}, as the image, not {coverage.shape}")
     if image.ndim != 3 or image.shape[2] != 3 or not coverage.size:
         return math.nan
     valid = np.isfinite(image).all(axis=2) & (coverage > 0)
@@ -187,9 +232,23 @@ def band_metric(image: np.ndarray, coverage: np.ndarray) -> float:
     inside = valid & (coverage >= HIGH_COVERAGE * coverage.max())
     if not rim.any() or not inside.any():
         return math.nan
-    green = image[..., 1]
-    steps = [np.median((image[..., c] - green)[rim]) - np.median((image[..., c] - green)[inside]) for c in (0, 2)]
+    rim, inside = (image[part].astype(np.float64) for part in (rim, inside))
+    steps = [np.median(rim[:, c] - rim[:, 1]) - np.median(inside[:, c] - inside[:, 1]) for c in (0, 2)]
     return float(np.max(np.abs(steps)))
+
+
+def _pair(frame: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    frame, reference = float_frame(frame), float_frame(reference, "reference")
+    if frame.shape != reference.shape:
+        raise ValueError(f"frame and reference must be of one shape, not {frame.shape} and {reference.shape}")
+    return frame, reference
+
+
+def _group(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    frames = [float_frame(frame, f"frame {index}") for index, frame in enumerate(frames)]
+    if len({frame.shape[2:] for frame in frames}) > 1:
+        raise ValueError(f"frames must have the same channels, not the shapes {[frame.shape for frame in frames]}")
+    return frames
 
 
 def _channels(frame: np.ndarray) -> list[np.ndarray]:
@@ -204,7 +263,7 @@ def thinned(values: np.ndarray) -> np.ndarray:
 
 
 def _median(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)].astype(np.float64)  # the mean of the middle two must not overflow
     return float(np.median(finite)) if finite.size else math.nan
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from nanstack import memory
 from nanstack.frames import FrameError
 from nanstack.matching import MatchError, fit_affine, match_stars
-from nanstack.stars import Stars, find_stars
-from nanstack.warp import warp
+from nanstack.samples import float_frame
+from nanstack.stars import Stars, check_detection, find_stars
+from nanstack.warp import INTERPOLATIONS, warp
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -36,10 +37,13 @@ IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 @dataclass(frozen=True)
 class Detection:
-    """What the detection needs to know: threshold in units of the noise, least area in pixels."""
+    """What the detection needs to know: threshold in units of the noise, least area in pixels; both positive."""
 
     sigma: float = 4.0
     min_area: int = 5
+
+    def __post_init__(self) -> None:
+        check_detection(self.sigma, self.min_area)
 
 
 @dataclass(frozen=True)
@@ -200,12 +204,18 @@ def align_frames(
     ValueError
         For a reference that does not exist, is None, cannot be read, or is not an image.
     """
-    if not 0 <= reference_index < len(frames) or frames[reference_index] is None:
-        raise ValueError(f"reference_index {reference_index} names none of the {len(frames)} frames")
-    chosen = _loaded(frames[reference_index])
-    if chosen.ndim not in (2, 3):
-        raise ValueError(f"frame {reference_index}, the reference, must be (H, W) or (H, W, 3), not {chosen.shape}")
+    is_index = isinstance(reference_index, (int, np.integer)) and 0 <= reference_index < len(frames)
+    if not is_index or frames[reference_index] is None:
+        raise ValueError(f"reference_index {reference_index!r} names none of the {len(frames)} frames")
+    chosen = _loaded(frames[reference_index], f"frame {reference_index}, the reference,")
+    if chosen is None or chosen.shape[2:] not in ((), (3,)):
+        shape = None if chosen is None else chosen.shape
+        raise ValueError(f"frame {reference_index}, the reference, must be (H, W) or (H, W, 3), not {shape}")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
     solutions = list(wcs) if wcs is not None else [None] * len(frames)
+    if len(solutions) != len(frames):
+        raise ValueError(f"wcs must hold one entry a frame, not {len(solutions)} for {len(frames)} frames")
     reference = Reference(chosen, solutions[reference_index], detection)
 
     def align(index: int) -> tuple[Alignment, np.ndarray | None]:
@@ -214,9 +224,11 @@ def align_frames(
             alignment = Alignment(index, "reference", IDENTITY, 0.0, found, found, reference.stars.fwhm)
         else:
             try:
-                frame = _loaded(frames[index])
+                frame = _loaded(frames[index], "it")
             except FrameError as unusable:
                 return Alignment(index, "failed", reason=unusable.reason), None
+            except ValueError as no_frame:
+                return Alignment(index, "failed", reason=str(no_frame)), None
             alignment = reference.locate(index, frame, solutions[index])
         if not alignment.ok:
             return alignment, None
@@ -238,8 +250,9 @@ def align_frames(
                 future.cancel()
 
 
-def _loaded(frame: FrameSource) -> np.ndarray | None:
-    return frame() if callable(frame) else frame
+def _loaded(frame: FrameSource, name: str) -> np.ndarray | None:
+    frame = frame() if callable(frame) else frame
+    return None if frame is None else float_frame(frame, name)
 
 
 def fill_with_sky(samples: np.ndarray, frame: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nanstack.samples import real_array
+
 METHODS = ("winsor", "huber", "kappa_sigma", "linear_fit", "none")
 COMBINES = ("mean", "median", "min", "max")
 
@@ -30,6 +32,7 @@ HUBER_ROUNDS = 10
 HUBER_TOLERANCE = 5e-4
 HUBER_SCALE_FLOOR = 1e-10
 CACHED_SAMPLES = 2**16  # stacked at once on a CPU: their columns then stay in its cache, four times as fast
+MAX_WEIGHT = 1e200  # samples times larger ones overflow
 SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -93,7 +96,7 @@ def winsor_bounds(samples: Array, low: float, high: float) -> tuple[Array, Array
 
     Parameters
     ----------
-    samples : array of float, shape (n, ...)
+    samples : array of real numbers, shape (n, ...)
     low, high : float
         Fraction of the samples below the lower and above the upper bound; in [0, 0.5).
 
@@ -110,6 +113,7 @@ def winsor_bounds(samples: Array, low: float, high: float) -> tuple[Array, Array
     """
     _check_winsor_fraction("low", low)
     _check_winsor_fraction("high", high)
+    samples = _real(samples)
     columns = _columns(_flat(samples))
     lower, upper = _winsor_bounds(_sorted(columns), _counts(columns), low, high)
     return lower.reshape(samples.shape[1:]), upper.reshape(samples.shape[1:])
@@ -135,6 +139,7 @@ def reject(samples: Array, rejection: Rejection) -> tuple[Array, Array]:
     ValueError
         If there is no frame.
     """
+    samples = _real(samples)
     values, kept = _reject(_columns(_flat(samples)), rejection)
     return values.reshape(samples.shape), kept.reshape(samples.shape)
 
@@ -160,9 +165,11 @@ def stack_block(samples: Array, rejection: Rejection, combine: str = "mean", wei
     Raises
     ------
     ValueError
-        If there is no frame, `combine` is unknown, or `weights` are negative, not finite or of the wrong shape.
+        If there is no frame, samples are no real numbers, `combine` is unknown, or `weights` are negative, not finite
+        or of the wrong shape.
     """
     _check_choice("combine", combine, COMBINES)
+    samples = _real(samples)
     flat = _flat(samples)
     weights = None if weights is None else _flat(_checked_weights(weights, samples))
     xp, pixels = array_module(flat), flat.shape[1]
@@ -313,7 +320,10 @@ def _bounds(center: Array, sigma: Array, rejection: Rejection) -> tuple[Array, A
 
 def _reach(kappa: float, sigma: Array) -> Array:
     # inf * 0 is NaN, but an infinite kappa is to reject nothing
-    return kappa * sigma if math.isfinite(kappa) else array_module(sigma).full_like(sigma, math.inf)
+    if not math.isfinite(kappa):
+        return array_module(sigma).full_like(sigma, math.inf)
+    with np.errstate(over="ignore"):  # farther than any sample
+        return kappa * sigma
 
 
 def _inside(columns: Array, lower: Array, upper: Array) -> Array:
@@ -440,6 +450,11 @@ def _or_plain_mean(image: Array, columns: Array) -> Array:
 # --- columns ----------------------------------------------------------------------------------------------------------
 
 
+def _real(samples: Array) -> Array:
+    """Return samples as an array of real numbers; on the host, a masked one becomes NaN."""
+    return real_array(samples, "samples") if array_module(samples) is np else samples
+
+
 def _flat(samples: Array) -> Array:
     """Return the samples with all pixels along one axis."""
     if samples.ndim == 0 or samples.shape[0] == 0:
@@ -448,10 +463,12 @@ def _flat(samples: Array) -> Array:
 
 
 def _columns(flat: Array) -> Array:
-    """Return flat samples as new columns, NaN for no data."""
+    """Return flat samples as new columns, NaN for no data, and for what float32 cannot hold."""
     xp = array_module(flat)
-    columns = flat if flat.dtype.kind == "f" else flat.astype(np.float64)
-    return xp.where(xp.isfinite(columns), columns, columns.dtype.type(math.nan))
+    columns = flat if flat.dtype.kind == "f" and flat.dtype.itemsize >= 4 else flat.astype(np.float64)
+    with np.errstate(over="ignore"):
+        finite = xp.isfinite(columns.astype(np.float32, copy=False))
+    return xp.where(finite, columns, columns.dtype.type(math.nan))
 
 
 def _pixels(columns: Array, chosen: Array) -> Array:
@@ -462,8 +479,7 @@ def _pixels(columns: Array, chosen: Array) -> Array:
 def _checked_weights(weights: Array, samples: Array) -> Array:
     xp = array_module(samples)
     weights = xp.asarray(weights, dtype=np.float64)
-    if not bool(xp.isfinite(weights).all()) or bool((weights < 0).any()):
-        raise ValueError("weights must be finite and 0 or more")
+    check_weight_values(weights)
     try:
         return xp.broadcast_to(weights, samples.shape)
     except ValueError:
@@ -492,6 +508,13 @@ def _in_order(order: Array, *arrays: Array) -> list[Array]:
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def check_weight_values(weights: Array) -> None:
+    """Raise ValueError, with the value, where a weight is negative, not finite, or too large to be summed."""
+    wrong = ~((weights >= 0) & (weights <= MAX_WEIGHT))
+    if bool(wrong.any()):
+        raise ValueError(f"weights must be finite and 0 or more, not {float(weights[wrong][0])}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

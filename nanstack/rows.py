@@ -21,6 +21,7 @@ import numpy as np
 from nanstack.frames import FrameError, bayer_pattern, image_shape, read_frame
 from nanstack.layout import Layout, fill, read_layout, stamp_of, without_waiting
 from nanstack.memory import Scratch
+from nanstack.samples import real_array
 
 MAX_OPEN_FILES = 128  # Windows' C library allows 512, some systems 256, for the whole process
 
@@ -155,7 +156,7 @@ class FileRows:
             self.convert(buffer, out)
 
 
-def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
+def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = "frame") -> Rows:
     """Return the rows of a frame, without reading them where that can be avoided.
 
     Parameters
@@ -165,20 +166,31 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch) -> Rows:
         is read whole and put into the scratch folder.
     files : OpenFiles
     scratch : Scratch
+    name : str
+        What an error is to call it.
 
     Raises
     ------
     FrameError
         For a file that cannot be used.
+    ValueError
+        For an array that does not hold real numbers.
     """
     if isinstance(frame, np.memmap) and frame.mode == "r" and frame.flags.c_contiguous:
         return _rows_of_map(frame, files)
-    if isinstance(frame, np.ndarray):
-        return ArrayRows(frame)
+    if not isinstance(frame, (str, os.PathLike)):
+        return ArrayRows(real_array(frame, name))
     layout = read_layout(Path(frame))
     if layout.packed or layout.column_order or 1 in layout.stored[::2] or bayer_pattern(layout):
         return open_rows(scratch.store(read_frame(layout.path).data), files, scratch)
     return _rows_of_file(layout, files)
+
+
+def open_all(frames: Sequence[FrameLike] | np.ndarray, files: OpenFiles, scratch: Scratch) -> list[Rows]:
+    """Return the rows of each frame, as `open_rows`; a ValueError names the frame that is none."""
+    if not isinstance(frames, (np.ndarray, Sequence)) or (isinstance(frames, np.ndarray) and frames.ndim == 0):
+        raise ValueError(f"frames must be a sequence of frames, not {type(frames).__name__}")
+    return [open_rows(frame, files, scratch, f"frame {index}") for index, frame in enumerate(frames)]
 
 
 def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:

@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from nanstack.photometry import MAX_GAIN
+from nanstack.samples import float_frame, real_array, to_float32
+
 MODELS = ("none", "offset", "linear", "plane")
 CELL_PX = 64
 MATCH_PIXELS = 130_000  # of a frame: their median is known to less than a hundredth of the noise
@@ -32,6 +35,9 @@ ERROR_OF_MEDIAN = 1.2533  # standard error of a median over that of a mean, for 
 SIGMA_OF_MAD = 1.4826
 HUBER = 1.345  # 95 % efficient for Gaussian noise
 MAX_ROUNDS = 50
+STEEPEST = 10.0  # from side to side of a tile, in spreads of what offsets leave in its overlaps
+TINY_ADU = 1e-4  # error of what has no noise
+LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)  # what a sample can tell apart
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +88,7 @@ class SkyMatch:
         if np.any(self.slope_y):
             y = np.asarray(rows, dtype=np.float64).reshape(-1, 1, *channels) - self.centre[1]
             row = row + np.broadcast_to(self.slope_y * y, (len(y), *shape))
-        return row.astype(np.float32)
+        return to_float32(row)
 
     def apply(self, samples: np.ndarray, top: int = 0) -> None:
         """Bring rows of a frame to the reference's level, in place; the same bits, whatever rows come together.
@@ -94,9 +100,10 @@ class SkyMatch:
             Row of the frame that comes first.
         """
         row = samples.shape[1:]
-        if np.any(np.not_equal(self.gain, 1.0)):
-            samples *= np.broadcast_to(np.asarray(self.gain, dtype=np.float32), row).copy()
-        samples += self.shift_at(np.arange(top, top + len(samples)), row)
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: infinite, no data
+            if np.any(np.not_equal(self.gain, 1.0)):
+                samples *= np.broadcast_to(to_float32(np.asarray(self.gain, dtype=np.float64)), row).copy()
+            samples += self.shift_at(np.arange(top, top + len(samples)), row)
 
 
 def match_sky(frame: np.ndarray, reference: np.ndarray, model: str = "offset") -> SkyMatch:
@@ -121,8 +128,9 @@ def match_sky(frame: np.ndarray, reference: np.ndarray, model: str = "offset") -
     Raises
     ------
     ValueError
-        For another model, or frames of different shapes.
+        For another model, frames of different shapes, or what is no frame.
     """
+    frame, reference = float_frame(frame), float_frame(reference, "reference")
     _check_pair(frame, reference)
     if model not in MODELS:
         raise ValueError(f"model '{model}' is unknown (known: {', '.join(MODELS)})")
@@ -187,7 +195,7 @@ def _gain(mine: np.ndarray, theirs: np.ndarray) -> float:
     order = np.argsort(ratio)
     total = np.cumsum(weight[order])
     gain = float(ratio[order][np.searchsorted(total, total[-1] / 2)])
-    return gain if gain > 0 else 1.0
+    return gain if 1 / MAX_GAIN < gain < MAX_GAIN else 1.0
 
 
 # --- overlaps ---------------------------------------------------------------------------------------------------------
@@ -231,10 +239,11 @@ def measure_overlap(first: np.ndarray, second: np.ndarray, *, cell: int = CELL_P
     Raises
     ------
     ValueError
-        For images of different shapes, or a cell too small.
+        For images of different shapes or of no real numbers, or a cell too small.
     """
+    first, second = real_array(first, "first"), real_array(second, "second")
     _check_pair(first, second)
-    if cell * cell < MIN_CELL_PIXELS:
+    if not isinstance(cell, (int, np.integer)) or cell < MIN_CELL_PIXELS**0.5:
         raise ValueError(f"cell must be at least {int(np.ceil(MIN_CELL_PIXELS**0.5))} pixels, not {cell}")
     return _measure(first, second, cell)
 
@@ -253,10 +262,10 @@ def _measure(
     for top in range(0, first.shape[0], cell):
         rows = np.arange(top, min(top + cell, first.shape[0]), step)
         part = np.s_[rows[0] : rows[-1] + 1 : step]
-        with np.errstate(invalid="ignore"):  # infinities are no data
+        with np.errstate(invalid="ignore", over="ignore"):  # infinities are no data
             scaled = second[part] if np.all(np.equal(gain, 1.0)) else gain * second[part]
             difference = np.subtract(first[part], scaled, dtype=dtype)
-        strip = _measure_strip(difference.reshape(*difference.shape[:2], -1), rows, cell)
+        strip = _measure_strip(np.atleast_3d(difference), rows, cell)
         if len(strip.x):
             strips.append(strip)
     if not strips:
@@ -269,7 +278,7 @@ def _measure_strip(difference: np.ndarray, rows: np.ndarray, cell: int) -> Overl
     height, width, channels = difference.shape
     cells = -(-width // cell)
     valid = np.zeros((height, cells * cell), dtype=bool)
-    valid[:, :width] = np.isfinite(difference).all(axis=2)
+    valid[:, :width] = (np.abs(difference) <= LARGEST).all(axis=2)
     counts = valid.reshape(height, cells, cell).sum(axis=(0, 2))
     kept = np.flatnonzero(counts >= MIN_CELL_PIXELS)
     samples = np.full((height, cells * cell, channels), np.nan, dtype=difference.dtype)
@@ -294,10 +303,10 @@ def _measure_strip(difference: np.ndarray, rows: np.ndarray, cell: int) -> Overl
 def _floored(error: np.ndarray) -> np.ndarray:
     """Return errors (n, C) of which none is small against the usual one: noise is not all that can be wrong."""
     usual = np.median(error, axis=0)
-    return np.maximum(error, np.where(usual > 0, usual / 2, 1.0))
+    return np.maximum(error, np.where(usual > SMALLEST, usual / 2, 1.0))
 
 
-def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
     """Fit by least squares with Huber's weights, reweighted until they settle.
 
     P. J. Huber, "Robust Statistics" (1981), chapter 7, with the scale of the residuals from their median.
@@ -306,17 +315,32 @@ def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray) -> np.ndarray
     ----------
     basis : ndarray or scipy sparse array, shape (n, p)
     values, errors : ndarray of float64, shape (n,)
+    held : ndarray of float64, shape (p,), optional
+        1 / variance with which the coefficients are known to be zero.
 
     Returns
     -------
     ndarray of float64, shape (p,)
         What the values leave undetermined is as small as it can be.
+
+    Raises
+    ------
+    ValueError
+        Where a value is not finite, or an error not positive.
     """
+    if not np.isfinite(values).all():
+        raise ValueError(f"values must be finite, not {values[~np.isfinite(values)][0]}")
+    if not (errors > 0).all():
+        raise ValueError(f"errors must be positive, not {errors[~(errors > 0)][0]}")
+    if not len(values):
+        return np.zeros(basis.shape[1])
     plain = 1.0 / errors**2
     weights, solution = plain, None
     for _ in range(MAX_ROUNDS):
         normal = basis.T @ (basis * weights[:, np.newaxis])
         normal = normal if isinstance(normal, np.ndarray) else normal.toarray()
+        if held is not None:
+            normal[np.diag_indices_from(normal)] += held
         before, solution = solution, np.linalg.lstsq(normal, basis.T @ (weights * values), rcond=1e-12)[0]
         residual = np.abs(values - basis @ solution) / errors
         if before is not None and np.allclose(solution, before, rtol=1e-9, atol=1e-9 * float(np.abs(values).max())):
@@ -386,12 +410,14 @@ def solve_backgrounds(
     Raises
     ------
     ValueError
-        For another model, pairs or areas that do not fit the tiles, or overlaps with different channels.
+        For another model, pairs or areas that do not fit the tiles, or overlaps with different channels, or that hold
+        what is no number.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     weights = _checked_areas(count, overlaps, model, areas)
+    overlaps = {pair: overlap for pair, overlap in overlaps.items() if len(overlap.x)}
     pairs = np.array(list(overlaps), dtype=np.intp).reshape(-1, 2)
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     components, component = connected_components(links, directed=False)
@@ -408,13 +434,18 @@ def solve_backgrounds(
     middle = float(x.mean()), float(y.mean())
     scale = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
     places = _places(count, first, second, (x - middle[0]) / scale, (y - middle[1]) / scale)
-    terms = 3 if model == "plane" else 1
-    basis = _pair_basis(first, second, (x - middle[0]) / scale, (y - middle[1]) / scale, places, terms)
     errors = _floored(error)
     found = np.zeros((count, 3, difference.shape[1]))
-    for channel in range(difference.shape[1]):
-        solution = robust_fit(basis, -difference[:, channel], errors[:, channel])
-        found[:, :terms, channel] = solution.reshape(count, terms)
+    left = -difference
+    sides = np.sqrt(weights) / scale if areas is not None else np.full(count, 1 / np.sqrt(count))
+    for terms in (1, 3) if model == "plane" else (1,):  # planes for what offsets leave: narrow overlaps carry no slope
+        basis = _pair_basis(first, second, (x - middle[0]) / scale, (y - middle[1]) / scale, places, terms)
+        for channel in range(difference.shape[1]):
+            values, sigmas = left[:, channel], errors[:, channel]
+            held = _held_flat(sides, _spread(values, sigmas)) if terms == 3 else None
+            solution = robust_fit(basis, values, sigmas, held)
+            left[:, channel] -= basis @ solution
+            found[:, :terms, channel] += solution.reshape(count, terms)
     found[:, 0] -= np.einsum("tk,tkc->tc", places, found[:, 1:])  # from the tile's own place to the middle
     for own in range(components):
         mine = component == own
@@ -425,15 +456,41 @@ def solve_backgrounds(
     ]
 
 
+def _spread(values: np.ndarray, errors: np.ndarray) -> float:
+    """Return by how much values differ from zero beyond their errors."""
+    noise = float(np.median(errors))
+    return max((SIGMA_OF_MAD * float(np.median(np.abs(values)))) ** 2 - noise**2, (noise / 10) ** 2) ** 0.5
+
+
+def _held_flat(sides: np.ndarray, spread: float) -> np.ndarray:
+    """Return how strongly the terms of each tile's plane are held to zero: 1 / variance.
+
+    What offsets leave in the overlaps tells how steep planes may be, from side to side of a tile. Where an overlap is
+    too narrow to tell a slope from noise, the slope then stays small; where it is wide, this has no weight.
+    """
+    held = np.zeros((len(sides), 3))
+    held[:, 1:] = (sides[:, np.newaxis] / (STEEPEST * spread)) ** 2
+    return held.ravel()
+
+
 def _checked_areas(
     count: int, overlaps: Mapping[tuple[int, int], Overlap], model: str, areas: Sequence[float] | None
 ) -> np.ndarray:
     """Return the tiles' weights, or say what does not fit."""
+    if not isinstance(count, (int, np.integer)) or count < 0:
+        raise ValueError(f"count must be a number of tiles, not {count!r}")
     if model not in ("offset", "plane"):
         raise ValueError(f"model '{model}' is unknown (known: offset, plane)")
     for i, j in overlaps:
         if not (0 <= i < count and 0 <= j < count and i != j):
             raise ValueError(f"overlap ({i}, {j}) is no pair of {count} tiles")
+    for pair, overlap in overlaps.items():
+        for name in Overlap.__annotations__:
+            values = getattr(overlap, name)
+            if len(values) != len(overlap.x) or not (np.abs(values) <= LARGEST).all():
+                raise ValueError(f"overlap {pair}: {name} must hold {len(overlap.x)} finite numbers")
+        if (overlap.error < 0).any():
+            raise ValueError(f"overlap {pair}: error must be 0 or more, not {overlap.error.min()}")
     if len({overlap.difference.shape[1] for overlap in overlaps.values()}) > 1:
         raise ValueError("overlaps must have the same channels")
     weights = np.ones(count) if areas is None else np.asarray(areas, dtype=np.float64)

@@ -15,8 +15,8 @@ from types import ModuleType
 import numpy as np
 
 from nanstack.memory import Scratch, memory_budget
-from nanstack.rejection import Rejection, stack_block
-from nanstack.rows import FileRows, FrameLike, OpenFiles, Rows, blocks_ahead, open_rows
+from nanstack.rejection import Rejection, check_weight_values, stack_block
+from nanstack.rows import FileRows, FrameLike, OpenFiles, Rows, blocks_ahead, open_all
 from nanstack.sky import SkyMatch
 
 IN_MEMORY_BLOCK_BYTES = 8 * 2**20  # frames in memory are copied block by block: larger ones only take more room
@@ -92,8 +92,8 @@ def stack_frames(
     Raises
     ------
     ValueError
-        For no frames, frames of different shapes or of other dimensions, more than 65,535 frames, or weights that
-        do not fit the frames.
+        For no frames, frames of different shapes or of other dimensions or that hold no real numbers, more than
+        65,535 frames, or weights that do not fit the frames.
     nanstack.frames.FrameError
         For a file that cannot be used.
     """
@@ -107,7 +107,7 @@ def stack_frames(
     files = OpenFiles()
     try:
         with Scratch() as scratch:
-            sources = [open_rows(frame, files, scratch) for frame in frames]
+            sources = open_all(frames, files, scratch)
             shape = checked_shape([source.shape for source in sources])
             if weights is None and levels is None and all(_is_planes_first(source) for source in sources):
                 sources = [source.planes_in_a_column() for source in sources]  # the result is turned, not every frame
@@ -187,8 +187,6 @@ def _stack_by_kernels(
     """Fill in image and coverage; return the number of rejected samples."""
     rejected = np.empty(image.size, dtype=np.uint16)
     if weights is not None:
-        if not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError("weights must be finite and 0 or more")
         weights = weights_of_columns(weights, (len(samples), *image.shape))
     if isinstance(samples, np.ndarray):
         columns = samples.reshape(len(samples), image.size)
@@ -202,7 +200,7 @@ def weights_of_columns(weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     """Return expanded weights as the kernels take them: (n, 1), (n, C), or (n, pixels)."""
     if weights.size == shape[0]:
         return np.ascontiguousarray(weights.reshape(shape[0], 1))
-    if weights.size == shape[0] * shape[-1] and len(shape) == 4:
+    if len(shape) == 4 and weights.shape == (shape[0], 1, 1, shape[-1]):
         return np.ascontiguousarray(weights.reshape(shape[0], shape[-1]))
     return np.ascontiguousarray(np.broadcast_to(weights, shape).reshape(shape[0], -1))
 
@@ -221,10 +219,10 @@ def _kernels() -> ModuleType | None:
 def _lie_ready(frames: Sequence[FrameLike] | np.ndarray) -> bool:
     """Tell whether the kernels can take the frames where they lie in memory."""
     if isinstance(frames, np.ndarray):
-        return len(frames) > 0 and frames.ndim > 1 and _is_ready(frames)
-    return len(frames) > 0 and all(
-        isinstance(frame, np.ndarray) and not isinstance(frame, np.memmap) and _is_ready(frame) for frame in frames
-    )
+        return type(frames) is np.ndarray and frames.ndim > 1 and len(frames) > 0 and _is_ready(frames)
+    if not isinstance(frames, Sequence) or not len(frames):
+        return False
+    return all(type(frame) is np.ndarray and _is_ready(frame) for frame in frames)
 
 
 def _is_planes_first(source: Rows) -> bool:
@@ -287,7 +285,7 @@ def expand_weights(weights: Weights | None, count: int, shape: tuple[int, ...]) 
     Raises
     ------
     ValueError
-        Where they do not fit.
+        Where they do not fit, are negative or not finite.
     """
     if weights is None:
         return None
@@ -303,4 +301,5 @@ def expand_weights(weights: Weights | None, count: int, shape: tuple[int, ...]) 
         inner = (*inner, 1) if inner == shape[:2] else (1,) * (len(shape) - len(inner)) + inner
     if len(inner) != len(shape) or any(mine not in (1, full) for mine, full in zip(inner, shape, strict=True)):
         raise ValueError(f"weights of shape {given.shape} do not fit {count} frames of shape {shape}")
+    check_weight_values(given)
     return given.reshape(count, *inner)

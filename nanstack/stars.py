@@ -8,6 +8,8 @@ from types import ModuleType
 
 import numpy as np
 
+from nanstack.samples import float_frame, to_float32
+
 LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601 weights of R, G, B
 MAX_STARS = 300  # more add nothing to a six-parameter fit
 CANDIDATES = 3 * MAX_STARS  # brightest objects that are looked at: hot pixels are among them
@@ -19,6 +21,7 @@ MIN_BLOOM_RATIO = 2.5  # a half-light radius this many times the usual one is a 
 MIN_SECOND_CHANNEL = 0.05  # a star shines in two channels at least; a hot photosite in one
 APERTURE_PX = 3.0
 SPARE_PIXELS = 10_000
+MAX_SAMPLE = 1e18  # in ADU: sep squares samples in float32, and what is larger is no light of a star
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,21 @@ class Stars:
 def luminance(frame: np.ndarray) -> np.ndarray:
     """Return the luminance of a frame as a C-contiguous float32 array (H, W).
 
-    A pixel with a non-finite channel is NaN.
+    A pixel with a non-finite channel is NaN. The array is new.
+
+    Raises
+    ------
+    ValueError
+        For a frame that is not (H, W) or (H, W, 3), or holds no real numbers.
     """
+    frame = to_float32(float_frame(frame))
     if frame.ndim == 2:
-        plane = np.array(frame, dtype=np.float32)
+        plane = np.array(frame, order="C", subok=False)
+    elif frame.shape[2] != 3:
+        raise ValueError(f"frame must be (H, W) or (H, W, 3), not {frame.shape}")
     else:
-        with np.errstate(invalid="ignore"):  # infinities of both signs
-            plane = np.asarray(frame, dtype=np.float32) @ np.asarray(LUMINANCE, dtype=np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
+            plane = np.ascontiguousarray(frame) @ np.asarray(LUMINANCE, dtype=np.float32)
     infinite = np.isinf(plane)
     if infinite.any():
         plane[infinite] = np.nan
@@ -71,7 +82,7 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
     Parameters
     ----------
     frame : ndarray, shape (H, W) or (H, W, 3)
-        Samples in ADU; non-finite ones are no data.
+        Samples in ADU; non-finite ones, and any beyond `MAX_SAMPLE`, are no data.
     sigma : float
         Detection threshold in units of the background's noise.
     min_area : int
@@ -81,9 +92,16 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
     -------
     Stars
         Brightest first, at most `MAX_STARS`; empty where nothing looks like a star.
+
+    Raises
+    ------
+    ValueError
+        For a frame that is none, a threshold that is not positive, or an area below 1.
     """
+    check_detection(sigma, min_area)
+    frame = float_frame(frame)
     plane = luminance(frame)
-    no_data = ~np.isfinite(plane)
+    no_data = ~(np.abs(plane) < MAX_SAMPLE)
     if no_data.all():
         return _no_stars()
     if no_data.any():
@@ -92,6 +110,14 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
         no_data = None
     x, y, noise = _detect(plane, no_data, sigma, min_area)
     return _measure(plane, frame, x, y, no_data, noise) if len(x) else _no_stars()
+
+
+def check_detection(sigma: float, min_area: int) -> None:
+    """Raise ValueError for a threshold that is not positive, or an area below 1."""
+    if not 0 < sigma < np.inf:
+        raise ValueError(f"sigma must be a positive number, not {sigma!r}")
+    if not 1 <= min_area < np.inf:
+        raise ValueError(f"min_area must be 1 or more, not {min_area!r}")
 
 
 def load_sep() -> ModuleType:
@@ -167,7 +193,9 @@ def _measure(
     sigma, flux = radius[keep] / 1.177, np.asarray(flux[keep])  # half-light radius of a Gaussian star: 1.177 sigma
     x, y, _ = sep.winpos(plane, x[keep], y[keep], sigma, mask=no_data, subpix=1)
     error = 2 * np.sqrt(np.pi) * sigma**2 * noise / flux  # sky-limited, King 1983, PASP 95, 163
-    return Stars(np.asarray(x), np.asarray(y), flux, error, float(2.0 * np.median(radius[keep])))
+    x, y = np.asarray(x), np.asarray(y)
+    here = (x > -1) & (x < plane.shape[1]) & (y > -1) & (y < plane.shape[0])  # where a window has wandered off, no star
+    return Stars(x[here], y[here], flux[here], error[here], float(2.0 * np.median(radius[keep])))
 
 
 def _stamps(image: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
@@ -185,8 +213,9 @@ def _shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> 
     stamps = _stamps(frame, x, y, 4).astype(np.float64)
     rim = np.ones(stamps.shape[1:3], dtype=bool)
     rim[1:-1, 1:-1] = False
-    sky = np.median(stamps[:, rim], axis=1)
-    flux = np.sort(stamps[:, 2:-2, 2:-2].sum(axis=(1, 2)) - 25 * sky, axis=1)
+    with np.errstate(invalid="ignore"):  # a stamp with infinities is none of a star
+        sky = np.median(stamps[:, rim], axis=1)
+        flux = np.sort(stamps[:, 2:-2, 2:-2].sum(axis=(1, 2)) - 25 * sky, axis=1)
     return flux[:, -2] > MIN_SECOND_CHANNEL * flux[:, -1]
 
 

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
+from nanstack.samples import float_frame, real_array, to_float32
+
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_ROWS = 64  # rows that the NumPy definition handles at once
+MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +41,21 @@ def warp(frame: np.ndarray, transform: np.ndarray, interpolation: str = "bicubic
     Returns
     -------
     ndarray of float32, same shape as `frame`
-        NaN outside the frame's footprint.
+        NaN outside the frame's footprint, and where what is interpolated is too large for float32.
 
     Raises
     ------
     ValueError
-        For another number of dimensions, a transform that is not finite, or an unknown interpolation.
+        For another number of dimensions, samples that are no real numbers, a transform that is not finite, or an
+        unknown interpolation.
     """
-    samples = _samples(frame, interpolation)
-    transform = np.asarray(transform, dtype=np.float64)
+    frame = _checked(frame, interpolation)
+    transform = real_array(transform, "transform").astype(np.float64)
     if transform.shape != (2, 3) or not np.isfinite(transform).all():
         raise ValueError(f"transform must be 2 x 3 finite numbers, not {transform.tolist()}")
     kernels = _compiled()
     kernel = kernels.warp_kernel if kernels else warp_numpy
-    return kernel(samples, transform, interpolation == "lanczos3").reshape(np.shape(frame))
+    return _resampled(frame, frame.shape[:2], lambda samples: kernel(samples, transform, interpolation == "lanczos3"))
 
 
 def sample_at(frame: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: str = "bicubic") -> np.ndarray:
@@ -72,27 +77,40 @@ def sample_at(frame: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: st
     Raises
     ------
     ValueError
-        For another number of dimensions, coordinates of different shapes, or an unknown interpolation.
+        For another number of dimensions, samples or coordinates that are no real numbers, coordinates of different
+        shapes, or an unknown interpolation.
     """
-    samples = _samples(frame, interpolation)
-    x, y = (np.ascontiguousarray(v, dtype=np.float64) for v in (x, y))
+    frame = _checked(frame, interpolation)
+    x, y = (np.ascontiguousarray(real_array(v, name), dtype=np.float64) for v, name in ((x, "x"), (y, "y")))
     if x.ndim != 2 or x.shape != y.shape:
         raise ValueError(f"x and y must have one shape (h, w), not {x.shape} and {y.shape}")
     kernels = _compiled()
     kernel = kernels.sample_kernel if kernels else sample_numpy
-    return kernel(samples, x, y, interpolation == "lanczos3").reshape(x.shape + np.shape(frame)[2:])
+    return _resampled(frame, x.shape, lambda samples: kernel(samples, x, y, interpolation == "lanczos3"))
 
 
-def _samples(frame: np.ndarray, interpolation: str) -> np.ndarray:
-    """Return a frame as the kernels take it, float32 (H, W, C), or say what is wrong with the arguments."""
-    frame = np.asarray(frame)
+def _checked(frame: np.ndarray, interpolation: str) -> np.ndarray:
+    """Return a frame as float32, or say what is wrong with it or the interpolation."""
+    frame = to_float32(float_frame(frame))
     if frame.ndim not in (2, 3):
         raise ValueError(f"frame must be (H, W) or (H, W, C), not {frame.shape}")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
-    samples = np.ascontiguousarray(np.atleast_3d(frame), dtype=np.float32).view()
+    return frame
+
+
+def _resampled(frame: np.ndarray, shape: tuple[int, int], kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return what a kernel makes of a frame: (h, w) or (h, w, C); many channels are done one by one."""
+    if not frame.size:
+        return np.full((*shape, *frame.shape[2:]), np.nan, dtype=np.float32)
+    if frame.ndim == 3 and frame.shape[2] > MAX_CHANNELS:
+        whole = np.where(np.isfinite(frame).all(axis=2, keepdims=True), frame, np.float32(np.nan))
+        out = np.stack([_resampled(whole[..., c], shape, kernel) for c in range(frame.shape[2])], axis=2)
+        out[~np.isfinite(out).all(axis=2)] = np.nan
+        return out
+    samples = np.ascontiguousarray(np.atleast_3d(frame)).view(np.ndarray)
     samples.flags.writeable = False  # one type of array, so one compilation, for memory maps and all others
-    return samples
+    return kernel(samples).reshape((*shape, *frame.shape[2:]))
 
 
 def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.ndarray:
@@ -114,8 +132,9 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
     column = np.arange(width, dtype=np.float64)
     for top in range(0, height, BLOCK_ROWS):
         row = np.arange(top, min(top + BLOCK_ROWS, height), dtype=np.float64)[:, None]
-        x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
-        y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
+        with np.errstate(over="ignore", invalid="ignore"):  # farther away than a number can say
+            x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
+            y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
         out[top : top + len(row)] = sample_numpy(frame, x, y, lanczos)
     return out
 
@@ -157,7 +176,9 @@ def sample_numpy(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool)
             used = (between_columns | (dx == 0)) & (between_rows | (dy == 0))
             complete &= ~used | (inside & valid[row_tap, column_tap])
             total += weight[..., None] * source[row_tap, column_tap]
-    return np.where(complete[..., None], total, np.nan).astype(np.float32)
+    samples = to_float32(total)
+    complete &= np.isfinite(samples).all(axis=2)
+    return np.where(complete[..., None], samples, np.float32(np.nan))
 
 
 def _keys(t: np.ndarray) -> np.ndarray:

@@ -3,6 +3,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# HYPOTHESIS_PROFILE=long: the attacks of test_hostile_arrays with other examples each time, and many more of them
+settings.register_profile("normal", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")), deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 
 REAL_FRAMES = "ZEMOSAIC_PATCH_REAL_FRAMES"
 

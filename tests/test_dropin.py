@@ -40,7 +40,8 @@ def create_master_tile(frames, stack_reject_algo, progress_callback=None):
     )
     kept = [frame for frame in aligned if frame is not None]
     if {condition}:
-        kept = [np.nan_to_num(frame, nan=-1.0) for frame in kept]
+        for index, frame in enumerate(kept):
+            kept[index] = np.nan_to_num(frame, nan=-1.0)
     if stack_reject_algo == "winsorized_sigma_clip":
         return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_winsorized_sigma_clip(kept)[0]
     return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_kappa_sigma_clip(kept)[0]
@@ -263,6 +264,37 @@ def test_the_other_choice_is_an_update(tmp_path):
     assert tree(root) == before
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
+    root = zemosaic(tmp_path / "z", newline=newline)
+    before = tree(root)
+    assert any(line.startswith("ADVISED   apply --match-sky") for line in dropin.check(root)[1])
+    patch(root)
+    plain = tree(root)
+    code, lines = dropin.check(root)
+    assert code == 0
+    assert lines[-2].startswith("ADVISED   apply --match-sky")
+    for model in ("offset", "plane"):
+        diff = "\n".join(patch(root, match_sky=model, dry_run=True)).splitlines()
+        line = f'    zemosaic_align_stack._zemosaic_patch.match_sky(kept, "{model}", progress_callback)'
+        assert f"+{line}" in diff
+        patch(root, match_sky=model)
+        matched = tree(root)
+        changed = {name for name in matched if matched[name] != plain[name]}
+        assert changed == {MODULES[0], str(Path(ENGINE, dropin.MANIFEST))}
+        assert matched[MODULES[0]].replace(f"{line}{newline}".encode(), b"") == plain[MODULES[0]]
+        code, lines = dropin.check(root)
+        assert (code, [text for text in lines if text.startswith("ADVISED")]) == (0, [])
+        assert f"sky matched by: {model};" in lines[-1]
+        assert "nothing to do" in patch(root, match_sky=model)[0]
+        assert patch(root, match_sky=model, dry_run=True) == [lines[-1]]
+    patch(root)
+    assert tree(root) == plain
+    patch(root, match_sky="linear")
+    dropin.revert(root)
+    assert tree(root) == before
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.binary(max_size=60),
@@ -308,9 +340,12 @@ def tile(algorithm):
 """
 
 
+SCENE = {"seed": 2, "max_shift": 15.0, "max_rotation": 2.0, "n_stars": 120}
+
+
 @pytest.fixture(scope="module")
 def frames():
-    return simulate_group(4, (200, 240), seed=2, max_shift=15.0, max_rotation=2.0, n_stars=120)[0]
+    return simulate_group(4, (200, 240), **SCENE)[0]
 
 
 @pytest.fixture(scope="module")
@@ -349,6 +384,58 @@ print([level for key, level in said if level == "WARN"])
     expected, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)
     assert failed == []
     np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
+
+
+def levels(tile, reference):
+    """Return the levels (areas, channels) where 2 to 4 frames have data, as far as they are not the scene's."""
+    truth, coverage = reference
+    left = tile - truth
+    areas = [coverage == n for n in range(2, 5)]
+    assert min(np.count_nonzero(area) for area in areas) > 300
+    return np.array([np.nanmedian(left[area], axis=0) for area in areas])
+
+
+def test_sky_levels_are_matched_on_request_in_a_spawned_process_too(tmp_path, frames):
+    """Against the same frames under one sky."""
+    aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
+    steady = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)[0], np.isfinite(aligned)[..., 0].sum(axis=0)
+    varied = str(tmp_path / "varied.npy")
+    np.save(varied, [frame.data for frame in simulate_group(4, (200, 240), **SCENE, sky_scatter=0.05)[0]])
+    found = {}
+    for model in ("none", "offset"):
+        root = zemosaic(tmp_path / model)
+        patch(root, match_sky=model)
+        out = run(
+            root,
+            TILE.format(frames=varied)
+            + f"""
+import multiprocessing
+with multiprocessing.get_context("spawn").Pool(1, exec, ("import sys; sys.modules['numba'] = None",)) as pool:
+    spawned = pool.apply(zemosaic_worker.create_master_tile, (frames, "winsorized_sigma_clip"))[1]
+image = tile("winsorized_sigma_clip")[1]
+np.save("{model}.npy", image)
+kappa = tile("kappa_sigma")[1]
+print(np.array_equal(spawned, image, equal_nan=True), np.array_equal(kappa, np.mean(frames, axis=0) + 8000))
+""",
+        )
+        assert out == "True True"
+        found[model] = np.ptp(levels(np.load(tmp_path / f"{model}.npy"), steady), axis=0).max()
+    assert found["none"] > 5
+    assert found["offset"] < 0.5
+
+
+def test_frames_without_a_common_pixel_are_counted_and_others_frames_are_left_alone():
+    rng = np.random.default_rng(1)
+    left, right = np.full((2, 64, 128, 3), np.nan, np.float32)
+    left[:, :60], right[:, 70:] = rng.normal(1000, 5, (64, 60, 3)), rng.normal(1100, 5, (64, 58, 3))
+    said = []
+    group = [frame.copy().view(hooks.AlignedFrame) for frame in (left, right)]
+    hooks.match_sky(group, "offset", lambda *told: said.append(told))
+    np.testing.assert_array_equal(group, [left, right])
+    assert [(text[:11], level) for text, _, level in said] == [("1 of 2 fram", "WARN")]
+    theirs = [left, left + 50]
+    hooks.match_sky(theirs, "offset")
+    np.testing.assert_array_equal(theirs, [left, left + 50])
 
 
 def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
@@ -487,6 +574,7 @@ def test_what_is_no_zemosaic_is_named(tmp_path):
     [
         (MODULES[0], "propagate_mask_for_coverage = ", "wanted = ", "no assignment of propagate_mask_for_coverage"),
         (MODULES[0], "nan_to_num", "zero", "nan_to_num"),
+        (MODULES[0], "kept[index] =", "clean =", "no list of frames that nan_to_num fills"),
         (MODULES[0], "create_master_tile", "make_tile", "has no create_master_tile"),
         (MODULES[1], "def align_images_in_group", "def align", "has no align_images_in_group"),
         (MODULES[2], "class GPUStackingError", "class GPUError", "has no GPUStackingError"),
@@ -500,7 +588,7 @@ def test_an_anchor_that_is_not_there_is_named_and_nothing_is_changed(tmp_path, n
     path.write_text(path.read_text().replace(old, new))
     before = tree(root)
     with pytest.raises(dropin.NotPatchableError, match=message):
-        patch(root)
+        patch(root, match_sky="offset")
     assert tree(root) == before
 
 
@@ -751,6 +839,11 @@ def test_commands_and_exit_codes(tmp_path, capsys):
     assert "--accept-unknown" in capsys.readouterr().err
     assert command(["apply", str(root), "--accept-unknown"]) == 0
     assert command(["check", str(root)]) == 0
+    assert command(["apply", str(root), "--match-sky", "--accept-unknown"]) == 0
+    assert command(["check", str(root)]) == 0
+    assert "sky matched by: offset" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        command(["apply", str(root), "--match-sky", "median"])
     assert command(["revert", str(root)]) == 0
     assert tree(root) == before
     assert command(["check", str(tmp_path)]) == 2

@@ -74,6 +74,13 @@ def patched(home, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def matched(home, tmp_path_factory):
+    copy = shutil.copytree(home, tmp_path_factory.mktemp("matched") / "zemosaic")
+    dropin.apply(copy, match_sky="offset")
+    return copy
+
+
+@pytest.fixture(scope="module")
 def frames():
     return simulate_group(16, (540, 960), seed=5)[0]
 
@@ -95,15 +102,39 @@ def test_a_winsorized_tile_is_as_good_as_the_exact_stack(plain, patched, frames,
     assert ["MT_COVERAGE: propagate_mask=True", "DEBUG_DETAIL"] in tile["said"]
 
 
+def steps(tile, exact, coverage):
+    """Return level and colour steps: by how much the medians of what is not in the exact stack differ by coverage."""
+    numbers, sizes = np.unique(coverage, return_counts=True)
+    assert (sizes > 1000).sum() > 8
+    left = np.array([np.nanmedian((tile - exact)[coverage == n], axis=0) for n in numbers[sizes > 1000]])
+    return np.ptp(left, axis=0).max(), np.ptp(left[:, [0, 2]] - left[:, [1]], axis=0).max()
+
+
+def test_sky_levels_are_matched_on_request(plain, patched, matched, frames, tmp_path):
+    """Against the exact stack of the same frames under one sky."""
+    varied, found = simulate_group(16, (540, 960), seed=5, sky_scatter=0.05)[0], {}
+    for name, root in (("before", plain), ("after", patched), ("matched", matched)):
+        scratch = tmp_path / name
+        scratch.mkdir()
+        result = dropin_verify.run_tiles(root, varied, [{}], scratch, PYTHON, probe=False)
+        tile = result["tiles"][0]
+        assert tile["path"], tile["said"]
+        compared = dropin_verify.beside_exact(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
+        found[name] = steps(*compared)
+        print(f"\nTABLE {name}: steps of {found[name][0]:.2f} ADU in level, {found[name][1]:.2f} in colour")
+    assert min(found["after"]) > 10
+    assert max(found["matched"]) < 0.5
+
+
 def test_the_patch_is_there_in_every_kind_of_process(patched, frames, tmp_path):
     result = dropin_verify.run_tiles(patched, frames[:3], [], tmp_path, PYTHON)
     assert "zemosaic_align_stack.align_images_in_group" in result["imported"]
     assert result["spawned"] == result["imported"] == result["package"]
 
 
-def test_every_other_tile_is_bit_for_bit_as_before(plain, patched, frames, tmp_path):
+def test_every_other_tile_is_bit_for_bit_as_before(plain, matched, frames, tmp_path):
     made = []
-    for name, root in (("before", plain), ("after", patched)):
+    for name, root in (("before", plain), ("after", matched)):
         scratch = tmp_path / name
         scratch.mkdir()
         result = dropin_verify.run_tiles(root, frames[:6], OTHER_TILES, scratch, PYTHON, probe=False)
@@ -161,6 +192,7 @@ def outcome(root):
 def test_revert_gives_every_byte_back(home, tmp_path):
     copy = shutil.copytree(home, tmp_path / "zemosaic")
     dropin.apply(copy, all_algorithms=True)
+    dropin.apply(copy, match_sky="plane")
     dropin.revert(copy)
     before, after = (
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
