@@ -462,6 +462,9 @@ def _tiles_layout(path: Path, header: Header, number: int, stamp: tuple[int, int
     code = card(header, "ZCMPTYPE", "")
     if code not in TILE_CODES:
         raise FrameError(path, f"it is compressed by {short(code)}, which is not read here: unpack it with funpack")
+    for name, least, most in (("NAXIS", 2, 2), ("TFIELDS", 1, MAX_AXES)):  # its decoder counts to there, come what may
+        if not least <= _integer(path, header, name) <= most:
+            raise FrameError(path, f"its header is damaged: {name} is {short(card(header, name))}")
     bitpix = _integer(path, header, "ZBITPIX")
     if bitpix not in FITS_TYPES:
         raise FrameError(path, f"its header is damaged: ZBITPIX is {bitpix}")
