@@ -125,7 +125,7 @@ def bayer_pattern(layout: Layout) -> str:
     try:
         pattern = str(card(layout.header, "BAYERPAT", "")).strip().upper()
         shift = [-int(card(layout.header, name, 0)) for name in ("YBAYROFF", "XBAYROFF")]
-    except (ValueError, OverflowError) as damage:
+    except (ValueError, TypeError, OverflowError) as damage:
         raise FrameError(layout.path, f"its header is damaged: its Bayer pattern cannot be read ({damage})") from damage
     if pattern and pattern not in PATTERNS:
         raise FrameError(layout.path, f"its Bayer pattern is {pattern!r}, not one of {', '.join(PATTERNS)}")

@@ -198,7 +198,10 @@ def read_samples(layout: Layout) -> np.ndarray:
                 return _unpacked_tiles(layout)
             numbers = np.empty(math.prod(layout.stored), dtype=layout.dtype)
             with open_file(path) as file:
-                fill(path, _unpacked(file) if layout.packed else file, layout.offset, numbers)
+                source = _unpacked(file) if layout.packed else file
+                fill(path, source, layout.offset, numbers)
+                if layout.packed:
+                    source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
             numbers = numbers.reshape(layout.stored, order="F" if layout.column_order else "C")
             values = np.empty(layout.stored, dtype=np.float32)
             layout.convert(numbers, values)
