@@ -37,6 +37,8 @@ PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -320,9 +322,11 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
 
 
 def _show(tile: Tile, folder: Path) -> None:
+    from nanstack.layout import on_one_line
     from zemosaic_tile import report_lines
 
-    print("\n".join([*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]))
+    lines = [*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]
+    print("\n".join(map(on_one_line, lines)))
 
 
 # ------------------------------------------------------------------------------------------------------- mosaic
@@ -549,7 +553,9 @@ def _run_dropin(options: argparse.Namespace) -> int:
 def _warn(message: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    from nanstack.layout import on_one_line
+
+    tqdm.write(f"warning: {on_one_line(message)}", file=sys.stderr)
 
 
 class _StepBars:

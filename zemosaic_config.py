@@ -89,4 +89,4 @@ def write_config(options: argparse.Namespace, path: Path) -> None:
     }
     text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
     with complete_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # TOML cannot hold a name that is no text

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from nanstack.files import complete_file
+from nanstack.layout import FrameError, open_file
 
 REPORT = "report.html"
 SOURCES = ("mosaic.json", "tile.json")  # what a report is made of; the first one found
@@ -69,8 +70,11 @@ def write_report(mosaic_json: Path) -> Path:
 def _description(path: Path) -> dict:
     """Return what the file says of a mosaic; a tile is a mosaic of one."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # neither UTF-8 nor JSON
+        with open_file(path) as file:
+            told = json.loads(file.read().decode("utf-8"))
+    except FrameError as error:
+        raise ReportError(f"{path}: {error.reason}") from error
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or brackets within brackets
         raise ReportError(f"{path} is damaged, write it anew: {error}") from error
     if not isinstance(told, dict):
         raise ReportError(f"{path} describes neither a mosaic nor a tile: it holds no named values")
@@ -213,8 +217,11 @@ def _picture(folder: Path, name: Any, longest: int, recolour: Callable | None = 
     if not isinstance(name, str) or not name:
         return _missing("No picture is named.")
     try:
-        data = np.frombuffer((folder / name).read_bytes(), dtype=np.uint8)
+        with open_file(folder / name) as file:
+            data = np.frombuffer(file.read(), dtype=np.uint8)
         pixels = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR)  # 8 bits, whatever the file has
+    except FrameError as error:
+        return _missing(f"The picture {_name(name)} cannot be read: {_text(error.reason)}.")
     except (OSError, ValueError, cv2.error) as error:
         reason = getattr(error, "strerror", None) or "it is no picture"
         return _missing(f"The picture {_name(name)} cannot be read: {_text(reason)}.")

@@ -17,6 +17,7 @@ import numpy as np
 
 import zemosaic_align_stack as align_stack
 from nanstack import photometry
+from nanstack.layout import on_one_line
 from nanstack.memory import Scratch
 from nanstack.registration import Alignment, FrameSource
 from nanstack.sky import SkyMatch
@@ -451,6 +452,13 @@ def opacity(image: np.ndarray) -> np.ndarray:
     """Return the alpha mask of an image: 255 where it has data, 0 where it has none."""
     valid = np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
     return np.where(valid, np.uint8(255), np.uint8(0))
+
+
+def card_value(value: Any) -> Any:
+    """Return a value as a FITS card can hold it: printable ASCII, and NaN and infinity by their names."""
+    if isinstance(value, str):
+        return on_one_line(value).encode("ascii", "replace").decode()
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
 def report_cards(report: dict) -> dict[str, tuple[Any, str]]:

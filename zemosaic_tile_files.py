@@ -62,11 +62,12 @@ def tile_of_files(
         Nothing to stack.
     """
     from nanstack.frames import FrameError, find_frame_files
+    from nanstack.layout import on_one_line
 
     try:
         paths = find_frame_files(names)
     except FrameError as error:
-        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
+        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
     warn = _warner(progress)
     wanted = None if reference is None else _among(paths, reference)
     frames, unusable = probe_frames(paths, warn)
@@ -194,13 +195,13 @@ def save_tile(tile: Tile, folder: Path) -> None:
     from astropy.io import fits
 
     from nanstack.files import complete_file
-    from zemosaic_tile import report_cards, write_tile
+    from zemosaic_tile import card_value, report_cards, write_tile
 
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
     header.update(report_cards(tile.report))
     for name, reason in tile.report["frames_failed"].items():
-        header.add_history(f"frame {name} failed: {reason}".encode("ascii", "replace").decode())
+        header.add_history(card_value(f"frame {name} failed: {reason}"))
     with ThreadPoolExecutor(max_workers=1) as pool:
         # of copies: astropy turns the bytes of an array round where it lies while it writes it
         pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)

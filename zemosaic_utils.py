@@ -15,7 +15,7 @@ import numpy as np
 
 from nanstack import gpu
 from nanstack.files import complete_file
-from nanstack.frames import FrameError, channels_last, debayer, read_fits_image
+from nanstack.frames import FrameError, channels_last, debayer, read_fits_image, read_named_image
 from nanstack.photometry import thinned
 from nanstack.samples import check_percentile, float_frame, real_array, to_float32
 
@@ -63,10 +63,10 @@ def load_and_validate_fits(
     try:
         data, header = read_fits_image(Path(filepath))
         image = channels_last(Path(filepath), data)
+        alpha = _alpha_of(Path(filepath))
     except FrameError as unusable:
         _tell(str(unusable), "ERROR", progress_callback)
         return None, fits.Header(), {}
-    alpha = _alpha_of(filepath)
     info = {} if alpha is None else {"alpha_mask": alpha}
     if normalize_to_float32 and np.isfinite(image).any():
         low, high = float(np.nanmin(image)), float(np.nanmax(image))
@@ -74,16 +74,13 @@ def load_and_validate_fits(
     return image, header, info
 
 
-def _alpha_of(path: str) -> np.ndarray | None:
+def _alpha_of(path: Path) -> np.ndarray | None:
     """Return a file's ALPHA image as uint8 (H, W), or None."""
-    from astropy.io import fits
-
-    with fits.open(path, memmap=False) as hdus:
-        for hdu in hdus:
-            if hdu.name == "ALPHA" and hdu.data is not None:
-                alpha = hdu.data if hdu.data.ndim == 2 else hdu.data[..., 0]
-                return np.asarray(alpha).astype(np.uint8)
-    return None
+    alpha = read_named_image(path, "ALPHA")
+    if alpha is None:
+        return None
+    alpha = alpha if alpha.ndim == 2 else alpha[..., 0]
+    return np.where(alpha > 0, np.minimum(alpha, 255), 0).astype(np.uint8)
 
 
 def debayer_image(

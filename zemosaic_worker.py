@@ -21,8 +21,9 @@ import zemosaic_align_stack as align_stack
 import zemosaic_quality as quality
 import zemosaic_tile as tiles
 from nanstack.frames import FrameError
+from nanstack.layout import read_layout, read_samples
 from nanstack.memory import Scratch
-from nanstack.registration import Alignment
+from nanstack.registration import Alignment, FrameSource
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,10 @@ class _NoTileError(Exception):
 
 @dataclass
 class _Group:
-    """The frames of a group that could be loaded."""
+    """The frames of a group that can be read; the reference is in memory."""
 
     infos: list[dict]
-    frames: list[np.ndarray]
+    frames: list[FrameSource]
     reference_index: int
 
     @property
@@ -101,39 +102,48 @@ def _safe_load_cache(path: str, *, pcb: Callable | None = None, tile_id: int | N
 
 
 def _load_group(infos: Sequence[dict], report: _Reporter) -> _Group:
-    """Load the cached frames; say which cannot be."""
+    """Look at the cached frames and load the reference; say which cannot be used."""
     loaded, frames = [], []
     for info in infos:
-        frame = _load_frame(info, report)
+        frame = _find_frame(info, report)
         if frame is not None:
             loaded.append(info)
             frames.append(frame)
-    if not frames:
-        report("mastertile_error_no_valid_images_from_cache", None, "ERROR")
-        raise _NoTileError
-    return _Group(loaded, frames, _pick_central_reference_index(loaded, False) or 0)
+    while frames:
+        index = _pick_central_reference_index(loaded, False) or 0
+        try:
+            frames[index] = frames[index]()
+        except FrameError as unusable:
+            _report_unusable(unusable, report)
+            del loaded[index], frames[index]
+        else:
+            return _Group(loaded, frames, index)
+    report("mastertile_error_no_valid_images_from_cache", None, "ERROR")
+    raise _NoTileError
 
 
-def _load_frame(info: dict, report: _Reporter) -> np.ndarray | None:
+def _find_frame(info: dict, report: _Reporter) -> Callable[[], np.ndarray] | None:
+    """Return what reads a cached frame; it is read, not mapped, as a map keeps a file open, and groups are large."""
     path = info.get("path_preprocessed_cache")
     name = Path(info.get("path_raw") or path or MISSING_RAW_NAME).name
     if not path or not Path(path).is_file():
         report("mastertile_warn_cache_file_missing", None, "WARN", filename=name, cache_path=path)
         return None
-
-    def memory_fallback(key: str, prog: float | None = None, lvl: str = "WARN", **details: Any) -> None:
-        report(key, prog, lvl, **details)
-
     try:
-        frame = _safe_load_cache(path, pcb=memory_fallback, tile_id=report.tile_id)
-    except (OSError, ValueError, EOFError) as failure:
-        report("mastertile_error_loading_cache", None, "ERROR", filename=Path(path).name, error=str(failure))
+        layout = read_layout(Path(path))
+    except FrameError as unusable:
+        _report_unusable(unusable, report)
         return None
-    if frame.dtype != np.float32 or frame.ndim != 3 or frame.shape[2] != 3:
-        shape, dtype = frame.shape, str(frame.dtype)
-        report("mastertile_warn_invalid_cached_data", None, "WARN", filename=Path(path).name, shape=shape, dtype=dtype)
+    if layout.dtype != np.float32 or len(layout.stored) != 3 or layout.stored[2] != 3:
+        details = {"filename": Path(path).name, "shape": layout.stored, "dtype": str(layout.dtype)}
+        report("mastertile_warn_invalid_cached_data", None, "WARN", **details)
         return None
-    return frame
+    return lambda: read_samples(layout)
+
+
+def _report_unusable(unusable: FrameError, report: _Reporter) -> None:
+    details = {"filename": unusable.path.name, "error": unusable.reason}
+    report("mastertile_error_loading_cache", None, "ERROR", **details)
 
 
 def _pick_central_reference_index(infos: Sequence[dict], require_cache_exists: bool) -> int | None:
@@ -581,7 +591,7 @@ def _tile_header(
         "ZMT_NRAW": (len(group.infos), "frames in the group"),
         "ZMT_NALGN": (tile.report["frames_aligned"], "frames aligned and stacked"),
         "MT_NFRAMES": (tile.report["frames_aligned"], "frames aligned and stacked"),
-        "ZMT_REF": (_raw_name(group.reference), "reference frame, whose WCS the tile has"),
+        "ZMT_REF": (tiles.card_value(_raw_name(group.reference)), "reference frame, whose WCS the tile has"),
         **_settings_cards(settings),
         **_colour_cards(tile.colour),
         "ZMT_P3CO": (0, "levels shifted tile by tile"),
@@ -600,7 +610,7 @@ def _tile_header(
         header["ZMT_QBD"] = (int(not verdict["accepted"]), "1: rejected by the quality gate")
     _copy_reference_cards(header, group)
     for name, reason in tile.report["frames_failed"].items():
-        header.add_history(f"frame {name} failed: {reason}")
+        header.add_history(tiles.card_value(f"frame {name} failed: {reason}"))
     header.add_history(f"colour equalisation applied: {tile.colour['applied']}")
     return header
 
@@ -643,7 +653,7 @@ def _copy_reference_cards(header: Any, group: _Group) -> None:
     reference = group.reference["header"]
     for name in CARDS_FROM_REFERENCE:
         if reference.get(name) is not None:
-            header[name] = reference[name]
+            header[name] = tiles.card_value(reference[name])
     exposures = [info.get("header") or {} for info in group.infos]
     seconds = [exposure.get("EXPTIME", exposure.get("EXPOSURE")) for exposure in exposures]
     seconds = [float(value) for value in seconds if isinstance(value, (int, float))]

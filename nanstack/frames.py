@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from nanstack.layout import DAMAGE, FrameError, Layout, card, fits_layout, read_layout, read_samples
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -18,17 +22,10 @@ if TYPE_CHECKING:
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
+MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
 SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 MIN_MOSAIC_PX = 3  # OpenCV leaves a smaller mosaic black
-
-
-class FrameError(ValueError):
-    """A frame file cannot be used; the message names the file and says why."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        self.path, self.reason = Path(path), reason
-        super().__init__(f"{Path(path).name}: {reason}")
 
 
 @dataclass
@@ -70,14 +67,22 @@ def find_frame_files(names: Sequence[str | Path]) -> list[Path]:
 
 
 def _expand(name: Path) -> Iterator[Path]:
-    if name.is_dir():
-        yield from sorted(path for path in name.iterdir() if path.is_file() and is_frame_file(path))
-    elif name.is_file():
+    """Give the files that a name stands for; a link to nothing, a pipe and the like too: reading says what they are."""
+    if os.path.isdir(name):
+        yield from sorted(path for path in _entries(name) if is_frame_file(path) and not os.path.isdir(path))
+    elif os.path.lexists(name):
         yield name
     elif any(mark in str(name) for mark in "*?["):
         import glob
 
-        yield from (Path(path) for path in sorted(glob.glob(str(name))) if Path(path).is_file())
+        yield from (Path(path) for path in sorted(glob.glob(str(name))) if not os.path.isdir(path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as failure:
+        raise FrameError(folder, f"the folder cannot be read ({failure.strerror or failure})") from failure
 
 
 def is_frame_file(path: Path) -> bool:
@@ -96,22 +101,35 @@ def read_frame(path: Path | str) -> Frame:
     FrameError
         For a file that is missing, unreadable, truncated, or not an image of one of these kinds.
     """
-    from astropy.io.fits import Header
+    layout = read_layout(Path(path))
+    return Frame(layout.path, _samples(layout), layout.header, celestial_wcs(layout.header))
 
-    path = Path(path)
-    if not path.is_file():
-        raise FrameError(path, "there is no such file")
-    if path.suffix.lower() == ".npy":
-        data, header = _read_npy(path), Header()
-    else:
-        data, header = read_fits_image(path)
-    data = channels_last(path, data)
-    pattern = str(header.get("BAYERPAT", "")).strip().upper()
-    if data.ndim == 2 and pattern:
-        if pattern not in PATTERNS:
-            raise FrameError(path, f"its Bayer pattern is {pattern!r}, not one of {', '.join(PATTERNS)}")
-        data = debayer(data, _shifted_pattern(pattern, header))
-    return Frame(path, data, header, celestial_wcs(header))
+
+def _samples(layout: Layout) -> np.ndarray:
+    """Read an image's samples; return them as float32 (H, W) or (H, W, 3)."""
+    pattern = bayer_pattern(layout)
+    data = channels_last(layout.path, read_samples(layout))
+    return debayer(data, pattern) if pattern else data
+
+
+def bayer_pattern(layout: Layout) -> str:
+    """Return the pattern that an image is to be debayered with; empty where it is none.
+
+    Raises
+    ------
+    FrameError
+        For a pattern that is not known.
+    """
+    if "BAYERPAT" not in layout.header or len(image_shape(layout.path, layout.stored)) != 2:
+        return ""
+    try:
+        pattern = str(card(layout.header, "BAYERPAT", "")).strip().upper()
+        shift = [-int(card(layout.header, name, 0)) for name in ("YBAYROFF", "XBAYROFF")]
+    except (ValueError, TypeError, OverflowError) as damage:
+        raise FrameError(layout.path, f"its header is damaged: its Bayer pattern cannot be read ({damage})") from damage
+    if pattern and pattern not in PATTERNS:
+        raise FrameError(layout.path, f"its Bayer pattern is {pattern!r}, not one of {', '.join(PATTERNS)}")
+    return _shifted_pattern(pattern, shift) if pattern else ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +153,7 @@ class FrameFile:
 
     def __call__(self) -> np.ndarray:
         """Read the frame's samples."""
-        return read_frame(self.path).data
+        return _samples(read_layout(self.path))
 
 
 def probe_frame(path: Path | str) -> FrameFile:
@@ -146,83 +164,45 @@ def probe_frame(path: Path | str) -> FrameFile:
     FrameError
         As `read_frame`, as far as it shows without the samples.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FrameError(path, "there is no such file")
-    if path.suffix.lower() == ".npy":
-        return FrameFile(path, image_shape(path, _read_npy(path).shape), None)
-    header, _ = read_fits_header(path)
-    shape = image_shape(path, stored_shape(header))
-    if len(shape) == 2 and str(header.get("BAYERPAT", "")).strip():
+    layout = read_layout(Path(path))
+    shape = image_shape(layout.path, layout.stored)
+    if bayer_pattern(layout):
         shape = (*shape, 3)
-    cards = {name: str(header[name]).strip() for name in SETUP_CARDS if name in header}
-    return FrameFile(path, shape, celestial_wcs(header), cards)
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), _setup_cards(layout.header))
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as unreadable:
-        raise FrameError(path, f"it cannot be read as .npy ({_first_line(unreadable)})") from unreadable
-    if data.dtype.kind not in "fiu":
-        raise FrameError(path, f"it holds {data.dtype}, not numbers")
-    return data
+def _setup_cards(header: Header) -> dict[str, str]:
+    """Return what a header says of how a frame was taken; nothing of a card that cannot be read."""
+    cards = {}
+    for name in SETUP_CARDS:
+        with suppress(ValueError):
+            if name in header:
+                cards[name] = str(card(header, name, "")).strip()
+    return cards
 
 
 def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
-    """Return the first image of two or three axes of a FITS file, scaled but otherwise as stored, and its header.
+    """Return the first image of two or three axes of a FITS file, as float32, scaled, its axes as stored; its header.
 
     Raises
     ------
     FrameError
-        Where there is none, or the file is no FITS file, or truncated.
+        Where there is none, or the file is no FITS file, or damaged.
     """
-    with _fits_image(path, memmap=False) as hdu:
-        return np.asarray(hdu.data), hdu.header.copy()
+    layout = read_layout(path)
+    return read_samples(layout), layout.header
 
 
-def read_fits_header(path: Path) -> tuple[Header, int | None]:
-    """Return the header of that image, and where in the file its samples begin; None where they are compressed.
+def read_named_image(path: Path, name: str) -> np.ndarray | None:
+    """Return the image of a FITS file whose EXTNAME is this name, as `read_fits_image`; None where there is none.
 
     Raises
     ------
     FrameError
-        Where there is none, or the file is no FITS file.
+        Where the file is no FITS file, or damaged.
     """
-    from astropy.io import fits
-
-    with _fits_image(path, memmap=True, do_not_scale_image_data=True) as hdu:
-        compressed = isinstance(hdu, fits.CompImageHDU) or path.suffix.lower() == ".gz"
-        return hdu.header.copy(), None if compressed else hdu.fileinfo()["datLoc"]
-
-
-def stored_shape(header: Header) -> tuple[int, ...]:
-    """Return the shape of a FITS image as stored, the slowest axis first."""
-    return tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
-
-
-@contextmanager
-def _fits_image(path: Path, **options: bool) -> Iterator:
-    """Give the first HDU with an image of two or three axes; turn what is wrong with the file into FrameError."""
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # non-standard cards; a truncated file raises below, its warning adds nothing
-        try:
-            with fits.open(path, **options) as hdus:
-                for hdu in hdus:
-                    if hdu.is_image and hdu.header.get("NAXIS", 0) in (2, 3):
-                        yield hdu
-                        return
-        except FrameError:
-            raise
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as unreadable:
-            raise FrameError(path, f"it cannot be read as FITS ({_first_line(unreadable)})") from unreadable
-    raise FrameError(path, "it holds no image of two or three axes")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    layout = fits_layout(path, lambda header: str(card(header, "EXTNAME", "")).strip().upper() == name)
+    return None if layout is None else read_samples(layout)
 
 
 def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
@@ -257,11 +237,10 @@ def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data.reshape(shape), dtype=np.float32)
 
 
-def _shifted_pattern(pattern: str, header: Header) -> str:
-    """Return the pattern at the first pixel, by the offsets that cropped frames carry."""
+def _shifted_pattern(pattern: str, shift: Sequence[int]) -> str:
+    """Return the pattern at the first pixel, by the offsets (rows, columns) that cropped frames carry."""
     grid = np.array(list(pattern)).reshape(2, 2)
-    shift = (-int(header.get("YBAYROFF", 0)), -int(header.get("XBAYROFF", 0)))
-    return "".join(np.roll(grid, shift, axis=(0, 1)).ravel())
+    return "".join(np.roll(grid, [step % 2 for step in shift], axis=(0, 1)).ravel())
 
 
 def debayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
@@ -306,15 +285,33 @@ def _quantisation(values: np.ndarray) -> tuple[float, float]:
 
 
 def celestial_wcs(header: Header) -> WCS | None:
-    """Return the celestial solution of a header, or None where it holds none."""
+    """Return the celestial solution of a header, or None where it holds none, or one that cannot be evaluated."""
     if "CTYPE1" not in header:
         return None
+    from astropy import log
+    from astropy.io.fits import VerifyError
     from astropy.wcs import WCS  # takes a while: only where there is one
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _at_level(log, logging.WARNING):
         warnings.simplefilter("ignore")  # astropy repairs dates and units of other software, and warns each time
         try:
+            if any(not 0 <= card(header, f"{name}_ORDER", 0) <= MAX_SIP_ORDER for name in ("A", "B", "AP", "BP")):
+                return None
             wcs = WCS(header, naxis=2)
-        except (ValueError, KeyError, TypeError, MemoryError):  # wcslib's errors derive from these
+            if not wcs.has_celestial:
+                return None
+            wcs.pixel_to_world_values(0.0, 0.0)
+        except (*DAMAGE, AttributeError, MemoryError, VerifyError):  # wcslib's errors derive from these
             return None
-    return wcs if wcs.has_celestial else None
+    return wcs
+
+
+@contextmanager
+def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
+    """Let a logger say nothing below a level."""
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +16,8 @@ import numpy as np
 SHARE_OF_FREE = 0.25
 MAX_BUDGET = 2**30
 BUDGET_IF_UNKNOWN = 2**28
+MAX_PLACES = 64  # arrays in a scratch file
+ALIGNMENT = 64  # bytes
 
 
 _processes = 1  # that do such jobs on this machine at once
@@ -33,11 +37,19 @@ def threads() -> int:
 
 def memory_budget() -> int:
     """Return the bytes a job may take where nobody says: a quarter of what is free, at most 1 GiB."""
+    free = free_memory()
+    if math.isinf(free):
+        return BUDGET_IF_UNKNOWN // _processes
+    return min(MAX_BUDGET, int(SHARE_OF_FREE * free / _processes))
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that are free; infinite where that cannot be known."""
     try:
         import psutil
     except ImportError:
-        return BUDGET_IF_UNKNOWN // _processes
-    return min(MAX_BUDGET, int(SHARE_OF_FREE * psutil.virtual_memory().available / _processes))
+        return math.inf
+    return psutil.virtual_memory().available
 
 
 class Scratch:
@@ -53,7 +65,9 @@ class Scratch:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._volumes: list[_Volume] = []
         self._count = 0
+        self._lock = threading.Lock()  # aligned frames are stored by several threads
 
     def __enter__(self) -> Scratch:
         return self
@@ -61,6 +75,7 @@ class Scratch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._volumes.clear()
         if self._folder is not None:
             shutil.rmtree(
                 self._folder, ignore_errors=True
@@ -75,9 +90,47 @@ class Scratch:
         OSError
             Where there is no space left.
         """
+        with self._lock:
+            if not self._volumes or self._volumes[-1].free < array.nbytes:
+                self._volumes.append(self._new_volume(array.nbytes))
+            stored = self._volumes[-1].store(array)
+            self._count += 1
+        return stored
+
+    def _new_volume(self, nbytes: int) -> _Volume:
+        """Return a volume for as many arrays as there are, so that there are few volumes and little room unused."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="nanstack-"))
-        self._count += 1
-        path = self._folder / f"{self._count:06d}.npy"
-        np.save(path, array)
-        return np.load(path, mmap_mode="r")
+        places = min(max(1, self._count), MAX_PLACES)
+        return _Volume(self._folder / f"{self._count:06d}.raw", places * _whole(nbytes))
+
+
+class _Volume:
+    """A file that takes several arrays and is mapped once: every map keeps a file open, and these are few."""
+
+    def __init__(self, path: Path, capacity: int) -> None:
+        with open(path, "wb") as file:
+            file.truncate(capacity)
+        self._path, self._used = path, 0
+        self._map = np.memmap(path, dtype=np.uint8, mode="r", shape=(capacity,))
+
+    @property
+    def free(self) -> int:
+        """Bytes that it still takes."""
+        return self._map.size - self._used
+
+    def store(self, array: np.ndarray) -> np.memmap:
+        """Write an array behind the last one, through the file: where the disk is full, that raises OSError."""
+        begin = self._used
+        with open(self._path, "r+b", buffering=0) as file:
+            file.seek(begin)
+            left = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            while left:
+                left = left[file.write(left) :]
+        self._used += _whole(array.nbytes)
+        return self._map[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+
+
+def _whole(nbytes: int) -> int:
+    """Return the room that keeps the next array aligned, whatever its type; a file cannot be mapped without any."""
+    return max(1, -(-nbytes // ALIGNMENT)) * ALIGNMENT

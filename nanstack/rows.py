@@ -18,12 +18,12 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from nanstack.frames import FrameError, image_shape, read_fits_header, read_frame, stored_shape
+from nanstack.frames import FrameError, bayer_pattern, image_shape, read_frame
+from nanstack.layout import Layout, fill, read_layout, stamp_of, without_waiting
 from nanstack.memory import Scratch
 from nanstack.samples import real_array
 
 MAX_OPEN_FILES = 128  # Windows' C library allows 512, some systems 256, for the whole process
-FITS_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 FrameLike = np.ndarray | str | os.PathLike
 
@@ -48,8 +48,13 @@ class ArrayRows:
         return self.array.shape
 
     def read(self, top: int, bottom: int, out: np.ndarray) -> None:
-        with np.errstate(over="ignore"):  # too large for float32: infinite, no data
-            np.copyto(out, self.array[top:bottom], casting="unsafe")
+        _copy(self.array[top:bottom], out)
+
+
+def _copy(numbers: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` with numbers; what it cannot hold becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(out, numbers, casting="unsafe")
 
 
 class OpenFiles:
@@ -57,6 +62,7 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
+        self._stamps: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     def read(self, path: Path, offset: int, buffer: np.ndarray) -> None:
@@ -65,27 +71,27 @@ class OpenFiles:
         Raises
         ------
         FrameError
-            Where the file is gone, cannot be read, or ends too early.
+            Where the file is gone, cannot be read, ends too early, or changed since it was first looked at.
         """
-        wanted = memoryview(buffer).cast("B")
         try:
             with self._lock:
                 file = self._open(path)
-                file.seek(offset)
-                done = 0
-                while done < len(wanted):
-                    count = file.readinto(wanted[done:])
-                    if not count:
-                        raise FrameError(path, "it ends too early: it was truncated, or changed while it was read")
-                    done += count
+                fill(path, file, offset, buffer)
+                if stamp_of(file) != self._stamps[path]:
+                    raise FrameError(path, "it changed while it was read: stack again when nothing writes to it")
         except OSError as failure:
             raise FrameError(path, f"it cannot be read ({failure.strerror or failure})") from failure
+
+    def expect(self, path: Path, stamp: tuple[int, int]) -> None:
+        """Take a file for changed from when it had this stamp (see `nanstack.layout.stamp_of`)."""
+        self._stamps[path] = stamp
 
     def _open(self, path: Path) -> BinaryIO:
         if path not in self._files:
             if len(self._files) >= MAX_OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
-            self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by close)
+            self._files[path] = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115  (closed by close)
+            self._stamps.setdefault(path, stamp_of(self._files[path]))
         self._files.move_to_end(path)
         return self._files[path]
 
@@ -111,10 +117,8 @@ class FileRows:
         Shape as stored: (H, W), (H, W, C) or, for FITS, (C, H, W).
     planes_first : bool
     files : OpenFiles
-    scale, zero : float
-        value = zero + scale * stored number.
-    blank : int, optional
-        The stored number that means no data.
+    convert : callable
+        ``convert(numbers, out)`` fills `out`, float32, with the values of stored numbers.
     """
 
     path: Path
@@ -123,9 +127,7 @@ class FileRows:
     stored: tuple[int, ...]
     planes_first: bool
     files: OpenFiles
-    scale: float = 1.0
-    zero: float = 0.0
-    blank: int | None = None
+    convert: Callable[[np.ndarray, np.ndarray], None] = _copy
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,15 +152,8 @@ class FileRows:
         direct = self.dtype == np.float32 and self.dtype.isnative and out.flags.c_contiguous
         buffer = out if direct else np.empty((bottom - top, *width), dtype=self.dtype)
         self.files.read(self.path, self.offset + (first + top) * row_bytes, buffer)
-        if direct:
-            return
-        with np.errstate(over="ignore"):  # too large for float32: infinite, no data
-            if (self.scale, self.zero) == (1.0, 0.0):
-                np.copyto(out, buffer, casting="unsafe")
-            else:
-                np.copyto(out, self.zero + self.scale * buffer.astype(np.float64), casting="unsafe")
-        if self.blank is not None:
-            out[buffer == self.blank] = np.nan
+        if not direct:
+            self.convert(buffer, out)
 
 
 def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = "frame") -> Rows:
@@ -185,13 +180,10 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = 
         return _rows_of_map(frame, files)
     if not isinstance(frame, (str, os.PathLike)):
         return ArrayRows(real_array(frame, name))
-    path = Path(frame)
-    rows = _rows_of_npy(path, files) if path.suffix.lower() == ".npy" else _rows_of_fits(path, files)
-    if rows is None:
-        return open_rows(scratch.store(read_frame(path).data), files, scratch)
-    if os.path.getsize(path) < rows.offset + rows.dtype.itemsize * int(np.prod(rows.stored)):
-        raise FrameError(path, "it is truncated")
-    return rows
+    layout = read_layout(Path(frame))
+    if layout.packed or layout.column_order or 1 in layout.stored[::2] or bayer_pattern(layout):
+        return open_rows(scratch.store(read_frame(layout.path).data), files, scratch)
+    return _rows_of_file(layout, files)
 
 
 def open_all(frames: Sequence[FrameLike] | np.ndarray, files: OpenFiles, scratch: Scratch) -> list[Rows]:
@@ -202,38 +194,20 @@ def open_all(frames: Sequence[FrameLike] | np.ndarray, files: OpenFiles, scratch
 
 
 def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:
-    """Return a map's rows, by its file where the map is the whole of what the file holds; else by the map."""
-    start = array.__array_interface__["data"][0]
+    """Return a map's rows, by its file."""
+    if array.filename is None or array.dtype.kind not in "fiu":
+        return ArrayRows(array)
     base = array
     while isinstance(base.base, np.memmap):
         base = base.base
-    if array.filename is None or start != base.__array_interface__["data"][0] or array.dtype.kind not in "fiu":
-        return ArrayRows(array)
-    return FileRows(Path(array.filename), base.offset, array.dtype, array.shape, False, files)
+    offset = base.offset + array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    return FileRows(Path(array.filename), offset, array.dtype, array.shape, False, files)
 
 
-def _rows_of_npy(path: Path, files: OpenFiles) -> FileRows | None:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # read_frame says what is wrong
-    stored = array.shape
-    if not array.flags.c_contiguous or array.dtype.kind not in "fiu" or 1 in stored[::2]:
-        return None
-    planes_first = image_shape(path, stored) != stored
-    return FileRows(path, array.offset, array.dtype, stored, planes_first, files)
-
-
-def _rows_of_fits(path: Path, files: OpenFiles) -> FileRows | None:
-    header, offset = read_fits_header(path)
-    stored = stored_shape(header)
-    if offset is None or "BAYERPAT" in header or 1 in stored[::2]:
-        return None
-    planes_first = image_shape(path, stored) != stored
-    dtype = np.dtype(FITS_TYPES[header["BITPIX"]])
-    blank = header.get("BLANK") if dtype.kind in "iu" else None
-    scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
-    return FileRows(path, offset, dtype, stored, planes_first, files, scale, zero, blank)
+def _rows_of_file(layout: Layout, files: OpenFiles) -> FileRows:
+    files.expect(layout.path, layout.stamp)
+    planes_first = image_shape(layout.path, layout.stored) != layout.stored
+    return FileRows(layout.path, layout.offset, layout.dtype, layout.stored, planes_first, files, layout.convert)
 
 
 def blocks_ahead(

@@ -141,13 +141,16 @@ def test_what_is_read_from_files_and_what_from_memory(frames, tmp_path):
         path = saved(tmp_path, frames[:1], "npy")[0]
         whole = np.load(path, mmap_mode="r")
         assert isinstance(open_rows(whole, files, scratch), FileRows)
-        assert isinstance(open_rows(whole[:10], files, scratch), FileRows), "a map's first rows are the file's"
-        assert isinstance(open_rows(whole[5:], files, scratch), ArrayRows), "other parts stand elsewhere"
+        assert isinstance(open_rows(whole[5:], files, scratch), FileRows), "rows of a map are the file's"
+        assert isinstance(open_rows(whole[:, 5:], files, scratch), ArrayRows), "parts of rows are not"
         assert isinstance(open_rows(np.load(path, mmap_mode="c"), files, scratch), ArrayRows), "may have been changed"
         out = np.empty((3, *SHAPE[1:]), np.float32)
-        for part in (whole, whole[5:]):
+        stored = [scratch.store(part) for part in (whole + 1, whole[:7] + 2, whole + 3)]
+        for part in (whole, whole[5:], *stored):
             open_rows(part, files, scratch).read(2, 5, out)
             assert np.array_equal(out, part[2:5], equal_nan=True)
+        assert np.array_equal(stored[2], whole + 3, equal_nan=True)
+        del stored, part
         files.close()
 
 
