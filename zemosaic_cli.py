@@ -13,12 +13,13 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zemosaic_config import config_defaults, write_config
+from zemosaic_options import config_defaults, write_config
 from zemosaic_tile_files import OUTPUTS, FailureError, UsageError, installed_version, save_tile, tile_of_files
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end)
+    with _leaving_on_signals():
+        return _run(parser, options, arguments)
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     try:
         if getattr(options, "config", None) is not None:
             options.parser.set_defaults(**config_defaults(options.config, options.parser, vars(options)))
@@ -59,9 +63,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def _end(number: int, frame: object) -> None:
-    """Leave as Ctrl-C does, so that temporary files and worker processes are cleared away."""
-    raise SystemExit(128 + number)
+_asked_to_leave: list[int] = []  # the signal, until it is obeyed
+
+
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """Leave on Ctrl-C and SIGTERM, so that temporary files and worker processes are cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _asked_to_leave.clear()
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: object) -> None:
+    _asked_to_leave[:] = [number]
+    _obey()
+
+
+def _obey() -> None:
+    """Leave, if a signal asked for it and what it raised was lost: in a callback from compiled code it is."""
+    if _asked_to_leave:
+        raise KeyboardInterrupt if _asked_to_leave[0] == signal.SIGINT else SystemExit(128 + _asked_to_leave[0])
 
 
 def _complain(error: object, code: int) -> int:
@@ -575,6 +603,7 @@ class _StepBars:
         """Take what `zemosaic_mosaic.mosaic_of_files` tells."""
         from tqdm import tqdm
 
+        _obey()
         if step not in self.bars:
             self.bars[step] = tqdm(desc=step, total=total, disable=None, leave=False, position=step != "tiles")
         bar = self.bars[step]
@@ -603,6 +632,7 @@ class _Bars:
 
     def update(self, key: str, progress: Any = None, level: Any = None, **details: Any) -> None:
         """Take ZeMosaic's progress calls: frames by their details, rows as (done, total), warnings by level."""
+        _obey()
         if key in ("stack_winsorized", "stack_kappa"):
             self._show_rows(int(progress), int(level))
         elif level in ("WARN", "ERROR"):

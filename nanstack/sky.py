@@ -437,7 +437,8 @@ def solve_backgrounds(
     errors = _floored(error)
     found = np.zeros((count, 3, difference.shape[1]))
     left = -difference
-    sides = np.sqrt(weights) / scale if areas is not None else np.full(count, 1 / np.sqrt(count))
+    sides = np.full(count, max(np.ptp([o.x, o.y], axis=1).max() for o in overlaps.values()))
+    sides = (sides if areas is None else np.sqrt(weights)) / scale
     for terms in (1, 3) if model == "plane" else (1,):  # planes for what offsets leave: narrow overlaps carry no slope
         basis = _pair_basis(first, second, (x - middle[0]) / scale, (y - middle[1]) / scale, places, terms)
         for channel in range(difference.shape[1]):

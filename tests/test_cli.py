@@ -56,7 +56,9 @@ def test_tile_of_a_folder(run, frames, tmp_path):
     assert (code, err) == (0, [])
     assert "5 of 5 aligned" in out
     assert "band metric" in out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(zemosaic_tile_files.OUTPUTS)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*zemosaic_tile_files.OUTPUTS, "run.toml"]
+    )
     report = json.loads((tmp_path / "out" / "tile.json").read_text())
     assert report["frames_aligned"] == 5
     assert report["frames_failed"] == {}
