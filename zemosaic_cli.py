@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zemosaic_config import config_defaults, write_config
+from zemosaic_options import config_defaults, write_config
 from zemosaic_tile_files import OUTPUTS, FailureError, UsageError, installed_version, save_tile, tile_of_files
 
 if TYPE_CHECKING:
