@@ -9,11 +9,13 @@ so a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +26,11 @@ import numpy as np
 from nanstack.coadd import FEATHER, Mosaic, MosaicTile, corners, make_mosaic
 from nanstack.files import complete_file
 from nanstack.frames import FrameError, FrameFile, channels_last, find_frame_files, probe_frame, read_fits_image
+from nanstack.memory import threads
 from nanstack.sky import Background
 from zemosaic_groups import Group, fingerprint, group_frames
 from zemosaic_jobs import JobError, run_jobs, workers_for
+from zemosaic_solve import solve_frames
 from zemosaic_tile import TileSettings
 from zemosaic_tile_files import (
     FailureError,
@@ -41,11 +45,12 @@ from zemosaic_utils import image_hdus, write_hdus
 
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
 TILES = "tiles"
+SOLUTIONS = "solutions"  # of frames without WCS, found here
 WORK = ".work"  # temporary files of a run; what a killed one leaves there, the next one removes
 BLACK_SIGMA = 3.0  # a picture is black this far below the sky
 WHITE_PERCENTILE = 99.8
 ASINH_SOFTENING = 0.03
-PICTURE_SAMPLES = 2_000_000  # of an image, which are enough to find its stretch
+PICTURE_SAMPLES = 250_000  # of an image, which are enough to find its stretch
 
 Show = Callable[[str, int, int], None]  # show(step, done, total)
 Warn = Callable[[str], None]
@@ -164,6 +169,7 @@ def mosaic_of_files(
     """
     started = time.perf_counter()
     frames, left_out = _probed(names, show, warn)
+    frames = _with_solutions(frames, folder, show, warn)
     groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
     for name, reason in ungrouped.items():
         warn(f"{name}: {reason}; left out")
@@ -208,6 +214,15 @@ def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[F
         left_out.update(unusable)
         show("reading headers", done, len(paths))
     return frames, left_out
+
+
+def _with_solutions(frames: Sequence[FrameFile], folder: Path, show: Show, warn: Warn) -> list[FrameFile]:
+    """Return the frames, those without a WCS solved where that can be done."""
+    unsolved = [frame for frame in frames if frame.wcs is None]
+    if not unsolved:
+        return list(frames)
+    found = solve_frames(unsolved, folder / SOLUTIONS, lambda done, total: show("solving frames", done, total), warn)
+    return [*(frame for frame in frames if frame.wcs is not None), *found]
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------
@@ -388,9 +403,12 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: S
     except ValueError as error:  # a FrameError is one, too
         raise FailureError(str(error)) from error
     show("writing", 0, 2)
-    pictures = _write_pictures(mosaic, folder, settings.picture)
-    show("writing", 1, 2)
-    write_mosaic(mosaic, folder / OUTPUTS[0], _cards(mosaic, made, frames, settings), settings.compress)
+    with ThreadPoolExecutor(1) as pool:
+        cards = _cards(mosaic, made, frames, settings)
+        written = pool.submit(write_mosaic, mosaic, folder / OUTPUTS[0], cards, settings.compress)
+        pictures = _write_pictures(mosaic, folder, settings.picture)
+        show("writing", 1, 2)
+        written.result()
     show("writing", 2, 2)
     return {
         "tiles": [
@@ -475,9 +493,10 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
     solution = mosaic.wcs.to_header(relax=True)
     cards = solution.copy()
     cards.update(header)
-    hdus = image_hdus(mosaic.image, cards)
-    hdus.append(fits.ImageHDU(mosaic.coverage, solution, name="COVERAGE"))
-    hdus.append(fits.ImageHDU(mosaic.weight, solution, name="WEIGHT"))
+    # copies: astropy turns the bytes of an array round where it lies while it writes it
+    hdus = image_hdus(mosaic.image.copy(), cards)
+    hdus.append(fits.ImageHDU(mosaic.coverage.copy(), solution, name="COVERAGE"))
+    hdus.append(fits.ImageHDU(mosaic.weight.copy(), solution, name="WEIGHT"))
     hdus[-2].header["BUNIT"] = ("frame", "number of frames in a pixel")
     hdus[-1].header["BUNIT"] = ("frame", "coverage x feather, summed over the tiles")
     if compress:
@@ -492,11 +511,17 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
 def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
     """Write the mosaic for the screen, each channel for itself and all alike, and its coverage; return their names."""
     names = {"picture": f"mosaic.{kind}", "picture_linked": f"mosaic_linked.{kind}", "coverage_picture": "coverage.png"}
-    north_up = mosaic.image[::-1]
-    for name, linked in (("picture", False), ("picture_linked", True)):
-        write_picture(stretched(north_up, linked), folder / names[name], 16)
-    coverage = mosaic.coverage[::-1]
-    write_picture(coverage / np.float32(max(1, coverage.max())), folder / names["coverage_picture"])
+    north_up, coverage = mosaic.image[::-1], mosaic.coverage[::-1]
+    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
+        written = [
+            pool.submit(lambda: write_picture(stretched(north_up, False), folder / names["picture"], 16)),
+            pool.submit(lambda: write_picture(stretched(north_up, True), folder / names["picture_linked"], 16)),
+            pool.submit(
+                lambda: write_picture(coverage / np.float32(max(1, coverage.max())), folder / names["coverage_picture"])
+            ),
+        ]
+        for picture in written:
+            picture.result()
     return names
 
 
@@ -516,10 +541,10 @@ def stretched(image: np.ndarray, linked: bool) -> np.ndarray:
     ndarray of float32, same shape, values in [0, 1]
     """
     from astropy.stats import sigma_clipped_stats
-    from astropy.visualization import AsinhStretch, ManualInterval
+    from astropy.visualization import AsinhStretch
 
     planes = image[..., np.newaxis] if image.ndim == 2 else image
-    step = max(1, int((planes[..., 0].size / PICTURE_SAMPLES) ** 0.5))
+    step = max(1, math.ceil((planes[..., 0].size / PICTURE_SAMPLES) ** 0.5))
     seen = planes[::step, ::step].reshape(-1, planes.shape[2])
     seen = seen[np.isfinite(seen).all(axis=1)]
     if not len(seen):
@@ -528,13 +553,10 @@ def stretched(image: np.ndarray, linked: bool) -> np.ndarray:
     white = np.percentile(seen, WHITE_PERCENTILE, axis=0) - sky
     if linked:
         sigma, white = (np.full_like(level, level.mean()) for level in (sigma, white))
-    out = np.empty(planes.shape, dtype=np.float32)
-    for channel in range(planes.shape[2]):
-        low, high = -BLACK_SIGMA * sigma[channel], max(white[channel], sigma[channel], 1e-6)
-        stretch = AsinhStretch(ASINH_SOFTENING) + ManualInterval(low, high)
-        plane = planes[..., channel]
-        out[..., channel] = stretch(np.where(np.isfinite(plane), plane - np.float32(sky[channel]), low))
-    return out.reshape(image.shape)
+    low, high = sky - BLACK_SIGMA * sigma, sky + np.maximum(np.maximum(white, sigma), 1e-6)
+    shades = (planes - low.astype(np.float32)) / (high - low).astype(np.float32)
+    np.clip(np.where(np.isfinite(shades), shades, np.float32(0)), 0, 1, out=shades)
+    return AsinhStretch(ASINH_SOFTENING)(shades, clip=False).astype(np.float32, copy=False).reshape(image.shape)
 
 
 def _tell(told: dict, folder: Path) -> dict:

@@ -222,7 +222,7 @@ def make_tile(
         aligned = time.perf_counter()
         image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
         stacked = time.perf_counter()
-    report = tile_report(alignments, names, metadata)
+    report = tile_report(alignments, names, metadata, photometry.sky_level(np.asarray(frames[reference_index])))
     warn_unmatched(report, progress)
     report["settings"] = asdict(settings)
     report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
@@ -236,8 +236,20 @@ def make_tile(
     )
 
 
-def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata: dict) -> dict:
-    """Return what is known of a tile's frames, and of the samples rejected."""
+def tile_report(
+    alignments: Sequence[Alignment], names: Sequence[str], metadata: dict, sky: np.ndarray | None = None
+) -> dict:
+    """Return what is known of a tile's frames, and of the samples rejected.
+
+    Parameters
+    ----------
+    alignments : sequence of Alignment
+    names : sequence of str
+    metadata : dict
+        Of the stack.
+    sky : ndarray, shape (C,) or (), optional
+        The reference's sky level in ADU, from which the other frames' follow.
+    """
     good = [alignment for alignment in alignments if alignment.ok]
     stacked = sorted(good, key=lambda alignment: alignment.method != "reference")  # as `reference_first`
     levels = {a.index: level for a, level in zip(stacked, metadata.get("levels") or [None] * len(good), strict=True)}
@@ -258,7 +270,7 @@ def tile_report(alignments: Sequence[Alignment], names: Sequence[str], metadata:
         "sky_offset_adu_max": _number(max(offsets, default=math.nan)),
         "sky_unmatched": [names[index] for index, level in levels.items() if level is not None and level.cells == 0],
         "frames": [
-            _frame_report(a, names[a.index], levels.get(a.index)) | weights.get(a.index, {}) for a in alignments
+            _frame_report(a, names[a.index], levels.get(a.index), sky) | weights.get(a.index, {}) for a in alignments
         ],
     }
 
@@ -283,7 +295,7 @@ def _frame_weights(alignments: Sequence[Alignment], weights: Sequence[float] | N
     return {a.index: {"weight": _number(weight)} for a, weight in zip(stacked, weights, strict=True)}
 
 
-def _frame_report(alignment: Alignment, name: str, level: SkyMatch | None) -> dict:
+def _frame_report(alignment: Alignment, name: str, level: SkyMatch | None, sky: np.ndarray | None) -> dict:
     """Return one frame's line of the report."""
     line = {
         "name": name,
@@ -302,6 +314,8 @@ def _frame_report(alignment: Alignment, name: str, level: SkyMatch | None) -> di
         )
     if level is not None:
         line["sky_offset_adu"] = [_number(offset) for offset in _sky_offsets(level)]
+        if sky is not None and level.cells != 0:
+            line["sky_adu"] = [_number(own) for own in np.atleast_1d((sky - level.offset) / level.gain)]
         gain, *slopes = (np.atleast_1d(value) for value in (level.gain, level.slope_x, level.slope_y))
         if (gain != 1).any():
             line["sky_gain"] = [_number(value, 6) for value in gain]

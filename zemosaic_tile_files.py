@@ -232,7 +232,8 @@ def write_picture(values: np.ndarray, path: Path, bits: int = 8) -> None:
     picture = np.rint(np.iinfo(depth).max * np.clip(values, 0, 1)).astype(depth)
     if picture.ndim == 3:
         picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == ".png" else []
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    options = quick if path.suffix == ".png" else []
     _, encoded = cv2.imencode(path.suffix, picture, options)  # other threads go on meanwhile
     with complete_file(path) as temporary:
         temporary.write_bytes(encoded)

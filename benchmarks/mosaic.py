@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a mosaic takes, and how much memory: against frames of a tile, and against tiles.
+
+usage: python benchmarks/mosaic.py [--rounds N] [--shape H W] [-o DIR]
+
+Simulates raw Seestar frames of 2 x 2 pointings (uint16 Bayer, solved), runs ``zemosaic-patch mosaic`` on parts of them
+in turn, each time from frame files to the mosaic and its report, and writes a table and a plot. Memory is the
+proportional set size of the command and its workers together, sampled (on Linux; elsewhere the resident size).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from nanstack.frames import probe_frame
+from zemosaic_demo_mosaic import pleiades_session, write_frames
+from zemosaic_groups import group_frames
+
+PARTS = ((1, 16), (2, 16), (4, 4), (4, 8), (4, 16))  # tiles, frames of each
+SAMPLING_S = 0.02
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", type=int, nargs=2, default=(1080, 1920), metavar=("H", "W"))
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("results"), metavar="DIR")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        folder = Path(name)
+        session = pleiades_session(64, tuple(options.shape))
+        write_frames(session, folder / "frames")
+        groups, _ = group_frames([probe_frame(folder / "frames" / frame.name) for frame in session.frames])
+        assert [len(group.frames) for group in groups] == [16] * 4, "the pointings are not told apart"
+        runs = {part: [] for part in PARTS}
+        run(groups, (1, 4), folder)  # compiles
+        for _ in range(options.rounds):
+            for part in PARTS:
+                runs[part].append(run(groups, part, folder))
+                print(part, runs[part][-1], file=sys.stderr)
+    report(runs, options)
+    return 0
+
+
+def run(groups: list, part: tuple[int, int], folder: Path) -> tuple[float, float]:
+    """Make a mosaic of a part of the frames; return seconds and MiB."""
+    tiles, frames = part
+    paths = [frame.path for group in groups[:tiles] for frame in group.frames[:frames]]
+    command = [sys.executable, "-m", "zemosaic_cli", "mosaic", *paths, "-o", folder / "out", "--overwrite"]
+    began = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, memory_of(child.pid))
+        time.sleep(SAMPLING_S)
+    seconds = time.perf_counter() - began
+    if child.returncode:
+        raise RuntimeError(child.stderr.read())
+    return seconds, peak / 2**20
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes that a process and its children have, shared ones counted once."""
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            known = process.memory_full_info() if sys.platform == "linux" else process.memory_info()
+            total += getattr(known, "pss", known.rss)
+    except psutil.NoSuchProcess:
+        pass
+    return total
+
+
+def report(runs: dict[tuple[int, int], list[tuple[float, float]]], options: argparse.Namespace) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    height, width = options.shape
+    lines = [
+        f"`python benchmarks/mosaic.py --rounds {options.rounds} --shape {height} {width}`, "
+        f"{psutil.cpu_count()} cores; medians.",
+        "",
+        "| tiles | frames of each | seconds | a frame | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    medians = {}
+    for (tiles, frames), results in runs.items():
+        seconds, memory = (statistics.median(values) for values in zip(*results, strict=True))
+        medians[tiles, frames] = seconds
+        each = seconds / (tiles * frames)
+        lines.append(f"| {tiles} | {frames} | {seconds:.1f} s | {each:.3f} s | {memory:,.0f} MiB |")
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "mosaic.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    figure, axes = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
+    for label, keep in {"4 tiles": lambda part: part[0] == 4, "16 frames a tile": lambda part: part[1] == 16}.items():
+        points = sorted(
+            (tiles * frames, seconds) for (tiles, frames), seconds in medians.items() if keep((tiles, frames))
+        )
+        axes.plot(*zip(*points, strict=True), "o-", label=label)
+    axes.set(
+        xlabel=f"frames, {height} x {width} raw", ylabel="seconds, frames to mosaic", xlim=(0, None), ylim=(0, None)
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(options.output / "mosaic.png", dpi=120)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

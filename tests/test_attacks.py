@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machine as an enemy: processes killed at random, disks that fill, memory that ends, frames by the thousand.
+
+Short here; ``ZEMOSAIC_PATCH_ATTACKS=1 make test`` makes them long: what docs/guarantees.md counts.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from astropy.io import fits
+from test_mosaic import SHAPE, data_of, write_pointings
+
+LONG = bool(os.environ.get("ZEMOSAIC_PATCH_ATTACKS"))
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits of this kind are POSIX's")
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
+resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
+sys.argv[1:] = sys.argv[3:]
+import zemosaic_cli
+sys.exit(zemosaic_cli.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attacks")
+    write_pointings(folder / "frames")
+    began = time.monotonic()
+    done = command("mosaic", folder / "frames", "-o", folder / "out")
+    assert done.returncode == 0, done.stderr
+    return folder, time.monotonic() - began
+
+
+def command(*arguments, limit=None, **more):
+    begin = ["-m", "zemosaic_cli"] if limit is None else ["-c", LIMITED, *map(str, limit)]
+    words = [sys.executable, *begin, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=600, **more)
+
+
+def one_line(done, *words):
+    """Tell whether a command ended with an exit code and a message, not a traceback."""
+    assert done.returncode in (1, 2), (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    return all(word in done.stderr for word in words)
+
+
+def whole_files_alone(folder):
+    """Assert that everything in a folder that has a final name is whole."""
+    for path in folder.rglob("*"):
+        if path.name.startswith(".") or ".work" in path.parts or path.is_dir():
+            continue
+        if path.suffix == ".fits":
+            with fits.open(path, checksum=True, output_verify="exception") as hdus:
+                assert all(hdu.data is not None for hdu in hdus)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".png":
+            assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"] if LONG else ["SIGKILL"])
+def test_killed_at_random_moments_a_run_resumes_to_the_same_bytes(original, tmp_path, name):
+    folder, seconds = original
+    chance = random.Random(name)
+    wanted = data_of(folder / "out")
+    for number in range(10 if LONG else 1):
+        out = tmp_path / str(number)
+        words = [sys.executable, "-m", "zemosaic_cli", "mosaic", str(folder / "frames"), "-o", str(out), "--resume"]
+        child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(chance.uniform(0.3, seconds))
+        family = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
+        child.send_signal(getattr(signal, name))
+        _, err = child.communicate(timeout=60)
+        assert psutil.wait_procs(family, timeout=30)[1] == []
+        if name != "SIGKILL" and child.returncode != -signal.SIGINT and out.exists():
+            assert not (out / ".work").exists(), (child.returncode, err)
+        whole_files_alone(out)
+        done = command("mosaic", folder / "frames", "-o", out, "--resume")
+        assert done.returncode == 0, done.stderr
+        assert data_of(out) == wanted
+        assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original, tmp_path):
+    folder, _ = original
+    sizes = sorted(path.stat().st_size for path in (folder / "out").rglob("*") if path.is_file())
+    limits = [size - 1 for size in sizes] if LONG else [sizes[len(sizes) // 2] - 1]
+    for number, limit in enumerate(limits):
+        out = tmp_path / str(number)
+        done = command("mosaic", folder / "frames", "-o", out, limit=("RLIMIT_FSIZE", limit))
+        assert one_line(done), (limit, done.stderr)
+        whole_files_alone(out)
+        assert not (out / ".work").exists()
+        if not LONG:
+            continue
+        tile = command("tile", folder / "frames", "-o", tmp_path / f"tile{number}", limit=("RLIMIT_FSIZE", limit))
+        assert tile.returncode == 0 or one_line(tile)
+        whole_files_alone(tmp_path / f"tile{number}")
+    done = command("mosaic", folder / "frames", "-o", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert data_of(out) == data_of(folder / "out")
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: ZEMOSAIC_PATCH_ATTACKS=1")
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is kept by Linux alone")
+def test_memory_that_ends_is_one_line_or_no_matter(original, tmp_path):
+    folder, _ = original
+    need = peak_of("tile", folder / "frames", "-o", tmp_path / "free")
+    for share in (1.0, 0.8, 0.6, 0.45, 0.3) if LONG else (0.6,):
+        out = tmp_path / f"tile{share}"
+        done = command("tile", folder / "frames", "-o", out, limit=("RLIMIT_AS", int(share * need)))
+        a_library_gave_up = done.returncode == -signal.SIGABRT and "bad_alloc" in done.stderr  # LLVM's C++, not Python
+        assert done.returncode == 0 or a_library_gave_up or one_line(done), (share, done.stderr[-2000:])
+        whole_files_alone(out)
+
+
+def peak_of(*arguments):
+    """Return the address space that a command comes to have."""
+    child = subprocess.Popen([sys.executable, "-m", "zemosaic_cli", *map(str, arguments)], stdout=subprocess.DEVNULL)
+    peak = 0
+    while child.poll() is None:
+        try:
+            peak = max(peak, psutil.Process(child.pid).memory_info().vms)
+        except psutil.Error:
+            break
+        time.sleep(0.005)
+    assert child.wait() == 0
+    return peak
+
+
+def test_a_scratch_folder_that_someone_removes_costs_a_line(original, tmp_path):
+    folder, _ = original
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "zemosaic_cli", "mosaic", str(folder / "frames"), "-o", str(out)]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and not (out / ".work").exists():
+        time.sleep(0.01)
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode in (0, 1)
+    assert "Traceback" not in err
+    whole_files_alone(out)
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: ZEMOSAIC_PATCH_ATTACKS=1")
+def test_thousands_of_frames_in_one_group(tmp_path):
+    """3,000 frames: memory and descriptors flat, and the answer that of the plain stack."""
+    from nanstack.rejection import Rejection
+    from nanstack.stack import stack_frames
+
+    rng = np.random.default_rng(1)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    base = rng.normal(500, 20, (*SHAPE, 3)).astype(np.float32)
+    for index in range(3000):
+        np.save(frames / f"{index:04d}.npy", base + rng.normal(0, 5, base.shape).astype(np.float32))
+    paths = sorted(frames.iterdir())
+    process = psutil.Process()
+    before, most = process.memory_info().rss, 0
+    opened = process.num_fds()
+
+    def watch(done, total):
+        nonlocal most
+        most = max(most, process.memory_info().rss)
+        assert process.num_fds() < opened + 600
+
+    bounded = stack_frames(paths, Rejection("winsor"), memory=2**28, progress=watch)
+    assert most - before < 2**29
+    assert process.num_fds() == opened
+    rows = np.stack([np.load(path, mmap_mode="r")[40:44].copy() for path in paths])
+    plain = stack_frames(rows, Rejection("winsor"))
+    assert np.array_equal(bounded.image[40:44], plain.image)
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: ZEMOSAIC_PATCH_ATTACKS=1")
+def test_two_hundred_tiles(tmp_path):
+    """200 existing tiles: memory stays that of a few, the sky comes out even."""
+    from astropy.wcs import WCS
+
+    from nanstack import MosaicTile, make_mosaic
+
+    rng = np.random.default_rng(2)
+    levels = rng.normal(500, 50, 200)
+
+    def tile(number):
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+        wcs.wcs.crval = 50 + 0.16 * (number % 20), 10 + 0.12 * (number // 20)
+        wcs.wcs.crpix = 100.5, 75.5
+        wcs.wcs.cdelt = -0.001, 0.001
+
+        def read():
+            noise = np.random.default_rng(number).normal(0, 2, (150, 200, 3))
+            return (levels[number] + noise).astype(np.float32), None
+
+        return MosaicTile(str(number), (150, 200, 3), wcs, read)
+
+    opened = psutil.Process().num_fds()
+    mosaic = make_mosaic([tile(number) for number in range(200)])
+    assert psutil.Process().num_fds() == opened
+    smooth = mosaic.image[: mosaic.image.shape[0] // 25 * 25, : mosaic.image.shape[1] // 25 * 25, 1]
+    blocks = np.nanmedian(smooth.reshape(smooth.shape[0] // 25, 25, -1, 25), axis=(1, 3))
+    assert np.nanmax(np.abs(blocks - np.nanmedian(blocks))) < 2
