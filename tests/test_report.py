@@ -242,7 +242,7 @@ def test_what_is_not_there_is_said(mosaic):
     ):
         assert words in page.text
     assert re.search(r"coverage.png\s+cannot be read: its format is unknown", page.text)
-    assert re.search(r"gone.png\s+cannot be read: No such file", page.text)
+    assert re.search(r"gone.png\s+cannot be read: there is no such file", page.text)
     assert len(page.all("polygon")) == 3
     empty = Page(report_of(folder, {"tiles": []}))
     assert "No tiles are recorded." in empty.text
