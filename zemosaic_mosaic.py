@@ -25,7 +25,16 @@ import numpy as np
 
 from nanstack.coadd import FEATHER, Mosaic, MosaicTile, corners, make_mosaic
 from nanstack.files import complete_file
-from nanstack.frames import FrameError, FrameFile, channels_last, find_frame_files, probe_frame, read_fits_image
+from nanstack.frames import (
+    FrameError,
+    FrameFile,
+    channels_last,
+    find_frame_files,
+    probe_frame,
+    read_fits_image,
+    read_named_image,
+)
+from nanstack.layout import card, read_layout
 from nanstack.memory import threads
 from nanstack.sky import Background
 from zemosaic_groups import Group, fingerprint, group_frames
@@ -346,10 +355,12 @@ def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[str, str], warn: W
 
 
 def _frames_in(path: Path) -> int | None:
-    from astropy.io import fits
-
-    header = fits.getheader(path)
-    return next((int(header[card]) for card in ("NPA_ALGN", "ZMT_NALGN", "MT_NFRAMES") if card in header), None)
+    header = read_layout(path).header
+    try:
+        counts = [card(header, name) for name in ("NPA_ALGN", "ZMT_NALGN", "MT_NFRAMES")]
+    except ValueError:  # a card that cannot be read tells nothing
+        return None
+    return next((count for count in counts if isinstance(count, int)), None)
 
 
 def read_tile(path: Path, frames: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -367,17 +378,20 @@ def read_tile(path: Path, frames: int | None = None) -> tuple[np.ndarray, np.nda
         NaN where ALPHA is 0.
     coverage : ndarray, shape (H, W), or None
     """
-    from astropy.io import fits
-
     image = channels_last(path, read_fits_image(path)[0])
-    with fits.open(path, memmap=False) as hdus:
-        planes = {hdu.name: hdu.data for hdu in hdus[1:] if hdu.data is not None and hdu.data.shape == image.shape[:2]}
-    if "ALPHA" in planes:
-        image[planes["ALPHA"] == 0] = np.nan
-    coverage = planes.get("COVERAGE")
+    alpha, coverage = (_plane(path, name, image.shape[:2]) for name in ("ALPHA", "COVERAGE"))
+    if alpha is not None:
+        image[alpha == 0] = np.nan
+    coverage = None if coverage is None else coverage.astype(np.int32)
     if coverage is None and frames:
         coverage = np.full(image.shape[:2], frames, dtype=np.int32)
     return image, coverage
+
+
+def _plane(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return a tile's image of a name, None where it has none of its shape."""
+    plane = read_named_image(path, name)
+    return plane if plane is not None and plane.shape == shape else None
 
 
 # --- the mosaic -------------------------------------------------------------------------------------------------------
