@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The machine as an enemy: processes killed at random, disks that fill, memory that ends, frames by the thousand.
 
-Short here; ``ZEMOSAIC_PATCH_ATTACKS=1 make test`` makes them long: what docs/guarantees.md counts.
+They take a quarter of an hour, so they are skipped unless ``ZEMOSAIC_PATCH_ATTACKS=1``; docs/guarantees.md has their
+counts. A short form of the most important ones is in `test_mosaic.py` and `test_jobs.py`.
 """
 
 import json
@@ -19,8 +20,10 @@ import pytest
 from astropy.io import fits
 from test_mosaic import SHAPE, data_of, write_pointings
 
-LONG = bool(os.environ.get("ZEMOSAIC_PATCH_ATTACKS"))
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits of this kind are POSIX's")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals and limits of this kind are POSIX's"),
+    pytest.mark.skipif(not os.environ.get("ZEMOSAIC_PATCH_ATTACKS"), reason="takes long: ZEMOSAIC_PATCH_ATTACKS=1"),
+]
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
@@ -68,12 +71,12 @@ def whole_files_alone(folder):
             assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"] if LONG else ["SIGKILL"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_killed_at_random_moments_a_run_resumes_to_the_same_bytes(original, tmp_path, name):
     folder, seconds = original
     chance = random.Random(name)
     wanted = data_of(folder / "out")
-    for number in range(10 if LONG else 1):
+    for number in range(10):
         out = tmp_path / str(number)
         words = [sys.executable, "-m", "zemosaic_cli", "mosaic", str(folder / "frames"), "-o", str(out), "--resume"]
         child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -94,15 +97,12 @@ def test_killed_at_random_moments_a_run_resumes_to_the_same_bytes(original, tmp_
 def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original, tmp_path):
     folder, _ = original
     sizes = sorted(path.stat().st_size for path in (folder / "out").rglob("*") if path.is_file())
-    limits = [size - 1 for size in sizes] if LONG else [sizes[len(sizes) // 2] - 1]
-    for number, limit in enumerate(limits):
+    for number, limit in enumerate(size - 1 for size in sizes):
         out = tmp_path / str(number)
         done = command("mosaic", folder / "frames", "-o", out, limit=("RLIMIT_FSIZE", limit))
         assert one_line(done), (limit, done.stderr)
         whole_files_alone(out)
         assert not (out / ".work").exists()
-        if not LONG:
-            continue
         tile = command("tile", folder / "frames", "-o", tmp_path / f"tile{number}", limit=("RLIMIT_FSIZE", limit))
         assert tile.returncode == 0 or one_line(tile)
         whole_files_alone(tmp_path / f"tile{number}")
@@ -111,12 +111,11 @@ def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original
     assert data_of(out) == data_of(folder / "out")
 
 
-@pytest.mark.skipif(not LONG, reason="takes minutes: ZEMOSAIC_PATCH_ATTACKS=1")
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is kept by Linux alone")
 def test_memory_that_ends_is_one_line_or_no_matter(original, tmp_path):
     folder, _ = original
     need = peak_of("tile", folder / "frames", "-o", tmp_path / "free")
-    for share in (1.0, 0.8, 0.6, 0.45, 0.3) if LONG else (0.6,):
+    for share in (1.0, 0.8, 0.6, 0.45, 0.3):
         out = tmp_path / f"tile{share}"
         done = command("tile", folder / "frames", "-o", out, limit=("RLIMIT_AS", int(share * need)))
         a_library_gave_up = done.returncode == -signal.SIGABRT and "bad_alloc" in done.stderr  # LLVM's C++, not Python
@@ -152,7 +151,6 @@ def test_a_scratch_folder_that_someone_removes_costs_a_line(original, tmp_path):
     whole_files_alone(out)
 
 
-@pytest.mark.skipif(not LONG, reason="takes minutes: ZEMOSAIC_PATCH_ATTACKS=1")
 def test_thousands_of_frames_in_one_group(tmp_path):
     """3,000 frames: memory and descriptors flat, and the answer that of the plain stack."""
     from nanstack.rejection import Rejection
@@ -182,7 +180,6 @@ def test_thousands_of_frames_in_one_group(tmp_path):
     assert np.array_equal(bounded.image[40:44], plain.image)
 
 
-@pytest.mark.skipif(not LONG, reason="takes minutes: ZEMOSAIC_PATCH_ATTACKS=1")
 def test_two_hundred_tiles(tmp_path):
     """200 existing tiles: memory stays that of a few, the sky comes out even."""
     from astropy.wcs import WCS
