@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
+AXES = re.compile(r"(NAXIS|WCSAXES)[A-Z]?")
+FAR_AXIS = re.compile(r"(CTYPE|CUNIT|CNAME|CRVAL|CRPIX|CDELT|CROTA|CRDER|CSYER|PC|CD|PV|PS)(\d+_)?\d{3}")
+MAX_WCS_AXES = 9
 MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
 SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
@@ -295,7 +299,7 @@ def celestial_wcs(header: Header) -> WCS | None:
     with warnings.catch_warnings(), _at_level(log, logging.WARNING):
         warnings.simplefilter("ignore")  # astropy repairs dates and units of other software, and warns each time
         try:
-            if any(not 0 <= card(header, f"{name}_ORDER", 0) <= MAX_SIP_ORDER for name in ("A", "B", "AP", "BP")):
+            if _would_grow(header):
                 return None
             wcs = WCS(header, naxis=2)
             if not wcs.has_celestial:
@@ -304,6 +308,16 @@ def celestial_wcs(header: Header) -> WCS | None:
         except (*DAMAGE, AttributeError, MemoryError, VerifyError):  # wcslib's errors derive from these
             return None
     return wcs
+
+
+def _would_grow(header: Header) -> bool:
+    """Tell whether a solution has more axes, or terms of distortion, than one of the sky: its matrices are squares."""
+    if any(not 0 <= card(header, f"{name}_ORDER", 0) <= MAX_SIP_ORDER for name in ("A", "B", "AP", "BP")):
+        return True
+    return any(
+        FAR_AXIS.match(one.keyword) or (AXES.fullmatch(one.keyword) and not 0 <= one.value <= MAX_WCS_AXES)
+        for one in header.cards  # all of them: of two of a name, astropy takes the first, and wcslib the last
+    )
 
 
 @contextmanager

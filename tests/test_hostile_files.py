@@ -406,6 +406,24 @@ def test_claims_of_gigabytes_take_no_memory(tmp_path):
     assert re.search(r"sparse\.npy: it needs \d+\.\d GiB of memory, and \d+\.\d are free", out)
 
 
+@linux
+def test_solution_of_thirty_thousand_axes_takes_no_memory(tmp_path):
+    (tmp_path / "axes.fits").write_bytes((CORPUS[0].parent / "found-thirty-thousand-axes").read_bytes()[1:])
+    out = run_limited(
+        """
+        import psutil
+        from nanstack.frames import probe_frame
+        import astropy.wcs
+        before = psutil.Process().memory_info().rss
+        print(probe_frame("axes.fits").wcs, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) >> 20)
+        """,
+        tmp_path,
+    )
+    wcs, mebibytes = out.split()
+    assert wcs == "None"
+    assert int(mebibytes) < 100, "a matrix of it is one of 7 GB"
+
+
 class Failing(io.FileIO):
     """A file on a disk that fails from a byte on."""
 
