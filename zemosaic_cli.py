@@ -58,6 +58,10 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments
         return _complain(error, 2)
     except (FailureError, OSError) as error:
         return _complain(error, 1)
+    except MemoryError:
+        return _complain("there is not enough memory: close other programs, or use smaller frames", 1)
+    except ImportError as error:
+        return _complain(f"a library cannot be loaded: {error}", 1)
     except KeyboardInterrupt:
         return _complain("stopped by the user", 130)
     return code or 0
