@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nanstack.photometry import MAX_GAIN
+from nanstack.photometry import MAX_GAIN, SIGMA_OF_MAD
 from nanstack.samples import float_frame, real_array, to_float32
 
 MODELS = ("none", "offset", "linear", "plane")
@@ -32,7 +32,6 @@ MIN_CONTRAST = 10.0  # times its noise: a contrast that tells of the gain
 MAX_CONTRAST = 100.0  # and none, saturated stars among them, counts for more than this one
 MIN_CONTRASTS = 30
 ERROR_OF_MEDIAN = 1.2533  # standard error of a median over that of a mean, for Gaussian noise
-SIGMA_OF_MAD = 1.4826
 HUBER = 1.345  # 95 % efficient for Gaussian noise
 MAX_ROUNDS = 50
 STEEPEST = 10.0  # from side to side of a tile, in spreads of what offsets leave in its overlaps
@@ -303,7 +302,7 @@ def _measure_strip(difference: np.ndarray, rows: np.ndarray, cell: int) -> Overl
 def _floored(error: np.ndarray) -> np.ndarray:
     """Return errors (n, C) of which none is small against the usual one: noise is not all that can be wrong."""
     usual = np.median(error, axis=0)
-    return np.maximum(error, np.where(usual > SMALLEST, usual / 2, 1.0))
+    return np.maximum(error, np.where(usual > SMALLEST, usual / 2, TINY_ADU))
 
 
 def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
@@ -337,17 +336,22 @@ def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray, held: np.ndar
     plain = 1.0 / errors**2
     weights, solution = plain, None
     for _ in range(MAX_ROUNDS):
-        normal = basis.T @ (basis * weights[:, np.newaxis])
-        normal = normal if isinstance(normal, np.ndarray) else normal.toarray()
-        if held is not None:
-            normal[np.diag_indices_from(normal)] += held
-        before, solution = solution, np.linalg.lstsq(normal, basis.T @ (weights * values), rcond=1e-12)[0]
+        before, solution = solution, _least_squares(basis, values, weights)
         residual = np.abs(values - basis @ solution) / errors
         if before is not None and np.allclose(solution, before, rtol=1e-9, atol=1e-9 * float(np.abs(values).max())):
             break
         limit = HUBER * max(SIGMA_OF_MAD * float(np.median(residual)), np.finfo(np.float32).eps * residual.max(), 1e-30)
         weights = plain * (limit / np.maximum(residual, limit))
-    return solution
+    # held when the weights have settled: what holding leaves is no reason to think less of a value
+    return solution if held is None else _least_squares(basis, values, weights, held)
+
+
+def _least_squares(basis: Any, values: np.ndarray, weights: np.ndarray, held: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return the coefficients that fit weighted values best, as small as they can be where that is left open."""
+    normal = basis.T @ (basis * weights[:, np.newaxis])
+    normal = normal if isinstance(normal, np.ndarray) else normal.toarray()
+    normal[np.diag_indices_from(normal)] += held
+    return np.linalg.lstsq(normal, basis.T @ (weights * values), rcond=1e-12)[0]
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------

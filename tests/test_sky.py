@@ -397,7 +397,7 @@ def test_skies_of_connected_tiles_agree_afterwards(seed, count, model):
     found = solve_backgrounds(count, overlaps, model)
     for (i, j), overlap in overlaps.items():
         left = overlap.difference + found[i].at(overlap.x, overlap.y) - found[j].at(overlap.x, overlap.y)
-        assert np.allclose(left, 0, atol=0.2 if model == "plane" else 1e-4)  # of some 20 ADU: planes are held, weakly
+        assert np.allclose(left, 0, atol=1e-4)
 
 
 def test_robust_fit_is_hardly_moved_by_outliers():
