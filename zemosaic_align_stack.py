@@ -12,18 +12,17 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nanstack import photometry
-from nanstack.memory import Scratch, memory_budget, threads
+from nanstack.memory import Scratch
 from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
 from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
 from nanstack.samples import float_frame, real_array, to_float32
-from nanstack.sky import MODELS, SkyMatch, match_sky
+from nanstack.sky import MODELS, SkyMatch, match_skies
 from nanstack.stack import Stack, expand_weights, stack_frames
 from zemosaic_utils import make_radial_weight_map
 
@@ -135,12 +134,12 @@ def align_group(
     ValueError
         For a reference that does not exist or is no image.
     """
-    budget = memory_budget()
+    keep = scratch.keeper(len(frames)) if scratch is not None else None
 
     def finish(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
         if not propagate_mask:
             fill_with_sky(image, frame)
-        return scratch.store(image) if scratch is not None and image.nbytes * len(frames) > budget else image
+        return image if keep is None else keep(image)
 
     images: list[np.ndarray | None] = []
     alignments = []
@@ -739,9 +738,7 @@ def plan_stack(
     if normalize != "none":
         levels = [SkyMatch(), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
     elif match != "none":
-        itself = match_sky(frames[0], frames[0], "none")
-        with ThreadPoolExecutor(threads()) as pool:
-            levels = [itself, *pool.map(lambda frame: match_sky(frame, frames[0], match), frames[1:])]
+        levels = match_skies(frames, 0, match)
     weights, method, statistics = _compute_quality_weights(frames, weight, progress_callback)
     if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
         weights = [own / np.square(level.gain, dtype=np.float64) for own, level in zip(weights, levels, strict=True)]

@@ -20,6 +20,7 @@ from nanstack import photometry
 from nanstack.layout import on_one_line
 from nanstack.memory import Scratch
 from nanstack.registration import Alignment, FrameSource
+from nanstack.samples import has_data
 from nanstack.sky import SkyMatch
 from zemosaic_utils import cut, image_hdus, write_hdus
 
@@ -450,8 +451,7 @@ def write_tile(tile: Tile, path: Path, header: Any, alpha: np.ndarray | None = N
 
 def opacity(image: np.ndarray) -> np.ndarray:
     """Return the alpha mask of an image: 255 where it has data, 0 where it has none."""
-    valid = np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
-    return np.where(valid, np.uint8(255), np.uint8(0))
+    return np.where(has_data(image), np.uint8(255), np.uint8(0))
 
 
 def card_value(value: Any) -> Any:

@@ -10,7 +10,6 @@ Pixel coordinates are (x, y) = (column, row) with pixel centres at integers.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import numpy as np
 
 from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.rows import OpenFiles, Rows, open_rows
+from nanstack.samples import has_data
 from nanstack.sky import Background, Overlap, measure_overlap, solve_backgrounds
 from nanstack.warp import sample_at
 
@@ -36,8 +36,6 @@ MAX_NODE_ERROR_PX = 1e-3
 POSITION_DIGITS = 6  # of a pixel: where two grids are the same, samples are copied, and none is lost at the edge
 PROJECTED_ROWS = 64  # rows of a tile that are projected at once
 MAX_SIDE_PX = 200_000  # a mosaic larger than this comes from a wrong solution
-
-log = logging.getLogger(__name__)
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray | None]]
 
@@ -293,7 +291,7 @@ def _project(
         part = np.s_[row - top : end - top]
         out[part] = sample_at(image, x, y, interpolation)
         out_weights[part] = _nearest(weights, x, y)
-    pixels = int(np.count_nonzero(_has_data(out)))
+    pixels = int(np.count_nonzero(has_data(out)))
     stored = (open_rows(scratch.store(array), files, scratch) for array in (out, out_weights))
     return _Layer(top, bottom, left, right, *stored, pixels)
 
@@ -351,7 +349,7 @@ def tile_weights(image: np.ndarray, coverage: np.ndarray | None, feather: float)
     """
     import cv2
 
-    valid = _has_data(image)
+    valid = has_data(image)
     frames = np.where(valid, 1 if coverage is None else coverage, 0).astype(np.float32)
     width = feather * min(image.shape[:2])
     if width <= 1:
@@ -359,11 +357,6 @@ def tile_weights(image: np.ndarray, coverage: np.ndarray | None, feather: float)
     inside = cv2.copyMakeBorder(valid.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     return np.stack([frames, frames * np.minimum(distance / np.float32(width), 1)], axis=2)
-
-
-def _has_data(image: np.ndarray) -> np.ndarray:
-    """Return which pixels have data in all channels: bool (H, W)."""
-    return np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
 
 
 def _nearest(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -438,19 +431,33 @@ def _combined(
     coverage, weight = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
     row_bytes = 8 * width * int(np.prod(channels)) * (4 if combine == "mean" else len(layers))
     rows = int(np.clip(memory // (4 * row_bytes), 1, 256))
+    joined = _mean if combine == "mean" else _median
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         part = np.s_[top:bottom]
-        joined = _mean if combine == "mean" else _median
-        image[part], coverage[part], weight[part] = joined(layers, backgrounds, top, bottom, width, channels)
+        frames, shares = np.zeros((2, bottom - top, width))
+        parts = _parts(layers, backgrounds, top, bottom, frames, shares)
+        image[part] = joined(parts, shares, channels)
+        coverage[part], weight[part] = frames, shares
         tell("joining", bottom, height)
     return image, coverage, weight
 
 
+Part = tuple[tuple[slice, slice], np.ndarray, np.ndarray]
+
+
 def _parts(
-    layers: Sequence[_Layer], backgrounds: Sequence[Background], top: int, bottom: int
-) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
-    """Give, of each layer in a block of rows, where it lies in the block, its samples, levelled, and its weights."""
+    layers: Sequence[_Layer],
+    backgrounds: Sequence[Background],
+    top: int,
+    bottom: int,
+    coverage: np.ndarray,
+    weight: np.ndarray,
+) -> Iterator[Part]:
+    """Give, of each layer in a block of rows, where it lies in the block, its samples, levelled, and its weights.
+
+    What they add up to goes into the block's coverage and weight.
+    """
     for layer, background in zip(layers, backgrounds, strict=True):
         first, last = max(top, layer.top), min(bottom, layer.bottom)
         if first >= last:
@@ -458,48 +465,30 @@ def _parts(
         samples, weights = _rows(layer, layer.image, first, last), _rows(layer, layer.weights, first, last)
         shift = background.at(np.arange(layer.left, layer.right), np.arange(first, last)[:, np.newaxis])
         samples += (shift if samples.ndim == 3 else shift[..., 0]).astype(np.float32)
-        weights[~_has_data(samples)] = 0
-        yield np.s_[first - top : last - top, layer.left : layer.right], samples, weights
+        weights[~has_data(samples)] = 0
+        place = np.s_[first - top : last - top, layer.left : layer.right]
+        coverage[place] += weights[..., 0]
+        weight[place] += weights[..., 1]
+        yield place, samples, weights[..., 1]
 
 
-def _mean(
-    layers: Sequence[_Layer],
-    backgrounds: Sequence[Background],
-    top: int,
-    bottom: int,
-    width: int,
-    channels: tuple[int, ...],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    total = np.zeros((bottom - top, width, *channels))
-    coverage, weight = np.zeros((2, bottom - top, width))
-    for place, samples, weights in _parts(layers, backgrounds, top, bottom):
-        frames, shares = weights[..., 0], weights[..., 1]
-        share = shares if samples.ndim == 2 else shares[..., np.newaxis]
+def _mean(parts: Iterator[Part], weight: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
+    total = np.zeros((*weight.shape, *channels))
+    for place, samples, share in parts:
+        share = share.reshape(*share.shape, *(1 for _ in channels))
         total[place] += np.where(share > 0, samples * share, 0)
-        coverage[place] += frames
-        weight[place] += shares
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no data
-        return total / weight.reshape(*weight.shape, *(1 for _ in channels)), coverage, weight
+        return total / weight.reshape(*weight.shape, *(1 for _ in channels))
 
 
-def _median(
-    layers: Sequence[_Layer],
-    backgrounds: Sequence[Background],
-    top: int,
-    bottom: int,
-    width: int,
-    channels: tuple[int, ...],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _median(parts: Iterator[Part], weight: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
     from nanstack.rejection import Rejection
     from nanstack.stack import stack_frames
 
-    coverage, weight = np.zeros((2, bottom - top, width))
     stack = []
-    for place, samples, weights in _parts(layers, backgrounds, top, bottom):
-        stack.append(np.full((bottom - top, width, *channels), np.nan, dtype=np.float32))
+    for place, samples, _ in parts:
+        stack.append(np.full((*weight.shape, *channels), np.nan, dtype=np.float32))
         stack[-1][place] = samples
-        coverage[place] += weights[..., 0]
-        weight[place] += weights[..., 1]
     if not stack:
-        return np.full((bottom - top, width, *channels), np.nan), coverage, weight
-    return stack_frames(stack, Rejection("none"), "median").image, coverage, weight
+        return np.full((*weight.shape, *channels), np.nan)
+    return stack_frames(stack, Rejection("none"), "median").image

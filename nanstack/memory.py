@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -96,6 +97,11 @@ class Scratch:
             stored = self._volumes[-1].store(array)
             self._count += 1
         return stored
+
+    def keeper(self, count: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what stores each of so many arrays where together they exceed the memory budget, else keeps it."""
+        budget = memory_budget()
+        return lambda array: self.store(array) if array.nbytes * count > budget else array
 
     def _new_volume(self, nbytes: int) -> _Volume:
         """Return a volume for as many arrays as there are, so that there are few volumes and little room unused."""

@@ -71,6 +71,11 @@ def float_frame(given: Any, name: str = "frame") -> np.ndarray:
     return np.where(too_large, np.inf, frame) if too_large.any() else frame
 
 
+def has_data(image: np.ndarray) -> np.ndarray:
+    """Return which pixels of an image (H, W) or (H, W, C) have data in all channels: bool (H, W)."""
+    return np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
+
+
 def check_percentile(name: str, value: float) -> None:
     """Raise ValueError where it is none."""
     if not 0 <= value <= 100:

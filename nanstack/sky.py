@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nanstack.memory import threads
 from nanstack.photometry import MAX_GAIN, SIGMA_OF_MAD
 from nanstack.samples import float_frame, real_array, to_float32
 
@@ -151,6 +153,16 @@ def match_sky(frame: np.ndarray, reference: np.ndarray, model: str = "offset") -
     fits = [robust_fit(basis, value, error) for value, error in zip(overlap.difference.T, errors.T, strict=True)]
     offset, slope_x, slope_y = np.pad(np.array(fits), ((0, 0), (0, 3 - basis.shape[1]))).T.reshape(3, *channels)
     return SkyMatch(gain, offset, slope_x / width, slope_y / height, centre, len(x))
+
+
+def match_skies(frames: Sequence[np.ndarray], reference: int, model: str) -> list[SkyMatch]:
+    """Return what brings each aligned frame's sky to that of one of them, which stays as it is; see `match_sky`."""
+
+    def match(index: int) -> SkyMatch:
+        return match_sky(frames[index], frames[reference], "none" if index == reference else model)
+
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(match, range(len(frames))))
 
 
 def _carries_a_plane(x: np.ndarray, y: np.ndarray) -> bool:

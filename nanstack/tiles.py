@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +12,10 @@ import numpy as np
 
 from nanstack.coadd import MosaicTile
 from nanstack.frames import probe_frame
-from nanstack.memory import Scratch, memory_budget, threads
+from nanstack.memory import Scratch
 from nanstack.registration import Alignment, align_frames
 from nanstack.rejection import Rejection
-from nanstack.sky import SkyMatch, match_sky
+from nanstack.sky import match_skies
 from nanstack.stack import Weights, stack_frames
 
 if TYPE_CHECKING:
@@ -98,13 +97,13 @@ def make_tile(
     solutions = [getattr(source, "wcs", None) for source in sources] if wcs is None else list(wcs)
     if weights is not None and len(weights) != len(sources):
         raise ValueError(f"weights must be {len(sources)}, one a frame, not {len(weights)}")
-    budget = memory_budget()
     with Scratch() as scratch:
-
-        def keep(samples: np.ndarray, frame: np.ndarray) -> np.ndarray:
-            return scratch.store(samples) if samples.nbytes * len(sources) > budget else samples
-
-        aligned = list(align_frames(sources, reference, wcs=solutions, interpolation=interpolation, finish=keep))
+        keep = scratch.keeper(len(sources))
+        aligned = list(
+            align_frames(
+                sources, reference, wcs=solutions, interpolation=interpolation, finish=lambda samples, _: keep(samples)
+            )
+        )
         good = [alignment.index for alignment, samples in aligned if samples is not None]
         images = [aligned[index][1] for index in good]
         stack = stack_frames(
@@ -112,18 +111,8 @@ def make_tile(
             rejection or Rejection(),
             combine,
             None if weights is None else [weights[index] for index in good],
-            levels=_levels(images, aligned[reference][1], match),
+            levels=None if match == "none" else match_skies(images, good.index(reference), match),
         )
     coverage = stack.coverage if stack.coverage.ndim == 2 else stack.coverage[..., 0]
     alignments = [alignment for alignment, _ in aligned]
     return StackedTile(stack.image, coverage, solutions[reference], alignments, stack.rejected_fraction)
-
-
-def _levels(images: Sequence[np.ndarray], reference: np.ndarray, match: str) -> list[SkyMatch] | None:
-    """Return what brings each frame to the reference's sky; None where nothing does."""
-    if match == "none":
-        return None
-    with ThreadPoolExecutor(threads()) as pool:
-        return list(
-            pool.map(lambda image: match_sky(image, reference, "none" if image is reference else match), images)
-        )

@@ -251,7 +251,7 @@ def test_scratch_is_removed_however_a_job_ends(own_temp):
 def test_aligned_frames_beyond_the_budget_go_to_scratch_and_give_the_same_tile(monkeypatch, own_temp):
     group = [frame.data for frame in simulate_group(4, (150, 240), seed=3, max_shift=15.0, n_stars=200)[0]]
     kept, _ = zas.align_group(group, 0, propagate_mask=True)
-    monkeypatch.setattr(zas, "memory_budget", lambda: 1000)
+    monkeypatch.setattr("nanstack.memory.memory_budget", lambda: 1000)
     with Scratch() as scratch:
         spilled, _ = zas.align_group(group, 0, propagate_mask=True, scratch=scratch)
         assert all(isinstance(image, np.memmap) for image in spilled)
