@@ -366,24 +366,33 @@ def _show(tile: Tile, folder: Path) -> None:
 
 def _run_mosaic(options: argparse.Namespace) -> int:
     import zemosaic_mosaic
-    from nanstack.files import FolderInUseError, exclusive
 
     settings = _mosaic_settings(options)
     _check_frames(options)
     _check_mosaic_output(options)
     make = zemosaic_mosaic.mosaic_of_tiles if options.existing_tiles else zemosaic_mosaic.mosaic_of_files
-    try:
-        with exclusive(options.output), zemosaic_mosaic.work_folder(options.output), _StepBars() as bars:
-            if options.overwrite:
-                zemosaic_mosaic.remove_earlier(options.output)
-            write_config(options, options.output / CONFIG)
-            told = make(options.frames, settings, options.output, bars.show, _warn)
-    except FolderInUseError as error:
-        raise UsageError(str(error)) from error
+    with _mosaic_run(options.output, options.overwrite) as bars:
+        write_config(options, options.output / CONFIG)
+        told = make(options.frames, settings, options.output, bars.show, _warn)
     print("\n".join(zemosaic_mosaic.mosaic_lines(told, options.output)))
     if told["failed_tiles"]:
         _warn(f"the mosaic lacks {', '.join(told['failed_tiles'])}: see above; --resume tries again")
     return 1 if told["failed_tiles"] else 0
+
+
+@contextmanager
+def _mosaic_run(folder: Path, overwrite: bool) -> Iterator[_StepBars]:
+    """Give a mosaic a folder of its own, without what is there where that is to be overwritten, and bars to show it."""
+    import zemosaic_mosaic
+    from nanstack.files import FolderInUseError, exclusive
+
+    try:
+        with exclusive(folder), zemosaic_mosaic.work_folder(folder), _StepBars() as bars:
+            if overwrite:
+                zemosaic_mosaic.remove_earlier(folder)
+            yield bars
+    except FolderInUseError as error:
+        raise UsageError(str(error)) from error
 
 
 def _mosaic_settings(options: argparse.Namespace) -> Any:
@@ -431,8 +440,6 @@ def _run_demo(options: argparse.Namespace) -> None:
 def _demo_mosaic(options: argparse.Namespace) -> None:
     import zemosaic_demo_mosaic as demo
     import zemosaic_mosaic
-    from nanstack.files import exclusive
-    from zemosaic_tile import TileSettings
 
     earlier = zemosaic_mosaic.earlier_output(options.output)
     if earlier is not None and not options.overwrite:
@@ -442,9 +449,8 @@ def _demo_mosaic(options: argparse.Namespace) -> None:
     session = demo.pleiades_session(options.frames)
     demo.write_frames(session, options.output / "frames")
     paths = [options.output / "frames" / frame.name for frame in session.frames]
-    settings = zemosaic_mosaic.MosaicSettings(tile=TileSettings(match_sky="plane", rewinsor=False))
-    with exclusive(options.output), zemosaic_mosaic.work_folder(options.output), _StepBars() as bars:
-        zemosaic_mosaic.remove_earlier(options.output)
+    with _mosaic_run(options.output, options.overwrite) as bars:
+        settings = zemosaic_mosaic.MosaicSettings()
         told = zemosaic_mosaic.mosaic_of_files(paths, settings, options.output, bars.show, _warn)
     print("\n".join(zemosaic_mosaic.mosaic_lines(told, options.output)))
     print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.files import complete_file
+from nanstack.photometry import SIGMA_OF_MAD
 from nanstack.simulation import StarField, apply, invert, random_star_field, render_stars, similarity
 
 if TYPE_CHECKING:
@@ -356,7 +357,7 @@ def before_after_picture(
 def sky_level(stack: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the sky of a stack (H, W, 3): its median per channel and its noise, one for all, in ADU."""
     sky = np.nanmedian(stack, axis=(0, 1))
-    sigma = 1.4826 * np.nanmedian(np.abs(stack - sky))
+    sigma = SIGMA_OF_MAD * np.nanmedian(np.abs(stack - sky))
     return sky, float(sigma) or 1.0  # a sky without noise still has to be shown
 
 

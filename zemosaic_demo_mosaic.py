@@ -19,7 +19,9 @@ import numpy as np
 import zemosaic_demo as demo
 from nanstack.evaluation import StarErrors, Step, border_step, noise_ratios, star_errors, without_plane
 from nanstack.files import complete_file
-from nanstack.photometry import noise_level
+from nanstack.memory import threads
+from nanstack.photometry import SIGMA_OF_MAD, noise_level
+from nanstack.samples import has_data
 from nanstack.simulation import StarField, apply, invert, render_stars, similarity, sky_plane
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def write_frames(session: Session, folder: str | os.PathLike) -> None:
         Created if missing; files of the same name are replaced.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         list(pool.map(lambda index: _write_frame(session, index, Path(folder)), range(len(session.frames))))
 
 
@@ -236,12 +238,12 @@ def exact_stack(
     brightest = maximum_filter(light, (5, 5, 1))  # nearby: debayering and interpolation spread a star
     total = np.zeros((*shape, 3), dtype=np.float64)
     number, coverage = np.zeros((*shape, 3), dtype=np.int32), np.zeros(shape, dtype=np.int32)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         jobs = [pool.submit(_sampled, session, frame, folder, to_reference, shape) for frame in session.frames]
         for job in jobs:
             box, inside, samples = job.result()
             off = np.abs(samples - light[box])
-            noise = 1.4826 * np.median(off[inside][::7], axis=0)
+            noise = SIGMA_OF_MAD * np.median(off[inside][::7], axis=0)
             good = inside[..., None] & (off < FAR_OFF_SIGMA * noise + FAR_OFF_SHARE * brightest[box])
             total[box] += np.where(good, samples, 0.0)
             number[box] += good
@@ -323,7 +325,7 @@ def read_mosaic(path: Path, tiles: Sequence[Path]) -> Joined:
     areas = []
     for tile in tiles:
         data, own = _read_image(tile)
-        areas.append(placed(np.isfinite(data).all(axis=2), own, wcs, image.shape[:2]))
+        areas.append(placed(has_data(data), own, wcs, image.shape[:2]))
     return Joined(image, wcs, areas)
 
 
@@ -495,7 +497,7 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
     -------
     before, after : Figures
     """
-    from zemosaic_report import write_report
+    from zemosaic_mosaic import describe
 
     run = read_run(folder)
     shape = run.mosaic.image.shape[:2]
@@ -512,12 +514,9 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
         with complete_file(folder / name) as temporary:
             demo.stretched(picture, sky, sigma, WHITE_SIGMA).save(temporary, "PNG")
     demo.before_after_picture(*pictures, captions, folder / OUTPUTS[2], WHITE_SIGMA)
-    source = folder / "mosaic.json"
-    told = json.loads(source.read_text(encoding="utf-8"))
+    told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
     told["comparison"] = {"before": OUTPUTS[0], "after": OUTPUTS[1], "captions": captions}
-    with complete_file(source) as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    write_report(source)
+    describe(told, folder)
     return figures
 
 

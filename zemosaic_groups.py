@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from nanstack.frames import FrameFile
-from zemosaic_worker import _pointing
 
 REACH = 0.5  # of a frame's shorter side: frames that point farther apart than this make different tiles
 MAX_DISTANCE_DEG = 10.0  # from the middle of all: a frame that points elsewhere is another field's, or solved wrongly
@@ -79,9 +78,9 @@ def _by(frames: Sequence[FrameFile], key: Callable[[FrameFile], Hashable]) -> It
 
 def _solved(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
     for frame in frames:
-        if _pointing(frame.wcs) is None:
+        if frame.pointing is None:
             left_out[frame.path.name] = "it has no WCS: solve it first, by solve-field or ASTAP"
-    return [frame for frame in frames if _pointing(frame.wcs) is not None]
+    return [frame for frame in frames if frame.pointing is not None]
 
 
 def _unique(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
@@ -112,44 +111,38 @@ def _digest(frame: FrameFile) -> bytes:
 
 def _of_one_kind(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
     """Keep the frames of one filter, one binning and one number of channels: the commonest of each."""
-
-    def channels(frame: FrameFile) -> str:
-        return "colour" if len(frame.shape) == 3 else "mono"
-
     for what, key in {
         "filter": lambda frame: frame.cards.get("FILTER", "none"),
         "binning": lambda frame: frame.cards.get("XBINNING", "1"),
-        "kind": channels,
+        "kind": lambda frame: "colour" if len(frame.shape) == 3 else "mono",
     }.items():
-        frames = _commonest(frames, what, key, left_out)
+        reason = f"its {what} is {{}}, that of most frames {{}}: one mosaic, one {what}"
+        frames = _commonest(frames, key, reason, left_out)
     return frames
-
-
-def _commonest(
-    frames: list[FrameFile], what: str, key: Callable[[FrameFile], Hashable], left_out: dict[str, str]
-) -> list[FrameFile]:
-    kept, *others = _by(frames, key) if frames else ([],)
-    for frame in (frame for alike in others for frame in alike):
-        left_out[frame.path.name] = (
-            f"its {what} is {key(frame)}, that of most frames {key(kept[0])}: one mosaic, one {what}"
-        )
-    return kept
 
 
 def _of_one_hand(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
     def hand(frame: FrameFile) -> bool:
         return bool(np.linalg.det(frame.wcs.pixel_scale_matrix) > 0)
 
-    kept, *others = _by(frames, hand) if frames else ([],)
+    reason = "its WCS is mirrored against those of most frames: solve it anew"
+    return _commonest(frames, hand, reason, left_out)
+
+
+def _commonest(
+    frames: list[FrameFile], key: Callable[[FrameFile], Hashable], reason: str, left_out: dict[str, str]
+) -> list[FrameFile]:
+    """Keep the frames of the commonest key; the reason for the others is told their own and the commonest."""
+    kept, *others = _by(frames, key) if frames else ([],)
     for frame in (frame for alike in others for frame in alike):
-        left_out[frame.path.name] = "its WCS is mirrored against those of most frames: solve it anew"
+        left_out[frame.path.name] = reason.format(key(frame), key(kept[0]))
     return kept
 
 
 def _near_each_other(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
     if not frames:
         return frames
-    pointings = np.array([_pointing(frame.wcs) for frame in frames])
+    pointings = np.array([frame.pointing for frame in frames])
     middle = np.median(pointings, axis=0)
     cosines = np.clip(pointings @ (middle / max(np.linalg.norm(middle), 1e-9)), -1, 1)
     distances = np.degrees(np.arccos(cosines))
@@ -189,7 +182,7 @@ def _shorter_side(frame: FrameFile) -> float:
 
 def _places(frames: Sequence[FrameFile]) -> np.ndarray:
     """Return where frames point, in radians east and north of their middle: float64 (n, 2)."""
-    pointings = np.array([_pointing(frame.wcs) for frame in frames])
+    pointings = np.array([frame.pointing for frame in frames])
     middle = pointings.mean(axis=0)
     middle /= np.linalg.norm(middle)
     east = np.cross([0.0, 0.0, 1.0], middle)
@@ -210,11 +203,11 @@ def _without_small_ones(
 ) -> list[list[FrameFile]]:
     """Give the frames of parts that are too small to the nearest tile within reach, or leave them out."""
     kept = [leaf for leaf in leaves if len(leaf) >= min_frames]
-    middles = [np.mean([_pointing(frame.wcs) for frame in leaf], axis=0) for leaf in kept]
+    middles = [np.mean([frame.pointing for frame in leaf], axis=0) for leaf in kept]
     for leaf in (leaf for leaf in leaves if len(leaf) < min_frames):
         for frame in leaf:
             near = [
-                (float(np.linalg.norm(middle - _pointing(frame.wcs))), number)
+                (float(np.linalg.norm(middle - frame.pointing)), number)
                 for number, middle in enumerate(middles)
                 if kept[number][0].shape == frame.shape and len(kept[number]) < tile_frames
             ]
@@ -232,7 +225,5 @@ def fingerprint(group: Group, settings: Any) -> str:
     """Return what tells a tile's inputs and settings from others: frames by name, size, time and WCS."""
     digest = hashlib.sha256(repr(settings).encode())
     for frame in group.frames:
-        known = frame.path.stat()
-        solution = frame.wcs.to_header_string(relax=True)
-        digest.update(repr((frame.path.name, known.st_size, known.st_mtime_ns, solution)).encode())
+        digest.update(repr((*frame.identity, frame.wcs.to_header_string(relax=True))).encode())
     return digest.hexdigest()

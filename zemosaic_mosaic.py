@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from nanstack.frames import (
     FrameError,
     FrameFile,
     channels_last,
-    find_frame_files,
     probe_frame,
     read_fits_image,
     read_named_image,
@@ -40,14 +40,15 @@ from nanstack.sky import Background
 from zemosaic_groups import Group, fingerprint, group_frames
 from zemosaic_jobs import JobError, run_jobs, workers_for
 from zemosaic_solve import solve_frames
-from zemosaic_tile import TileSettings
+from zemosaic_tile import TileSettings, card_value
 from zemosaic_tile_files import (
     FailureError,
-    UsageError,
+    find_frames,
     installed_version,
     probe_frames,
     save_tile,
     tile_of_frames,
+    write_coverage,
     write_picture,
 )
 from zemosaic_utils import image_hdus, write_hdus
@@ -101,8 +102,12 @@ class _Made:
     """A tile that is there: its name, its file, and what is known of it."""
 
     name: str
-    path: Path
+    file: FrameFile
     report: dict
+
+    @property
+    def frames(self) -> int | None:
+        return self.report.get("frames_aligned")
 
 
 @contextmanager
@@ -192,7 +197,7 @@ def mosaic_of_files(
     told["left_out"] = left_out
     told["failed_tiles"] = failed
     told["seconds"] = {"tiles": round(time.perf_counter() - started - told["seconds"]["mosaic"], 3), **told["seconds"]}
-    return _tell(told, folder)
+    return describe(told, folder)
 
 
 def mosaic_of_tiles(
@@ -203,26 +208,23 @@ def mosaic_of_tiles(
     made = []
     for frame in _of_one_depth(frames, left_out, warn):
         report = _report_beside(frame.path) or {"frames_aligned": _frames_in(frame.path)}
-        made.append(_Made(_tile_name(frame.path), frame.path, report))
+        made.append(_Made(_tile_name(frame.path), frame, report))
     if not made:
         raise FailureError(f"none of the {len(left_out)} tiles can be used: see above")
     told = _join(made, settings, folder, show, warn)
     told["left_out"], told["failed_tiles"] = left_out, {}
-    return _tell(told, folder)
+    return describe(told, folder)
 
 
 def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[str, str]]:
-    try:
-        paths = find_frame_files(names)
-    except FrameError as error:
-        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
-    frames, left_out = [], {}
-    for done, path in enumerate(paths, start=1):
-        usable, unusable = probe_frames([path], warn)
-        frames += usable
-        left_out.update(unusable)
-        show("reading headers", done, len(paths))
-    return frames, left_out
+    paths = find_frames(names)
+
+    def shown() -> Iterator[Path]:
+        for done, path in enumerate(paths, start=1):
+            yield path
+            show("reading headers", done, len(paths))
+
+    return probe_frames(shown(), warn)
 
 
 def _with_solutions(frames: Sequence[FrameFile], folder: Path, show: Show, warn: Warn) -> list[FrameFile]:
@@ -244,6 +246,10 @@ class _TileJob:
     settings: TileSettings
     folder: Path
     fingerprint: str
+
+    @property
+    def tile(self) -> Path:
+        return self.folder / "tile.fits"
 
 
 def _make_tiles(
@@ -277,7 +283,8 @@ def _make_tiles(
         ended += 1
         show("tiles", ended, len(jobs))
     reports = {job.name: _finished(job) for job in jobs}
-    return [_Made(job.name, job.folder / "tile.fits", reports[job.name]) for job in jobs if reports[job.name]], failed
+    made = [_Made(job.name, probe_frame(job.tile), reports[job.name]) for job in jobs if reports[job.name]]
+    return made, failed
 
 
 def _fingerprint(group: Group, settings: MosaicSettings) -> str:
@@ -294,11 +301,10 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 def _finished(job: _TileJob) -> dict | None:
     """Return a tile's report where a complete one of these frames and settings is there."""
-    report = _report_beside(job.folder / "tile.fits")
+    report = _report_beside(job.tile)
     if report is None or report.get("fingerprint") != job.fingerprint:
         return None
-    file = job.folder / "tile.fits"
-    return report if file.is_file() and file.stat().st_size == report.get("file_bytes") else None
+    return report if job.tile.is_file() and job.tile.stat().st_size == report.get("file_bytes") else None
 
 
 def _report_beside(tile: Path) -> dict | None:
@@ -400,10 +406,9 @@ def _plane(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
 def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: Show, warn: Warn) -> dict:
     """Join tiles, write the mosaic, and return what is known of it."""
     started = time.perf_counter()
-    frames = [probe_frame(tile.path) for tile in made]
     sources = [
-        MosaicTile(tile.name, frame.shape, frame.wcs, lambda tile=tile: read_tile(tile.path, _count(tile)))
-        for tile, frame in zip(made, frames, strict=True)
+        MosaicTile(tile.name, tile.file.shape, tile.file.wcs, partial(read_tile, tile.file.path, tile.frames))
+        for tile in made
     ]
     try:
         mosaic = make_mosaic(
@@ -418,7 +423,7 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: S
         raise FailureError(str(error)) from error
     show("writing", 0, 2)
     with ThreadPoolExecutor(1) as pool:
-        cards = _cards(mosaic, made, frames, settings)
+        cards = _cards(mosaic, made, settings)
         written = pool.submit(write_mosaic, mosaic, folder / OUTPUTS[0], cards, settings.compress)
         pictures = _write_pictures(mosaic, folder, settings.picture)
         show("writing", 1, 2)
@@ -426,8 +431,8 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: S
     show("writing", 2, 2)
     return {
         "tiles": [
-            _told_of(tile, frame.shape, frame.wcs, background, mosaic, folder)
-            for tile, frame, background in zip(made, frames, mosaic.backgrounds, strict=True)
+            _told_of(tile, background, mosaic, folder)
+            for tile, background in zip(made, mosaic.backgrounds, strict=True)
         ],
         "mosaic": {
             "file": OUTPUTS[0],
@@ -441,21 +446,15 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: S
     }
 
 
-def _count(tile: _Made) -> int | None:
-    return tile.report.get("frames_aligned")
-
-
-def _told_of(
-    tile: _Made, shape: tuple[int, ...], wcs: Any, background: Background, mosaic: Mosaic, folder: Path
-) -> dict:
+def _told_of(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -> dict:
     """Return a tile's part of `mosaic.json`; its corners are those in the picture, whose first row is the north."""
-    x, y = corners(mosaic.wcs, shape, wcs)
+    x, y = corners(mosaic.wcs, tile.file.shape, tile.file.wcs)
     height = mosaic.image.shape[0]
     middle = background.at(x.mean(), y.mean())
     seconds = [tile.report.get(name) for name in ("seconds_align", "seconds_stack")]
     return {
         "name": tile.name,
-        "file": os.path.relpath(tile.path, folder),
+        "file": os.path.relpath(tile.file.path, folder),
         "corners": np.round(np.column_stack([x + 0.5, height - 0.5 - y]), 2).tolist(),
         "background_adu": np.round(middle, 3).tolist(),
         "report": tile.report,
@@ -463,20 +462,19 @@ def _told_of(
     }
 
 
-def _cards(mosaic: Mosaic, made: Sequence[_Made], frames: Sequence[FrameFile], settings: MosaicSettings) -> Any:
+def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings) -> Any:
     """Return the cards that say where the mosaic comes from."""
     from astropy.io import fits
 
-    counts = [_count(tile) or 0 for tile in made]
     cards = fits.Header()
     cards["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this mosaic")
     cards["BUNIT"] = "adu"
     for name in ("OBJECT", "FILTER"):
-        value = next((frame.cards[name] for frame in frames if frame.cards.get(name)), None)
+        value = next((tile.file.cards[name] for tile in made if tile.file.cards.get(name)), None)
         if value is not None:
             cards[name] = value
     cards["NPA_TILE"] = (len(made), "tiles joined")
-    cards["NPA_ALGN"] = (sum(counts), "frames in them")
+    cards["NPA_ALGN"] = (sum(tile.frames or 0 for tile in made), "frames in them")
     cards["NPA_COVX"] = (int(mosaic.coverage.max()), "maximal coverage")
     cards["NPA_REJ"] = (settings.tile.reject, "rejection of the tiles")
     cards["NPA_SKYM"] = (settings.tile.match_sky, "how the frames' sky was matched")
@@ -484,8 +482,8 @@ def _cards(mosaic: Mosaic, made: Sequence[_Made], frames: Sequence[FrameFile], s
     cards["NPA_COMB"] = (settings.combine, "how the tiles were combined")
     cards["NPA_FEAT"] = (settings.feather, "feather, in shorter sides of a tile")
     cards["NPA_INTP"] = (settings.interpolation, "interpolation of the tiles")
-    for tile, count in zip(made, counts, strict=True):
-        cards.add_history(f"{tile.name}: {count or 'unknown number of'} frames".encode("ascii", "replace").decode())
+    for tile in made:
+        cards.add_history(card_value(f"{tile.name}: {tile.frames or 'unknown number of'} frames"))
     return cards
 
 
@@ -507,8 +505,7 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
     solution = mosaic.wcs.to_header(relax=True)
     cards = solution.copy()
     cards.update(header)
-    # copies: astropy turns the bytes of an array round where it lies while it writes it
-    hdus = image_hdus(mosaic.image.copy(), cards)
+    hdus = image_hdus(mosaic.image, cards)
     hdus.append(fits.ImageHDU(mosaic.coverage.copy(), solution, name="COVERAGE"))
     hdus.append(fits.ImageHDU(mosaic.weight.copy(), solution, name="WEIGHT"))
     hdus[-2].header["BUNIT"] = ("frame", "number of frames in a pixel")
@@ -525,14 +522,12 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
 def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
     """Write the mosaic for the screen, each channel for itself and all alike, and its coverage; return their names."""
     names = {"picture": f"mosaic.{kind}", "picture_linked": f"mosaic_linked.{kind}", "coverage_picture": "coverage.png"}
-    north_up, coverage = mosaic.image[::-1], mosaic.coverage[::-1]
+    north_up = mosaic.image[::-1]
     with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
         written = [
             pool.submit(lambda: write_picture(stretched(north_up, False), folder / names["picture"], 16)),
             pool.submit(lambda: write_picture(stretched(north_up, True), folder / names["picture_linked"], 16)),
-            pool.submit(
-                lambda: write_picture(coverage / np.float32(max(1, coverage.max())), folder / names["coverage_picture"])
-            ),
+            pool.submit(lambda: write_coverage(mosaic.coverage[::-1], folder / names["coverage_picture"])),
         ]
         for picture in written:
             picture.result()
@@ -573,8 +568,8 @@ def stretched(image: np.ndarray, linked: bool) -> np.ndarray:
     return AsinhStretch(ASINH_SOFTENING)(shades, clip=False).astype(np.float32, copy=False).reshape(image.shape)
 
 
-def _tell(told: dict, folder: Path) -> dict:
-    """Write `mosaic.json` and the report."""
+def describe(told: dict, folder: Path) -> dict:
+    """Write what is known of a mosaic: `mosaic.json` and the report of it; return it."""
     from zemosaic_report import write_report
 
     with complete_file(folder / "mosaic.json") as temporary:

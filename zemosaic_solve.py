@@ -56,7 +56,7 @@ def solve_frames(
 
     def solved(frame: FrameFile) -> FrameFile:
         try:
-            return replace(frame, wcs=_solution(program, frame.path, folder))
+            return replace(frame, wcs=_solution(program, frame, folder))
         except SolveError as failure:
             warn(f"{frame.path.name}: {failure}")
             return frame
@@ -69,13 +69,13 @@ def solve_frames(
     return found
 
 
-def _solution(program: str, path: Path, folder: Path) -> WCS:
+def _solution(program: str, frame: FrameFile, folder: Path) -> WCS:
     from astropy.io import fits
 
+    path = frame.path
     if not path.name.lower().endswith(FITS_SUFFIXES):
         raise SolveError("it is no FITS file, which alone can be solved")
-    known = path.stat()
-    digest = hashlib.sha256(repr((path.name, known.st_size, known.st_mtime_ns)).encode()).hexdigest()
+    digest = hashlib.sha256(repr(frame.identity).encode()).hexdigest()
     kept = folder / f"{digest[:32]}.wcs"
     if not kept.is_file():
         text = _solve(program, path).tostring(sep="\n")

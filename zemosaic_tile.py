@@ -444,7 +444,7 @@ def write_tile(tile: Tile, path: Path, header: Any, alpha: np.ndarray | None = N
     cards = tile.wcs.to_header(relax=True) if tile.wcs is not None else fits.Header()
     cards.update(header)
     hdus = image_hdus(tile.image, cards, alpha)
-    hdus.append(fits.ImageHDU(tile.coverage, name="COVERAGE"))
+    hdus.append(fits.ImageHDU(tile.coverage.copy(), name="COVERAGE"))
     hdus[-1].header["BUNIT"] = ("frame", "number of frames stacked in a pixel")
     write_hdus(hdus, path)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,17 +61,25 @@ def tile_of_files(
     FailureError
         Nothing to stack.
     """
-    from nanstack.frames import FrameError, find_frame_files
-    from nanstack.layout import on_one_line
-
-    try:
-        paths = find_frame_files(names)
-    except FrameError as error:
-        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
+    paths = find_frames(names)
     warn = _warner(progress)
     wanted = None if reference is None else _among(paths, reference)
     frames, unusable = probe_frames(paths, warn)
     return tile_of_frames(frames, settings, unusable, wanted, progress)
+
+
+def find_frames(names: Sequence[str | Path]) -> list[Path]:
+    """Return the frame files that names stand for, as `nanstack.frames.find_frame_files`; else raise UsageError.
+
+    A name that was given alone is named as it was given.
+    """
+    from nanstack.frames import FrameError, find_frame_files
+    from nanstack.layout import on_one_line
+
+    try:
+        return find_frame_files(names)
+    except FrameError as error:
+        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
 
 
 def tile_of_frames(
@@ -131,7 +139,7 @@ def _warner(progress: Callable | None) -> Callable[[str], None]:
     return (lambda text: None) if progress is None else (lambda text: progress(text, None, "WARN"))
 
 
-def probe_frames(paths: Sequence[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[str, str]]:
+def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[str, str]]:
     """Return the frames whose headers make sense, and the reasons why the others' do not."""
     from nanstack.frames import FrameError, probe_frame
 
@@ -203,8 +211,7 @@ def save_tile(tile: Tile, folder: Path) -> None:
     for name, reason in tile.report["frames_failed"].items():
         header.add_history(card_value(f"frame {name} failed: {reason}"))
     with ThreadPoolExecutor(max_workers=1) as pool:
-        # of copies: astropy turns the bytes of an array round where it lies while it writes it
-        pictures = pool.submit(_save_pictures, tile.image.copy(), tile.coverage.copy(), folder)
+        pictures = pool.submit(_save_pictures, tile.image, tile.coverage, folder)
         write_tile(tile, folder / "tile.fits", header)
         pictures.result()
     tile.report["file_bytes"] = (folder / "tile.fits").stat().st_size
@@ -213,12 +220,17 @@ def save_tile(tile: Tile, folder: Path) -> None:
 
 
 def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
-    import numpy as np
-
     from zemosaic_utils import stretch_auto_asifits_like
 
     write_picture(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
-    write_picture(coverage / np.float32(max(1, coverage.max())), folder / "coverage.png")
+    write_coverage(coverage, folder / "coverage.png")
+
+
+def write_coverage(coverage: np.ndarray, path: Path) -> None:
+    """Write a coverage as a picture: white where it is highest."""
+    import numpy as np
+
+    write_picture(coverage / np.float32(max(1, coverage.max())), path)
 
 
 def write_picture(values: np.ndarray, path: Path, bits: int = 8) -> None:

@@ -393,6 +393,8 @@ def _percentiles_gpu(arr2d: np.ndarray, p_low: float, p_high: float) -> tuple[fl
 def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, axis_order: str = "HWC") -> Any:
     """Return an image as an HDU list: a primary HDU, planes first, and ALPHA where given.
 
+    The arrays are copies: astropy turns the bytes of an array round where it lies while it writes it.
+
     Parameters
     ----------
     image : ndarray, shape (H, W), (H, W, 3), or (3, H, W) with axis_order 'CHW'
@@ -416,9 +418,9 @@ def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, 
             image = np.moveaxis(image, -1, 0)
         cards["CTYPE3"] = ("RGB", "colour planes R, G, B")
         cards["EXTNAME"] = "RGB"
-    hdus = fits.HDUList([fits.PrimaryHDU(np.ascontiguousarray(image), cards)])
+    hdus = fits.HDUList([fits.PrimaryHDU(np.array(image, order="C"), cards)])
     if alpha is not None:
-        hdus.append(fits.ImageHDU(np.asarray(alpha, dtype=np.uint8), name="ALPHA"))
+        hdus.append(fits.ImageHDU(np.array(alpha, dtype=np.uint8), name="ALPHA"))
     return hdus
 
 
@@ -445,12 +447,14 @@ def write_hdus(hdus: Any, output_path: str | Path, overwrite: bool = True) -> No
     FileExistsError
         Where it exists and must not be overwritten.
     """
+    from astropy.io import fits
+
     path = Path(output_path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path.name} exists")
     with complete_file(path) as temporary:
         hdus.writeto(temporary, overwrite=True, checksum=True, output_verify="silentfix+ignore")
-        packed = any(type(hdu).__name__ == "CompImageHDU" for hdu in hdus)
+        packed = any(isinstance(hdu, fits.CompImageHDU) for hdu in hdus)  # of a size that nobody knows before
         missing = 0 if packed else sum(hdu.filebytes() for hdu in hdus) - temporary.stat().st_size
         if missing > 0:  # NumPy does not hear of a disk that was full when it closed the file
             raise OSError(f"the disk is full: {missing} bytes of {path.name} are missing")

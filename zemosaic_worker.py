@@ -20,7 +20,7 @@ import numpy as np
 import zemosaic_align_stack as align_stack
 import zemosaic_quality as quality
 import zemosaic_tile as tiles
-from nanstack.frames import FrameError
+from nanstack.frames import FrameError, pointing
 from nanstack.layout import read_layout, read_samples
 from nanstack.memory import Scratch
 from nanstack.registration import Alignment, FrameSource
@@ -165,25 +165,13 @@ def _pick_central_reference_index(infos: Sequence[dict], require_cache_exists: b
     for index, info in enumerate(infos):
         if require_cache_exists and not Path(info.get("path_preprocessed_cache") or "").is_file():
             continue
-        pointing = _pointing(info.get("wcs"))
-        if pointing is not None:
-            pointings[index] = pointing
+        vector = pointing(info.get("wcs"))
+        if vector is not None:
+            pointings[index] = vector
     if not pointings:
         return None
     centre = np.mean(list(pointings.values()), axis=0)
     return min(pointings, key=lambda index: float(np.sum((pointings[index] - centre) ** 2)))
-
-
-def _pointing(wcs: Any) -> np.ndarray | None:
-    """Return the unit vector to the middle of a frame, or None where its solution does not say."""
-    if wcs is None or not getattr(wcs, "is_celestial", False) or not hasattr(wcs, "wcs"):
-        return None
-    middle = [side / 2 - 0.5 for side in wcs.pixel_shape[:2]] if wcs.pixel_shape else wcs.wcs.crpix - 1
-    longitude, latitude = np.radians(wcs.wcs_pix2world([middle], 0)[0])
-    vector = np.array(
-        [math.cos(latitude) * math.cos(longitude), math.cos(latitude) * math.sin(longitude), math.sin(latitude)]
-    )
-    return vector if np.isfinite(vector).all() else None
 
 
 def _nanize_by_coverage(

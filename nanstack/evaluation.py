@@ -13,7 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from nanstack.photometry import SIGMA_OF_MAD, noise_level
+from nanstack.samples import has_data
 from nanstack.simulation import FWHM_PER_SIGMA
+from nanstack.sky import CELL_PX, ERROR_OF_MEDIAN, measure_overlap, robust_fit
 from nanstack.stars import load_sep, luminance
 
 REACH_PX = 48  # width of the bands on either side of a border
@@ -48,8 +50,6 @@ def without_plane(image: np.ndarray) -> np.ndarray:
 
     Fitted to medians of squares with Huber's weights, so that neither stars nor steps carry it.
     """
-    from nanstack.sky import CELL_PX, measure_overlap, robust_fit
-
     cells = measure_overlap(image, np.zeros_like(image), cell=CELL_PX // 2)
     if cells is None:
         return image.copy()
@@ -80,7 +80,7 @@ def border_step(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> S
     """
     import cv2
 
-    valid = np.isfinite(image).all(axis=2)
+    valid = has_data(image)
     areas = [valid & inside & ~outside, valid & outside & ~inside]
     if not all(area.any() for area in areas):
         return None
@@ -99,7 +99,7 @@ def _error_of_level(bands: list[np.ndarray]) -> float:
     """Return the standard error of the difference of two bands' levels, from their pixels' spread."""
     levels = [band.mean(axis=1) for band in bands]
     variances = [(SIGMA_OF_MAD * np.median(np.abs(v - np.median(v)))) ** 2 / len(v) for v in levels]
-    return float(1.2533 * np.sqrt(sum(variances)))  # of a median, for Gaussian noise
+    return float(ERROR_OF_MEDIAN * np.sqrt(sum(variances)))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def star_errors(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarra
     sep = load_sep()
     reach = int(np.ceil(RING_FWHM[1] * fwhm))
     whole = ((x > reach) & (x < image.shape[1] - 1 - reach)) & ((y > reach) & (y < image.shape[0] - 1 - reach))
-    valid = np.isfinite(image).all(axis=2)
+    valid = has_data(image)
     whole[whole] = [
         valid[row - reach : row + reach + 1, column - reach : column + reach + 1].all()
         for row, column in zip(np.rint(y[whole]).astype(int), np.rint(x[whole]).astype(int), strict=True)
@@ -213,7 +213,7 @@ def noise_ratios(image: np.ndarray, exact: np.ndarray, where: np.ndarray) -> tup
     of_pixels, of_means : float
         Mean over the channels.
     """
-    both = where & np.isfinite(image).all(axis=2) & np.isfinite(exact).all(axis=2)
+    both = where & has_data(image) & has_data(exact)
     image, exact = (np.where(both[..., np.newaxis], each, np.nan).astype(np.float32) for each in (image, exact))
     of_pixels = np.mean(noise_level(image) / noise_level(exact))
     return float(of_pixels), float(np.mean(noise_level(binned(image)) / noise_level(binned(exact))))

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -154,6 +156,17 @@ class FrameFile:
     shape: tuple[int, ...]
     wcs: WCS | None
     cards: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def pointing(self) -> np.ndarray | None:
+        """The unit vector to the middle of the frame, or None where its solution does not say."""
+        return pointing(self.wcs)
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        """What tells the file from others, and from what it was: its name, size and time of change."""
+        known = self.path.stat()
+        return self.path.name, known.st_size, known.st_mtime_ns
 
     def __call__(self) -> np.ndarray:
         """Read the frame's samples."""
@@ -329,3 +342,15 @@ def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
+
+
+def pointing(wcs: Any) -> np.ndarray | None:
+    """Return the unit vector to the middle of a frame, or None where its solution does not say."""
+    if wcs is None or not getattr(wcs, "is_celestial", False) or not hasattr(wcs, "wcs"):
+        return None
+    middle = [side / 2 - 0.5 for side in wcs.pixel_shape[:2]] if wcs.pixel_shape else wcs.wcs.crpix - 1
+    longitude, latitude = np.radians(wcs.wcs_pix2world([middle], 0)[0])
+    vector = np.array(
+        [math.cos(latitude) * math.cos(longitude), math.cos(latitude) * math.sin(longitude), math.sin(latitude)]
+    )
+    return vector if np.isfinite(vector).all() else None

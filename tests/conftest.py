@@ -23,3 +23,21 @@ def real_frames():
     if not files:
         pytest.skip(f"no FITS frames in the folder that {REAL_FRAMES} names")
     return files
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command; return exit code, standard output and the lines of standard error."""
+
+    import zemosaic_cli
+
+    def call(*arguments):
+        try:
+            code = zemosaic_cli.main([str(argument) for argument in arguments])
+        except SystemExit as leaving:
+            code = leaving.code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err.strip().splitlines()
+
+    return call

@@ -14,7 +14,6 @@ from cuda_stand_in import StandIn
 from PIL import Image
 
 import zemosaic_align_stack_gpu as zas_gpu
-import zemosaic_cli
 import zemosaic_tile_files
 from nanstack.simulation import simulate_group
 
@@ -33,22 +32,6 @@ def frames(simulated, tmp_path):
     for index, data in enumerate(simulated):
         fits.writeto(folder / f"light_{index}.fits", np.moveaxis(data, -1, 0))
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command; return exit code, standard output and the lines of standard error."""
-
-    def call(*arguments):
-        try:
-            code = zemosaic_cli.main([str(argument) for argument in arguments])
-        except SystemExit as leaving:
-            code = leaving.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err.strip().splitlines()
-
-    return call
 
 
 def test_tile_of_a_folder(run, frames, tmp_path):

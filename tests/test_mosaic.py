@@ -73,20 +73,6 @@ def copied(original, tmp_path):
     return tmp_path / "run"
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        try:
-            code = zemosaic_cli.main([str(argument) for argument in arguments])
-        except SystemExit as leaving:
-            code = leaving.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err.strip().splitlines()
-
-    return call
-
-
 def data_of(folder):
     with fits.open(folder / "mosaic.fits", checksum=True) as hdus:
         return {hdu.name: hdu.data.tobytes() for hdu in hdus}
