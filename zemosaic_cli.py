@@ -33,6 +33,7 @@ WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
 CONFIG = "run.toml"
+NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
 PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 
 
@@ -59,7 +60,11 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments
     except (FailureError, OSError) as error:
         return _complain(error, 1)
     except MemoryError:
-        return _complain("there is not enough memory: close other programs, or use smaller frames", 1)
+        return _complain(NO_MEMORY, 1)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):  # Python's word for no memory, too: for the thread's stack
+            raise
+        return _complain(NO_MEMORY, 1)
     except ImportError as error:
         return _complain(f"a library cannot be loaded: {error}", 1)
     except KeyboardInterrupt:
