@@ -8,6 +8,7 @@ arguments, no frames where they should be, output that exists).
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import math
 import signal
@@ -40,7 +41,8 @@ PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and a program without a console has none
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

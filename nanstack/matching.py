@@ -27,6 +27,7 @@ MIN_MATCH_PX = 0.3
 CLIP_SIGMA = 3.5
 CENTROID_FLOOR_PX = 0.02  # optics and sampling: no star is known better
 MAX_ROUNDS = 12
+TRANSFORM_DIGITS = 9
 MAX_PLACE_PX = 1e5  # of a star from the first pixel: no frame is larger, and the votes' cells can be numbered
 
 
@@ -238,10 +239,10 @@ def _map(coefficients: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _matrix(coefficients: np.ndarray) -> np.ndarray:
-    """Write the complex form as a real 2 x 3 matrix."""
+    """Write the complex form as a real 2 x 3 matrix, rounded: what is below differs from BLAS to BLAS."""
     origin, along_x, along_y = _map(coefficients, np.array([0, 1, 1j], dtype=complex))
-    columns = (along_x - origin, along_y - origin, origin)
-    return np.array([[c.real for c in columns], [c.imag for c in columns]])
+    columns = np.array([along_x - origin, along_y - origin, origin])
+    return np.stack([columns.real, columns.imag]).round(TRANSFORM_DIGITS)
 
 
 def _chance_matches(z: np.ndarray, w: np.ndarray, fit: Match, shape: tuple[int, int]) -> float:

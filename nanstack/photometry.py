@@ -129,7 +129,9 @@ def sky_offset(frame: np.ndarray, reference: np.ndarray, sky_percentile: float =
     both = np.isfinite(mine) & np.isfinite(theirs)
     if not both.any():
         return 0.0
-    return float(np.percentile(theirs[both], sky_percentile)) - float(np.percentile(mine[both], sky_percentile))
+    # in double precision: in single, NumPy 1 and 2 interpolate differently
+    here, there = (np.percentile(plane[both].astype(np.float64), sky_percentile) for plane in (mine, theirs))
+    return float(there - here)
 
 
 def noise_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:

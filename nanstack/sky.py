@@ -35,6 +35,7 @@ MAX_CONTRAST = 100.0  # and none, saturated stars among them, counts for more th
 MIN_CONTRASTS = 30
 ERROR_OF_MEDIAN = 1.2533  # standard error of a median over that of a mean, for Gaussian noise
 HUBER = 1.345  # 95 % efficient for Gaussian noise
+SOLUTION_BITS = 30
 MAX_ROUNDS = 50
 STEEPEST = 10.0  # from side to side of a tile, in spreads of what offsets leave in its overlaps
 TINY_ADU = 1e-4  # error of what has no noise
@@ -151,7 +152,8 @@ def match_sky(frame: np.ndarray, reference: np.ndarray, model: str = "offset") -
     basis = np.column_stack([np.ones(len(x)), x, y] if sloped else [np.ones(len(x))])
     errors = _floored(overlap.error)
     fits = [robust_fit(basis, value, error) for value, error in zip(overlap.difference.T, errors.T, strict=True)]
-    offset, slope_x, slope_y = np.pad(np.array(fits), ((0, 0), (0, 3 - basis.shape[1]))).T.reshape(3, *channels)
+    fits = _rounded(np.array(fits), overlap.difference)
+    offset, slope_x, slope_y = np.pad(fits, ((0, 0), (0, 3 - basis.shape[1]))).T.reshape(3, *channels)
     return SkyMatch(gain, offset, slope_x / width, slope_y / height, centre, len(x))
 
 
@@ -358,6 +360,13 @@ def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray, held: np.ndar
     return solution if held is None else _least_squares(basis, values, weights, held)
 
 
+def _rounded(coefficients: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Round coefficients of terms about 1 to 30 bits of the largest value: what is below differs from BLAS to BLAS."""
+    largest = np.abs(values).max(initial=SMALLEST)
+    step = np.ldexp(1.0, np.frexp(largest)[1] - SOLUTION_BITS)
+    return np.rint(coefficients / step) * step
+
+
 def _least_squares(basis: Any, values: np.ndarray, weights: np.ndarray, held: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the coefficients that fit weighted values best, as small as they can be where that is left open."""
     normal = basis.T @ (basis * weights[:, np.newaxis])
@@ -467,6 +476,7 @@ def solve_backgrounds(
     for own in range(components):
         mine = component == own
         found[mine] -= np.average(found[mine], axis=0, weights=weights[mine])
+    found = _rounded(found, difference)
     return [
         Background(offset, slope_x / scale, slope_y / scale, middle, int(own))
         for (offset, slope_x, slope_y), own in zip(found, component, strict=True)

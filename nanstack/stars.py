@@ -67,7 +67,11 @@ def luminance(frame: np.ndarray) -> np.ndarray:
         raise ValueError(f"frame must be (H, W) or (H, W, 3), not {frame.shape}")
     else:
         with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
-            plane = np.ascontiguousarray(frame) @ np.asarray(LUMINANCE, dtype=np.float32)
+            # product by product: a matrix product rounds as its BLAS does, another in every NumPy
+            plane = frame[..., 0] * np.float32(LUMINANCE[0])
+            for channel in (1, 2):
+                plane += frame[..., channel] * np.float32(LUMINANCE[channel])
+            plane = np.ascontiguousarray(plane)
     infinite = np.isinf(plane)
     if infinite.any():
         plane[infinite] = np.nan

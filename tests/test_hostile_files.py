@@ -123,7 +123,8 @@ ATTACKS = {  # name of the file: (its bytes, what is said)
     "record.npy": (in_npy(np.zeros((4, 5), "f4,i4")), "not numbers"),
     "one-axis.npy": (in_npy(np.ones(7)), "its shape is (7,)"),
     "seven-planes.npy": (in_npy(np.ones((7, 4, 5))), "its shape is (7, 4, 5)"),
-    "nested.npy": (npy_header("(" * 9000), "damaged"),
+    "nested.npy": (npy_header("(" * 900), "damaged"),
+    "long-header.npy": (npy_header("NAXIS = 0 " * 800), "expected 8000 bytes"),  # found: 2 s to say that it is none
     "code.npy": (npy_header("{'descr':__import__('os').abort(),'fortran_order':False,'shape':(2,2)}"), "damaged"),
     "version.npy": (npy_header("{}", (9, 9)), "damaged"),
 }

@@ -335,7 +335,7 @@ def test_tiles_are_corrected_up_to_the_gauge(model, noise):
         assert correction.shape == (3, 3, 3)
         assert np.allclose(correction, basis @ (mean - sky), atol=1e-3 + 5 * noise)
     total = sum(area * background.at(x, y) for area, background in zip(areas, found, strict=True))
-    assert np.allclose(total, 0, atol=1e-8), "nothing drifts"
+    assert np.allclose(total, 0, atol=1e-5), "nothing drifts"  # each is rounded to 30 bits of the largest, 1e-6 of 1000
 
 
 def test_tiles_without_connection_keep_their_own_level(caplog):
