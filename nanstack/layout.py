@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import itertools
 import math
 import os
 import re
@@ -198,7 +199,7 @@ def read_samples(layout: Layout) -> np.ndarray:
                 return _unpacked_tiles(layout)
             numbers = np.empty(math.prod(layout.stored), dtype=layout.dtype)
             with open_file(path) as file:
-                source = _unpacked(file) if layout.packed else file
+                source = _unpacked(file)
                 fill(path, source, layout.offset, numbers)
                 if layout.packed:
                     source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
@@ -307,14 +308,15 @@ def fits_layout(path: Path, wanted: Callable[[Header], bool]) -> Layout | None:
         For a file that is no FITS file, or whose image is not whole.
     """
     with _named(path, "FITS"), open_file(path) as file:
-        packed = "gzip" if file.read(2) == GZIP_MAGIC else ""
         stamp = stamp_of(file)
-        source = _unpacked(file) if packed else file
+        source = _unpacked(file)
+        packed = "gzip" if source is not file else ""
         for number, header in enumerate(_headers(path, source)):
             if not wanted(header):
                 continue
             if card(header, "ZIMAGE", False) is True:
-                if not packed and source.tell() + _data_bytes(path, header) > stamp[0]:
+                most = MAX_RATIO * stamp[0] if packed else stamp[0] - source.tell()
+                if _data_bytes(path, header) > most:
                     raise FrameError(path, "it is truncated: its header tells of more than it has")
                 return _tiles_layout(path, header, number, stamp)
             is_image = number == 0 or card(header, "XTENSION", "") in ("IMAGE", "IUEIMAGE")
@@ -324,8 +326,11 @@ def fits_layout(path: Path, wanted: Callable[[Header], bool]) -> Layout | None:
 
 
 def _unpacked(file: BinaryIO) -> BinaryIO:
+    """Return an open file from its beginning: what is packed in it, where it is packed by gzip."""
     file.seek(0)
-    return gzip.GzipFile(fileobj=file)
+    packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if packed else file
 
 
 def _headers(path: Path, file: BinaryIO) -> Iterator[Header]:
@@ -481,7 +486,7 @@ def _tiles_layout(path: Path, header: Header, number: int, stamp: tuple[int, int
     _check_code_settings(path, header)
     layout = Layout(path, header, stored, np.dtype(FITS_TYPES[bitpix]), 0, stamp, packed="tiles", hdu=number)
     _check_size(layout)
-    with _by_astropy(path, number) as hdu:
+    with _by_astropy(path, header, b"") as hdu:
         return replace(layout, header=hdu.header.copy())  # the image's, not the table's that holds it
 
 
@@ -498,24 +503,33 @@ def _check_code_settings(path: Path, header: Header) -> None:
 
 
 def _unpacked_tiles(layout: Layout) -> np.ndarray:
-    with _by_astropy(layout.path, layout.hdu) as hdu:
+    path = layout.path
+    with open_file(path) as file:
+        if stamp_of(file) != layout.stamp:
+            raise FrameError(path, "it was changed while it was read")
+        source = _unpacked(file)
+        header = next(itertools.islice(_headers(path, source), layout.hdu, None))
+        table = source.read(_data_bytes(path, header))
+    with _by_astropy(path, header, table) as hdu:
         data = hdu.data
     if data is None or data.shape != layout.stored:
-        raise FrameError(layout.path, "its header is damaged: the image is not of the size that it tells of")
+        raise FrameError(path, "its header is damaged: the image is not of the size that it tells of")
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(data, dtype=np.float32)
 
 
 @contextmanager
-def _by_astropy(path: Path, number: int) -> Iterator[Any]:
-    """Give an HDU as astropy reads it."""
+def _by_astropy(path: Path, header: Header, table: bytes) -> Iterator[Any]:
+    """Give a compressed image as astropy reads it: of the file's cards it sees those alone that were read here."""
     from astropy.io import fits
 
+    primary = fits.PrimaryHDU().header.tostring()
+    alone = io.BytesIO(primary.encode() + header.tostring().encode() + table)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is non-standard, but can be read, is no one's trouble here
         try:
-            with fits.open(path, memmap=False) as hdus:
-                yield hdus[number]
+            with fits.open(alone) as hdus:
+                yield hdus[1]
         except (OSError, MemoryError):
             raise
         except Exception as damage:  # the decoders' own errors have no public name
