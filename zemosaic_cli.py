@@ -8,6 +8,7 @@ arguments, no frames where they should be, output that exists).
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import math
@@ -35,6 +36,7 @@ INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
 CONFIG = "run.toml"
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
+ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 2**30, 2**28  # bytes; loaded, they take 0.8 GiB, and stacks and heaps more
 PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 
 
@@ -60,7 +62,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments
     except UsageError as error:
         return _complain(error, 2)
     except (FailureError, OSError) as error:
-        return _complain(error, 1)
+        return _complain(NO_MEMORY if getattr(error, "errno", None) == errno.ENOMEM else error, 1)
     except MemoryError:
         return _complain(NO_MEMORY, 1)
     except RuntimeError as error:
@@ -106,6 +108,18 @@ def _obey() -> None:
 def _complain(error: object, code: int) -> int:
     print(f"zemosaic-patch: {error}", file=sys.stderr)
     return code
+
+
+def _check_address_space() -> None:
+    """Refuse a limit that the libraries would meet while they load: some of them crash there, or wait for ever."""
+    from nanstack import memory
+
+    space, needed = memory.address_space(), ADDRESS_SPACE + memory.threads() * ADDRESS_SPACE_PER_THREAD
+    if space < needed:
+        raise FailureError(
+            f"this process may have {space // 2**20} MiB of address space (ulimit -v), and its libraries need "
+            f"{needed // 2**20} MiB: allow that, or set no limit"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -300,6 +314,7 @@ def _add_report(commands: Any) -> None:
 
 
 def _run_tile(options: argparse.Namespace) -> None:
+    _check_address_space()
     settings = _settings(options)
     _check_frames(options)
     _check_output(options.output, OUTPUTS, options.overwrite)
@@ -372,6 +387,7 @@ def _show(tile: Tile, folder: Path) -> None:
 
 
 def _run_mosaic(options: argparse.Namespace) -> int:
+    _check_address_space()
     import zemosaic_mosaic
 
     settings = _mosaic_settings(options)
@@ -437,6 +453,7 @@ def _check_mosaic_output(options: argparse.Namespace) -> None:
 
 
 def _run_demo(options: argparse.Namespace) -> None:
+    _check_address_space()
     least, usual = (12, 40) if options.mosaic else (3, 16)
     options.frames = usual if options.frames is None else options.frames
     if options.frames < least:

@@ -176,7 +176,7 @@ def _workspace(taps, channels):
 
 
 # contracting a * b + c to one rounding is the only liberty taken: NaN and infinity keep their meaning
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@compilation.compiled(fastmath={"contract"})
 def _warp(frame, transform, taps_of, channels_of):
     height, width, channels = frame.shape
     flat, out = frame.reshape(height * width * channels), np.empty(height * width * channels, dtype=np.float32)
@@ -193,7 +193,7 @@ def _warp(frame, transform, taps_of, channels_of):
     return out.reshape(height, width, channels)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@compilation.compiled(fastmath={"contract"})
 def _sample_at(frame, x, y, taps_of, channels_of):
     height, width = x.shape
     channels = frame.shape[2]

@@ -5,16 +5,68 @@ from __future__ import annotations
 
 import functools
 import logging
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+# what unpickling may raise
+DAMAGE = (pickle.PickleError, EOFError, AttributeError, ImportError, LookupError, ValueError, TypeError, MemoryError)
+
+
+def compiled(**options: Any) -> Callable[[Callable], Any]:
+    """Return a decorator: `numba.njit`, whose work is kept for later runs where there is a folder to keep it in.
+
+    What cannot be read there any more (a power failure leaves empty files), or be written, costs a line and the time to
+    compile it, not the run as Numba's own cache does.
+    """
+    import numba
+    from numba.core.caching import FunctionCache
+
+    class Cache(FunctionCache):
+        def load_overload(self, signature: Any, context: Any) -> Any:
+            try:
+                return super().load_overload(signature, context)
+            except DAMAGE as damage:
+                log.warning("what was compiled in %s is damaged (%s): compiling it again", self.cache_path, damage)
+                self.flush()
+
+        def save_overload(self, signature: Any, data: Any) -> None:
+            try:
+                super().save_overload(signature, data)
+            except OSError as failure:
+                log.warning("what was compiled cannot be kept (%s): the next run compiles it again", failure)
+
+        def flush(self) -> None:
+            try:
+                super().flush()
+            except OSError as failure:
+                log.warning("%s cannot be written to (%s)", self.cache_path, failure)
+
+    def decorate(function: Callable) -> Any:
+        dispatcher = numba.njit(nogil=True, **options)(function)
+        try:
+            dispatcher._cache = Cache(function)  # as its enable_caching does
+        except RuntimeError:  # no folder can be written to, neither beside the code nor the user's
+            _say_that_nothing_is_kept()
+        return dispatcher
+
+    return decorate
+
+
+@functools.cache
+def _say_that_nothing_is_kept() -> None:
+    log.warning("no folder can keep compiled functions: each run compiles them anew, unless NUMBA_CACHE_DIR names one")
 
 
 def is_compiled(function: Any) -> bool:
     """Tell whether a cached Numba function is compiled, in this process or in the cache on disk."""
     if function.signatures:
         return True
+    if function.stats.cache_path is None:
+        return False
     source = Path(function.py_func.__code__.co_filename)
     index = f"{source.stem}.{function.py_func.__name__}-*.nbi"
     changed = source.stat().st_mtime

@@ -159,7 +159,7 @@ def _weight_rows(weights: np.ndarray | None, pixels: int, lanes: int) -> tuple[n
 # helpers are called by kernels alone: wrappers for Python and C, and counting references, would only cost time
 helper = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 allocator = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-entry = numba.njit(nogil=True, error_model="numpy", cache=True)
+entry = compilation.compiled(error_model="numpy")
 
 
 # --- the kernels: each stacks the pixels start ... stop - 1 -----------------------------------------------------------

@@ -523,12 +523,11 @@ def _by_astropy(path: Path, header: Header, table: bytes) -> Iterator[Any]:
     """Give a compressed image as astropy reads it: of the file's cards it sees those alone that were read here."""
     from astropy.io import fits
 
-    primary = fits.PrimaryHDU().header.tostring()
-    alone = io.BytesIO(primary.encode() + header.tostring().encode() + table)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is non-standard, but can be read, is no one's trouble here
         try:
-            with fits.open(alone) as hdus:
+            headers = fits.PrimaryHDU().header.tostring() + header.tostring()
+            with fits.open(io.BytesIO(headers.encode("ascii") + table)) as hdus:
                 yield hdus[1]
         except (OSError, MemoryError):
             raise

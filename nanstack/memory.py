@@ -50,7 +50,18 @@ def free_memory() -> float:
         import psutil
     except ImportError:
         return math.inf
-    return psutil.virtual_memory().available
+    taken = psutil.Process().memory_info().vms
+    return min(psutil.virtual_memory().available, max(0.0, address_space() - taken))
+
+
+def address_space() -> float:
+    """Return the bytes of address space that this process may have (`ulimit -v`); infinite where nothing limits it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 class Scratch:
