@@ -377,16 +377,20 @@ def _read_block(file: BinaryIO) -> bytes:
 
 
 def _parsed(text: bytes) -> Header:
-    """Return the header of a text; what is no card is left out."""
+    """Return the header of a text; what is no card is left out, and so is what comes twice: readers differ on those."""
     from astropy.io.fits import Header
 
-    cards = [text[at : at + CARD] for at in range(0, len(text) - CARD + 1, CARD)]
-    return Header.fromstring(b"".join(one.translate(PRINTABLE) for one in cards if _is_card(one)).decode("ascii"))
+    cards, known = [], set()
+    for one in (text[at : at + CARD] for at in range(0, len(text) - CARD + 1, CARD)):
+        keyword = one[:8].rstrip(b" ")
+        if keyword in COMMENTARY or (_is_card(one) and keyword not in known):
+            cards.append(one.translate(PRINTABLE))
+            known.add(keyword)
+    return Header.fromstring(b"".join(cards).decode("ascii"))
 
 
 def _is_card(text: bytes) -> bool:
-    keyword = text[:8].rstrip(b" ")
-    return keyword in COMMENTARY or (text[8:10] == b"= " and KEYWORD.fullmatch(keyword) is not None)
+    return text[8:10] == b"= " and KEYWORD.fullmatch(text[:8].rstrip(b" ")) is not None
 
 
 def card(header: Header, name: str, default: Any = None) -> Any:
@@ -441,18 +445,22 @@ def _data_bytes(path: Path, header: Header) -> int:
     extra, groups = _integer(path, header, "PCOUNT", 0), _integer(path, header, "GCOUNT", 1)
     if min(axes, default=0) < 0 or extra < 0 or groups < 0:
         raise FrameError(path, "its header is damaged: it tells of a negative size")
-    return abs(_integer(path, header, "BITPIX", 8)) // 8 * groups * (extra + (math.prod(axes) if axes else 0))
+    return _type(path, header, "BITPIX", 8).itemsize * groups * (extra + (math.prod(axes) if axes else 0))
+
+
+def _type(path: Path, header: Header, name: str, default: int | None = None) -> np.dtype:
+    bitpix = _integer(path, header, name, default)
+    if bitpix not in FITS_TYPES:
+        raise FrameError(path, f"its header is damaged: {name} is {bitpix}")
+    return np.dtype(FITS_TYPES[bitpix])
 
 
 def _image_layout(path: Path, header: Header, number: int, offset: int, stamp: tuple[int, int], packed: str) -> Layout:
-    bitpix = _integer(path, header, "BITPIX")
-    if bitpix not in FITS_TYPES:
-        raise FrameError(path, f"its header is damaged: BITPIX is {bitpix}")
+    dtype = _type(path, header, "BITPIX")
     scale, zero = _finite(path, header, "BSCALE", 1.0), _finite(path, header, "BZERO", 0.0)
     if scale == 0:
         raise FrameError(path, "its header is damaged: BSCALE is 0, which makes all samples one")
-    blank = _integer(path, header, "BLANK") if bitpix > 0 and card(header, "BLANK") is not None else None
-    dtype = np.dtype(FITS_TYPES[bitpix])
+    blank = _integer(path, header, "BLANK") if dtype.kind != "f" and card(header, "BLANK") is not None else None
     stored = _sides(path, _axes(path, header))
     layout = Layout(path, header, stored, dtype, offset, stamp, scale, zero, blank, packed=packed, hdu=number)
     _check_size(layout)
@@ -473,9 +481,7 @@ def _tiles_layout(path: Path, header: Header, number: int, stamp: tuple[int, int
     for name, least, most in (("NAXIS", 2, 2), ("TFIELDS", 1, MAX_AXES)):  # its decoder counts to there, come what may
         if not least <= _integer(path, header, name) <= most:
             raise FrameError(path, f"its header is damaged: {name} is {short(card(header, name))}")
-    bitpix = _integer(path, header, "ZBITPIX")
-    if bitpix not in FITS_TYPES:
-        raise FrameError(path, f"its header is damaged: ZBITPIX is {bitpix}")
+    dtype = _type(path, header, "ZBITPIX")
     sides = _sides(path, stored)[::-1]
     tiles = [_integer(path, header, f"ZTILE{axis}", 1 if axis > 1 else sides[0]) for axis in range(1, len(sides) + 1)]
     if not all(0 < tile <= MAX_SIDE for tile in tiles):
@@ -484,7 +490,7 @@ def _tiles_layout(path: Path, header: Header, number: int, stamp: tuple[int, int
     if _integer(path, header, "NAXIS2") != count:
         raise FrameError(path, f"its header is damaged: it has {card(header, 'NAXIS2')} tiles of {count}")
     _check_code_settings(path, header)
-    layout = Layout(path, header, stored, np.dtype(FITS_TYPES[bitpix]), 0, stamp, packed="tiles", hdu=number)
+    layout = Layout(path, header, stored, dtype, 0, stamp, packed="tiles", hdu=number)
     _check_size(layout)
     with _by_astropy(path, header, b"") as hdu:
         return replace(layout, header=hdu.header.copy())  # the image's, not the table's that holds it
