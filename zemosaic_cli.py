@@ -318,10 +318,11 @@ def _run_tile(options: argparse.Namespace) -> None:
     settings = _settings(options)
     _check_frames(options)
     _check_output(options.output, OUTPUTS, options.overwrite)
-    with _Bars() as bars:
-        tile = tile_of_files(options.frames, settings, options.reference, bars)
-    save_tile(tile, options.output)
-    write_config(options, options.output / CONFIG)
+    with _own_folder(options.output):
+        with _Bars() as bars:
+            tile = tile_of_files(options.frames, settings, options.reference, bars)
+        save_tile(tile, options.output)
+        write_config(options, options.output / CONFIG)
     _show(tile, options.output)
 
 
@@ -405,15 +406,23 @@ def _run_mosaic(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _mosaic_run(folder: Path, overwrite: bool) -> Iterator[_StepBars]:
-    """Give a mosaic a folder of its own, without what is there where that is to be overwritten, and bars to show it."""
+    """Give a mosaic its folder, without what is there where that is to be overwritten, and bars to show it."""
     import zemosaic_mosaic
-    from nanstack.files import FolderInUseError, exclusive
+
+    with _own_folder(folder), _StepBars() as bars:
+        if overwrite:
+            zemosaic_mosaic.remove_earlier(folder)
+        yield bars
+
+
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[None]:
+    """Keep the output's folder to this run, with a place for temporary files in it."""
+    from nanstack.files import FolderInUseError, exclusive, work_folder
 
     try:
-        with exclusive(folder), zemosaic_mosaic.work_folder(folder), _StepBars() as bars:
-            if overwrite:
-                zemosaic_mosaic.remove_earlier(folder)
-            yield bars
+        with exclusive(folder), work_folder(folder):
+            yield
     except FolderInUseError as error:
         raise UsageError(str(error)) from error
 
@@ -490,9 +499,10 @@ def _demo_tile(options: argparse.Namespace) -> None:
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
     paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
-    with _Bars() as bars:
-        tile = tile_of_files(paths, TileSettings(rewinsor=False), progress=bars)
-    save_tile(tile, options.output)
+    with _own_folder(options.output):
+        with _Bars() as bars:
+            tile = tile_of_files(paths, TileSettings(rewinsor=False), progress=bars)
+        save_tile(tile, options.output)
     _show(tile, options.output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
     before = demo.stack_with_grey_fill(paths, tile.report["reference"])

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -56,7 +55,6 @@ from zemosaic_utils import image_hdus, write_hdus
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
 TILES = "tiles"
 SOLUTIONS = "solutions"  # of frames without WCS, found here
-WORK = ".work"  # temporary files of a run; what a killed one leaves there, the next one removes
 BLACK_SIGMA = 3.0  # a picture is black this far below the sky
 WHITE_PERCENTILE = 99.8
 ASINH_SOFTENING = 0.03
@@ -108,20 +106,6 @@ class _Made:
     @property
     def frames(self) -> int | None:
         return self.report.get("frames_aligned")
-
-
-@contextmanager
-def work_folder(folder: Path) -> Iterator[Path]:
-    """Give a run a place for temporary files, without what a killed run left there; remove it in the end."""
-    work = folder / WORK
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    before, tempfile.tempdir = tempfile.tempdir, str(work)
-    try:
-        yield work
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(work, ignore_errors=True)  # Windows keeps files that are still mapped: the next run removes them
 
 
 def earlier_output(folder: Path) -> Path | None:

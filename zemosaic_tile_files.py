@@ -197,14 +197,15 @@ def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
 
 
 def save_tile(tile: Tile, folder: Path) -> None:
-    """Write a tile's files: FITS, a stretched picture, the coverage as a picture, the report."""
+    """Write a tile's files, into a folder that no other run writes to: FITS, two pictures, the report."""
     from concurrent.futures import ThreadPoolExecutor
 
     from astropy.io import fits
 
-    from nanstack.files import complete_file
+    from nanstack.files import complete_file, remove_partial_files
     from zemosaic_tile import card_value, report_cards, write_tile
 
+    remove_partial_files(folder)
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
     header.update(report_cards(tile.report))

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+PARTIAL = ".partial-"  # begins the name of a file that is being written
+WORK = ".work"  # temporary files of a run, in the folder of its output
 
 
 @contextmanager
@@ -22,7 +26,7 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -31,6 +35,27 @@ def complete_file(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed runs left half written in a folder, which must be this run's alone."""
+    for left in folder.glob(f"{PARTIAL}*"):
+        left.unlink(missing_ok=True)
+
+
+@contextmanager
+def work_folder(folder: Path) -> Iterator[Path]:
+    """Give a run, whose folder it is alone, a place for temporary files, without what killed runs left; remove it."""
+    remove_partial_files(folder)
+    work = folder / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(work)
+    try:
+        yield work
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(work, ignore_errors=True)  # Windows keeps files that are still mapped: the next run removes them
 
 
 def _umask() -> int:
@@ -61,6 +86,8 @@ def exclusive(folder: Path) -> Iterator[None]:
             _lock(file)
         except OSError as taken:
             raise FolderInUseError(f"{folder} is in use by another run: wait for it, or name another folder") from taken
+        if os.name == "posix" and not os.fstat(file.fileno()).st_nlink:  # it ended, and removed its lock, meanwhile
+            raise FolderInUseError(f"{folder} was in use by another run: try again")
         try:
             yield
         finally:

@@ -9,16 +9,20 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+
+from nanstack.files import FolderInUseError, exclusive
 
 SHARE_OF_FREE = 0.25
 MAX_BUDGET = 2**30
 BUDGET_IF_UNKNOWN = 2**28
 MAX_PLACES = 64  # arrays in a scratch file
 ALIGNMENT = 64  # bytes
+PREFIX = "nanstack-"  # of the names of scratch folders
 
 
 _processes = 1  # that do such jobs on this machine at once
@@ -79,6 +83,7 @@ class Scratch:
         self._folder: Path | None = None
         self._volumes: list[_Volume] = []
         self._count = 0
+        self._held = ExitStack()
         self._lock = threading.Lock()  # aligned frames are stored by several threads
 
     def __enter__(self) -> Scratch:
@@ -88,10 +93,9 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._volumes.clear()
+        self._held.close()
         if self._folder is not None:
-            shutil.rmtree(
-                self._folder, ignore_errors=True
-            )  # Windows keeps a file that is still mapped: it lies in TEMP
+            shutil.rmtree(self._folder, ignore_errors=True)  # Windows keeps a file that is still mapped: the next run's
             self._folder = None
 
     def store(self, array: np.ndarray) -> np.memmap:
@@ -117,9 +121,29 @@ class Scratch:
     def _new_volume(self, nbytes: int) -> _Volume:
         """Return a volume for as many arrays as there are, so that there are few volumes and little room unused."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="nanstack-"))
+            _remove_abandoned()
+            self._folder = _held_folder(self._held)
         places = min(max(1, self._count), MAX_PLACES)
         return _Volume(self._folder / f"{self._count:06d}.raw", places * _whole(nbytes))
+
+
+def _held_folder(held: ExitStack) -> Path:
+    """Return a new folder that tells other jobs that it is in use, until `held` is closed."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with suppress(FolderInUseError):  # another job took it for abandoned, in the moment before it was held
+            held.enter_context(exclusive(folder))
+            return folder
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of jobs that were killed: those that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another job's, at work, or gone
+            if not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == os.getuid()):
+                with exclusive(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)  # with the lock's file, which Windows did not give before
 
 
 class _Volume:

@@ -289,12 +289,13 @@ def test_wrong_usage_is_named_and_nothing_is_left(run, copied, monkeypatch, argu
     assert not [path for path in copied.glob("new/*") if path.name != "run.toml"]
 
 
-def test_two_runs_do_not_share_a_folder(run, copied):
+@pytest.mark.parametrize("command", [["mosaic", "--resume"], ["tile", "--overwrite"]])
+def test_two_runs_do_not_share_a_folder(copied, command):
     from nanstack.files import exclusive
 
     with exclusive(copied / "out"):
         child = subprocess.run(
-            [sys.executable, "-m", "zemosaic_cli", "mosaic", copied / "frames", "-o", copied / "out", "--resume"],
+            [sys.executable, "-m", "zemosaic_cli", *command, copied / "frames", "-o", copied / "out"],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
     assert child.returncode == 2
