@@ -171,6 +171,22 @@ def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original
     assert data_of(out) == data_of(folder / "out")
 
 
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="the program faketime is not installed")
+@pytest.mark.parametrize("jump", ["-10y", "+40y"])
+def test_a_clock_that_jumps_changes_nothing(original, tmp_path, jump):
+    folder, _ = original
+    shutil.copytree(folder / "out", tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "tiles" / "tile_002")
+    kept = tmp_path / "out" / "tiles" / "tile_001" / "tile.fits"
+    before = kept.stat()
+    words = ["mosaic", folder / "frames", "-o", tmp_path / "out", "--resume"]
+    begin = ["faketime", "--exclude-monotonic", "-f", jump, sys.executable, "-m", "zemosaic_cli"]
+    done = subprocess.run([*begin, *map(str, words)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert data_of(tmp_path / "out") == data_of(folder / "out")
+    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is kept by Linux alone")
 def test_memory_that_ends_is_one_line_or_no_matter(tmp_path):
     frames = tmp_path / "frames"
