@@ -21,7 +21,7 @@ import numpy as np
 
 from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.rows import OpenFiles, Rows, open_rows
-from nanstack.samples import has_data
+from nanstack.samples import float_frame, has_data, real_array, to_float32
 from nanstack.sky import Background, Overlap, measure_overlap, solve_backgrounds
 from nanstack.warp import sample_at
 
@@ -35,6 +35,7 @@ NODE_PX = 32  # between positions that are computed; those in between are interp
 MAX_NODE_ERROR_PX = 1e-3
 POSITION_DIGITS = 6  # of a pixel: where two grids are the same, samples are copied, and none is lost at the edge
 PROJECTED_ROWS = 64  # rows of a tile that are projected at once
+MAX_COVERAGE = 2**24  # frames in a pixel; float32 counts no farther
 MAX_SIDE_PX = 200_000  # a mosaic larger than this comes from a wrong solution
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray | None]]
@@ -134,8 +135,7 @@ def make_mosaic(
         For no tiles, tiles that do not fit together, or arguments out of range.
     """
     _check(tiles, match, combine, feather)
-    if wcs is None or shape is None:
-        wcs, shape = mosaic_grid(tiles)
+    wcs, shape = _checked_grid(wcs, shape) if wcs is not None or shape is not None else mosaic_grid(tiles)
     memory = memory_budget() if memory is None else memory
     tell = progress or (lambda step, done, total: None)
     files = OpenFiles()
@@ -166,8 +166,34 @@ def _check(tiles: Sequence[MosaicTile], match: str, combine: str, feather: float
     for tile in tiles:
         if len(tile.shape) not in (2, 3) or tile.shape[2:] != tiles[0].shape[2:]:
             raise ValueError(f"{tile.name}: its shape {tile.shape} does not go with {tiles[0].name}'s {tiles[0].shape}")
-        if tile.wcs is None or not tile.wcs.has_celestial:
-            raise ValueError(f"{tile.name}: it has no celestial WCS")
+        if 0 in tile.shape:
+            raise ValueError(f"{tile.name}: it holds no pixels, its shape is {tile.shape}")
+        if not _leads_to_the_sky(tile):
+            raise ValueError(f"{tile.name}: it has no celestial WCS, or one that is damaged")
+
+
+def _leads_to_the_sky(tile: MosaicTile) -> bool:
+    """Tell whether the middle of a tile has a place on the sky."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if tile.wcs is None or not tile.wcs.has_celestial:
+                return False
+            place = tile.wcs.celestial.pixel_to_world_values(tile.shape[1] / 2, tile.shape[0] / 2)
+    except ValueError:  # as all errors of wcslib are: a singular matrix, a pole that is nowhere
+        return False
+    return bool((np.abs(place) <= 360).all())  # of NaN it makes numbers without meaning
+
+
+def _checked_grid(wcs: WCS | None, shape: tuple[int, int] | None) -> tuple[WCS, tuple[int, int]]:
+    """Return a grid that was given, or say what is wrong with it."""
+    if wcs is None or shape is None:
+        raise ValueError("wcs and shape make a grid together: give both or none")
+    if not wcs.has_celestial:
+        raise ValueError("wcs must be celestial")
+    if len(shape) != 2 or not all(isinstance(side, (int, np.integer)) and 0 < side <= MAX_SIDE_PX for side in shape):
+        raise ValueError(f"shape must be a height and a width of 1 to {MAX_SIDE_PX} pixels, not {shape}")
+    return wcs, (int(shape[0]), int(shape[1]))
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------------
@@ -183,7 +209,10 @@ def mosaic_grid(tiles: Sequence[MosaicTile]) -> tuple[WCS, tuple[int, int]]:
     """
     from reproject.mosaicking import find_optimal_celestial_wcs
 
-    wcs, shape = find_optimal_celestial_wcs([(tile.shape[:2], tile.wcs) for tile in tiles], frame="icrs")
+    try:
+        wcs, shape = find_optimal_celestial_wcs([(tile.shape[:2], tile.wcs) for tile in tiles], frame="icrs")
+    except ValueError as nowhere:
+        raise ValueError("the tiles are too far apart: no plane shows them all") from nowhere
     if max(shape) > MAX_SIDE_PX:
         raise ValueError(f"the tiles are too far apart: the mosaic would be {shape[1]} x {shape[0]} pixels")
     return wcs, tuple(int(side) for side in shape)
@@ -279,9 +308,7 @@ def _project(
     files: OpenFiles,
 ) -> _Layer:
     top, bottom, left, right = _box(wcs, shape, tile) or (0, 0, 0, 0)
-    image, coverage = tile.read()
-    if image.shape != tile.shape or (coverage is not None and coverage.shape != tile.shape[:2]):
-        raise ValueError(f"{tile.name}: its image is {image.shape}, not {tile.shape}, or its coverage does not fit")
+    image, coverage = _checked_tile(tile)
     weights = tile_weights(image, coverage, feather)
     out = np.empty((bottom - top, right - left, *tile.shape[2:]), dtype=np.float32)
     out_weights = np.empty((*out.shape[:2], 2), dtype=np.float32)
@@ -294,6 +321,23 @@ def _project(
     pixels = int(np.count_nonzero(has_data(out)))
     stored = (open_rows(scratch.store(array), files, scratch) for array in (out, out_weights))
     return _Layer(top, bottom, left, right, *stored, pixels)
+
+
+def _checked_tile(tile: MosaicTile) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a tile's image, float32, and coverage, or say what is wrong with them."""
+    image, coverage = tile.read()
+    image = to_float32(float_frame(image, f"{tile.name}: its image"))
+    if image.shape != tuple(tile.shape):
+        raise ValueError(f"{tile.name}: its image is {image.shape}, not {tile.shape}")
+    if coverage is None:
+        return image, None
+    coverage = real_array(coverage, f"{tile.name}: its coverage")
+    if coverage.shape != image.shape[:2]:
+        raise ValueError(f"{tile.name}: its coverage is {coverage.shape}, not {image.shape[:2]}")
+    wrong = ~((coverage >= 0) & (coverage <= MAX_COVERAGE))
+    if wrong.any():
+        raise ValueError(f"{tile.name}: its coverage must be 0 to {MAX_COVERAGE} frames, not {coverage[wrong][0]}")
+    return image, coverage
 
 
 def positions(source: WCS, target: WCS, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, np.ndarray]:
@@ -464,7 +508,8 @@ def _parts(
             continue
         samples, weights = _rows(layer, layer.image, first, last), _rows(layer, layer.weights, first, last)
         shift = background.at(np.arange(layer.left, layer.right), np.arange(first, last)[:, np.newaxis])
-        samples += (shift if samples.ndim == 3 else shift[..., 0]).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite is no data
+            samples += to_float32(shift if samples.ndim == 3 else shift[..., 0])
         weights[~has_data(samples)] = 0
         place = np.s_[first - top : last - top, layer.left : layer.right]
         coverage[place] += weights[..., 0]
@@ -475,8 +520,8 @@ def _parts(
 def _mean(parts: Iterator[Part], weight: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
     total = np.zeros((*weight.shape, *channels))
     for place, samples, share in parts:
-        share = share.reshape(*share.shape, *(1 for _ in channels))
-        total[place] += np.where(share > 0, samples * share, 0)
+        share = share.astype(np.float64).reshape(*share.shape, *(1 for _ in channels))
+        total[place] += np.multiply(samples, share, where=share > 0, out=np.zeros(samples.shape))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no data
         return total / weight.reshape(*weight.shape, *(1 for _ in channels))
 

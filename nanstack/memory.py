@@ -22,7 +22,7 @@ MAX_BUDGET = 2**30
 BUDGET_IF_UNKNOWN = 2**28
 MAX_PLACES = 64  # arrays in a scratch file
 ALIGNMENT = 64  # bytes
-PREFIX = "nanstack-"  # of the names of scratch folders
+PREFIX = "nanstack-scratch-"  # of the names of scratch folders
 
 
 _processes = 1  # that do such jobs on this machine at once

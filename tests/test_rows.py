@@ -250,15 +250,15 @@ def test_scratch_is_removed_however_a_job_ends(own_temp):
 
 
 def test_scratch_of_killed_jobs_is_removed_and_that_of_others_kept(own_temp):
-    for name in ("nanstack-killed", "nanstack-at-work", "of-another-program"):
+    for name in ("nanstack-scratch-killed", "nanstack-scratch-at-work", "of-another-program"):
         (own_temp / name).mkdir()
         (own_temp / name / "000000.raw").write_bytes(b"samples")
-    with exclusive(own_temp / "nanstack-at-work"), Scratch() as scratch:
+    with exclusive(own_temp / "nanstack-scratch-at-work"), Scratch() as scratch:
         scratch.store(np.ones(3))
         names = {path.name for path in own_temp.iterdir()}
         assert len(names) == 3
-        assert {"nanstack-at-work", "of-another-program"} < names
-    assert (own_temp / "nanstack-at-work" / "000000.raw").read_bytes() == b"samples"
+        assert {"nanstack-scratch-at-work", "of-another-program"} < names
+    assert (own_temp / "nanstack-scratch-at-work" / "000000.raw").read_bytes() == b"samples"
 
 
 def test_aligned_frames_beyond_the_budget_go_to_scratch_and_give_the_same_tile(monkeypatch, own_temp):
