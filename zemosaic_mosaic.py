@@ -52,6 +52,7 @@ from zemosaic_tile_files import (
 )
 from zemosaic_utils import image_hdus, write_hdus
 
+PICTURES = ("png", "tif")
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
 TILES = "tiles"
 SOLUTIONS = "solutions"  # of frames without WCS, found here
@@ -115,7 +116,8 @@ def earlier_output(folder: Path) -> Path | None:
 
 def remove_earlier(folder: Path) -> None:
     """Remove what an earlier run left in a folder."""
-    for name in OUTPUTS:
+    pictures = [Path(name).with_suffix(f".{kind}") for name in OUTPUTS[1:3] for kind in PICTURES]
+    for name in (*OUTPUTS, *pictures):
         (folder / name).unlink(missing_ok=True)
     _remove_others(folder / TILES, set())
 

@@ -161,6 +161,13 @@ def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied
     assert not (copied / "out" / ".work").exists()
 
 
+def test_what_an_earlier_run_left_goes_with_it(run, copied):
+    for name in ("mosaic.tif", "mosaic_linked.tif", "notes.txt"):
+        (copied / "out" / name).write_text("")
+    assert run("mosaic", copied / "frames", "-o", copied / "out", "--overwrite", "--min-frames", 4)[0] == 0
+    assert sorted(path.suffix for path in (copied / "out").iterdir() if path.stat().st_size == 0) == [".txt"]
+
+
 def test_other_settings_and_frames_make_tiles_anew(run, copied):
     before = {path: path.stat().st_mtime_ns for path in (copied / "out" / "tiles").glob("*/tile.fits")}
     (copied / "frames" / "light_0_1.fits").unlink()
@@ -267,6 +274,25 @@ def test_frames_that_do_not_belong_are_named_and_left_out(run, copied):
         assert any(name in line and reason in line and "left out" in line for line in err), (name, err)
     assert "6 left out" in out
     assert data_of(copied / "new")["RGB"] == data_of(copied / "out")["RGB"]
+
+
+def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
+    """Neither outputs, but for the settings, nor warnings: no path, no site, no observer."""
+    for number, path in enumerate(sorted((copied / "frames").iterdir())):
+        for name, value in {"SITELAT": 48.858372, "OBSERVER": "Jane Doe", "HISTORY": "from /home/jane"}.items():
+            fits.setval(path, name, value=value)
+        if not number:
+            shutil.copy(path, copied / "frames" / "copy.fits")
+    (copied / "frames" / "broken.fits").write_bytes(b"no image")
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "new")
+    assert code == 0
+    assert len(err) >= 2  # that the copy and what is no image are left out
+    written = b"".join(
+        path.read_bytes() for path in (copied / "new").rglob("*.*") if path.is_file() and path.name != "run.toml"
+    )
+    for private in (str(copied), "48.858", "Jane", "/home"):
+        assert private.encode() not in written
+        assert private not in "".join(err)
 
 
 @pytest.mark.parametrize(
