@@ -10,11 +10,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nanstack.frames import FrameFile
+from nanstack.frames import FrameFile, short_names
 
 REACH = 0.5  # of a frame's shorter side: frames that point farther apart than this make different tiles
 MAX_DISTANCE_DEG = 10.0  # from the middle of all: a frame that points elsewhere is another field's, or solved wrongly
@@ -38,7 +39,7 @@ class Group:
 
 def group_frames(
     frames: Sequence[FrameFile], tile_frames: int = 200, min_frames: int = 3
-) -> tuple[list[Group], dict[str, str]]:
+) -> tuple[list[Group], dict[Path, str]]:
     """Group solved frames into tiles.
 
     Parameters
@@ -53,9 +54,9 @@ def group_frames(
     -------
     groups : list of Group
     left_out : dict
-        Name of a frame: why it is in no tile.
+        Path of a frame: why it is in no tile.
     """
-    left_out: dict[str, str] = {}
+    left_out: dict[Path, str] = {}
     kept = sorted(frames, key=lambda frame: (frame.path.name, str(frame.path)))
     for choose in (_solved, _unique, _of_one_kind, _of_one_hand, _near_each_other):
         kept = choose(kept, left_out)
@@ -76,16 +77,17 @@ def _by(frames: Sequence[FrameFile], key: Callable[[FrameFile], Hashable]) -> It
         yield [frame for frame in frames if key(frame) == value]
 
 
-def _solved(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
+def _solved(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     for frame in frames:
         if frame.pointing is None:
-            left_out[frame.path.name] = "it has no WCS: solve it first, by solve-field or ASTAP"
+            left_out[frame.path] = "it has no WCS: solve it first, by solve-field or ASTAP"
     return [frame for frame in frames if frame.pointing is not None]
 
 
-def _unique(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
+def _unique(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     """Keep one of each set of frames that are the same: the same file, or copies of it."""
     kept: list[FrameFile] = []
+    names = short_names(frame.path for frame in frames)
     for alike in _by(frames, lambda frame: (frame.path.stat().st_size, frame.cards.get("DATE-OBS", ""))):
         seen: dict[Hashable, FrameFile] = {}
         for frame in alike:
@@ -93,12 +95,8 @@ def _unique(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile
             if first is frame:
                 kept.append(frame)
             else:
-                left_out[_told_apart(frame, first)] = f"it is the same as {first.path.name}, which is used"
+                left_out[frame.path] = f"it is the same as {names[first.path]}, which is used"
     return sorted(kept, key=frames.index)
-
-
-def _told_apart(frame: FrameFile, other: FrameFile) -> str:
-    return frame.path.name if frame.path.name != other.path.name else str(frame.path)
 
 
 def _digest(frame: FrameFile) -> bytes:
@@ -109,7 +107,7 @@ def _digest(frame: FrameFile) -> bytes:
     return digest.digest()
 
 
-def _of_one_kind(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
+def _of_one_kind(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     """Keep the frames of one filter, one binning and one number of channels: the commonest of each."""
     for what, key in {
         "filter": lambda frame: frame.cards.get("FILTER", "none"),
@@ -121,7 +119,7 @@ def _of_one_kind(frames: list[FrameFile], left_out: dict[str, str]) -> list[Fram
     return frames
 
 
-def _of_one_hand(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
+def _of_one_hand(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     def hand(frame: FrameFile) -> bool:
         return bool(np.linalg.det(frame.wcs.pixel_scale_matrix) > 0)
 
@@ -130,16 +128,16 @@ def _of_one_hand(frames: list[FrameFile], left_out: dict[str, str]) -> list[Fram
 
 
 def _commonest(
-    frames: list[FrameFile], key: Callable[[FrameFile], Hashable], reason: str, left_out: dict[str, str]
+    frames: list[FrameFile], key: Callable[[FrameFile], Hashable], reason: str, left_out: dict[Path, str]
 ) -> list[FrameFile]:
     """Keep the frames of the commonest key; the reason for the others is told their own and the commonest."""
     kept, *others = _by(frames, key) if frames else ([],)
     for frame in (frame for alike in others for frame in alike):
-        left_out[frame.path.name] = reason.format(key(frame), key(kept[0]))
+        left_out[frame.path] = reason.format(key(frame), key(kept[0]))
     return kept
 
 
-def _near_each_other(frames: list[FrameFile], left_out: dict[str, str]) -> list[FrameFile]:
+def _near_each_other(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     if not frames:
         return frames
     pointings = np.array([frame.pointing for frame in frames])
@@ -148,7 +146,7 @@ def _near_each_other(frames: list[FrameFile], left_out: dict[str, str]) -> list[
     distances = np.degrees(np.arccos(cosines))
     for frame, distance in zip(frames, distances, strict=True):
         if distance > MAX_DISTANCE_DEG:
-            left_out[frame.path.name] = f"its WCS points {distance:.0f} degrees away from most frames"
+            left_out[frame.path] = f"its WCS points {distance:.0f} degrees away from most frames"
     return [frame for frame, distance in zip(frames, distances, strict=True) if distance <= MAX_DISTANCE_DEG]
 
 
@@ -199,7 +197,7 @@ def _widest_cut(values: np.ndarray) -> int:
 
 
 def _without_small_ones(
-    leaves: list[list[FrameFile]], tile_frames: int, min_frames: int, left_out: dict[str, str]
+    leaves: list[list[FrameFile]], tile_frames: int, min_frames: int, left_out: dict[Path, str]
 ) -> list[list[FrameFile]]:
     """Give the frames of parts that are too small to the nearest tile within reach, or leave them out."""
     kept = [leaf for leaf in leaves if len(leaf) >= min_frames]
@@ -215,7 +213,7 @@ def _without_small_ones(
             if distance <= REACH * _shorter_side(frame):
                 kept[number].append(frame)
             else:
-                left_out[frame.path.name] = (
+                left_out[frame.path] = (
                     f"there are but {len(leaf)} frames like it where it points, fewer than --min-frames {min_frames}"
                 )
     return kept

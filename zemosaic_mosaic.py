@@ -44,6 +44,7 @@ from zemosaic_tile_files import (
     FailureError,
     find_frames,
     installed_version,
+    named_reasons,
     probe_frames,
     save_tile,
     tile_of_frames,
@@ -171,7 +172,7 @@ def mosaic_of_files(
     frames, left_out = _probed(names, show, warn)
     frames = _with_solutions(frames, folder, show, warn)
     groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
-    for name, reason in ungrouped.items():
+    for name, reason in named_reasons(ungrouped, frames).items():
         warn(f"{name}: {reason}; left out")
     left_out.update(ungrouped)
     if not groups:
@@ -180,7 +181,7 @@ def mosaic_of_files(
     if not made:
         raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
     told = _join(made, settings, folder, show, warn)
-    told["left_out"] = left_out
+    told["left_out"] = named_reasons(left_out, frames)
     told["failed_tiles"] = failed
     told["seconds"] = {"tiles": round(time.perf_counter() - started - told["seconds"]["mosaic"], 3), **told["seconds"]}
     return describe(told, folder)
@@ -198,11 +199,11 @@ def mosaic_of_tiles(
     if not made:
         raise FailureError(f"none of the {len(left_out)} tiles can be used: see above")
     told = _join(made, settings, folder, show, warn)
-    told["left_out"], told["failed_tiles"] = left_out, {}
+    told["left_out"], told["failed_tiles"] = named_reasons(left_out, frames), {}
     return describe(told, folder)
 
 
-def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[str, str]]:
+def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[Path, str]]:
     paths = find_frames(names)
 
     def shown() -> Iterator[Path]:
@@ -328,7 +329,7 @@ def _tile_name(path: Path) -> str:
     return path.parent.name if path.name == "tile.fits" else path.stem
 
 
-def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[str, str], warn: Warn) -> list[FrameFile]:
+def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], warn: Warn) -> list[FrameFile]:
     """Return the tiles that have a WCS and as many channels as most."""
     colour = sum(len(frame.shape) == 3 for frame in frames)
     axes = 3 if 2 * colour >= len(frames) else 2
@@ -342,7 +343,7 @@ def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[str, str], warn: W
             kept.append(frame)
             continue
         warn(f"{_tile_name(frame.path)}: {reason}; left out")
-        left_out[str(frame.path)] = reason
+        left_out[frame.path] = reason
     return kept
 
 

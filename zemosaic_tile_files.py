@@ -85,7 +85,7 @@ def find_frames(names: Sequence[str | Path]) -> list[Path]:
 def tile_of_frames(
     frames: Sequence[FrameFile],
     settings: TileSettings,
-    unusable: dict[str, str] | None = None,
+    unusable: dict[Path, str] | None = None,
     wanted: Path | None = None,
     progress: Callable | None = None,
 ) -> Tile:
@@ -96,11 +96,12 @@ def tile_of_frames(
     frames : sequence of FrameFile
     settings : TileSettings
     unusable : dict, optional
-        Names of further files: why they cannot be used.
+        Further files: why they cannot be used.
     wanted : Path, optional
         The frame to align on.
     progress : callable, optional
     """
+    from nanstack.frames import short_names
     from zemosaic_tile import make_tile
 
     warn = _warner(progress)
@@ -110,16 +111,17 @@ def tile_of_frames(
         warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
     sources: list[Any] = list(frames)
     sources[chosen] = data
+    names = short_names([frame.path for frame in frames] + list(unusable))
     tile = make_tile(
         sources,
         chosen,
         settings,
         wcs=[frame.wcs for frame in frames],
-        names=[frame.path.name for frame in frames],
+        names=[names[frame.path] for frame in frames],
         progress=progress,
     )
     tile.report["frames_given"] += len(unusable)
-    tile.report["frames_failed"].update(unusable)
+    tile.report["frames_failed"].update(named_reasons(unusable, frames))
     if len(frames) > 1 and tile.report["frames_aligned"] == 1:
         name, reason = next(iter(tile.report["frames_failed"].items()))
         raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
@@ -139,7 +141,7 @@ def _warner(progress: Callable | None) -> Callable[[str], None]:
     return (lambda text: None) if progress is None else (lambda text: progress(text, None, "WARN"))
 
 
-def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[str, str]]:
+def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[Path, str]]:
     """Return the frames whose headers make sense, and the reasons why the others' do not."""
     from nanstack.frames import FrameError, probe_frame
 
@@ -152,21 +154,29 @@ def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[li
     return frames, unusable
 
 
-def _leave_out(error: FrameError, unusable: dict[str, str], warn: Callable[[str], None]) -> None:
+def _leave_out(error: FrameError, unusable: dict[Path, str], warn: Callable[[str], None]) -> None:
     warn(f"{error}; left out")
-    unusable[error.path.name] = error.reason
+    unusable[Path(error.path)] = error.reason
+
+
+def named_reasons(reasons: dict[Path, str], others: Sequence[FrameFile]) -> dict[str, str]:
+    """Return the reasons for files by their names, which tell them, and the other frames, apart."""
+    from nanstack.frames import short_names
+
+    names = short_names([*reasons, *(frame.path for frame in others)])
+    return {names[path]: reason for path, reason in reasons.items()}
 
 
 def _load_reference(
-    frames: list[FrameFile], unusable: dict[str, str], wanted: Path | None, warn: Callable[[str], None]
+    frames: list[FrameFile], unusable: dict[Path, str], wanted: Path | None, warn: Callable[[str], None]
 ) -> tuple[int, np.ndarray]:
     """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
     import numpy as np
 
     from nanstack.frames import FrameError
 
-    if wanted is not None and wanted.name in unusable:
-        raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted.name]}")
+    if wanted in unusable:
+        raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted]}")
     while frames:
         index = _reference_index(frames, wanted)
         path = frames[index].path

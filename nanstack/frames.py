@@ -8,7 +8,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +89,20 @@ def _entries(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as failure:
         raise FrameError(folder, f"the folder cannot be read ({failure.strerror or failure})") from failure
+
+
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return what to call files: their names, with as many of their folders as tell them apart."""
+    alike: dict[str, set[Path]] = {}
+    for path in paths:
+        alike.setdefault(path.name, set()).add(path)
+    names = {}
+    for same in alike.values():
+        depth = 1
+        while len({path.parts[-depth:] for path in same}) < len(same):
+            depth += 1
+        names.update({path: Path(*path.parts[-depth:]).as_posix() for path in same})
+    return names
 
 
 def is_frame_file(path: Path) -> bool:

@@ -175,6 +175,17 @@ def test_no_frames(run, tmp_path):
     assert run("tile", "-o", tmp_path / "out")[0] == 2
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(run, frames, tmp_path):
+    for night in ("monday", "tuesday"):
+        (tmp_path / night).mkdir()
+        (tmp_path / night / "light_1.fits").write_text("no FITS at all")
+    assert run("tile", frames, tmp_path / "monday", tmp_path / "tuesday", "-o", tmp_path / "out")[0] == 0
+    report = json.loads((tmp_path / "out" / "tile.json").read_text())
+    assert sorted(report["frames_failed"]) == ["monday/light_1.fits", "tuesday/light_1.fits"]
+    assert report["frames_given"] == 7
+    assert "frames/light_1.fits" in [frame["name"] for frame in report["frames"]]
+
+
 def test_unusable_frames_are_named_and_left_out(run, frames, tmp_path, simulated):
     (frames / "light_1.fits").write_bytes((frames / "light_1.fits").read_bytes()[:20_000])
     (frames / "light_5.fits").write_text("no FITS at all")

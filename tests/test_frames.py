@@ -2,6 +2,7 @@
 """Frame files in, images out."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from astropy.wcs import WCS
 
 import zemosaic_utils as utils
 from nanstack.files import complete_file
-from nanstack.frames import FrameError, debayer, find_frame_files, read_frame
+from nanstack.frames import FrameError, debayer, find_frame_files, read_frame, short_names
 
 COLOUR = np.float32([900.0, 500.0, 700.0])
 GRID = {"RGGB": [[0, 1], [1, 2]], "BGGR": [[2, 1], [1, 0]], "GRBG": [[1, 0], [2, 1]], "GBRG": [[1, 2], [0, 1]]}
@@ -188,3 +189,18 @@ def test_stretch_is_for_the_screen():
     assert np.ptp(np.median(linked[10:], axis=(0, 1))) > 0.5
     assert utils.stretch_auto_asifits_like(image[..., 0]).shape == (50, 60)
     assert (utils.stretch_auto_asifits_like(np.full((3, 3, 3), np.nan)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/1.fit", "b/2.fit"], ["1.fit", "2.fit"]),
+        (["a/1.fit", "b/1.fit", "c/2.fit"], ["a/1.fit", "b/1.fit", "2.fit"]),
+        (["/x/n/t/1.fit", "/x/m/t/1.fit"], ["n/t/1.fit", "m/t/1.fit"]),
+        (["1.fit", "/1.fit"], ["1.fit", "/1.fit"]),
+        ([], []),
+    ],
+)
+def test_files_are_called_by_what_tells_them_apart(paths, names):
+    paths = [Path(path) for path in paths]
+    assert [short_names(paths * 2)[path] for path in paths] == names

@@ -282,9 +282,10 @@ def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
         for name, value in {"SITELAT": 48.858372, "OBSERVER": "Jane Doe", "HISTORY": "from /home/jane"}.items():
             fits.setval(path, name, value=value)
         if not number:
-            shutil.copy(path, copied / "frames" / "copy.fits")
+            (copied / "frames" / "night").mkdir()
+            shutil.copy(path, copied / "frames" / "night")
     (copied / "frames" / "broken.fits").write_bytes(b"no image")
-    code, _, err = run("mosaic", copied / "frames", "-o", copied / "new")
+    code, _, err = run("mosaic", copied / "frames", copied / "frames" / "night", "-o", copied / "new")
     assert code == 0
     assert len(err) >= 2  # that the copy and what is no image are left out
     written = b"".join(
