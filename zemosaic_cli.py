@@ -37,6 +37,10 @@ GPU = ("auto", "on", "off")
 CONFIG = "run.toml"
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
 ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 2**30, 2**28  # bytes; loaded, they take 0.8 GiB, and stacks and heaps more
+REASONS = {  # what the system's words leave out
+    errno.ENOMEM: NO_MEMORY,
+    errno.ENOSPC: "the disk is full: make room where the output goes, or name another folder with -o",
+}
 PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
 
 
@@ -62,7 +66,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments
     except UsageError as error:
         return _complain(error, 2)
     except (FailureError, OSError) as error:
-        return _complain(NO_MEMORY if getattr(error, "errno", None) == errno.ENOMEM else error, 1)
+        return _complain(REASONS.get(getattr(error, "errno", None), error), 1)
     except MemoryError:
         return _complain(NO_MEMORY, 1)
     except RuntimeError as error:

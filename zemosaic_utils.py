@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import inspect
 import logging
 import math
@@ -453,11 +454,16 @@ def write_hdus(hdus: Any, output_path: str | Path, overwrite: bool = True) -> No
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path.name} exists")
     with complete_file(path) as temporary:
-        hdus.writeto(temporary, overwrite=True, checksum=True, output_verify="silentfix+ignore")
+        try:
+            hdus.writeto(temporary, overwrite=True, checksum=True, output_verify="silentfix+ignore")
+        except OSError as failure:
+            if failure.errno is None and "space" in str(failure):  # astropy's own words for a full disk
+                raise OSError(errno.ENOSPC, "the disk is full", path.name) from failure
+            raise
         packed = any(isinstance(hdu, fits.CompImageHDU) for hdu in hdus)  # of a size that nobody knows before
         missing = 0 if packed else sum(hdu.filebytes() for hdu in hdus) - temporary.stat().st_size
         if missing > 0:  # NumPy does not hear of a disk that was full when it closed the file
-            raise OSError(f"the disk is full: {missing} bytes of {path.name} are missing")
+            raise OSError(errno.ENOSPC, f"the disk is full: {missing} bytes are missing", path.name)
 
 
 def save_fits_image(

@@ -171,6 +171,28 @@ def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original
     assert data_of(out) == data_of(folder / "out")
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can make a small disk, on Linux")
+@pytest.mark.parametrize("what", ["tile", "mosaic"])
+def test_a_disk_too_small_costs_one_line(original, tmp_path, what):
+    folder, _ = original
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    need = sum(path.stat().st_size for path in (folder / "out").rglob("*") if path.is_file())
+    codes = []
+    for share in (*np.linspace(0.02, 1.2, 12), 3.0):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(share * need)}", "tmpfs", disk], check=True)
+        try:
+            done = command(what, folder / "frames", "-o", disk / "out")
+            assert done.returncode == 0 or one_line(done, "disk") or one_line(done, "No space left"), done.stderr
+            whole_files_alone(disk / "out")
+            assert hidden(disk / "out") == []
+            codes.append(done.returncode)
+        finally:
+            subprocess.run(["umount", disk], check=True)
+    assert codes[0] == 1
+    assert codes[-1] == 0
+
+
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="the program faketime is not installed")
 @pytest.mark.parametrize("jump", ["-10y", "+40y"])
 def test_a_clock_that_jumps_changes_nothing(original, tmp_path, jump):
