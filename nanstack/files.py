@@ -69,8 +69,13 @@ class FolderInUseError(OSError):
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[bool]:
     """Keep a folder to this process, by a lock that the system takes back however the process ends.
+
+    Yields
+    ------
+    bool
+        False where the file system has no locks: nobody is kept out.
 
     Raises
     ------
@@ -82,14 +87,17 @@ def exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     with open(path, "a+b") as file:
+        held = True
         try:
             _lock(file)
-        except OSError as taken:
+        except (BlockingIOError, PermissionError) as taken:  # the latter on Windows
             raise FolderInUseError(f"{folder} is in use by another run: wait for it, or name another folder") from taken
+        except OSError:  # as of some network drives
+            held = False
         if os.name == "posix" and not os.fstat(file.fileno()).st_nlink:  # it ended, and removed its lock, meanwhile
             raise FolderInUseError(f"{folder} was in use by another run: try again")
         try:
-            yield
+            yield held
         finally:
             if os.name == "posix":
                 path.unlink(missing_ok=True)

@@ -141,9 +141,11 @@ def _remove_abandoned() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another job's, at work, or gone
             if not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == os.getuid()):
-                with exclusive(folder):
+                with exclusive(folder) as mine:
+                    if mine:
+                        shutil.rmtree(folder, ignore_errors=True)
+                if mine:  # again, with the lock's file, which Windows did not give before
                     shutil.rmtree(folder, ignore_errors=True)
-                shutil.rmtree(folder, ignore_errors=True)  # with the lock's file, which Windows did not give before
 
 
 class _Volume:

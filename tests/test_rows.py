@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stacks of files and of more than the memory: the same bytes as in memory, nothing left behind."""
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -288,3 +290,17 @@ def test_frames_are_read_when_they_are_needed_and_failures_stay_theirs(tmp_path)
 
 def test_a_budget_is_always_there(monkeypatch):
     assert 2**20 < memory_budget() <= 2**30
+
+
+def test_where_nothing_can_be_locked_jobs_work_and_touch_nothing_of_others(own_temp, monkeypatch):
+    """As on some network drives, where the system's call fails."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks by other means")
+
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (own_temp / "nanstack-scratch-of-another").mkdir()
+    with Scratch() as scratch:
+        assert np.array_equal(scratch.store(np.ones(3)), np.ones(3))
+    assert [path.name for path in own_temp.iterdir()] == ["nanstack-scratch-of-another"]
