@@ -36,7 +36,7 @@ INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
 CONFIG = "run.toml"
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
-ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 2**30, 2**28  # bytes; loaded, they take 0.8 GiB, and stacks and heaps more
+ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 2**27  # bytes; loaded, libraries take 0.8 GiB, threads theirs
 REASONS = {  # what the system's words leave out
     errno.ENOMEM: NO_MEMORY,
     errno.ENOSPC: "the disk is full: make room where the output goes, or name another folder with -o",
