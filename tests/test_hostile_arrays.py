@@ -350,10 +350,10 @@ def test_warp_is_its_definition(frame, interpolation, data):
     with np.errstate(over="ignore"):
         samples = np.atleast_3d(plain(frame)).astype(np.float32)
     truth = warp_numpy(samples, transform, interpolation == "lanczos3").reshape(frame.shape)
-    # a coordinate that rounding takes onto the grid, or off it, uses other taps
+    # a coordinate that rounding, of two operations or of both as one, takes onto the grid, or off it, uses other taps
     row, column = np.indices(frame.shape[:2])
     with np.errstate(over="ignore", invalid="ignore"):
-        places = [line[0] * column + (line[1] * row + line[2]) for line in transform]
+        places = [line[0] * column + (line[1] * row + line[2]) for line in transform.astype(np.longdouble)]
         beside = [(np.abs(place - np.rint(place)) < 1e-9) & (place != np.rint(place)) for place in places]
     sure = ~(beside[0] | beside[1])
     found, truth = found[sure], truth[sure]
