@@ -251,7 +251,7 @@ def reproject_and_coadd_wrapper(
     Parameters
     ----------
     data_list : list of ndarray, shape (H, W)
-        One channel of each tile; NaN is no data.
+        One channel of each tile; NaN, or infinite, is no data.
     wcs_list : list of WCS or Header
     shape_out : (int, int)
     use_gpu : bool
@@ -295,12 +295,20 @@ def reproject_and_coadd_wrapper(
     weights = _pixel_weights(data_list, maps, tile_weights)
     known = inspect.signature(reproject_and_coadd).parameters
     options = {"reproject_function": reproject_interp} | {name: kwargs[name] for name in kwargs if name in known}
+    images = [_without_infinities(image, f"data_list[{number}]") for number, image in enumerate(data_list)]
     mosaic, footprint = function(
-        list(zip(data_list, wcs_list, strict=True)), shape_out=shape_out, input_weights=weights, **options
+        list(zip(images, wcs_list, strict=True)), shape_out=shape_out, input_weights=weights, **options
     )
     mosaic, footprint = np.array(mosaic, dtype=np.float32), np.asarray(footprint, dtype=np.float32)
     mosaic[~(footprint > 0)] = np.nan
     return mosaic, footprint
+
+
+def _without_infinities(image: np.ndarray, name: str) -> np.ndarray:
+    """Return an image as floats, NaN where it is infinite: there it has no data."""
+    image = float_frame(image, name)
+    infinite = np.isinf(image)
+    return np.where(infinite, np.nan, image) if infinite.any() else image
 
 
 def _pixel_weights(
