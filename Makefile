@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 VENV1 ?= .venv-numpy1
 PYTEST := -m pytest -n 2 --dist worksteal
 ON_NUMPY := two_numpys align_stack coadd evaluation frames groups gpu_cpu_parity hostile_arrays hostile_mosaic kernels \
-	mosaic photometry registration rejection rows simulation sky utils winsor_nan_safe worker
+	photometry registration rejection rows simulation sky utils winsor_nan_safe worker
 
 .PHONY: demo test test-numpy1 lint clean
 

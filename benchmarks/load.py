@@ -4,8 +4,8 @@
 usage: python benchmarks/load.py [--frames N] [--tiles N] [-o DIR]
 
 Runs ``zemosaic-patch tile`` on a quarter, half and all of N small frames of one group, and ``zemosaic-patch mosaic
---existing-tiles`` on as many parts of N small tiles, each once, and writes a table. Memory is the resident size of the
-command and its workers together, sampled.
+--existing-tiles`` on as many parts of N small tiles, each once, and writes a table. Memory is what the command and its
+workers hold together, sampled; on Linux without the pages of mapped files, which the system takes back when it likes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SAMPLING_S = 0.05
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=3000, metavar="N")
+    parser.add_argument("--frames", type=int, default=4000, metavar="N")
     parser.add_argument("--tiles", type=int, default=200, metavar="N")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("results"), metavar="DIR")
     options = parser.parse_args()
@@ -93,7 +93,8 @@ def run(arguments: list, folder: Path) -> tuple[float, int, int]:
             try:
                 parent = psutil.Process(child.pid)
                 for process in (parent, *parent.children(recursive=True)):
-                    resident += process.memory_info().rss
+                    held = process.memory_info()
+                    resident += held.rss - getattr(held, "shared", 0)
                     files += process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
             except psutil.Error:
                 pass  # it has just ended
