@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -223,10 +224,13 @@ def make_tile(
         aligned = time.perf_counter()
         image, metadata = stack_tile(reference_first(images, reference_index), settings, progress)
         stacked = time.perf_counter()
-    report = tile_report(alignments, names, metadata, photometry.sky_level(np.asarray(frames[reference_index])))
+    with ThreadPoolExecutor(1) as pool:
+        sky = pool.submit(photometry.sky_level, np.asarray(frames[reference_index]))
+        measured = measure(image, metadata["coverage_map"], frames[reference_index])
+    report = tile_report(alignments, names, metadata, sky.result())
     warn_unmatched(report, progress)
     report["settings"] = asdict(settings)
-    report.update(measure(image, metadata["coverage_map"], frames[reference_index]))
+    report.update(measured)
     report.update(seconds_align=round(aligned - started, 3), seconds_stack=round(stacked - aligned, 3))
     return Tile(
         image,
@@ -333,8 +337,10 @@ def measure(image: np.ndarray, coverage: np.ndarray, reference: np.ndarray) -> d
     Noise is compared where the coverage is at least 90 % of its maximum.
     """
     well_covered = coverage >= photometry.HIGH_COVERAGE * coverage.max()
-    noise = photometry.noise_level(image, well_covered)
-    single = photometry.noise_level(np.asarray(reference), well_covered)
+    with ThreadPoolExecutor(1) as pool:  # medians let go of the interpreter
+        levels = pool.map(photometry.noise_level, (image, np.asarray(reference)), (well_covered, well_covered))
+        band = photometry.band_metric(image, coverage)
+        noise, single = levels
     ratio = float(np.mean(noise / single)) if np.all(single > 0) else math.nan
     return {
         "shape": list(image.shape),
@@ -343,7 +349,7 @@ def measure(image: np.ndarray, coverage: np.ndarray, reference: np.ndarray) -> d
         "coverage_max": int(coverage.max()),
         "noise_adu": _number(np.mean(noise)),
         "noise_against_one_frame": _number(ratio),
-        "band_metric_adu": _number(photometry.band_metric(image, coverage)),
+        "band_metric_adu": _number(band),
     }
 
 

@@ -121,6 +121,14 @@ class Layout:
         if self.blank is not None:
             out[numbers == self.blank] = np.nan
 
+    def values(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the values of stored numbers as float32: in the numbers' own memory, where they are just that."""
+        if self.dtype.newbyteorder("=") == np.float32 and (self.scale, self.zero) == (1.0, 0.0):
+            return numbers if self.dtype.isnative else numbers.byteswap(inplace=True).view(np.float32)
+        out = np.empty(numbers.shape, dtype=np.float32)
+        self.convert(numbers, out)
+        return out
+
 
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file to read; the opening of a pipe does not wait for its other end.
@@ -203,10 +211,7 @@ def read_samples(layout: Layout) -> np.ndarray:
                 fill(path, source, layout.offset, numbers)
                 if layout.packed:
                     source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
-            numbers = numbers.reshape(layout.stored, order="F" if layout.column_order else "C")
-            values = np.empty(layout.stored, dtype=np.float32)
-            layout.convert(numbers, values)
-            return values
+            return layout.values(numbers.reshape(layout.stored, order="F" if layout.column_order else "C"))
     except MemoryError as exhausted:
         raise FrameError(path, f"there is no memory for it ({needed / 2**20:.0f} MiB)") from exhausted
 

@@ -234,9 +234,13 @@ def band_metric(image: np.ndarray, coverage: np.ndarray) -> float:
     inside = valid & (coverage >= HIGH_COVERAGE * coverage.max())
     if not rim.any() or not inside.any():
         return math.nan
-    rim, inside = (image[part].astype(np.float64) for part in (rim, inside))
-    steps = [np.median(rim[:, c] - rim[:, 1]) - np.median(inside[:, c] - inside[:, 1]) for c in (0, 2)]
+    red, green, blue = _channels(image)
+    steps = [_median_difference(one, green, rim) - _median_difference(one, green, inside) for one in (red, blue)]
     return float(np.max(np.abs(steps)))
+
+
+def _median_difference(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
+    return float(np.median(one[where].astype(np.float64) - other[where]))
 
 
 def _pair(frame: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

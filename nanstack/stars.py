@@ -11,6 +11,7 @@ import numpy as np
 from nanstack.samples import float_frame, to_float32
 
 LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601 weights of R, G, B
+CACHED_ROWS = 32  # rows of a frame that stay in the cache while their channels are weighed
 MAX_STARS = 300  # more add nothing to a six-parameter fit
 CANDIDATES = 3 * MAX_STARS  # brightest objects that are looked at: hot pixels are among them
 BIN_FROM_PX = 1_000_000  # larger frames are binned 2 x 2 to find stars; they are measured on full pixels
@@ -66,16 +67,22 @@ def luminance(frame: np.ndarray) -> np.ndarray:
     elif frame.shape[2] != 3:
         raise ValueError(f"frame must be (H, W) or (H, W, 3), not {frame.shape}")
     else:
-        with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
-            # product by product: a matrix product rounds as its BLAS does, another in every NumPy
-            plane = frame[..., 0] * np.float32(LUMINANCE[0])
-            for channel in (1, 2):
-                plane += frame[..., channel] * np.float32(LUMINANCE[channel])
-            plane = np.ascontiguousarray(plane)
+        plane = np.empty(frame.shape[:2], dtype=np.float32)
+        for top in range(0, len(plane), CACHED_ROWS):
+            _weigh_channels(frame[top : top + CACHED_ROWS], plane[top : top + CACHED_ROWS])
     infinite = np.isinf(plane)
     if infinite.any():
         plane[infinite] = np.nan
     return plane
+
+
+def _weigh_channels(rows: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` with luminances, product by product: a matrix product rounds as its BLAS does, and these differ."""
+    red, green, blue = (np.float32(weight) for weight in LUMINANCE)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
+        np.multiply(rows[..., 0], red, out=out)
+        out += rows[..., 1] * green
+        out += rows[..., 2] * blue
 
 
 def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Stars:
