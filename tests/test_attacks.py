@@ -213,9 +213,9 @@ def test_a_clock_that_jumps_changes_nothing(original, tmp_path, jump):
 def test_memory_that_ends_is_one_line_or_no_matter(tmp_path):
     frames = tmp_path / "frames"
     write_group(frames)
-    need = peak_of("tile", frames, "-o", tmp_path / "free")
+    need = max(peak_of("tile", frames, "-o", tmp_path / f"free{run}") for run in range(4))  # it varies by 2 %
     codes = []
-    for share in (1.05, 1.0, *np.linspace(0.98, 0.8, 10), 0.6, 0.45, 0.3):  # the need itself varies by 2 %
+    for share in (1.0, *np.linspace(0.98, 0.8, 10), 0.6, 0.45, 0.3):
         out = tmp_path / f"tile{share}"
         done = command("tile", frames, "-o", out, limit=("RLIMIT_AS", int(share * need)))
         assert done.returncode == 0 or one_line(done, "memory") or one_line(done, "ulimit -v"), (share, done.stderr)
