@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from nanstack import photometry
+from nanstack.arrays import float_frame, real_array, to_float32
+from nanstack.levels import photometry
+from nanstack.levels.sky import MODELS, SkyMatch, match_skies
 from nanstack.memory import Scratch
-from nanstack.registration import Alignment, Detection, FrameSource, align_frames, fill_with_sky
-from nanstack.rejection import COMBINES, Rejection, reject, winsor_bounds
-from nanstack.samples import float_frame, real_array, to_float32
-from nanstack.sky import MODELS, SkyMatch, match_skies
-from nanstack.stack import Stack, expand_weights, stack_frames
+from nanstack.register.alignment import Alignment, Detection, FrameSource, align_frames, fill_with_sky
+from nanstack.stack.definition import COMBINES, Rejection, reject, winsor_bounds
+from nanstack.stack.stacker import Stack, expand_weights, stack_frames
 from zemosaic_utils import make_radial_weight_map
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def align_group(
     wcs : sequence, optional
         Solutions of the frames, for those whose stars do not match.
     interpolation : {'bicubic', 'lanczos3'}
-    detection : nanstack.registration.Detection, optional
+    detection : nanstack.register.alignment.Detection, optional
     progress_callback : callable, optional
     names : sequence of str, optional
         Names of the frames for the messages.
@@ -127,7 +127,7 @@ def align_group(
     Returns
     -------
     images : list of ndarray of float32, or None where a frame failed
-    alignments : list of nanstack.registration.Alignment
+    alignments : list of nanstack.register.alignment.Alignment
 
     Raises
     ------
@@ -634,8 +634,8 @@ def stack_aligned_images(
     apply_rewinsor : bool
         Whether a sample that the winsorized clip rejects still counts, as its winsorized value.
     match_sky : {'none', 'offset', 'linear', 'plane'}
-        Match the frames' sky to the first one's before rejection; see `nanstack.sky.match_sky`. A normalisation does
-        that in its own way, and comes first: with one, frames are not matched again.
+        Match the frames' sky to the first one's before rejection; see `nanstack.levels.sky.match_sky`. A normalisation
+        does that in its own way, and comes first: with one, frames are not matched again.
 
     Returns
     -------
@@ -673,7 +673,7 @@ def stack_aligned_images(
 
 @dataclass(frozen=True)
 class StackPlan:
-    """What a stack is made of, for the CPU and the GPU alike; the names are those of `nanstack.stack.stack_frames`."""
+    """What a stack is made of, for the CPU and the GPU alike; the names are those of `stack_frames`."""
 
     frames: list[np.ndarray]
     rejection: Rejection
@@ -716,7 +716,7 @@ def plan_stack(
     normalize, weight, reject, combine : str
         ZeMosaic's names; see `stack_aligned_images`.
     match : str
-        How frames are matched in sky level, where they are not normalised; a model of `nanstack.sky.match_sky`.
+        How frames are matched in sky level, where they are not normalised; a model of `nanstack.levels.sky.match_sky`.
     kappas, winsor_limits : (float, float)
         At the low and the high end.
     rewinsor : bool

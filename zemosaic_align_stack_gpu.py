@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 import zemosaic_align_stack as align_stack
-from nanstack import gpu
-from nanstack.frames import read_frame
-from nanstack.rejection import Rejection, reject, stack_block, winsor_bounds
-from nanstack.stack import Stack, expand_weights
+from nanstack.io.frames import read_frame
+from nanstack.stack import gpu
+from nanstack.stack.definition import Rejection, reject, stack_block, winsor_bounds
+from nanstack.stack.stacker import Stack, expand_weights
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from nanstack import gpu
-from nanstack.files import complete_file
-from nanstack.frames import FrameError, channels_last, debayer, read_fits_image, read_named_image
-from nanstack.photometry import thinned
-from nanstack.samples import check_percentile, float_frame, real_array, to_float32
+from nanstack.arrays import check_percentile, float_frame, real_array, to_float32
+from nanstack.io.files import complete_file
+from nanstack.io.frames import FrameError, channels_last, debayer, read_fits_image, read_named_image
+from nanstack.levels.photometry import thinned
+from nanstack.stack import gpu
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def load_and_validate_fits(
 ) -> tuple[np.ndarray | None, Any, dict]:
     """Read a FITS image as float32, (H, W) or (H, W, 3).
 
-    Unlike `nanstack.frames.read_frame`, a Bayer mosaic comes back as it is.
+    Unlike `nanstack.io.frames.read_frame`, a Bayer mosaic comes back as it is.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def reproject_and_coadd_wrapper(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reproject images onto one grid and combine them, by `reproject.mosaicking.reproject_and_coadd`.
 
-    Our own mosaic is made by `nanstack.coadd`; this is for callers that know ZeMosaic's interface.
+    Our own mosaic is made by `nanstack.mosaic`; this is for callers that know ZeMosaic's interface.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 """ZeMosaic's worker interface: Phase 3, one master tile from a group of cached frames.
 
 `create_master_tile` has ZeMosaic's name, parameters, cards and progress keys; the tile itself is made by
-`zemosaic_tile`. A frame's pixels without data are NaN from the alignment to the file; nothing fills them.
+`zemosaic_patch.tile`. A frame's pixels without data are NaN from the alignment to the file; nothing fills them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 import zemosaic_align_stack as align_stack
-import zemosaic_quality as quality
-import zemosaic_tile as tiles
-from nanstack.frames import FrameError, pointing
-from nanstack.layout import read_layout, read_samples
+from nanstack.io.frames import FrameError, pointing
+from nanstack.io.layout import read_layout, read_samples
 from nanstack.memory import Scratch
-from nanstack.registration import Alignment, FrameSource
+from nanstack.register.alignment import Alignment, FrameSource
+from zemosaic_patch import quality
+from zemosaic_patch import tile as tiles
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ def load_image_with_optional_alpha(
 
     Raises
     ------
-    nanstack.frames.FrameError
+    nanstack.io.frames.FrameError
         For a file that cannot be read as an image.
     """
     from zemosaic_utils import load_and_validate_fits
@@ -317,7 +317,7 @@ def create_master_tile(
         Made where it does not exist.
     stack_norm_method : {'none', 'linear_fit', 'sky_mean'}
         Not applied to winsorized tiles. Where none is applied, frames are matched in sky level, by an offset per
-        channel, or as the setting `match_sky` says (`nanstack.sky`).
+        channel, or as the setting `match_sky` says (`nanstack.levels.sky`).
     stack_weight_method : {'none', 'noise_variance', 'noise_fwhm'}
     stack_reject_algo : {'winsorized_sigma_clip', 'kappa_sigma', 'linear_fit_clip', 'none'}
     stack_kappa_low, stack_kappa_high, parsed_winsor_limits, stack_final_combine

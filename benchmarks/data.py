@@ -48,7 +48,7 @@ def _blank(frame: np.ndarray, down: int, right: int) -> None:
 
 def simulated_frames(count: int, shape: tuple[int, int]) -> list[np.ndarray]:
     """Return star fields shifted by up to 40 px and turned by up to 6 degrees; the first is the reference."""
-    from nanstack.simulation import simulate_group
+    from nanstack.truth.simulation import simulate_group
 
     return [frame.data for frame in simulate_group(count, shape, seed=0)[0]]
 

@@ -18,9 +18,9 @@ from plan import Plan
 from report import Column, Section
 from timing import Run, interleaved, median_seconds, range_seconds, timed, told, whole_process
 
-from nanstack.registration import align_frames
-from nanstack.rejection import Rejection
-from nanstack.stack import stack_frames
+from nanstack.register.alignment import align_frames
+from nanstack.stack.definition import Rejection
+from nanstack.stack.stacker import stack_frames
 
 OURS = "ours, winsor"
 ONE_THREAD = "ours, winsor, 1 thread"

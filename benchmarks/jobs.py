@@ -20,8 +20,8 @@ import data
 import numpy as np
 from astropy.io import fits
 
-from nanstack.rejection import Rejection
-from nanstack.stack import stack_frames
+from nanstack.stack.definition import Rejection
+from nanstack.stack.stacker import stack_frames
 
 FRAME_SUFFIXES = (".fit", ".npy")
 

@@ -22,7 +22,7 @@ import psutil
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from nanstack.simulation import simulate_group
+from nanstack.truth.simulation import simulate_group
 
 SHAPE = (150, 220)
 SCENES = 60  # frames that are simulated; the others are these with other noise
@@ -83,7 +83,7 @@ def write_tiles(folder: Path, count: int) -> list[Path]:
 def run(arguments: list, folder: Path) -> tuple[float, int, int]:
     """Run a command; return its seconds, and the most bytes and open files of it and its workers together."""
     out = folder / "out"
-    command = [sys.executable, "-m", "zemosaic_cli", *map(str, arguments), "-o", str(out), "--overwrite"]
+    command = [sys.executable, "-m", "zemosaic_patch", *map(str, arguments), "-o", str(out), "--overwrite"]
     began = time.perf_counter()
     memory = opened = 0
     with open(folder / "said", "w") as said:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import psutil
 
-from nanstack.frames import probe_frame
-from zemosaic_demo_mosaic import pleiades_session, write_frames
-from zemosaic_groups import group_frames
+from nanstack.io.frames import probe_frame
+from zemosaic_patch.demo.mosaic import pleiades_session, write_frames
+from zemosaic_patch.groups import group_frames
 
 PARTS = ((1, 16), (2, 16), (4, 4), (4, 8), (4, 16))  # tiles, frames of each
 SAMPLING_S = 0.02
@@ -54,7 +54,7 @@ def run(groups: list, part: tuple[int, int], folder: Path) -> tuple[float, float
     """Make a mosaic of a part of the frames; return seconds and MiB."""
     tiles, frames = part
     paths = [frame.path for group in groups[:tiles] for frame in group.frames[:frames]]
-    command = [sys.executable, "-m", "zemosaic_cli", "mosaic", *paths, "-o", folder / "out", "--overwrite"]
+    command = [sys.executable, "-m", "zemosaic_patch", "mosaic", *paths, "-o", folder / "out", "--overwrite"]
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0

@@ -137,7 +137,7 @@ def tile(plan: Plan, folder: Path) -> Section:
 
 
 def _our_tile(frames: Path, output: Path) -> Run:
-    program = [sys.executable, "-m", "zemosaic_cli", "tile", frames, "-o", output]
+    program = [sys.executable, "-m", "zemosaic_patch", "tile", frames, "-o", output]
     return whole_process([*program, "--overwrite", "--reference", "light_00001.npy"])
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-import zemosaic_demo_mosaic as demo
-from nanstack.evaluation import binned
-from nanstack.frames import read_frame
-from zemosaic_demo import sky_level, stretched
+from nanstack.io.frames import read_frame
+from nanstack.truth.evaluation import binned
+from zemosaic_patch.demo import mosaic as demo
+from zemosaic_patch.demo.tile import sky_level, stretched
 
 COMMON = {
     "HEADER_ONLY": "N",

@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "make_tile": "nanstack.tiles",
-    "StackedTile": "nanstack.tiles",
-    "make_mosaic": "nanstack.coadd",
-    "Mosaic": "nanstack.coadd",
-    "MosaicTile": "nanstack.coadd",
-    "Rejection": "nanstack.rejection",
+    "make_tile": "nanstack.tile",
+    "StackedTile": "nanstack.tile",
+    "make_mosaic": "nanstack.mosaic",
+    "Mosaic": "nanstack.mosaic",
+    "MosaicTile": "nanstack.mosaic",
+    "Rejection": "nanstack.stack.definition",
 }
 __all__ = sorted(_HOMES)
 

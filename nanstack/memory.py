@@ -15,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from nanstack.files import FolderInUseError, exclusive
+from nanstack.io.files import FolderInUseError, exclusive
 
 SHARE_OF_FREE = 0.25
 MAX_BUDGET = 2**30

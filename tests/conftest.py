@@ -29,11 +29,11 @@ def real_frames():
 def run(capsys):
     """Run the command; return exit code, standard output and the lines of standard error."""
 
-    import zemosaic_cli
+    from zemosaic_patch import cli
 
     def call(*arguments):
         try:
-            code = zemosaic_cli.main([str(argument) for argument in arguments])
+            code = cli.main([str(argument) for argument in arguments])
         except SystemExit as leaving:
             code = leaving.code
         captured = capsys.readouterr()

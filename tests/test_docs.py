@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nanstack
-from nanstack.simulation import simulate_group
+from nanstack.truth.simulation import simulate_group
 
 TEXT = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
 TILE, MOSAIC = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)

@@ -10,10 +10,10 @@ import pytest
 from astropy.stats import sigma_clip
 from scipy.ndimage import map_coordinates
 
-from nanstack.frames import read_frame
-from nanstack.photometry import band_metric, noise_level
-from nanstack.stars import find_stars
-from zemosaic_tile import TileSettings, make_tile
+from nanstack.io.frames import read_frame
+from nanstack.levels.photometry import band_metric, noise_level
+from nanstack.survey.stars import find_stars
+from zemosaic_patch.tile import TileSettings, make_tile
 
 GAINS = np.float32([1.0, 0.72, 1.08])
 

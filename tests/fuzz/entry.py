@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nanstack.frames import FrameError, probe_frame, read_frame
+from nanstack.io.frames import FrameError, probe_frame, read_frame
 from nanstack.memory import Scratch
-from nanstack.rows import OpenFiles, open_rows
+from nanstack.stack.rows import OpenFiles, open_rows
 
 SUFFIXES = (".npy", ".fits", ".fits.gz", ".fits.fz", ".FIT.GZ")
 PACKED_HERE = 4  # a packed file is seldom whole after a change, so this kind is packed afterwards

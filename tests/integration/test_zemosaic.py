@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-import dropin_verify
-import zemosaic_dropin as dropin
-from dropin_sources import MODULES, Source
-from nanstack.simulation import simulate_group
+from nanstack.truth.simulation import simulate_group
+from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.dropin import verify
+from zemosaic_patch.dropin.sources import MODULES, Source
 
 PYTHON = os.environ.get("ZEMOSAIC_PYTHON", sys.executable)
 OTHER_TILES = [
@@ -88,14 +88,14 @@ def frames():
 def test_a_winsorized_tile_is_as_good_as_the_exact_stack(plain, patched, frames, tmp_path):
     warm = tmp_path / "warm"
     warm.mkdir()
-    dropin_verify.run_tiles(patched, frames[:3], [{}], warm, PYTHON, probe=False)  # the compilation is not timed
+    verify.run_tiles(patched, frames[:3], [{}], warm, PYTHON, probe=False)  # the compilation is not timed
     for name, root in (("before", plain), ("after", patched)):
         scratch = tmp_path / name
         scratch.mkdir()
-        result = dropin_verify.run_tiles(root, frames, [{}], scratch, PYTHON, probe=False)
+        result = verify.run_tiles(root, frames, [{}], scratch, PYTHON, probe=False)
         tile = result["tiles"][0]
         assert tile["path"], tile["said"]
-        quality = dropin_verify.measure(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
+        quality = verify.measure(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
         print(f"\nTABLE {name}: {quality}; {tile['seconds']:.1f} s, {result['peak_memory'] / 2**20:.0f} MiB")
     assert quality.good, str(quality)
     assert tile["failed"] == 0
@@ -116,10 +116,10 @@ def test_sky_levels_are_matched_on_request(plain, patched, matched, frames, tmp_
     for name, root in (("before", plain), ("after", patched), ("matched", matched)):
         scratch = tmp_path / name
         scratch.mkdir()
-        result = dropin_verify.run_tiles(root, varied, [{}], scratch, PYTHON, probe=False)
+        result = verify.run_tiles(root, varied, [{}], scratch, PYTHON, probe=False)
         tile = result["tiles"][0]
         assert tile["path"], tile["said"]
-        compared = dropin_verify.beside_exact(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
+        compared = verify.beside_exact(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
         found[name] = steps(*compared)
         print(f"\nTABLE {name}: steps of {found[name][0]:.2f} ADU in level, {found[name][1]:.2f} in colour")
     assert min(found["after"]) > 10
@@ -127,7 +127,7 @@ def test_sky_levels_are_matched_on_request(plain, patched, matched, frames, tmp_
 
 
 def test_the_patch_is_there_in_every_kind_of_process(patched, frames, tmp_path):
-    result = dropin_verify.run_tiles(patched, frames[:3], [], tmp_path, PYTHON)
+    result = verify.run_tiles(patched, frames[:3], [], tmp_path, PYTHON)
     assert "zemosaic_align_stack.align_images_in_group" in result["imported"]
     assert result["spawned"] == result["imported"] == result["package"]
 
@@ -137,7 +137,7 @@ def test_every_other_tile_is_bit_for_bit_as_before(plain, matched, frames, tmp_p
     for name, root in (("before", plain), ("after", matched)):
         scratch = tmp_path / name
         scratch.mkdir()
-        result = dropin_verify.run_tiles(root, frames[:6], OTHER_TILES, scratch, PYTHON, probe=False)
+        result = verify.run_tiles(root, frames[:6], OTHER_TILES, scratch, PYTHON, probe=False)
         made.append([tile["path"] for tile in result["tiles"]])
     for before, after in zip(*made, strict=True):
         assert (before is None) == (after is None)

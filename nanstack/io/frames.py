@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frame files in: FITS (mono, colour, Bayer, compressed) and .npy, as float32 (H, W) or (H, W, 3)."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nanstack.io.layout import DAMAGE, FrameError, Layout, card, fits_layout, read_layout, read_samples
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+    from astropy.wcs import WCS
+
+FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
+SUFFIXES = (*FITS_SUFFIXES, ".npy")
+AXES = re.compile(r"(NAXIS|WCSAXES)[A-Z]?")
+FAR_AXIS = re.compile(r"(CTYPE|CUNIT|CNAME|CRVAL|CRPIX|CDELT|CROTA|CRDER|CSYER|PC|CD|PV|PS)(\d+_)?\d{3}")
+MAX_WCS_AXES = 9
+MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
+SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
+PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
+MIN_MOSAIC_PX = 3  # OpenCV leaves a smaller mosaic black
+
+
+@dataclass
+class Frame:
+    """One frame as read.
+
+    Attributes
+    ----------
+    path : Path
+    data : ndarray of float32, shape (H, W) or (H, W, 3)
+        In ADU; pixels without data are NaN or infinite.
+    header : astropy.io.fits.Header
+        Empty for a .npy file.
+    wcs : astropy.wcs.WCS or None
+        The celestial solution, where the header holds one.
+    """
+
+    path: Path
+    data: np.ndarray
+    header: Header
+    wcs: WCS | None
+
+
+def find_frame_files(names: Sequence[str | Path]) -> list[Path]:
+    """Return the frame files that names stand for: files, folders (not their subfolders) and glob patterns.
+
+    Raises
+    ------
+    FrameError
+        For a name that stands for no frame file.
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        files = list(_expand(Path(name)))
+        if not files:
+            raise FrameError(name, f"no frames there ({', '.join(SUFFIXES)})")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def _expand(name: Path) -> Iterator[Path]:
+    """Give the files that a name stands for; a link to nothing, a pipe and the like too: reading says what they are."""
+    if os.path.isdir(name):
+        yield from sorted(path for path in _entries(name) if is_frame_file(path) and not os.path.isdir(path))
+    elif os.path.lexists(name):
+        yield name
+    elif any(mark in str(name) for mark in "*?["):
+        import glob
+
+        yield from (Path(path) for path in sorted(glob.glob(str(name))) if not os.path.isdir(path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as failure:
+        raise FrameError(folder, f"the folder cannot be read ({failure.strerror or failure})") from failure
+
+
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return what to call files: their names, with as many of their folders as tell them apart."""
+    alike: dict[str, set[Path]] = {}
+    for path in paths:
+        alike.setdefault(path.name, set()).add(path)
+    names = {}
+    for same in alike.values():
+        depth = 1
+        while len({path.parts[-depth:] for path in same}) < len(same):
+            depth += 1
+        names.update({path: Path(*path.parts[-depth:]).as_posix() for path in same})
+    return names
+
+
+def is_frame_file(path: Path) -> bool:
+    """Tell whether a file's name ends as a frame's does."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read_frame(path: Path | str) -> Frame:
+    """Read a frame file.
+
+    FITS scaling (BSCALE, BZERO) is applied, planes-first colour is turned to (H, W, 3), a Bayer mosaic (`BAYERPAT`)
+    is debayered.
+
+    Raises
+    ------
+    FrameError
+        For a file that is missing, unreadable, truncated, or not an image of one of these kinds.
+    """
+    layout = read_layout(Path(path))
+    return Frame(layout.path, _samples(layout), layout.header, celestial_wcs(layout.header))
+
+
+def _samples(layout: Layout) -> np.ndarray:
+    """Read an image's samples; return them as float32 (H, W) or (H, W, 3)."""
+    pattern = bayer_pattern(layout)
+    data = channels_last(layout.path, read_samples(layout))
+    return debayer(data, pattern) if pattern else data
+
+
+def bayer_pattern(layout: Layout) -> str:
+    """Return the pattern that an image is to be debayered with; empty where it is none.
+
+    Raises
+    ------
+    FrameError
+        For a pattern that is not known.
+    """
+    if "BAYERPAT" not in layout.header or len(image_shape(layout.path, layout.stored)) != 2:
+        return ""
+    try:
+        pattern = str(card(layout.header, "BAYERPAT", "")).strip().upper()
+        shift = [-int(card(layout.header, name, 0)) for name in ("YBAYROFF", "XBAYROFF")]
+    except (ValueError, TypeError, OverflowError) as damage:
+        raise FrameError(layout.path, f"its header is damaged: its Bayer pattern cannot be read ({damage})") from damage
+    if pattern and pattern not in PATTERNS:
+        raise FrameError(layout.path, f"its Bayer pattern is {pattern!r}, not one of {', '.join(PATTERNS)}")
+    return _shifted_pattern(pattern, shift) if pattern else ""
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """A frame file whose header was read, and whose samples were not.
+
+    Attributes
+    ----------
+    path : Path
+    shape : tuple of int
+        (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
+    wcs : astropy.wcs.WCS or None
+    cards : dict
+        What its header says of how it was taken: those of `SETUP_CARDS` that it holds, as text.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    wcs: WCS | None
+    cards: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def pointing(self) -> np.ndarray | None:
+        """The unit vector to the middle of the frame, or None where its solution does not say."""
+        return pointing(self.wcs)
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        """What tells the file from others, and from what it was: its name, size and time of change."""
+        known = self.path.stat()
+        return self.path.name, known.st_size, known.st_mtime_ns
+
+    def __call__(self) -> np.ndarray:
+        """Read the frame's samples."""
+        return _samples(read_layout(self.path))
+
+
+def probe_frame(path: Path | str) -> FrameFile:
+    """Read what a frame file says of itself, not its samples.
+
+    Raises
+    ------
+    FrameError
+        As `read_frame`, as far as it shows without the samples.
+    """
+    layout = read_layout(Path(path))
+    shape = image_shape(layout.path, layout.stored)
+    if bayer_pattern(layout):
+        shape = (*shape, 3)
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), _setup_cards(layout.header))
+
+
+def _setup_cards(header: Header) -> dict[str, str]:
+    """Return what a header says of how a frame was taken; nothing of a card that cannot be read."""
+    cards = {}
+    for name in SETUP_CARDS:
+        with suppress(ValueError):
+            if name in header:
+                cards[name] = str(card(header, name, "")).strip()
+    return cards
+
+
+def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
+    """Return the first image of two or three axes of a FITS file, as float32, scaled, its axes as stored; its header.
+
+    Raises
+    ------
+    FrameError
+        Where there is none, or the file is no FITS file, or damaged.
+    """
+    layout = read_layout(path)
+    return read_samples(layout), layout.header
+
+
+def read_named_image(path: Path, name: str) -> np.ndarray | None:
+    """Return the image of a FITS file whose EXTNAME is this name, as `read_fits_image`; None where there is none.
+
+    Raises
+    ------
+    FrameError
+        Where the file is no FITS file, or damaged.
+    """
+    layout = fits_layout(path, lambda header: str(card(header, "EXTNAME", "")).strip().upper() == name)
+    return None if layout is None else read_samples(layout)
+
+
+def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that an image stored as (H, W), or with one or three planes first or last, is given.
+
+    Raises
+    ------
+    FrameError
+        For any other shape.
+    """
+    shape = tuple(stored)
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    elif len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        shape = (*shape[1:], 3)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
+        raise FrameError(path, f"its shape is {tuple(stored)}: one or three planes of an image are needed")
+    return shape
+
+
+def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
+    """Return an image as float32 in native byte order, (H, W) or (H, W, 3).
+
+    Raises
+    ------
+    FrameError
+        For any other shape than one or three planes.
+    """
+    shape = image_shape(path, data.shape)
+    if len(shape) == 3 and data.shape != shape:
+        data = np.moveaxis(data, 0, -1)
+    return np.ascontiguousarray(data.reshape(shape), dtype=np.float32)
+
+
+def _shifted_pattern(pattern: str, shift: Sequence[int]) -> str:
+    """Return the pattern at the first pixel, by the offsets (rows, columns) that cropped frames carry."""
+    grid = np.array(list(pattern)).reshape(2, 2)
+    return "".join(np.roll(grid, [step % 2 for step in shift], axis=(0, 1)).ravel())
+
+
+def debayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
+    """Interpolate a Bayer mosaic to colour, bilinearly, by OpenCV.
+
+    OpenCV works on 16-bit integers: whole numbers from 0 to 65535 come through exactly, others to 1/65535 of their
+    range. A pixel next to one without data is without data.
+
+    Parameters
+    ----------
+    mosaic : ndarray, shape (H, W)
+    pattern : {'RGGB', 'BGGR', 'GRBG', 'GBRG'}
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3)
+        NaN throughout where a side is shorter than `MIN_MOSAIC_PX`: nothing can be interpolated there.
+    """
+    import cv2
+
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, not {pattern!r}")
+    valid = np.isfinite(mosaic)
+    if not valid.any() or min(mosaic.shape) < MIN_MOSAIC_PX:
+        return np.full((*mosaic.shape, 3), np.nan, dtype=np.float32)
+    filled = np.where(valid, mosaic, np.min(mosaic[valid])).astype(np.float64)
+    offset, step = _quantisation(filled)
+    codes = np.rint((filled - offset) / step).astype(np.uint16)
+    colour = cv2.cvtColor(codes, getattr(cv2, f"COLOR_Bayer{pattern}2RGB"))
+    colour = (colour * step + offset).astype(np.float32)
+    if not valid.all():
+        colour[cv2.dilate((~valid).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = np.nan
+    return colour
+
+
+def _quantisation(values: np.ndarray) -> tuple[float, float]:
+    """Return the offset and step with which values fit 16 bits; (0, 1) where they are such numbers already."""
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 65535 and np.array_equal(values, np.rint(values)):
+        return 0.0, 1.0
+    return low, (high - low) / 65535 or 1.0
+
+
+def celestial_wcs(header: Header) -> WCS | None:
+    """Return the celestial solution of a header, or None where it holds none, or one that cannot be evaluated."""
+    if "CTYPE1" not in header:
+        return None
+    from astropy import log
+    from astropy.io.fits import VerifyError
+    from astropy.wcs import WCS  # takes a while: only where there is one
+
+    with warnings.catch_warnings(), _at_level(log, logging.WARNING):
+        warnings.simplefilter("ignore")  # astropy repairs dates and units of other software, and warns each time
+        try:
+            if _would_grow(header):
+                return None
+            wcs = WCS(header, naxis=2)
+            if not wcs.has_celestial:
+                return None
+            wcs.pixel_to_world_values(0.0, 0.0)
+        except (*DAMAGE, AttributeError, MemoryError, VerifyError):  # wcslib's errors derive from these
+            return None
+    return wcs
+
+
+def _would_grow(header: Header) -> bool:
+    """Tell whether a solution has more axes, or terms of distortion, than one of the sky: its matrices are squares."""
+    if any(not 0 <= card(header, f"{name}_ORDER", 0) <= MAX_SIP_ORDER for name in ("A", "B", "AP", "BP")):
+        return True
+    return any(
+        FAR_AXIS.match(one.keyword) or (AXES.fullmatch(one.keyword) and not 0 <= one.value <= MAX_WCS_AXES)
+        for one in header.cards  # all of them: of two of a name, astropy takes the first, and wcslib the last
+    )
+
+
+@contextmanager
+def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
+    """Let a logger say nothing below a level."""
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def pointing(wcs: Any) -> np.ndarray | None:
+    """Return the unit vector to the middle of a frame, or None where its solution does not say."""
+    if wcs is None or not getattr(wcs, "is_celestial", False) or not hasattr(wcs, "wcs"):
+        return None
+    middle = [side / 2 - 0.5 for side in wcs.pixel_shape[:2]] if wcs.pixel_shape else wcs.wcs.crpix - 1
+    longitude, latitude = np.radians(wcs.wcs_pix2world([middle], 0)[0])
+    vector = np.array(
+        [math.cos(latitude) * math.cos(longitude), math.cos(latitude) * math.sin(longitude), math.sin(latitude)]
+    )
+    return vector if np.isfinite(vector).all() else None

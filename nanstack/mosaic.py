@@ -1,0 +1,539 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tiles onto one grid of the sky: projected, brought to one background, averaged block by block.
+
+The solution of the sky is the libraries' (reproject finds the grid, astropy turns pixels into pixels); the samples are
+`nanstack.register.warp`'s, so that a pixel without data spoils its neighbours by the taps alone. Spline
+interpolation would spoil the whole image, and bilinear or adaptive resampling would blur the stars.
+
+Pixel coordinates are (x, y) = (column, row) with pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack.arrays import float_frame, has_data, real_array, to_float32
+from nanstack.levels.sky import Background, Overlap, measure_overlap, solve_backgrounds
+from nanstack.memory import Scratch, memory_budget, threads
+from nanstack.register.warp import sample_at
+from nanstack.stack.rows import OpenFiles, Rows, open_rows
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+COMBINES = ("mean", "median")
+MATCHES = ("none", "offset", "plane")
+FEATHER = 0.05  # of a tile's shorter side
+NODE_PX = 32  # between positions that are computed; those in between are interpolated
+MAX_NODE_ERROR_PX = 1e-3
+POSITION_DIGITS = 6  # of a pixel: where two grids are the same, samples are copied, and none is lost at the edge
+PROJECTED_ROWS = 64  # rows of a tile that are projected at once
+MAX_COVERAGE = 2**24  # frames in a pixel; float32 counts no farther
+MAX_SIDE_PX = 200_000  # a mosaic larger than this comes from a wrong solution
+
+Read = Callable[[], tuple[np.ndarray, np.ndarray | None]]
+
+
+@dataclass(frozen=True)
+class MosaicTile:
+    """A tile of a mosaic, read when it is needed.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        (H, W) or (H, W, C).
+    wcs : astropy.wcs.WCS
+    read : callable
+        Returns the image, of that shape, in ADU, NaN where there is no data; and the coverage, (H, W), the number of
+        frames in each pixel, or None: one everywhere.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    wcs: WCS
+    read: Read
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Tiles joined.
+
+    Attributes
+    ----------
+    image : ndarray of float32, shape (H, W) or (H, W, C)
+        In ADU; NaN where no tile has data.
+    coverage : ndarray of int32, shape (H, W)
+        Number of frames in each pixel.
+    weight : ndarray of float32, shape (H, W)
+        Sum of the tiles' weights, coverage x feather.
+    wcs : astropy.wcs.WCS
+    backgrounds : list of nanstack.levels.sky.Background
+        What was added to each tile.
+    overlaps : dict
+        ``(i, j)``: number of cells in which these tiles were compared.
+    """
+
+    image: np.ndarray
+    coverage: np.ndarray
+    weight: np.ndarray
+    wcs: WCS
+    backgrounds: list[Background]
+    overlaps: dict[tuple[int, int], int]
+
+
+def make_mosaic(
+    tiles: Sequence[MosaicTile],
+    *,
+    wcs: WCS | None = None,
+    shape: tuple[int, int] | None = None,
+    match: str = "plane",
+    combine: str = "mean",
+    feather: float = FEATHER,
+    interpolation: str = "bicubic",
+    memory: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Mosaic:
+    """Join tiles to a mosaic.
+
+    Each tile is projected once, and kept in a temporary file; where two tiles overlap they are compared, and all are
+    brought to one background; then the mosaic is combined, a few rows at a time.
+
+    Parameters
+    ----------
+    tiles : sequence of MosaicTile
+        All mono, or all with the same number of channels.
+    wcs, shape : astropy.wcs.WCS and (int, int), optional
+        The grid and its height and width; by default as `mosaic_grid` finds it.
+    match : {'plane', 'offset', 'none'}
+        What is added to the tiles so that they agree: see `nanstack.levels.sky.solve_backgrounds`.
+    combine : {'mean', 'median'}
+        Mean weighted by coverage x feather, or plain median of the tiles.
+    feather : float
+        Width, in shorter sides of a tile, over which its weight falls to nothing towards its edge; 0 to 0.5.
+    interpolation : {'bicubic', 'lanczos3'}
+    memory : int, optional
+        Bytes that blocks and tiles in work may take; by default as `nanstack.memory.memory_budget`. No influence on
+        the result.
+    progress : callable, optional
+        ``progress(step, done, total)``; the steps are 'projecting' (tiles), 'comparing' (overlaps), 'joining' (rows).
+
+    Returns
+    -------
+    Mosaic
+
+    Raises
+    ------
+    ValueError
+        For no tiles, tiles that do not fit together, or arguments out of range.
+    """
+    _check(tiles, match, combine, feather)
+    wcs, shape = _checked_grid(wcs, shape) if wcs is not None or shape is not None else mosaic_grid(tiles)
+    memory = memory_budget() if memory is None else memory
+    tell = progress or (lambda step, done, total: None)
+    files = OpenFiles()
+    try:
+        with Scratch() as scratch:
+            layers = []
+            for layer in _projected(tiles, wcs, shape, feather, interpolation, memory, scratch, files):
+                layers.append(layer)
+                tell("projecting", len(layers), len(tiles))
+            overlaps = _overlaps(layers, tell)
+            backgrounds = _backgrounds(layers, overlaps, match)
+            image, coverage, weight = _combined(layers, backgrounds, shape, combine, memory, tell)
+    finally:
+        files.close()
+    cells = {pair: len(overlap.x) for pair, overlap in overlaps.items()}
+    return Mosaic(image, coverage, weight, wcs, backgrounds, cells)
+
+
+def _check(tiles: Sequence[MosaicTile], match: str, combine: str, feather: float) -> None:
+    if not tiles:
+        raise ValueError("tiles: there are none")
+    if match not in MATCHES:
+        raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")
+    if combine not in COMBINES:
+        raise ValueError(f"combine must be one of {', '.join(COMBINES)}, not {combine!r}")
+    if not 0 <= feather <= 0.5:
+        raise ValueError(f"feather must be within 0 to 0.5, not {feather}")
+    for tile in tiles:
+        if len(tile.shape) not in (2, 3) or tile.shape[2:] != tiles[0].shape[2:]:
+            raise ValueError(f"{tile.name}: its shape {tile.shape} does not go with {tiles[0].name}'s {tiles[0].shape}")
+        if 0 in tile.shape:
+            raise ValueError(f"{tile.name}: it holds no pixels, its shape is {tile.shape}")
+        if not _leads_to_the_sky(tile):
+            raise ValueError(f"{tile.name}: it has no celestial WCS, or one that is damaged")
+
+
+def _leads_to_the_sky(tile: MosaicTile) -> bool:
+    """Tell whether the middle of a tile has a place on the sky."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if tile.wcs is None or not tile.wcs.has_celestial:
+                return False
+            place = tile.wcs.celestial.pixel_to_world_values(tile.shape[1] / 2, tile.shape[0] / 2)
+    except ValueError:  # as all errors of wcslib are: a singular matrix, a pole that is nowhere
+        return False
+    return bool((np.abs(place) <= 360).all())  # of NaN it makes numbers without meaning
+
+
+def _checked_grid(wcs: WCS | None, shape: tuple[int, int] | None) -> tuple[WCS, tuple[int, int]]:
+    """Return a grid that was given, or say what is wrong with it."""
+    if wcs is None or shape is None:
+        raise ValueError("wcs and shape make a grid together: give both or none")
+    if not wcs.has_celestial:
+        raise ValueError("wcs must be celestial")
+    if len(shape) != 2 or not all(isinstance(side, (int, np.integer)) and 0 < side <= MAX_SIDE_PX for side in shape):
+        raise ValueError(f"shape must be a height and a width of 1 to {MAX_SIDE_PX} pixels, not {shape}")
+    return wcs, (int(shape[0]), int(shape[1]))
+
+
+# --- the grid ---------------------------------------------------------------------------------------------------------
+
+
+def mosaic_grid(tiles: Sequence[MosaicTile]) -> tuple[WCS, tuple[int, int]]:
+    """Return the WCS, north up, that suits all tiles at the finest of their scales, and its height and width.
+
+    Raises
+    ------
+    ValueError
+        For tiles so far apart that the mosaic would be larger than `MAX_SIDE_PX`.
+    """
+    from reproject.mosaicking import find_optimal_celestial_wcs
+
+    try:
+        wcs, shape = find_optimal_celestial_wcs([(tile.shape[:2], tile.wcs) for tile in tiles], frame="icrs")
+    except ValueError as nowhere:
+        raise ValueError("the tiles are too far apart: no plane shows them all") from nowhere
+    if max(shape) > MAX_SIDE_PX:
+        raise ValueError(f"the tiles are too far apart: the mosaic would be {shape[1]} x {shape[0]} pixels")
+    return wcs, tuple(int(side) for side in shape)
+
+
+def corners(wcs: WCS, tile_shape: tuple[int, ...], tile_wcs: WCS) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a tile's edge lies in the mosaic: x and y of its four corners, in turn."""
+    height, width = tile_shape[:2]
+    return _pixels(tile_wcs, wcs, [-0.5, width - 0.5, width - 0.5, -0.5], [-0.5, -0.5, height - 0.5, height - 0.5])
+
+
+def _pixels(source: WCS, target: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn pixels of one solution into pixels of another; NaN where there is no such place."""
+    from astropy.wcs.utils import pixel_to_pixel
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore")  # a place that a projection does not show is NaN, which is all to be said
+        found = pixel_to_pixel(source, target, np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    return tuple(np.asarray(v, dtype=np.float64) for v in found)
+
+
+def _box(wcs: WCS, shape: tuple[int, int], tile: MosaicTile) -> tuple[int, int, int, int] | None:
+    """Return top, bottom, left, right of the part of the mosaic that a tile may cover; None where it covers none."""
+    height, width = tile.shape[:2]
+    along, down = np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33)
+    x = np.concatenate([along, along, np.zeros(33), np.full(33, width - 1)])
+    y = np.concatenate([np.zeros(33), np.full(33, height - 1), down, down])
+    x, y = _pixels(tile.wcs, wcs, x, y)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return 0, shape[0], 0, shape[1]
+    top, bottom = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y.min()), np.ceil(y.max()) + 1))
+    left, right = (int(np.clip(v, 0, shape[1])) for v in (np.floor(x.min()), np.ceil(x.max()) + 1))
+    return (top, bottom, left, right) if top < bottom and left < right else None
+
+
+# --- projection -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A tile on the mosaic's grid, in files.
+
+    Attributes
+    ----------
+    top, bottom, left, right : int
+        The part of the mosaic that it may cover.
+    image : Rows
+        (h, w[, C]), NaN where the tile has no data.
+    weights : Rows
+        (h, w, 2): coverage, and coverage x feather; of no meaning where the image is NaN.
+    pixels : int
+        Number of pixels with data.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    image: Rows
+    weights: Rows
+    pixels: int
+
+
+def _projected(
+    tiles: Sequence[MosaicTile],
+    wcs: WCS,
+    shape: tuple[int, int],
+    feather: float,
+    interpolation: str,
+    memory: int,
+    scratch: Scratch,
+    files: OpenFiles,
+) -> Iterator[_Layer]:
+    """Give each tile on the mosaic's grid; as many at a time as there are processors, and memory."""
+    largest = max(int(np.prod(tile.shape)) for tile in tiles)
+    at_once = int(np.clip(memory // (16 * largest), 1, threads()))  # the tile, its projection, their weights
+
+    def project(tile: MosaicTile) -> _Layer:
+        return _project(tile, wcs, shape, feather, interpolation, scratch, files)
+
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        for first in range(0, len(tiles), at_once):
+            yield from pool.map(project, tiles[first : first + at_once])
+
+
+def _project(
+    tile: MosaicTile,
+    wcs: WCS,
+    shape: tuple[int, int],
+    feather: float,
+    interpolation: str,
+    scratch: Scratch,
+    files: OpenFiles,
+) -> _Layer:
+    top, bottom, left, right = _box(wcs, shape, tile) or (0, 0, 0, 0)
+    image, coverage = _checked_tile(tile)
+    weights = tile_weights(image, coverage, feather)
+    out = np.empty((bottom - top, right - left, *tile.shape[2:]), dtype=np.float32)
+    out_weights = np.empty((*out.shape[:2], 2), dtype=np.float32)
+    for row in range(top, bottom, PROJECTED_ROWS):
+        end = min(row + PROJECTED_ROWS, bottom)
+        x, y = positions(wcs, tile.wcs, row, end, left, right)
+        part = np.s_[row - top : end - top]
+        out[part] = sample_at(image, x, y, interpolation)
+        out_weights[part] = _nearest(weights, x, y)
+    pixels = int(np.count_nonzero(has_data(out)))
+    stored = (open_rows(scratch.store(array), files, scratch) for array in (out, out_weights))
+    return _Layer(top, bottom, left, right, *stored, pixels)
+
+
+def _checked_tile(tile: MosaicTile) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a tile's image, float32, and coverage, or say what is wrong with them."""
+    image, coverage = tile.read()
+    image = to_float32(float_frame(image, f"{tile.name}: its image"))
+    if image.shape != tuple(tile.shape):
+        raise ValueError(f"{tile.name}: its image is {image.shape}, not {tile.shape}")
+    if coverage is None:
+        return image, None
+    coverage = real_array(coverage, f"{tile.name}: its coverage")
+    if coverage.shape != image.shape[:2]:
+        raise ValueError(f"{tile.name}: its coverage is {coverage.shape}, not {image.shape[:2]}")
+    wrong = ~((coverage >= 0) & (coverage <= MAX_COVERAGE))
+    if wrong.any():
+        raise ValueError(f"{tile.name}: its coverage must be 0 to {MAX_COVERAGE} frames, not {coverage[wrong][0]}")
+    return image, coverage
+
+
+def positions(source: WCS, target: WCS, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where pixels of one solution lie in another: x and y, float64 (bottom - top, right - left).
+
+    Computed at nodes and interpolated between them, to better than `MAX_NODE_ERROR_PX`; the nodes stand at the same
+    places for every part of an image.
+    """
+    step = NODE_PX
+    while True:
+        columns, rows = (
+            np.arange(a // step, -(-(b - 1) // step) + 1) * step for a, b in ((left, right), (top, bottom))
+        )
+        nodes = np.stack(_pixels(source, target, *np.meshgrid(columns, rows)))
+        if step == 1 or _node_error(source, target, columns, rows, nodes, step) < MAX_NODE_ERROR_PX:
+            break
+        step //= 2
+    x, y = np.arange(left, right), np.arange(top, bottom)
+    j, i = (x - columns[0]) // step, (y - rows[0]) // step
+    j, i = np.minimum(j, max(len(columns) - 2, 0)), np.minimum(i, max(len(rows) - 2, 0))
+    across, down = (x - columns[j]) / step, ((y - rows[i]) / step)[:, np.newaxis]
+    right_of, below = np.minimum(j + 1, len(columns) - 1), np.minimum(i + 1, len(rows) - 1)
+    between_rows = nodes[:, i] * (1 - down) + nodes[:, below] * down
+    found = between_rows[:, :, j] * (1 - across) + between_rows[:, :, right_of] * across
+    x, y = np.round(found, POSITION_DIGITS)
+    return x, y
+
+
+def _node_error(source: WCS, target: WCS, columns: np.ndarray, rows: np.ndarray, nodes: np.ndarray, step: int) -> float:
+    """Return by how many pixels interpolation misses the middles between nodes."""
+    if len(columns) < 2 or len(rows) < 2:
+        return np.inf
+    middles = (nodes[:, 1:, 1:] + nodes[:, 1:, :-1] + nodes[:, :-1, 1:] + nodes[:, :-1, :-1]) / 4
+    exact = np.stack(_pixels(source, target, *np.meshgrid(columns[:-1] + step / 2, rows[:-1] + step / 2)))
+    return float(np.max(np.abs(middles - exact)))  # NaN, where the sky ends, is not less than any limit
+
+
+def tile_weights(image: np.ndarray, coverage: np.ndarray | None, feather: float) -> np.ndarray:
+    """Return a tile's coverage, and its coverage x feather, where it has data.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, C)
+    coverage : ndarray, shape (H, W), or None
+        None: one frame everywhere.
+    feather : float
+        Width in shorter sides.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 2)
+        0 where the tile has no data. The feather grows from the edge of the data to 1, evenly.
+    """
+    import cv2
+
+    valid = has_data(image)
+    frames = np.where(valid, 1 if coverage is None else coverage, 0).astype(np.float32)
+    width = feather * min(image.shape[:2])
+    if width <= 1:
+        return np.stack([frames, frames], axis=2)
+    inside = cv2.copyMakeBorder(valid.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return np.stack([frames, frames * np.minimum(distance / np.float32(width), 1)], axis=2)
+
+
+def _nearest(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the weights of the pixels nearest to positions; anything for positions outside."""
+    height, width = weights.shape[:2]
+    with np.errstate(invalid="ignore"):
+        column = np.clip(np.where(np.isfinite(x), np.rint(x), 0), 0, width - 1).astype(np.intp)
+        row = np.clip(np.where(np.isfinite(y), np.rint(y), 0), 0, height - 1).astype(np.intp)
+    return weights[row, column]
+
+
+# --- overlaps and backgrounds -----------------------------------------------------------------------------------------
+
+
+def _overlaps(layers: Sequence[_Layer], tell: Callable[[str, int, int], None]) -> dict[tuple[int, int], Overlap]:
+    """Compare each two layers where both have data, in the coordinates of the mosaic."""
+    pairs = [(i, j) for i, j in combinations(range(len(layers)), 2) if _common(layers[i], layers[j])]
+    found = {}
+    for done, (i, j) in enumerate(pairs, start=1):
+        overlap = _overlap(layers[i], layers[j])
+        if overlap is not None:
+            found[i, j] = overlap
+        tell("comparing", done, len(pairs))
+    return found
+
+
+def _common(one: _Layer, other: _Layer) -> tuple[int, int, int, int] | None:
+    top, bottom = max(one.top, other.top), min(one.bottom, other.bottom)
+    left, right = max(one.left, other.left), min(one.right, other.right)
+    return (top, bottom, left, right) if top < bottom and left < right else None
+
+
+def _overlap(one: _Layer, other: _Layer) -> Overlap | None:
+    top, bottom, left, right = _common(one, other)
+    parts = [
+        _rows(layer, layer.image, top, bottom)[:, left - layer.left : right - layer.left] for layer in (one, other)
+    ]
+    overlap = measure_overlap(*parts)
+    return None if overlap is None else Overlap(overlap.x + left, overlap.y + top, overlap.difference, overlap.error)
+
+
+def _rows(layer: _Layer, source: Rows, top: int, bottom: int) -> np.ndarray:
+    """Return rows top:bottom of the mosaic, as far as a layer has them."""
+    out = np.empty((bottom - top, *source.shape[1:]), dtype=np.float32)
+    source.read(top - layer.top, bottom - layer.top, out)
+    return out
+
+
+def _backgrounds(layers: Sequence[_Layer], overlaps: dict[tuple[int, int], Overlap], match: str) -> list[Background]:
+    if match == "none":
+        zero = np.zeros(1)
+        return [Background(zero, zero, zero, (0.0, 0.0), number) for number in range(len(layers))]
+    areas = [max(layer.pixels, 1) for layer in layers]
+    return solve_backgrounds(len(layers), overlaps, match, areas)
+
+
+# --- combination ------------------------------------------------------------------------------------------------------
+
+
+def _combined(
+    layers: Sequence[_Layer],
+    backgrounds: Sequence[Background],
+    shape: tuple[int, int],
+    combine: str,
+    memory: int,
+    tell: Callable[[str, int, int], None],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mosaic's image, coverage and weight."""
+    height, width = shape
+    channels = layers[0].image.shape[2:]
+    image = np.empty((height, width, *channels), dtype=np.float32)
+    coverage, weight = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
+    row_bytes = 8 * width * int(np.prod(channels)) * (4 if combine == "mean" else len(layers))
+    rows = int(np.clip(memory // (4 * row_bytes), 1, 256))
+    joined = _mean if combine == "mean" else _median
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        part = np.s_[top:bottom]
+        frames, shares = np.zeros((2, bottom - top, width))
+        parts = _parts(layers, backgrounds, top, bottom, frames, shares)
+        image[part] = joined(parts, shares, channels)
+        coverage[part], weight[part] = frames, shares
+        tell("joining", bottom, height)
+    return image, coverage, weight
+
+
+Part = tuple[tuple[slice, slice], np.ndarray, np.ndarray]
+
+
+def _parts(
+    layers: Sequence[_Layer],
+    backgrounds: Sequence[Background],
+    top: int,
+    bottom: int,
+    coverage: np.ndarray,
+    weight: np.ndarray,
+) -> Iterator[Part]:
+    """Give, of each layer in a block of rows, where it lies in the block, its samples, levelled, and its weights.
+
+    What they add up to goes into the block's coverage and weight.
+    """
+    for layer, background in zip(layers, backgrounds, strict=True):
+        first, last = max(top, layer.top), min(bottom, layer.bottom)
+        if first >= last:
+            continue
+        samples, weights = _rows(layer, layer.image, first, last), _rows(layer, layer.weights, first, last)
+        shift = background.at(np.arange(layer.left, layer.right), np.arange(first, last)[:, np.newaxis])
+        with np.errstate(over="ignore"):  # infinite is no data
+            samples += to_float32(shift if samples.ndim == 3 else shift[..., 0])
+        weights[~has_data(samples)] = 0
+        place = np.s_[first - top : last - top, layer.left : layer.right]
+        coverage[place] += weights[..., 0]
+        weight[place] += weights[..., 1]
+        yield place, samples, weights[..., 1]
+
+
+def _mean(parts: Iterator[Part], weight: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
+    total = np.zeros((*weight.shape, *channels))
+    for place, samples, share in parts:
+        share = share.astype(np.float64).reshape(*share.shape, *(1 for _ in channels))
+        total[place] += np.multiply(samples, share, where=share > 0, out=np.zeros(samples.shape))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no data
+        return total / weight.reshape(*weight.shape, *(1 for _ in channels))
+
+
+def _median(parts: Iterator[Part], weight: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
+    from nanstack.stack.definition import Rejection
+    from nanstack.stack.stacker import stack_frames
+
+    stack = []
+    for place, samples, _ in parts:
+        stack.append(np.full((*weight.shape, *channels), np.nan, dtype=np.float32))
+        stack[-1][place] = samples
+    if not stack:
+        return np.full((*weight.shape, *channels), np.nan)
+    return stack_frames(stack, Rejection("none"), "median").image

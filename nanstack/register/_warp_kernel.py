@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The warp, compiled: `nanstack.register.warp.warp_numpy`, for runs of neighbouring pixels.
+
+Sequential, and without the GIL: frames, not pixels, are what runs in parallel. Taps and channels are given as tuples of
+that length: the length of a tuple is known to the compiler, so the inner loops have constant lengths, and the kernel is
+still one function of the module, which Numba can cache.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from nanstack import compilation
+
+RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
+CONTRACT = ("contract",)  # a * b + c in one rounding is the only liberty taken: NaN and infinity keep their meaning
+OUTSIDE, INSIDE, ON_COLUMN, ON_ROW = 0, 1, 2, 4  # on the grid along x, along y, or both (6)
+NEGLIGIBLE = 1e-30  # of a pixel: its square would underflow, and the window's weights there are 1 and 0
+SIN_THIRDS = np.sin(np.pi / 3 * np.arange(-2, 4))
+COS_THIRDS = np.cos(np.pi / 3 * np.arange(-2, 4))
+
+
+@numba.njit(inline="always")
+def _keys(f, weights, px):
+    """Keys' cubic convolution, a = -1/2, at the taps -1 ... 2."""
+    weights[0, px] = ((-0.5 * f + 1.0) * f - 0.5) * f
+    weights[1, px] = (1.5 * f - 2.5) * f * f + 1.0
+    weights[2, px] = ((-1.5 * f + 2.0) * f + 0.5) * f
+    weights[3, px] = (0.5 * f - 0.5) * f * f
+
+
+@numba.njit(inline="always")
+def _lanczos3(f, weights, px):
+    """Lanczos' window of three lobes at the taps -2 ... 3, normalised; two sines and a cosine serve all of them."""
+    if f < NEGLIGIBLE:
+        for k in range(6):
+            weights[k, px] = 1.0 if k == 2 else 0.0
+        return
+    whole, sine, cosine = math.sin(math.pi * f), math.sin(math.pi * f / 3.0), math.cos(math.pi * f / 3.0)
+    total = 0.0
+    for k in range(6):
+        sign = 1.0 if k % 2 == 0 else -1.0  # sin(pi (f - k)) = (-1)^k sin(pi f)
+        distance = f - (k - 2)
+        weights[k, px] = sign * whole * (sine * COS_THIRDS[k] - cosine * SIN_THIRDS[k]) / (distance * distance)
+        total += weights[k, px]
+    for k in range(6):
+        weights[k, px] /= total
+
+
+@numba.njit(nogil=True)
+def _place(xs, ys, shape, taps_of, lefts, aboves, weights_x, weights_y, states):
+    """Fill in, for a run of pixels at the coordinates xs, ys, where their taps lie and what they weigh."""
+    taps = len(taps_of)
+    first = 1 - taps // 2
+    height, width = shape
+    for px in range(len(xs)):
+        x, y = xs[px], ys[px]
+        on_frame = (x >= 0.0) & (x <= width - 1.0) & (y >= 0.0) & (y <= height - 1.0)
+        x, y = (x, y) if on_frame else (0.0, 0.0)
+        left, above = math.floor(x), math.floor(y)
+        if taps == 6:
+            _lanczos3(x - left, weights_x, px)
+            _lanczos3(y - above, weights_y, px)
+        else:
+            _keys(x - left, weights_x, px)
+            _keys(y - above, weights_y, px)
+        lefts[px], aboves[px] = int(left), int(above)
+        inside = (left >= -first) & (left <= width - first - taps) & (above >= -first)
+        inside = inside & (above <= height - first - taps) & on_frame
+        on_grid = (ON_COLUMN if x == left else 0) + (ON_ROW if y == above else 0)
+        states[px] = OUTSIDE if not on_frame else (on_grid if on_grid else (INSIDE if inside else OUTSIDE))
+
+
+@numba.njit(nogil=True)
+def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
+    """Sum over the taps that are used: of an axis on the grid, the one of weight 1. Tell whether all are there."""
+    taps = len(taps_of)
+    first = 1 - taps // 2
+    on_column, on_row = state & ON_COLUMN, state & ON_ROW
+    total[:] = 0.0
+    for i in range(taps):
+        for j in range(taps):
+            weight = weights_y[i, px] * weights_x[j, px]
+            if (on_row and first + i != 0) or (on_column and first + j != 0):
+                continue
+            row, col = above + first + i, left + first + j
+            if row < 0 or row >= frame.shape[0] or col < 0 or col >= frame.shape[1]:
+                return False
+            for c in range(frame.shape[2]):
+                total[c] += weight * frame[row, col, c]
+    return True
+
+
+@intrinsic
+def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of):
+    """Sum over all taps: first down the rows, whose taps and channels side by side are one vector, then along them."""
+    taps, channels = len(taps_of), len(channels_of)
+
+    def codegen(context, builder, signature, arguments):
+        flat_at, x_at, y_at, total_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6)
+        )
+        corner_at, pitch_of, pixel = arguments[1], arguments[2], arguments[5]
+        span = taps * channels
+        samples, sums = ir.VectorType(ir.FloatType(), span), ir.VectorType(ir.DoubleType(), span)
+        pixel_sums = ir.VectorType(ir.DoubleType(), channels)
+
+        def lanes(numbers):
+            return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
+
+        def add_weighted(total, values, data, tap):
+            number = builder.load(builder.gep(data, [builder.add(pixel, pixel.type(tap * RUN_PX))]))
+            one = builder.insert_element(ir.Constant(total.type, ir.Undefined), number, ir.IntType(32)(0))
+            weight = builder.shuffle_vector(one, one, lanes([0] * total.type.count))
+            return builder.fadd(builder.fmul(weight, values, flags=CONTRACT), total, flags=CONTRACT)
+
+        down = ir.Constant(sums, [0.0] * span)
+        for tap in range(taps):
+            place = builder.gep(flat_at, [builder.add(corner_at, builder.mul(pitch_of, pitch_of.type(tap)))])
+            row = builder.load(builder.bitcast(place, samples.as_pointer()), align=4)
+            down = add_weighted(down, builder.fpext(row, sums), y_at, tap)
+        along = ir.Constant(pixel_sums, [0.0] * channels)
+        for tap in range(taps):
+            column = builder.shuffle_vector(down, down, lanes(range(tap * channels, (tap + 1) * channels)))
+            along = add_weighted(along, column, x_at, tap)
+        builder.store(along, builder.bitcast(total_at, pixel_sums.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(flat, index, index, weights_x, weights_y, index, total, taps_of, channels_of), codegen
+
+
+@numba.njit(nogil=True)
+def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
+    """Fill in a run of pixels, from the place `start` of the flat `out` on, with the samples at coordinates xs, ys."""
+    lefts, aboves, weights_x, weights_y, states, total = work
+    first = 1 - len(taps_of) // 2
+    channels = len(channels_of)
+    pitch = frame.shape[1] * channels
+    out[start : start + len(xs) * channels] = np.nan
+    _place(xs, ys, frame.shape[:2], taps_of, lefts, aboves, weights_x, weights_y, states)
+    for px in range(len(xs)):
+        if states[px] == OUTSIDE:
+            continue
+        if states[px] != INSIDE:
+            left, above, state = lefts[px], aboves[px], states[px]
+            if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
+                continue
+        else:
+            corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
+            _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
+        complete = True
+        for c in range(channels):
+            complete = complete and math.isfinite(np.float32(total[c]))
+        if complete:
+            for c in range(channels):
+                out[start + px * channels + c] = total[c]
+
+
+@numba.njit(nogil=True)
+def _workspace(taps, channels):
+    return (
+        np.empty(RUN_PX, np.int64),
+        np.empty(RUN_PX, np.int64),
+        np.empty((taps, RUN_PX)),
+        np.empty((taps, RUN_PX)),
+        np.empty(RUN_PX, np.uint8),
+        np.empty(channels),
+    )
+
+
+# contracting a * b + c to one rounding is the only liberty taken: NaN and infinity keep their meaning
+@compilation.compiled(fastmath={"contract"})
+def _warp(frame, transform, taps_of, channels_of):
+    height, width, channels = frame.shape
+    flat, out = frame.reshape(height * width * channels), np.empty(height * width * channels, dtype=np.float32)
+    work = _workspace(len(taps_of), len(channels_of))
+    xs, ys = np.empty(RUN_PX), np.empty(RUN_PX)
+    for start in range(0, width, RUN_PX):
+        length = min(RUN_PX, width - start)
+        for row in range(height):
+            for px in range(length):
+                xs[px] = transform[0, 0] * (start + px) + (transform[0, 1] * row + transform[0, 2])
+                ys[px] = transform[1, 0] * (start + px) + (transform[1, 1] * row + transform[1, 2])
+            place = (row * width + start) * channels
+            _resample_run(frame, flat, xs[:length], ys[:length], taps_of, channels_of, work, out, place)
+    return out.reshape(height, width, channels)
+
+
+@compilation.compiled(fastmath={"contract"})
+def _sample_at(frame, x, y, taps_of, channels_of):
+    height, width = x.shape
+    channels = frame.shape[2]
+    flat, out = frame.reshape(frame.size), np.empty(height * width * channels, dtype=np.float32)
+    work = _workspace(len(taps_of), len(channels_of))
+    for start in range(0, width, RUN_PX):
+        part = slice(start, min(start + RUN_PX, width))
+        for row in range(height):
+            place = (row * width + start) * channels
+            _resample_run(frame, flat, x[row, part], y[row, part], taps_of, channels_of, work, out, place)
+    return out.reshape(height, width, channels)
+
+
+def warp_kernel(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.ndarray:
+    """Do what `nanstack.register.warp.warp_numpy` defines."""
+    compilation.announce(_warp, "alignment")
+    return _warp(frame, transform, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])
+
+
+def sample_kernel(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool) -> np.ndarray:
+    """Do what `nanstack.register.warp.sample_numpy` defines."""
+    compilation.announce(_sample_at, "projection")
+    return _sample_at(frame, x, y, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resample a frame onto the reference's pixels; samples and footprint come out of one pass.
+
+A sample is valid if and only if every tap that its interpolation used lies inside the frame and is finite. There is
+no fill value: what is not valid is NaN, in all channels at once. Where a
+coordinate falls on the grid, one tap alone is used along that axis: a shift by whole pixels is an exact copy.
+
+`warp` runs the compiled kernel where Numba is installed, else the same definition in NumPy (`warp_numpy`).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+
+from nanstack.arrays import float_frame, real_array, to_float32
+
+INTERPOLATIONS = ("bicubic", "lanczos3")
+BLOCK_ROWS = 64  # rows that the NumPy definition handles at once
+MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
+
+log = logging.getLogger(__name__)
+
+
+def warp(frame: np.ndarray, transform: np.ndarray, interpolation: str = "bicubic") -> np.ndarray:
+    """Resample a frame at the transformed pixels of the reference.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (H, W) or (H, W, C)
+        Samples in ADU; not modified. A pixel with a non-finite channel is no data in all of them.
+    transform : ndarray, shape (2, 3)
+        Maps a reference pixel (x, y, 1) to a frame pixel; coordinates are used exactly, without rounding.
+    interpolation : {'bicubic', 'lanczos3'}
+        Keys' cubic convolution (a = -1/2, IEEE Trans. ASSP 29, 1153) or a Lanczos window of 3 lobes, normalised.
+
+    Returns
+    -------
+    ndarray of float32, same shape as `frame`
+        NaN outside the frame's footprint, and where what is interpolated is too large for float32.
+
+    Raises
+    ------
+    ValueError
+        For another number of dimensions, samples that are no real numbers, a transform that is not finite, or an
+        unknown interpolation.
+    """
+    frame = _checked(frame, interpolation)
+    transform = real_array(transform, "transform").astype(np.float64)
+    if transform.shape != (2, 3) or not np.isfinite(transform).all():
+        raise ValueError(f"transform must be 2 x 3 finite numbers, not {transform.tolist()}")
+    kernels = _compiled()
+    kernel = kernels.warp_kernel if kernels else warp_numpy
+    return _resampled(frame, frame.shape[:2], lambda samples: kernel(samples, transform, interpolation == "lanczos3"))
+
+
+def sample_at(frame: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: str = "bicubic") -> np.ndarray:
+    """Resample a frame at any coordinates, as `warp` does at those of a transform.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (H, W) or (H, W, C)
+        As for `warp`.
+    x, y : ndarray, shape (h, w)
+        Columns and rows of the frame; NaN is nowhere.
+    interpolation : {'bicubic', 'lanczos3'}
+
+    Returns
+    -------
+    ndarray of float32, shape (h, w) or (h, w, C)
+        NaN outside the frame's footprint.
+
+    Raises
+    ------
+    ValueError
+        For another number of dimensions, samples or coordinates that are no real numbers, coordinates of different
+        shapes, or an unknown interpolation.
+    """
+    frame = _checked(frame, interpolation)
+    x, y = (np.ascontiguousarray(real_array(v, name), dtype=np.float64) for v, name in ((x, "x"), (y, "y")))
+    if x.ndim != 2 or x.shape != y.shape:
+        raise ValueError(f"x and y must have one shape (h, w), not {x.shape} and {y.shape}")
+    kernels = _compiled()
+    kernel = kernels.sample_kernel if kernels else sample_numpy
+    return _resampled(frame, x.shape, lambda samples: kernel(samples, x, y, interpolation == "lanczos3"))
+
+
+def _checked(frame: np.ndarray, interpolation: str) -> np.ndarray:
+    """Return a frame as float32, or say what is wrong with it or the interpolation."""
+    frame = to_float32(float_frame(frame))
+    if frame.ndim not in (2, 3):
+        raise ValueError(f"frame must be (H, W) or (H, W, C), not {frame.shape}")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
+    return frame
+
+
+def _resampled(frame: np.ndarray, shape: tuple[int, int], kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return what a kernel makes of a frame: (h, w) or (h, w, C); many channels are done one by one."""
+    if not frame.size:
+        return np.full((*shape, *frame.shape[2:]), np.nan, dtype=np.float32)
+    if frame.ndim == 3 and frame.shape[2] > MAX_CHANNELS:
+        whole = np.where(np.isfinite(frame).all(axis=2, keepdims=True), frame, np.float32(np.nan))
+        out = np.stack([_resampled(whole[..., c], shape, kernel) for c in range(frame.shape[2])], axis=2)
+        out[~np.isfinite(out).all(axis=2)] = np.nan
+        return out
+    samples = np.ascontiguousarray(np.atleast_3d(frame)).view(np.ndarray)
+    samples.flags.writeable = False  # one type of array, so one compilation, for memory maps and all others
+    return kernel(samples).reshape((*shape, *frame.shape[2:]))
+
+
+def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.ndarray:
+    """Define the warp, in NumPy: what the compiled kernel is tested against.
+
+    Parameters
+    ----------
+    frame : ndarray of float32, shape (H, W, C)
+    transform : ndarray of float64, shape (2, 3)
+    lanczos : bool
+        Lanczos-3 instead of cubic convolution.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, C)
+    """
+    height, width, _ = frame.shape
+    out = np.empty(frame.shape, dtype=np.float32)
+    column = np.arange(width, dtype=np.float64)
+    for top in range(0, height, BLOCK_ROWS):
+        row = np.arange(top, min(top + BLOCK_ROWS, height), dtype=np.float64)[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):  # farther away than a number can say
+            x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
+            y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
+        out[top : top + len(row)] = sample_numpy(frame, x, y, lanczos)
+    return out
+
+
+def sample_numpy(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool) -> np.ndarray:
+    """Define the resampling, in NumPy: what the compiled kernel is tested against.
+
+    Parameters
+    ----------
+    frame : ndarray of float32, shape (H, W, C)
+    x, y : ndarray of float64, shape (h, w)
+    lanczos : bool
+        Lanczos-3 instead of cubic convolution.
+
+    Returns
+    -------
+    ndarray of float32, shape (h, w, C)
+    """
+    height, width, channels = frame.shape
+    taps = np.arange(-2, 4) if lanczos else np.arange(-1, 3)
+    weigh = _lanczos3 if lanczos else _keys
+    valid = np.isfinite(frame).all(axis=2)
+    source = np.where(valid[..., None], frame, np.float32(0))
+    near = (x > -4) & (x < width + 4) & (y > -4) & (y < height + 4)
+    x, y = np.where(near, x, -9.0), np.where(near, y, -9.0)
+    left, above = np.floor(x), np.floor(y)
+    weights_x = _normalised(weigh(np.subtract.outer(x - left, taps)))
+    weights_y = _normalised(weigh(np.subtract.outer(y - above, taps)))
+    between_columns, between_rows = x != left, y != above  # on the grid, the one tap of weight 1 is used alone
+    left, above = left.astype(np.intp), above.astype(np.intp)
+    total = np.zeros((*x.shape, channels))
+    complete = np.ones(x.shape, dtype=bool)
+    for i, dy in enumerate(taps):
+        for j, dx in enumerate(taps):
+            weight = weights_y[..., i] * weights_x[..., j]
+            column_tap, row_tap = left + dx, above + dy
+            inside = (column_tap >= 0) & (column_tap < width) & (row_tap >= 0) & (row_tap < height)
+            column_tap, row_tap = np.clip(column_tap, 0, width - 1), np.clip(row_tap, 0, height - 1)
+            used = (between_columns | (dx == 0)) & (between_rows | (dy == 0))
+            complete &= ~used | (inside & valid[row_tap, column_tap])
+            total += weight[..., None] * source[row_tap, column_tap]
+    samples = to_float32(total)
+    complete &= np.isfinite(samples).all(axis=2)
+    return np.where(complete[..., None], samples, np.float32(np.nan))
+
+
+def _keys(t: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution with a = -1/2."""
+    t = np.abs(t)
+    inner = (1.5 * t - 2.5) * t * t + 1.0
+    outer = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
+    return np.where(t <= 1, inner, np.where(t < 2, outer, 0.0))
+
+
+def _lanczos3(t: np.ndarray) -> np.ndarray:
+    """sinc(t) sinc(t / 3); zero at whole numbers, where sin(pi t) is only nearly so."""
+    t = np.abs(t)
+    return np.where((t < 3) & ((t != np.floor(t)) | (t == 0)), np.sinc(t) * np.sinc(t / 3), 0.0)
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+@functools.cache
+def _compiled() -> ModuleType | None:
+    """Return the compiled kernels, or None (said once) where Numba is missing."""
+    try:
+        from nanstack.register import _warp_kernel
+    except ImportError as missing:
+        log.warning("Numba cannot be imported (%s): frames are warped by NumPy, some 10 times slower", missing)
+        return None
+    return _warp_kernel

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same bytes under NumPy 1.26 and 2: what one Python makes, another makes, too (`make test-numpy1` names it)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from tests.support.pointings import write_pointings
+
+OTHER = os.environ.get("ZEMOSAIC_PATCH_OTHER_PYTHON")
+pytestmark = [
+    pytest.mark.numpy_bytes,
+    pytest.mark.skipif(not OTHER, reason="no other Python: ZEMOSAIC_PATCH_OTHER_PYTHON names none"),
+]
+COMMANDS = {
+    "mosaic": ["mosaic"],
+    "tile": ["tile", "--match-sky", "plane", "--interpolation", "lanczos3"],
+    "weighted": ["tile", "--norm", "sky_mean", "--match-sky", "none", "--weight", "noise_variance"],
+    "linear": ["tile", "--norm", "linear_fit", "--reject", "linear_fit_clip", "--weight", "noise_fwhm"],
+}
+
+
+def run(python, *arguments):
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [python, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def data_of(folder):
+    """Return the bytes of all data that a folder's FITS files hold."""
+    found = {}
+    for path in sorted(folder.rglob("*.fits")):
+        with fits.open(path) as hdus:
+            found.update({(str(path.relative_to(folder)), hdu.name): hdu.data.tobytes() for hdu in hdus})
+    return found
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("numpys") / "frames"
+    write_pointings(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_another_numpy_gives_the_same_bytes(frames, tmp_path, name):
+    other = run(OTHER, "-c", "import numpy; print(numpy.__version__)")
+    assert other.split(".")[0] != np.__version__.split(".")[0], "the other Python has a NumPy like this one's"
+    command, *options = COMMANDS[name]
+    paths = [frames] if name == "mosaic" else sorted(frames.glob("light_0_*"))
+    for python in (sys.executable, OTHER):
+        out = tmp_path / ("here" if python == sys.executable else "there")
+        run(python, "-m", "zemosaic_patch", command, *paths, "-o", out, *options)
+    here, there = data_of(tmp_path / "here"), data_of(tmp_path / "there")
+    assert here.keys() == there.keys()
+    assert [key for key in here if here[key] != there[key]] == []
+    assert here

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Numba compiled is kept where it can be; where it cannot, or is damaged, a run goes on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba", reason="Numba is missing")
+
+MODULE = """
+from nanstack.compilation import compiled, is_compiled
+
+@compiled()
+def twice(number):
+    return 2 * number
+"""
+USE = """
+import logging
+logging.basicConfig(format="%(message)s")
+import tiny
+before = tiny.is_compiled(tiny.twice)
+print(tiny.twice(3), before, sum(tiny.twice.stats.cache_hits.values()))
+"""
+
+
+@pytest.fixture
+def use(tmp_path):
+    """Return what calls a compiled function in a new process: (its output, what was said)."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "tiny.py").write_text(MODULE)
+    places = {"PYTHONPATH": f"{tmp_path / 'code'}{os.pathsep}{Path(__file__).parents[2]}"}
+
+    def use(begin="", **environment):
+        done = subprocess.run(
+            [sys.executable, "-c", begin + USE],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **places, **environment},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split(), done.stderr
+
+    return use
+
+
+@pytest.mark.parametrize(("suffix", "left"), [("nbi", b""), ("nbc", b""), ("nbc", b"no pickle")])
+def test_what_is_damaged_is_compiled_again(use, tmp_path, suffix, left):
+    kept = tmp_path / "kept"
+    assert use(NUMBA_CACHE_DIR=str(kept)) == (["6", "False", "0"], "")
+    for file in kept.glob(f"*/*.{suffix}"):
+        file.write_bytes(left)
+    out, said = use(NUMBA_CACHE_DIR=str(kept))
+    assert out == ["6", "True", "0"]
+    assert "is damaged" in said
+    assert len(said.splitlines()) == 1
+    assert use(NUMBA_CACHE_DIR=str(kept)) == (["6", "True", "1"], "")
+
+
+def test_a_folder_that_is_read_only_leaves_the_users(use, tmp_path):
+    (tmp_path / "code" / "__pycache__").write_text("")  # as good as a folder that cannot be written to, for root, too
+    users = {name: str(tmp_path / "users") for name in ("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")}
+    assert use(NUMBA_CACHE_DIR="", **users) == (["6", "False", "0"], "")
+    assert list((tmp_path / "users").rglob("*.nbi"))
+    assert use(NUMBA_CACHE_DIR="", **users) == (["6", "True", "1"], "")
+
+
+def test_without_any_folder_it_is_compiled_in_each_run(use, tmp_path):
+    for name in ("code/__pycache__", "users"):
+        (tmp_path / name).write_text("")
+    users = {name: str(tmp_path / "users") for name in ("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")}
+    for _ in range(2):
+        out, said = use(NUMBA_CACHE_DIR="", **users)
+        assert out == ["6", "False", "0"]
+        assert said.startswith("no folder can keep compiled functions")
+        assert len(said.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of this kind are POSIX's")
+def test_a_full_disk_costs_the_next_run_time_alone(use, tmp_path):
+    full = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+"""
+    out, said = use(full, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
+    assert out == ["6", "False", "0"]
+    assert "cannot be kept" in said

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The simulated mosaic session, and the truth that mosaics are held to: against geometry and arithmetic."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from nanstack.io.frames import read_frame
+from nanstack.levels.photometry import noise_level
+from nanstack.mosaic import MosaicTile, make_mosaic
+from nanstack.truth.simulation import sky_plane
+from zemosaic_patch.demo import mosaic as mosaic_demo
+from zemosaic_patch.demo import tile as demo
+from zemosaic_patch.tile import TileSettings, make_tile
+
+SHAPE = (270, 480)
+FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def session():
+    return mosaic_demo.pleiades_session(FRAMES, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def folder(session, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    mosaic_demo.write_frames(session, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def groups(session):
+    """The frames of each pointing."""
+    return [[frame.name for frame in session.frames[pointing::4]] for pointing in range(4)]
+
+
+@pytest.fixture(scope="module")
+def tiles(folder, groups):
+    tiles = []
+    for names in groups:
+        frames = [read_frame(folder / name) for name in names]
+        settings = TileSettings(match_sky="plane", rewinsor=False)
+        tile = make_tile([frame.data for frame in frames], 3, settings, wcs=[frame.wcs for frame in frames])
+        tiles.append(MosaicTile(names[3], tile.image.shape, tile.wcs, lambda t=tile: (t.image, t.coverage)))
+    return tiles
+
+
+@pytest.fixture(scope="module")
+def joined(tiles):
+    mosaic = make_mosaic(tiles)
+    shape = mosaic.image.shape[:2]
+    areas = [mosaic_demo.placed(np.isfinite(t.read()[0]).all(axis=2), t.wcs, mosaic.wcs, shape) for t in tiles]
+    return mosaic_demo.Joined(mosaic.image, mosaic.wcs, areas)
+
+
+@pytest.fixture(scope="module")
+def truth(session, folder, joined):
+    return mosaic_demo.Truth(session, folder, joined.wcs, joined.image.shape[:2])
+
+
+def test_same_arguments_same_frames(session, folder, tmp_path):
+    again = mosaic_demo.pleiades_session(FRAMES, SHAPE)
+    mosaic_demo.write_frames(dataclasses.replace(again, frames=again.frames), tmp_path)
+    for path in sorted(folder.iterdir())[:3]:
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_pointings_overlap_by_a_fifth(session):
+    middles = []
+    for pointing in range(4):
+        corners = [np.mean(frame_on_sky(session, frame), axis=0) for frame in session.frames[pointing::4]]
+        middles.append(np.mean(corners, axis=0))
+    across, down = middles[1] - middles[0], middles[2] - middles[0]
+    assert across == pytest.approx((0.8 * SHAPE[1], 0), abs=0.06 * SHAPE[1])
+    assert down == pytest.approx((0, 0.8 * SHAPE[0]), abs=0.06 * SHAPE[1])
+
+
+def frame_on_sky(session, frame):
+    """Return the corners of a frame in reference pixels, by its file's WCS."""
+    wcs = demo.moved_wcs(session.wcs, frame.transform)
+    corners = [(0, 0), (SHAPE[1] - 1, 0), (SHAPE[1] - 1, SHAPE[0] - 1), (0, SHAPE[0] - 1)]
+    return [session.wcs.all_world2pix(*wcs.all_pix2world(*corner, 0), 0) for corner in corners]
+
+
+def test_each_frame_has_its_own_sky_and_the_scene_at_its_place(session, folder):
+    for frame in session.frames[::5]:
+        data = read_frame(folder / frame.name)
+        light = mosaic_demo.light_on(session, data.wcs, SHAPE)
+        sky = sky_plane(frame.sky, SHAPE, np.arange(SHAPE[1]), np.arange(SHAPE[0])[:, None])
+        assert np.all(np.abs(frame.sky[0] / demo.SKY - 1) <= 0.1)
+        slopes = frame.sky[1:] * np.array(SHAPE[::-1])[:, None] / frame.sky[0]
+        assert np.hypot(*slopes) == pytest.approx(0.03)
+        rest = data.data - light - sky
+        dark = light[..., 1] < 20
+        noise = noise_level(data.data)
+        assert np.all(np.abs(np.median(rest[dark], axis=0)) < 0.05 * noise + 0.5)
+        halves = (np.s_[:135], np.s_[135:], np.s_[:, :240], np.s_[:, 240:])
+        levels = [np.median(rest[half][dark[half]]) for half in halves]
+        assert np.ptp(levels) < 0.1 * noise.mean() + 1
+    levels = np.array([frame.sky[0] / demo.SKY for frame in session.frames])
+    assert np.all(np.ptp(levels, axis=0) > 0.1)
+
+
+def test_light_keeps_its_brightness_on_finer_pixels(session):
+    fine = session.wcs.deepcopy()
+    fine.wcs.cd = session.wcs.wcs.cd / 1.25
+    fine.wcs.crpix = (session.wcs.wcs.crpix - 0.5) * 1.25 + 0.5
+    coarse_light = mosaic_demo.light_on(session, session.wcs, SHAPE)
+    fine_light = mosaic_demo.light_on(session, fine, (338, 600))
+    assert fine_light.sum() / 1.25**2 == pytest.approx(coarse_light.sum(), rel=0.02)
+    glow = session.scene.nebulae[-1]
+    column, row = round(glow.x) + 12, round(glow.y)
+    there = [round((column + 0.5) * 1.25 - 0.5), round((row + 0.5) * 1.25 - 0.5)]
+    if 0 <= row < SHAPE[0] and 0 <= column < SHAPE[1]:
+        assert fine_light[there[1], there[0], 2] == pytest.approx(coarse_light[row, column, 2], rel=0.1)
+
+
+def test_solutions_that_differ_by_more_than_a_turn_are_refused(session):
+    other = WCS(session.wcs.to_header())
+    other.wcs.crval = 56.75, 34.25
+    with pytest.raises(ValueError, match="from an affine transform"):
+        mosaic_demo.affine(session.wcs, other, (8 * SHAPE[0], 8 * SHAPE[1]))
+
+
+def test_exact_stack_has_no_sky_no_hot_pixels_and_the_noise_of_its_frames(session, folder, truth):
+    rest, frames = truth.exact, truth.coverage
+    deep = (frames == 6) & (truth.light[..., 1] < 20)
+    single = noise_level(read_frame(folder / session.frames[0].name).data)
+    spread = 1.4826 * np.median(np.abs(rest[deep]), axis=0)
+    assert np.all(spread < 1.1 * single / np.sqrt(6))
+    assert np.all(spread > 0.75 * single / np.sqrt(6))
+    assert np.all(np.abs(np.median(rest[deep], axis=0)) < 0.1 * spread)
+    assert np.mean(np.abs(rest[deep]) > 6 * spread) < 2e-4
+    assert np.isfinite(rest[deep]).all()
+    assert np.isnan(rest[frames == 0]).all()
+
+
+def test_areas_are_the_tiles_footprints(joined, tiles):
+    covered = np.logical_or.reduce(joined.areas)
+    assert np.mean(covered == np.isfinite(joined.image).all(axis=2)) > 0.99
+    assert len(mosaic_demo.tile_steps(joined.image, joined.areas)) >= 8
+
+
+def test_matched_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, groups, joined, truth):
+    after = truth.figures(joined)
+    assert after.level_step < 0.25  # borders of 200 pixels: their steps are known to 0.05 sigma
+    assert after.colour_step < 0.25
+    assert after.stars.position_rms < 0.05
+    assert abs(after.stars.flux_bias) < 0.02  # of four stars in tiles of six frames; the full demo is held to 1 %
+    assert 0.85 < after.noise_ratio < 1.05
+    assert 0.9 < after.smooth_noise_ratio < 1.12
+
+    by_reference = {names[3]: names for names in groups}
+    before = mosaic_demo.mosaic_with_grey_fill(folder, by_reference, joined.wcs, joined.image.shape[:2])
+    figures = truth.figures(before)
+    assert max(figures.level_step, figures.colour_step) > 2  # 3.7 in the full demo, whose noise is lower
+    assert len(before.areas) == 4
+
+
+def test_mosaic_files_come_back(joined, tiles, tmp_path):
+    from zemosaic_utils import image_hdus, write_hdus
+
+    write_hdus(image_hdus(joined.image, joined.wcs), tmp_path / "mosaic.fits")
+    write_hdus(image_hdus(tiles[0].read()[0], tiles[0].wcs), tmp_path / "tile.fits")
+    back = mosaic_demo.read_mosaic(tmp_path / "mosaic.fits", [tmp_path / "tile.fits"])
+    assert np.array_equal(back.image, joined.image, equal_nan=True)
+    assert np.mean(back.areas[0] == joined.areas[0]) > 0.999
+    fits.writeto(tmp_path / "lost.fits", np.zeros((20, 20), np.float32))
+    with pytest.raises(ValueError, match=r"lost\.fits holds no WCS"):
+        mosaic_demo.read_mosaic(tmp_path / "lost.fits", [])

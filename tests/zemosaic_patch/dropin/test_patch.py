@@ -1,0 +1,704 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The drop-in on small modules written for the purpose: what it changes, what it gives back, what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import zemosaic_align_stack
+from nanstack.truth.simulation import simulate_group
+from tests.support.small_zemosaic import KINDS, tree, zemosaic
+from zemosaic_patch import cli
+from zemosaic_patch.dropin import hooks, sources
+from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.dropin.sources import ENGINE, MODULES
+
+HERE = Path(__file__).resolve().parents[3]
+
+
+def run(folder, code):
+    """Run code in a fresh Python in which the folder's modules are importable; return what it prints."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{textwrap.dedent(code)}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def patch(folder, **choices):
+    return dropin.apply(folder, accept_unknown=True, **choices)
+
+
+# ------------------------------------------------------------------------------------------------ in and out
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_apply_is_seen_is_done_once_and_is_taken_back_to_the_byte(tmp_path, kind, newline, bom):
+    root = zemosaic(tmp_path / "z", kind, newline, bom)
+    before = tree(root)
+    assert dropin.check(root)[0] == 1
+    patch(root)
+    patched = tree(root)
+    assert dropin.check(root)[0] == 0
+    for name in MODULES[:3]:
+        text = patched[name]
+        assert text != before[name]
+        assert text.count(b"\n") == text.count(newline.encode()), "line ends stay what they were"
+        assert text.startswith(bom.encode())
+        compile(text, name, "exec")
+    assert "nothing to do" in patch(root)[0]
+    assert tree(root) == patched
+    dropin.revert(root)
+    assert tree(root) == before
+    assert "nothing to do" in dropin.revert(root)[0]
+
+
+def test_the_diff_is_small_and_changes_nothing(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    diff = "\n".join(dropin.apply(root, dry_run=True))
+    assert tree(root) == before
+    changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    removed = [line for line in changed if line[0] == "-" and line[1:].strip()]
+    assert len(removed) == 2
+    assert all("propagate_mask_for_coverage" in line for line in removed)
+    assert len(changed) < 45
+
+
+def test_a_fixed_module_is_left_alone(tmp_path):
+    root = zemosaic(tmp_path / "z", "fixed")
+    utils = (root / MODULES[3]).read_bytes()
+    patch(root)
+    assert (root / MODULES[3]).read_bytes() == utils
+
+
+def test_modes_and_permissions_are_kept(tmp_path):
+    if os.name == "nt":
+        pytest.skip("Windows has no permission bits")
+    root = zemosaic(tmp_path / "z")
+    (root / MODULES[0]).chmod(0o751)
+    patch(root)
+    assert (root / MODULES[0]).stat().st_mode & 0o777 == 0o751
+    dropin.revert(root)
+    assert (root / MODULES[0]).stat().st_mode & 0o777 == 0o751
+
+
+def test_the_other_choice_is_an_update(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    patch(root)
+    patch(root, all_algorithms=True)
+    assert "for all tiles" in dropin.check(root)[1][-1]
+    dropin.revert(root)
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
+    root = zemosaic(tmp_path / "z", newline=newline)
+    before = tree(root)
+    assert any(line.startswith("ADVISED   apply --match-sky") for line in dropin.check(root)[1])
+    patch(root)
+    plain = tree(root)
+    code, lines = dropin.check(root)
+    assert code == 0
+    assert lines[-2].startswith("ADVISED   apply --match-sky")
+    for model in ("offset", "plane"):
+        diff = "\n".join(patch(root, match_sky=model, dry_run=True)).splitlines()
+        line = f'    zemosaic_align_stack._zemosaic_patch.match_sky(kept, "{model}", progress_callback)'
+        assert f"+{line}" in diff
+        patch(root, match_sky=model)
+        matched = tree(root)
+        changed = {name for name in matched if matched[name] != plain[name]}
+        assert changed == {MODULES[0], str(Path(ENGINE, dropin.MANIFEST))}
+        assert matched[MODULES[0]].replace(f"{line}{newline}".encode(), b"") == plain[MODULES[0]]
+        code, lines = dropin.check(root)
+        assert (code, [text for text in lines if text.startswith("ADVISED")]) == (0, [])
+        assert f"sky matched by: {model};" in lines[-1]
+        assert "nothing to do" in patch(root, match_sky=model)[0]
+        assert patch(root, match_sky=model, dry_run=True) == [lines[-1]]
+    patch(root)
+    assert tree(root) == plain
+    patch(root, match_sky="linear")
+    dropin.revert(root)
+    assert tree(root) == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.binary(max_size=60),
+    st.lists(st.tuples(st.integers(0, 60), st.binary(min_size=1, max_size=5)), max_size=4, unique_by=lambda x: x[0]),
+)
+def test_insertions_insert_and_nothing_else(data, pairs):
+    insertions = [sources.Insertion(min(at, len(data)), text) for at, text in pairs]
+    result = sources.inserted(data, insertions)
+    assert len(result) == len(data) + sum(len(one.text) for one in insertions)
+    rest = result
+    for one in sorted(insertions, key=lambda one: one.offset, reverse=True):
+        at = one.offset + sum(len(other.text) for other in insertions if other.offset < one.offset)
+        if sum(other.offset == one.offset for other in insertions) == 1:
+            assert rest[at : at + len(one.text)] == one.text
+        rest = rest[:at] + rest[at + len(one.text) :]
+    assert rest == data
+
+
+def test_check_names_the_items_with_their_lines(tmp_path):
+    code, lines = dropin.check(zemosaic(tmp_path / "z"))
+    assert code == 1
+    assert "ZeMosaic 9.9.1" in lines[0]
+    affected = [line for line in lines if line.startswith("AFFECTED")]
+    assert len(affected) == 8
+    text = (tmp_path / "z" / MODULES[0]).read_text().splitlines()
+    place = next(line for line in affected if "propagate" in line).rsplit(":", 1)[1].rstrip(")")
+    assert text[int(place) - 1].lstrip().startswith("propagate_mask_for_coverage =")
+    fixed = dropin.check(zemosaic(tmp_path / "y", "fixed"))[1]
+    assert sum(line.startswith("AFFECTED") for line in fixed) == 2, "polarity and pre-shift"
+
+
+# --------------------------------------------------------------------------------------------- what runs inside
+
+# Without Numba, whose compilation, once for each copy of the engine, would take most of the time.
+TILE = """
+import sys; sys.modules["numba"] = None
+import numpy as np, zemosaic_worker, zemosaic_align_stack, zemosaic_align_stack_gpu as gpu
+frames = list(np.load({frames!r}))
+said = []
+def listen(key, progress=None, level=None, **details): said.append((key, level))
+def tile(algorithm):
+    return zemosaic_worker.create_master_tile(frames, algorithm, listen)
+"""
+
+
+SCENE = {"seed": 2, "max_shift": 15.0, "max_rotation": 2.0, "n_stars": 120}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return simulate_group(4, (200, 240), **SCENE)[0]
+
+
+@pytest.fixture(scope="module")
+def cached(frames, tmp_path_factory):
+    path = tmp_path_factory.mktemp("frames") / "frames.npy"
+    np.save(path, [frame.data for frame in frames])
+    return str(path)
+
+
+def test_winsorized_tiles_are_ours_and_no_others(tmp_path, cached, frames):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    out = run(
+        root,
+        TILE.format(frames=cached)
+        + """
+logged, image = tile("winsorized_sigma_clip")
+np.save("ours.npy", image)
+logged_kappa, kappa = tile("kappa_sigma")
+zemosaic_worker.altaz = True
+logged_altaz, altaz = tile("kappa_sigma")
+plain = np.mean(frames, axis=0)
+holes = [np.where(np.arange(240)[:, None] < 9, np.nan, frame) for frame in frames]
+print(logged, logged_kappa, logged_altaz, np.array_equal(kappa, plain + 8000), np.array_equal(altaz, plain + 8000))
+print(zemosaic_align_stack.stack_winsorized_sigma_clip(frames)[0].mean() > 7000)
+print(np.array_equal(zemosaic_align_stack.stack_winsorized_sigma_clip(holes)[0],
+                     np.mean(holes, axis=0) + 7000, equal_nan=True))
+print(gpu.gpu_stack_from_paths(frames, {})[0].mean() > 10000)
+print([level for key, level in said if level == "WARN"])
+""",
+    )
+    assert out.splitlines() == ["True False True True True", "True", "True", "True", "[]"]
+    aligned, failed = zemosaic_align_stack.align_images_in_group(
+        [frame.data for frame in frames], 0, propagate_mask=True
+    )
+    expected, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)
+    assert failed == []
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
+
+
+def levels(tile, reference):
+    """Return the levels (areas, channels) where 2 to 4 frames have data, as far as they are not the scene's."""
+    truth, coverage = reference
+    left = tile - truth
+    areas = [coverage == n for n in range(2, 5)]
+    assert min(np.count_nonzero(area) for area in areas) > 300
+    return np.array([np.nanmedian(left[area], axis=0) for area in areas])
+
+
+def test_sky_levels_are_matched_on_request_in_a_spawned_process_too(tmp_path, frames):
+    """Against the same frames under one sky."""
+    aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
+    steady = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)[0], np.isfinite(aligned)[..., 0].sum(axis=0)
+    varied = str(tmp_path / "varied.npy")
+    np.save(varied, [frame.data for frame in simulate_group(4, (200, 240), **SCENE, sky_scatter=0.05)[0]])
+    found = {}
+    for model in ("none", "offset"):
+        root = zemosaic(tmp_path / model)
+        patch(root, match_sky=model)
+        out = run(
+            root,
+            TILE.format(frames=varied)
+            + f"""
+import multiprocessing
+with multiprocessing.get_context("spawn").Pool(1, exec, ("import sys; sys.modules['numba'] = None",)) as pool:
+    spawned = pool.apply(zemosaic_worker.create_master_tile, (frames, "winsorized_sigma_clip"))[1]
+image = tile("winsorized_sigma_clip")[1]
+np.save("{model}.npy", image)
+kappa = tile("kappa_sigma")[1]
+print(np.array_equal(spawned, image, equal_nan=True), np.array_equal(kappa, np.mean(frames, axis=0) + 8000))
+""",
+        )
+        assert out == "True True"
+        found[model] = np.ptp(levels(np.load(tmp_path / f"{model}.npy"), steady), axis=0).max()
+    assert found["none"] > 5
+    assert found["offset"] < 0.5
+
+
+def test_frames_without_a_common_pixel_are_counted_and_others_frames_are_left_alone():
+    rng = np.random.default_rng(1)
+    left, right = np.full((2, 64, 128, 3), np.nan, np.float32)
+    left[:, :60], right[:, 70:] = rng.normal(1000, 5, (64, 60, 3)), rng.normal(1100, 5, (64, 58, 3))
+    said = []
+    group = [frame.copy().view(hooks.AlignedFrame) for frame in (left, right)]
+    hooks.match_sky(group, "offset", lambda *told: said.append(told))
+    np.testing.assert_array_equal(group, [left, right])
+    assert [(text[:11], level) for text, _, level in said] == [("1 of 2 fram", "WARN")]
+    theirs = [left, left + 50]
+    hooks.match_sky(theirs, "offset")
+    np.testing.assert_array_equal(theirs, [left, left + 50])
+
+
+def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
+    root = zemosaic(tmp_path / "z", "fixed")
+    patch(root, all_algorithms=True)
+    run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('kappa_sigma')[1])")
+    aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
+    expected, _ = zemosaic_align_stack.stack_kappa_sigma_clip(aligned)
+    np.testing.assert_allclose(np.load(tmp_path / "ours.npy"), expected, rtol=1e-5)
+
+
+def test_the_newest_gets_its_canvas_and_its_clip(tmp_path, cached, frames):
+    root = zemosaic(tmp_path / "z", "newest")
+    patch(root)
+    run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('winsorized_sigma_clip')[1])")
+    tile = np.load(tmp_path / "ours.npy")
+    side = 313  # ceil(hypot(200, 240))
+    assert tile.shape == (side, side, 3)
+    top, left = (side - 200) // 2, (side - 240) // 2
+    assert np.isfinite(tile[top : top + 200, left : left + 240]).mean() > 0.99, "the reference, in the middle"
+    aligned, _ = zemosaic_align_stack.align_images_in_group(
+        [hooks.pad_to_canvas(frame.data) for frame in frames], 0, propagate_mask=True
+    )
+    huber, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned, zconfig={"wsc_impl": "pixinsight"})
+    quantile, _ = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned, zconfig={"wsc_impl": "legacy_quantile"})
+    np.testing.assert_allclose(tile, huber, rtol=1e-5)
+    assert not np.allclose(tile, quantile, rtol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_the_patch_is_there_in_a_spawned_process_and_in_a_package(tmp_path, package):
+    root = zemosaic(tmp_path / "zemosaic")
+    patch(root)
+    code = """\
+    import multiprocessing, importlib, sys
+    def where(prefix):
+        module = importlib.import_module(prefix + "zemosaic_align_stack")
+        worker = importlib.import_module("zemosaic_worker")
+        return module.align_images_in_group.__code__.co_filename
+    if __name__ == "__main__":
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.apply(where, (sys.argv[1],)))
+    """
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])}
+    command = [sys.executable, str(script), "zemosaic." if package else ""]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert Path(done.stdout.strip()) == root / ENGINE / "zemosaic_patch" / "dropin" / "hooks.py"
+
+
+def test_the_engine_needs_nothing_of_this_project(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    out = run(
+        root,
+        f"""
+        import importlib, pkgutil, sys
+        import {ENGINE} as engine
+        for module in pkgutil.walk_packages(engine.__path__, engine.__name__ + "."):
+            importlib.import_module(module.name)
+        print([name for name in sys.modules if name.split(".")[0] in ("nanstack", "zemosaic_patch", "zemosaic_utils")])
+        """,
+    )
+    assert out == "[]"
+
+
+@pytest.mark.parametrize("missing", ["sep"])
+def test_without_what_we_need_zemosaic_does_as_before_and_says_so_once(tmp_path, cached, missing):
+    root = zemosaic(tmp_path / "z", "fixed")
+    patch(root)
+    out = run(
+        root,
+        f"import sys; sys.modules[{missing!r}] = sys.modules['sep_pjw'] = None\n"
+        + TILE.format(frames=cached)
+        + """
+first, second = tile("winsorized_sigma_clip"), tile("winsorized_sigma_clip")
+print(first[0], np.array_equal(first[1], np.mean(frames, axis=0) + 7000))
+print([level for _, level in said if level == "WARN"])
+""",
+    )
+    assert out.splitlines() == ["True True", "['WARN']"]
+
+
+def test_a_gpu_that_cannot_raises_zemosaics_own_error(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    out = run(
+        root,
+        f"""
+        import numpy as np, zemosaic_align_stack_gpu as gpu
+        from {ENGINE}.dropin_hooks import AlignedFrame
+        from {ENGINE} import zemosaic_align_stack_gpu as ours
+        def fails(*args, **kwargs): raise ours.GPUStackingError("no memory")
+        ours.gpu_stack_from_arrays = fails
+        try:
+            gpu.gpu_stack_from_arrays([np.ones((4, 4, 3), np.float32).view(AlignedFrame)] * 3, {{}})
+        except gpu.GPUStackingError as error:
+            print(error)
+        """,
+    )
+    assert out == "no memory"
+
+
+def test_percentiles_leave_out_what_is_not_there():
+    original = types.SimpleNamespace(calls=0)
+
+    def percentiles(arr2d, p_low, p_high):
+        original.calls += 1
+        return tuple(np.percentile(arr2d, [p_low, p_high]))
+
+    ours = hooks.percentiles(percentiles)
+    values = np.arange(12.0).reshape(3, 4)
+    assert ours(values, 25, 75) == tuple(np.percentile(values, [25, 75]))
+    values[1, 1] = np.nan
+    assert ours(values, 25, 75) == tuple(np.nanpercentile(values, [25, 75]))
+    assert all(np.isnan(ours(np.full((2, 2), np.nan), 25, 75)))
+    assert original.calls == 2
+
+
+# ---------------------------------------------------------------------------------------------------- bad cases
+
+
+def test_what_is_no_zemosaic_is_named(tmp_path):
+    with pytest.raises(dropin.NotPatchableError, match="is not there"):
+        dropin.check(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(dropin.NotPatchableError, match="no folder"):
+        dropin.check(tmp_path / "file")
+    with pytest.raises(dropin.NotPatchableError, match=r"no zemosaic_worker\.py"):
+        dropin.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (MODULES[0], "propagate_mask_for_coverage = ", "wanted = ", "no assignment of propagate_mask_for_coverage"),
+        (MODULES[0], "nan_to_num", "zero", "nan_to_num"),
+        (MODULES[0], "kept[index] =", "clean =", "no list of frames that nan_to_num fills"),
+        (MODULES[0], "create_master_tile", "make_tile", "has no create_master_tile"),
+        (MODULES[1], "def align_images_in_group", "def align", "has no align_images_in_group"),
+        (MODULES[2], "class GPUStackingError", "class GPUError", "has no GPUStackingError"),
+        (MODULES[3], "def _percentiles_gpu", "def percentiles", "has no _percentiles_gpu"),
+        (MODULES[3], "import numpy", "import import", "no Python source"),
+    ],
+)
+def test_an_anchor_that_is_not_there_is_named_and_nothing_is_changed(tmp_path, name, old, new, message):
+    root = zemosaic(tmp_path / "z")
+    path = root / name
+    path.write_text(path.read_text().replace(old, new))
+    before = tree(root)
+    with pytest.raises(dropin.NotPatchableError, match=message):
+        patch(root, match_sky="offset")
+    assert tree(root) == before
+
+
+def test_an_unknown_file_is_refused_unless_told(tmp_path, monkeypatch):
+    root = zemosaic(tmp_path / "z", newline="\r\n")
+    before = tree(root)
+    with pytest.raises(dropin.RefusedError, match=r"zemosaic_worker\.py is no published"):
+        dropin.apply(root)
+    assert tree(root) == before
+    published = {name: sources.fingerprint(before[name].replace(b"\r\n", b"\n")) for name in MODULES}
+    monkeypatch.setattr(dropin, "KNOWN", published)
+    dropin.apply(root)
+    assert dropin.check(root)[0] == 0
+
+
+def test_revert_refuses_what_was_edited_since(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    path = root / MODULES[1]
+    path.write_text(path.read_text() + "# mine\n")
+    before = tree(root)
+    for refused in (dropin.revert, patch):
+        with pytest.raises(dropin.RefusedError, match=r"zemosaic_align_stack\.py was edited"):
+            refused(root)
+        assert tree(root) == before
+    assert dropin.check(root)[0] == 1
+
+
+def test_a_checkout_that_git_updated_is_patched_anew_or_cleaned(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    zemosaic(root, "fixed")  # all modules replaced, the engine's folder still there
+    assert "half in" in dropin.check(root)[1][-1]
+    patch(root)
+    assert dropin.check(root)[0] == 0
+    zemosaic(root, "newest")
+    dropin.revert(root)
+    assert tree(root) == tree(zemosaic(tmp_path / "y", "newest"))
+
+
+def test_one_module_updated_is_kept_as_it_is_by_revert(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    newer = zemosaic(tmp_path / "y", "fixed")
+    (root / MODULES[0]).write_bytes((newer / MODULES[0]).read_bytes())
+    dropin.revert(root)
+    expected = tree(zemosaic(tmp_path / "x"))
+    expected[MODULES[0]] = (newer / MODULES[0]).read_bytes()
+    assert tree(root) == expected
+
+
+@pytest.mark.parametrize("name", [MODULES[1], ENGINE])
+def test_links_that_lead_out_are_refused(tmp_path, name):
+    root = zemosaic(tmp_path / "z")
+    outside = tmp_path / name
+    if (root / name).exists():
+        (root / name).rename(outside)
+    else:
+        outside.mkdir()
+    try:
+        (root / name).symlink_to(outside)
+    except OSError as error:
+        pytest.skip(f"no symbolic links here: {error}")
+    before = tree(tmp_path)
+    with pytest.raises(dropin.RefusedError, match="link out of"):
+        patch(root)
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_of_the_engines_name_is_not_touched(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    (root / ENGINE).mkdir()
+    (root / ENGINE / "mine.txt").write_text("mine")
+    before = tree(root)
+    for refused in (patch, dropin.revert):
+        with pytest.raises(dropin.RefusedError, match="holds no manifest"):
+            refused(root)
+    assert tree(root) == before
+
+
+def test_a_patch_without_its_folder_is_named(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    (root / ENGINE).rename(tmp_path / "gone")
+    for refused in (patch, dropin.revert):
+        with pytest.raises(dropin.RefusedError, match="is gone"):
+            refused(root)
+
+
+def test_a_damaged_engine_is_seen_and_mended(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    whole = tree(root)
+    (root / ENGINE / "nanstack" / "register" / "warp.py").write_text("")
+    code, lines = dropin.check(root)
+    assert code == 1
+    assert "nanstack/register/warp.py is changed" in lines[-1]
+    patch(root)
+    assert tree(root) == whole
+
+
+def test_a_read_only_folder_is_refused(tmp_path):
+    if os.name == "nt" or os.geteuid() == 0:
+        pytest.skip("this user may write anywhere, or permissions work otherwise here")
+    root = zemosaic(tmp_path / "z")
+    root.chmod(0o555)
+    try:
+        with pytest.raises(dropin.RefusedError, match="cannot be written to"):
+            patch(root)
+    finally:
+        root.chmod(0o755)
+
+
+def test_a_full_disk_changes_nothing(tmp_path):
+    """A limit on the size of files stands for the disk: writing beyond it fails in the middle of a file."""
+    pytest.importorskip("resource", reason="limits on file sizes are Unix's")
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    out = run_here(
+        f"""
+        import resource, zemosaic_patch.dropin.patch
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            zemosaic_patch.dropin.patch.apply({str(root)!r}, accept_unknown=True)
+        except OSError as error:
+            print("failed")
+        """
+    )
+    assert out == "failed"
+    assert tree(root) == before
+
+
+def run_here(code, check=0):
+    """Run code in a fresh Python with this project's modules; return what it prints."""
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == check, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_module_that_another_program_holds_takes_all_back(tmp_path, monkeypatch):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    replace = os.replace
+
+    def held(source, target):  # as on Windows, where an open file cannot be replaced
+        if Path(target).name == MODULES[2] and "staged" in str(source):
+            raise PermissionError(13, "in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(dropin.RefusedError, match=r"zemosaic_align_stack_gpu\.py cannot be replaced \(in use\)"):
+        patch(root)
+    assert tree(root) == before
+
+
+KILLED = """
+import os, sys, zemosaic_patch.dropin.patch, pathlib
+count, last = 0, {moment}
+def dying(function):
+    def call(*args, **kwargs):
+        global count
+        count += 1
+        if count == last:
+            os._exit(9)
+        return function(*args, **kwargs)
+    return call
+os.replace = dying(os.replace)
+os.fsync = dying(os.fsync)
+pathlib.Path.rename = dying(pathlib.Path.rename)
+if {reverts}:
+    zemosaic_patch.dropin.patch.revert({root!r})
+else:
+    zemosaic_patch.dropin.patch.apply({root!r}, accept_unknown=True)
+"""
+STEPS = {
+    False: 38,
+    True: 6,
+}  # of apply: about 30 files written, a folder renamed, four modules; of revert: the last two
+
+
+@pytest.mark.parametrize("finish", ["apply", "revert"])
+@pytest.mark.parametrize(
+    ("reverts", "moment"), [(False, k) for k in (1, 20, -5, -3, -1)] + [(True, k) for k in (1, 3, 5)]
+)
+def test_a_killed_run_is_seen_and_finished(tmp_path, reverts, moment, finish):
+    """Killed before its k-th step (counted from the end where negative)."""
+    root = zemosaic(tmp_path / "z")
+    original = tree(root)
+    patch(root)
+    whole = tree(root)
+    if not reverts:
+        dropin.revert(root)
+    steps = len(dropin.engine_files()) + 2 * len(MODULES) + 1 + 1 + len(MODULES)
+    run_here(KILLED.format(moment=moment % (steps + 1), reverts=reverts, root=str(root)), check=9)
+    seen = tree(root)
+    seen.pop(dropin.LOCK, None)
+    if seen not in (original, whole):
+        partial = any(name.startswith(dropin.PARTIAL) for name in seen)
+        assert partial or "half in" in dropin.check(root)[1][-1]
+    if finish == "apply":
+        patch(root)
+        assert tree(root) == whole
+    else:
+        dropin.revert(root)
+        assert tree(root) == original
+
+
+def test_two_at_once(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import pathlib, sys, zemosaic_patch.dropin.patch as d\nwith d._locked(pathlib.Path({str(root)!r})):\n"
+            "    print('held', flush=True)\n    sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+    )
+    assert holder.stdout.readline().strip() == b"held"
+    for refused in (patch, dropin.revert):
+        with pytest.raises(dropin.RefusedError, match="another zemosaic-patch"):
+            refused(root)
+    if os.name == "nt":
+        holder.kill()
+    else:
+        holder.send_signal(signal.SIGKILL)  # a lock dies with its process
+    holder.communicate()
+    patch(root)
+    assert dropin.check(root)[0] == 0
+    assert not (root / dropin.LOCK).exists()
+
+
+# ------------------------------------------------------------------------------------------------- command line
+
+
+def test_commands_and_exit_codes(tmp_path, capsys):
+    root = zemosaic(tmp_path / "z")
+    before = tree(root)
+    command = cli.main
+    assert command(["check", str(root)]) == 1
+    assert command(["apply", str(root), "--dry-run"]) == 0
+    assert tree(root) == before
+    assert command(["apply", str(root)]) == 1
+    assert "--accept-unknown" in capsys.readouterr().err
+    assert command(["apply", str(root), "--accept-unknown"]) == 0
+    assert command(["check", str(root)]) == 0
+    assert command(["apply", str(root), "--match-sky", "--accept-unknown"]) == 0
+    assert command(["check", str(root)]) == 0
+    assert "sky matched by: offset" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        command(["apply", str(root), "--match-sky", "median"])
+    assert command(["revert", str(root)]) == 0
+    assert tree(root) == before
+    assert command(["check", str(tmp_path)]) == 2
+    assert command(["verify", str(tmp_path)]) == 2
+    assert "is no ZeMosaic" in capsys.readouterr().err
+
+
+def test_verify_says_what_stopped_zemosaic(tmp_path, capsys):
+    root = zemosaic(tmp_path / "z")
+    (root / MODULES[0]).write_text("raise OSError('no disk')\n")
+    assert cli.main(["verify", str(root)]) == 1
+    assert "OSError: no disk" in capsys.readouterr().err
+
+
+def test_known_fingerprints_are_well_formed():
+    for name in MODULES:
+        known = dropin.KNOWN[name].split()
+        assert len(known) == len(set(known)) > 5
+        assert all(len(one) == 12 and int(one, 16) >= 0 for one in known)

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line, as a user would run it: good input, every kind of bad input."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+import zemosaic_align_stack_gpu as zas_gpu
+from nanstack.truth.simulation import simulate_group
+from tests.support.cuda_stand_in import StandIn
+from zemosaic_patch import tile_run
+
+SHAPE = (200, 320)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return [frame.data for frame in simulate_group(5, SHAPE, seed=31, max_shift=25.0, n_stars=250)[0]]
+
+
+@pytest.fixture
+def frames(simulated, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, data in enumerate(simulated):
+        fits.writeto(folder / f"light_{index}.fits", np.moveaxis(data, -1, 0))
+    return folder
+
+
+def test_tile_of_a_folder(run, frames, tmp_path):
+    code, out, err = run("tile", frames, "-o", tmp_path / "out")
+    assert (code, err) == (0, [])
+    assert "5 of 5 aligned" in out
+    assert "band metric" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*tile_run.OUTPUTS, "run.toml"])
+    report = json.loads((tmp_path / "out" / "tile.json").read_text())
+    assert report["frames_aligned"] == 5
+    assert report["frames_failed"] == {}
+    assert report["coverage_max"] == 5
+    assert 0.3 < report["noise_against_one_frame"] < 0.55
+    with fits.open(tmp_path / "out" / "tile.fits", checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == ["RGB", "ALPHA", "COVERAGE"]
+        assert hdus[0].data.shape == (3, *SHAPE)
+        assert hdus[0].header["NPA_ALGN"] == 5
+        coverage = hdus["COVERAGE"].data
+    assert Image.open(tmp_path / "out" / "tile.png").size == SHAPE[::-1]
+    picture = np.asarray(Image.open(tmp_path / "out" / "coverage.png"))
+    assert np.array_equal(picture, np.rint(coverage / 5 * 255))
+
+
+def test_installed_command_and_module_answer(frames, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "zemosaic_patch", "tile", str(frames / "*.fits"), "-o", str(tmp_path / "out")],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 aligned" in done.stdout
+
+
+def test_gpu_is_used_where_it_can_be_and_missed_only_where_it_was_asked_for(run, frames, tmp_path, monkeypatch):
+    def stacked_on(wanted):
+        code, out, err = run("tile", frames, "-o", tmp_path / "out", "--overwrite", "--gpu", wanted)
+        assert code == 0
+        device = json.loads((tmp_path / "out" / "tile.json").read_text())["stacked_on"]
+        assert f"stack on the {device.upper()}" in out
+        return device, err
+
+    monkeypatch.setattr(zas_gpu, "cp", np)
+    assert [stacked_on(wanted) for wanted in ("auto", "on", "off")] == [("gpu", []), ("gpu", []), ("cpu", [])]
+    monkeypatch.setattr(zas_gpu, "cp", None)
+    assert stacked_on("auto") == ("cpu", [])
+    device, (warning,) = stacked_on("on")
+    assert device == "cpu"
+    assert warning.startswith("warning: the GPU is not used: ")
+
+
+def test_info_tells_what_there_is(run, monkeypatch):
+    monkeypatch.setattr(zas_gpu, "cp", None)
+    code, out, err = run("info")
+    facts = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.strip().splitlines())
+    assert (code, err) == (0, [])
+    assert facts["numpy"] == np.__version__
+    assert facts["CPU threads"] == str(os.cpu_count())
+    assert re.match(r"[\d.]+ GiB, [\d.]+ GiB free", facts["memory"])
+    assert facts["GPU"].startswith("none: ")
+    assert facts["cached kernels"]
+    monkeypatch.setattr(zas_gpu, "cp", StandIn(memory=3 * 2**30))
+    assert re.search(r"GPU +stand-in, 3\.0 GiB, 3\.0 GiB free", run("info")[1])
+
+
+@pytest.mark.parametrize("kind", ["mono", "planes last", "npy", "uint16", "scaled", "fz", "memory order"])
+def test_every_kind_of_frame_file(run, simulated, tmp_path, kind):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, data in enumerate(simulated[:3]):
+        path = folder / f"light_{index}.fits"
+        planes = np.moveaxis(data, -1, 0)
+        counts = np.clip(np.rint(data[..., 1]), 0, 65535).astype(np.uint16)
+        if kind == "mono":
+            fits.writeto(path, data[..., 1])
+        elif kind == "planes last":
+            fits.writeto(path, data)
+        elif kind == "npy":
+            np.save(folder / f"light_{index}.npy", data)
+        elif kind == "memory order":
+            np.save(folder / f"light_{index}.npy", np.asfortranarray(data.astype(">f8")))
+        elif kind == "uint16":
+            fits.writeto(path, counts)
+        elif kind == "scaled":
+            hdu = fits.PrimaryHDU(planes.copy())  # scale() works in place
+            hdu.scale("int16", bscale=2.0, bzero=32768)
+            hdu.writeto(path)
+        else:
+            fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(counts)]).writeto(folder / f"light_{index}.fits.fz")
+    code, out, err = run("tile", folder, "-o", tmp_path / "out", "--reference", sorted(folder.iterdir())[0].name)
+    assert (code, err) == (0, [])
+    tile = fits.getdata(tmp_path / "out" / "tile.fits")
+    expected = 720 if kind in ("mono", "uint16", "fz") else (1000, 720, 1080)
+    assert tile.ndim == (2 if kind in ("mono", "uint16", "fz") else 3)
+    assert np.allclose(np.nanmedian(tile, axis=(-2, -1)), expected, rtol=0.01)
+
+
+def test_options_reach_the_tile(run, frames, tmp_path):
+    code, _, _ = run(
+        "tile", frames, "-o", tmp_path / "out", "--reject", "kappa_sigma", "--kappa", 2, 4, "--winsor", 0.1, 0.2,
+        "--combine", "median", "--norm", "sky_mean", "--weight", "noise_variance", "--interpolation", "lanczos3",
+        "--reference", "light_3.fits",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads((tmp_path / "out" / "tile.json").read_text())
+    assert report["rejection"] == "kappa_sigma"
+    assert report["reference"] == "light_3.fits"
+    assert report["sky_matched_by"] == "sky_mean"
+
+
+def test_skies_are_matched_as_asked_for(run, frames, tmp_path):
+    for wanted in ("offset", "linear", "plane", "none"):
+        code, out, _ = run("tile", frames, "-o", tmp_path / "out", "--overwrite", "--match-sky", wanted)
+        assert code == 0
+        assert f"sky matched by     {wanted}" in out
+        report = json.loads((tmp_path / "out" / "tile.json").read_text())
+        assert report["sky_matched_by"] == wanted
+        assert [len(line.get("sky_offset_adu", ())) for line in report["frames"]] == [0 if wanted == "none" else 3] * 5
+        assert (report["sky_offset_adu_max"] is None) == (wanted == "none")
+
+
+def test_one_frame_is_its_own_tile_with_a_warning(run, frames, tmp_path):
+    code, _, err = run("tile", frames / "light_0.fits", "-o", tmp_path / "out")
+    assert code == 0
+    assert err == ["warning: light_0.fits is the only frame: it is the tile, as it is"]
+    assert np.array_equal(fits.getdata(tmp_path / "out" / "tile.fits"), fits.getdata(frames / "light_0.fits"))
+
+
+def one_line(err, *words):
+    assert len(err) == 1, err
+    for word in words:
+        assert word in err[0]
+
+
+def test_no_frames(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "nowhere", "*.fits"):
+        code, _, err = run("tile", tmp_path / name, "-o", tmp_path / "out")
+        assert code == 2
+        one_line(err, name, "no frames there")
+    assert run("tile", "-o", tmp_path / "out")[0] == 2
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(run, frames, tmp_path):
+    for night in ("monday", "tuesday"):
+        (tmp_path / night).mkdir()
+        (tmp_path / night / "light_1.fits").write_text("no FITS at all")
+    assert run("tile", frames, tmp_path / "monday", tmp_path / "tuesday", "-o", tmp_path / "out")[0] == 0
+    report = json.loads((tmp_path / "out" / "tile.json").read_text())
+    assert sorted(report["frames_failed"]) == ["monday/light_1.fits", "tuesday/light_1.fits"]
+    assert report["frames_given"] == 7
+    assert "frames/light_1.fits" in [frame["name"] for frame in report["frames"]]
+
+
+def test_unusable_frames_are_named_and_left_out(run, frames, tmp_path, simulated):
+    (frames / "light_1.fits").write_bytes((frames / "light_1.fits").read_bytes()[:20_000])
+    (frames / "light_5.fits").write_text("no FITS at all")
+    fits.writeto(frames / "light_6.fits", np.full((3, *SHAPE), np.nan, np.float32))
+    fits.writeto(frames / "light_7.fits", simulated[0][:100, :, 0])
+    np.save(frames / "light_8.npy", np.array([{}], dtype=object), allow_pickle=True)
+    fits.writeto(frames / "light_9.fits", np.zeros((2, 5, 6, 7), np.float32))
+    infinite = np.moveaxis(simulated[1], -1, 0).copy()
+    infinite[:, 50:60, 50:60] = np.inf
+    fits.writeto(frames / "light_A.fits", infinite)
+    code, out, err = run("tile", frames, "-o", tmp_path / "out")
+    assert code == 0
+    assert "5 of 11 aligned" in out
+    failed = json.loads((tmp_path / "out" / "tile.json").read_text())["frames_failed"]
+    for name, word in {
+        "light_1.fits": "truncated: its header tells of 770880 bytes, it has 20000",
+        "light_5.fits": "no FITS file",
+        "light_6.fits": "no finite sample",
+        "light_7.fits": "shape",
+        "light_8.npy": "pickled objects, which are never loaded",
+        "light_9.fits": "no image of two or three axes",
+    }.items():
+        assert word in failed.pop(name)
+        assert sum(name in line or word in line for line in err) >= 1
+    assert failed == {}
+    assert len(err) == 6
+    assert np.isfinite(fits.getdata(tmp_path / "out" / "tile.fits")).mean() > 0.99
+
+
+def test_nothing_usable(run, tmp_path):
+    (tmp_path / "bad.fits").write_text("no FITS at all")
+    code, _, err = run("tile", tmp_path / "bad.fits", "-o", tmp_path / "out")
+    assert code == 1
+    assert "bad.fits" in err[0]
+    assert "none of the 1 files can be used" in err[-1]
+    assert not (tmp_path / "out" / "tile.fits").exists()
+
+
+def test_no_stars_in_any_frame(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        np.save(tmp_path / f"cloud_{index}.npy", rng.normal(1000, 5, SHAPE).astype(np.float32))
+    code, _, err = run("tile", tmp_path, "-o", tmp_path / "out")
+    assert code == 1
+    assert "no frame could be aligned" in err[-1]
+    assert "stars found" in err[-1]
+
+
+def test_output_that_exists_or_cannot_be_written(run, frames, tmp_path):
+    assert run("tile", frames, "-o", tmp_path / "out")[0] == 0
+    before = (tmp_path / "out" / "tile.fits").read_bytes()
+    code, _, err = run("tile", frames, "-o", tmp_path / "out")
+    assert code == 2
+    one_line(err, "tile.fits exists", "--overwrite")
+    assert (tmp_path / "out" / "tile.fits").read_bytes() == before
+    assert run("tile", frames, "-o", tmp_path / "out", "--overwrite")[0] == 0
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = run("tile", frames, "-o", tmp_path / "file")
+    assert code == 2
+    one_line(err, "is a file")
+    code, _, err = run("tile", frames, "-o", tmp_path / "file" / "below")
+    assert code == 1
+    one_line(err, "cannot be written to")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--kappa", "0"], ["--kappa", "0"]),
+        (["--kappa", "1", "2", "3"], ["--kappa", "1 2 3"]),
+        (["--kappa", "nan"], ["--kappa", "nan"]),
+        (["--winsor", "0.6", "0.1"], ["--winsor", "0.6 0.1"]),
+        (["--reference", "other.fits"], ["--reference other.fits", "none of the 5 frames"]),
+    ],
+)
+def test_values_out_of_range(run, frames, tmp_path, options, words):
+    code, _, err = run("tile", frames, "-o", tmp_path / "out", *options)
+    assert code == 2
+    one_line(err, *words)
+
+
+@pytest.mark.parametrize("options", [["--reject", "magic"], ["--frobnicate"], ["--winsor", "a", "b"]])
+def test_unknown_options_are_usage_errors(run, frames, tmp_path, options):
+    code, _, err = run("tile", frames, "-o", tmp_path / "out", *options)
+    assert code == 2
+    assert options[0] in err[-1]
+
+
+def test_reference_that_cannot_be_read(run, frames, tmp_path):
+    (frames / "light_2.fits").write_text("no FITS at all")
+    code, _, err = run("tile", frames, "-o", tmp_path / "out", "--reference", frames / "light_2.fits")
+    assert code == 1
+    assert len(err) == 2
+    assert "light_2.fits cannot be the reference" in err[1]
+
+
+def test_demo_shows_the_band_and_its_absence(run, tmp_path):
+    code, out, err = run("demo", "-o", tmp_path / "demo", "--frames", 6)
+    assert (code, err) == (0, [])
+    before, after = re.search(r"before ([\d.]+) ADU, after ([\d.]+) ADU", out).groups()
+    assert float(before) >= 30
+    assert float(after) <= 0.5
+    assert "6 of 6 aligned" in out
+    assert Image.open(tmp_path / "demo" / "before_after.png").width == 1800
+    raw = fits.getheader(tmp_path / "demo" / "frames" / "Light_M45_10.0s_0001.fit")
+    assert raw["BAYERPAT"] == "GRBG"
+
+
+def test_demo_bad_input(run, tmp_path):
+    code, _, err = run("demo", "-o", tmp_path / "demo", "--frames", 2)
+    assert code == 2
+    one_line(err, "--frames")

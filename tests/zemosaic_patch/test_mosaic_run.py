@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`zemosaic-patch mosaic` as a user runs it: frames to a mosaic, stopped and resumed, and every kind of bad input."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from PIL import Image
+
+from tests.support.pointings import FRAMES, SHAPE, data_of, write_pointings
+from zemosaic_patch import cli, mosaic_run
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """The frames of two pointings, and the mosaic that is made of them."""
+    folder = tmp_path_factory.mktemp("mosaic")
+    truth = write_pointings(folder / "frames")
+    assert cli.main(["mosaic", str(folder / "frames"), "-o", str(folder / "out"), "--workers", "1"]) == 0
+    return folder, truth
+
+
+@pytest.fixture
+def copied(original, tmp_path):
+    shutil.copytree(original[0], tmp_path / "run")  # with the times of the files
+    return tmp_path / "run"
+
+
+def test_mosaic_holds_what_it_promises(original):
+    folder, _ = original
+    out = folder / "out"
+    with fits.open(out / "mosaic.fits", checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == ["RGB", "COVERAGE", "WEIGHT"]
+        image, coverage, weight = (hdu.data for hdu in hdus)
+        header = hdus[0].header
+        assert (header["NPA_TILE"], header["NPA_ALGN"]) == (2, 2 * FRAMES)
+        assert image.dtype == ">f4"
+        assert WCS(hdus["COVERAGE"].header).wcs.crval == pytest.approx(WCS(header, naxis=2).wcs.crval)
+    nothing = np.isnan(image).any(axis=0)
+    assert np.array_equal(nothing, np.isnan(image).all(axis=0))
+    assert np.array_equal(nothing, coverage == 0)
+    assert np.array_equal(nothing, weight == 0)
+    assert coverage.max() == 2 * FRAMES
+    told = json.loads((out / "mosaic.json").read_text())
+    assert [tile["name"] for tile in told["tiles"]] == ["tile_001", "tile_002"]
+    assert told["left_out"] == told["failed_tiles"] == {}
+    assert set(mosaic_run.OUTPUTS) < {path.name for path in out.iterdir()}
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    for name in ("mosaic.png", "mosaic_linked.png", "coverage.png"):
+        assert Image.open(out / name).size == image.shape[:0:-1]
+    assert "tile_002" in (out / "report.html").read_text()
+
+
+def levels_of_coverages(folder):
+    """Return the range of the levels of areas of different coverage, in ADU, less a plane."""
+    with fits.open(folder / "mosaic.fits") as hdus:
+        image, coverage = np.moveaxis(hdus[0].data, 0, -1).astype(float), hdus["COVERAGE"].data
+    y, x = np.nonzero(coverage > 0)
+    values = image[y, x] - np.nanmedian(image, axis=(0, 1))
+    basis = np.column_stack([np.ones(len(x)), x / 400, y / 400])
+    faint = (np.abs(values) < 60).all(axis=1)
+    for _ in range(5):
+        fit = np.linalg.lstsq(basis[faint], values[faint], rcond=None)[0]
+        faint = (np.abs(values - basis @ fit) < 60).all(axis=1)
+    residual, counts = values - basis @ fit, coverage[y, x]
+    areas = [counts == count for count in np.unique(counts) if (counts == count).sum() > 300]
+    assert len(areas) > 2
+    return np.ptp([np.median(residual[area], axis=0) for area in areas], axis=0).max()
+
+
+def test_no_border_where_tiles_and_coverages_end(original, run, tmp_path):
+    """The frames' skies differ by 50 ADU; the noise of a tile is 2.5. (The demo's test measures the borders alone.)"""
+    assert levels_of_coverages(original[0] / "out") < 3
+    unmatched = ("--match-sky", "none", "--match-tiles", "none", "--workers", "1")
+    assert run("mosaic", original[0] / "frames", "-o", tmp_path / "out", *unmatched)[0] == 0
+    assert levels_of_coverages(tmp_path / "out") > 20
+
+
+def test_stars_are_where_the_sky_has_them(original):
+    import sep
+
+    folder, ((ra, dec), flux) = original
+    with fits.open(folder / "out" / "mosaic.fits") as hdus:
+        green, wcs = hdus[0].data[1].astype(np.float32), WCS(hdus[0].header, naxis=2)
+    x, y = wcs.all_world2pix(ra, dec, 0)
+    height, width = green.shape
+    green = np.where(np.isfinite(green), green - np.nanmedian(green), 0).astype(np.float32)
+    apart = np.hypot(x[:, None] - x, y[:, None] - y) + 1e3 * np.eye(len(x))
+    alone = ((apart > 14) | (flux[:, 1] < 0.02 * flux[:, 1][:, None])).all(axis=1)
+    inside = (x > 20) & (x < width - 20) & (y > 20) & (y < height - 20)
+    good = (flux[:, 1] > 5000) & inside & alone
+    assert good.sum() >= 5
+    found_x, found_y, _ = sep.winpos(green, x[good], y[good], 1.3)
+    assert np.sqrt(np.mean((found_x - x[good]) ** 2 + (found_y - y[good]) ** 2)) < 0.05
+
+
+def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied):
+    before = data_of(copied / "out")
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "out")
+    assert code == 2
+    assert re.search(r"mosaic\.fits exists: add --resume to go on, --overwrite", err[-1])
+    (copied / "out" / "tiles" / "tile_001" / "tile.fits").write_bytes(b"torn")
+    kept = (copied / "out" / "tiles" / "tile_002" / "tile.fits").stat().st_mtime_ns
+    (copied / "out" / ".work").mkdir()
+    (copied / "out" / ".work" / "left by a killed run").write_text("")
+    assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume")[0] == 0
+    assert data_of(copied / "out") == before
+    assert (copied / "out" / "tiles" / "tile_002" / "tile.fits").stat().st_mtime_ns == kept
+    assert not (copied / "out" / ".work").exists()
+
+
+def test_what_an_earlier_run_left_goes_with_it(run, copied):
+    for name in ("mosaic.tif", "mosaic_linked.tif", "notes.txt"):
+        (copied / "out" / name).write_text("")
+    assert run("mosaic", copied / "frames", "-o", copied / "out", "--overwrite", "--min-frames", 4)[0] == 0
+    assert sorted(path.suffix for path in (copied / "out").iterdir() if path.stat().st_size == 0) == [".txt"]
+
+
+def test_other_settings_and_frames_make_tiles_anew(run, copied):
+    before = {path: path.stat().st_mtime_ns for path in (copied / "out" / "tiles").glob("*/tile.fits")}
+    (copied / "frames" / "light_0_1.fits").unlink()
+    assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume", "--workers", "1")[0] == 0
+    changed = sum(path.stat().st_mtime_ns != when for path, when in before.items())
+    assert changed == 1
+    assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume", "--match-sky", "none")[0] == 0
+    assert sum(path.stat().st_mtime_ns != when for path, when in before.items()) == 2
+
+
+def test_a_run_is_repeated_from_its_settings(run, copied):
+    config = copied / "out" / "run.toml"
+    code, _, _ = run("mosaic", "--config", config, "-o", copied / "again", "--join", "median", copied / "frames")
+    assert code == 0
+    again = config.read_text().replace('join = "mean"', 'join = "median"')
+    settings = (copied / "again" / "run.toml").read_text()
+    assert re.sub(r'".*frames"', "", settings) == re.sub(r'".*frames"', "", again)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kappa = [1", "is no TOML file"),
+        ("capa = 3", "capa is no option"),
+        ("output = 'x'", "output is no option"),
+        ("[kappa]\nlow = 3", "kappa is no option"),
+        ("kappa = 'much'", "argument --kappa: invalid float value: 'much'"),
+        ("frames = 'x.fits'", "frames must be a list"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(run, tmp_path, text, message):
+    (tmp_path / "run.toml").write_text(text)
+    code, _, err = run("mosaic", "--config", tmp_path / "run.toml", "-o", tmp_path / "out")
+    assert code == 2
+    assert message in err[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_tiles_go_straight_to_the_mosaic(run, copied):
+    tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
+    assert run("mosaic", "--existing-tiles", *tiles, "-o", copied / "joined", "--compress")[0] == 0
+    with fits.open(copied / "joined" / "mosaic.fits") as hdus:
+        packed = {hdu.name: hdu.data for hdu in hdus[1:]}
+        assert isinstance(hdus[1], fits.CompImageHDU)
+    with fits.open(copied / "out" / "mosaic.fits") as hdus:
+        for hdu in hdus:
+            assert np.array_equal(packed[hdu.name], hdu.data, equal_nan=hdu.name == "RGB")
+
+
+def test_zemosaics_master_tiles_are_tiles(run, copied):
+    """As ZeMosaic writes them: no COVERAGE, but ALPHA and a number of frames."""
+    for number, path in enumerate(sorted((copied / "out" / "tiles").glob("*/tile.fits"))):
+        with fits.open(path) as hdus:
+            del hdus["COVERAGE"]
+            hdus["ALPHA"].data[:20] = 0
+            hdus[0].data = np.nan_to_num(hdus[0].data, nan=0.0)
+            hdus[0].header.remove("NPA_ALGN")
+            hdus[0].header["HIERARCH MT_NFRAMES"] = 7
+            hdus.writeto(copied / f"master_tile_{number:03d}.fits")
+    code, out, _ = run("mosaic", "--existing-tiles", copied / "master_tile_*.fits", "-o", copied / "joined")
+    assert code == 0
+    assert "14 in them" in out
+    with fits.open(copied / "joined" / "mosaic.fits") as hdus:
+        assert hdus["COVERAGE"].data.max() == 14
+        assert np.nanmin(hdus[0].data) > 200  # what ALPHA hides is no data, not 0
+
+
+def test_a_failed_tile_is_reported_and_the_others_are_joined(run, copied):
+    for index in range(FRAMES):
+        with fits.open(copied / "frames" / f"light_1_{index}.fits", mode="update") as hdus:
+            hdus[0].data[:] = np.nan
+    code, out, err = run("mosaic", copied / "frames", "-o", copied / "new")
+    assert code == 1
+    assert any("failed: none of the 4 files can be used" in line for line in err)
+    assert re.search(r"the mosaic lacks tile_00\d", err[-1])
+    assert "tiles              1 of 2" in out
+    assert len(json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]) == 1
+
+
+def test_frames_that_do_not_belong_are_named_and_left_out(run, copied):
+    frames = copied / "frames"
+    shutil.copy(frames / "light_0_0.fits", frames / "light_0_0_copy.fits")
+    for name, change in {
+        "filter": {"FILTER": "Ha"},
+        "far": {"CRVAL1": 120.0},
+        "mirrored": {"PC1_1": 1 / 300},
+    }.items():
+        with fits.open(frames / "light_0_1.fits") as hdus:
+            hdus[0].data[0, 0, 0] += 1
+            hdus[0].header.update(change)
+            hdus.writeto(frames / f"{name}.fits")
+    np.save(frames / "unsolved.npy", np.zeros((*SHAPE, 3), np.float32))
+    (frames / "broken.fits").write_bytes(b"SIMPLE  =   nonsense")
+    code, out, err = run("mosaic", frames, "-o", copied / "new")
+    assert code == 0
+    for name, reason in {
+        "light_0_0_copy.fits": "is the same as light_0_0.fits",
+        "filter.fits": "its filter is Ha",
+        "far.fits": "degrees away",
+        "mirrored.fits": "mirrored",
+        "unsolved.npy": "no WCS",
+        "broken.fits": "its header has no end",
+    }.items():
+        assert any(name in line and reason in line and "left out" in line for line in err), (name, err)
+    assert "6 left out" in out
+    assert data_of(copied / "new")["RGB"] == data_of(copied / "out")["RGB"]
+
+
+def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
+    """Neither outputs, but for the settings, nor warnings: no path, no site, no observer."""
+    for number, path in enumerate(sorted((copied / "frames").iterdir())):
+        for name, value in {"SITELAT": 48.858372, "OBSERVER": "Jane Doe", "HISTORY": "from /home/jane"}.items():
+            fits.setval(path, name, value=value)
+        if not number:
+            (copied / "frames" / "night").mkdir()
+            shutil.copy(path, copied / "frames" / "night")
+    (copied / "frames" / "broken.fits").write_bytes(b"no image")
+    code, _, err = run("mosaic", copied / "frames", copied / "frames" / "night", "-o", copied / "new")
+    assert code == 0
+    assert len(err) >= 2  # that the copy and what is no image are left out
+    written = b"".join(
+        path.read_bytes() for path in (copied / "new").rglob("*.*") if path.is_file() and path.name != "run.toml"
+    )
+    for private in (str(copied), "48.858", "Jane", "/home"):
+        assert private.encode() not in written
+        assert private not in "".join(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 2, "nowhere: no frames there"),
+        ([], 2, "no frames: name files"),
+        (["frames", "--tile-frames", "0"], 2, "--tile-frames must be at least 1, not 0"),
+        (["frames", "--feather", "0.7"], 2, "--feather takes a share from 0 to 0.5, not 0.7"),
+        (["frames", "--min-frames", "50"], 1, "none of the 8 frames makes a tile"),
+        (["frames", "--resume", "--overwrite"], 2, "not allowed with argument"),
+        (["frames/light_0_0.fits", "--existing-tiles", "-o", "frames/light_0_0.fits"], 2, "is a file"),
+    ],
+)
+def test_wrong_usage_is_named_and_nothing_is_left(run, copied, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(copied)
+    got, _, err = run("mosaic", "-o", "new", *arguments)
+    assert got == code
+    assert message in err[-1]
+    assert not [path for path in copied.glob("new/*") if path.name != "run.toml"]
+
+
+@pytest.mark.parametrize("command", [["mosaic", "--resume"], ["tile", "--overwrite"]])
+def test_two_runs_do_not_share_a_folder(copied, command):
+    from nanstack.io.files import exclusive
+
+    with exclusive(copied / "out"):
+        child = subprocess.run(
+            [sys.executable, "-m", "zemosaic_patch", *command, copied / "frames", "-o", copied / "out"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert child.returncode == 2
+    assert "is in use by another run" in child.stderr
+    assert not (copied / "out" / ".lock").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_goes_on(run, copied, sent):
+    out = copied / "new"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "zemosaic_patch", "mosaic", copied / "frames", "-o", out],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(out.glob("tiles/*/tile.json")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = psutil.Process(child.pid).children(recursive=True)
+    child.send_signal(sent)
+    _, err = child.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert child.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    if sent != signal.SIGKILL:
+        assert not (out / ".work").exists()
+    assert run("mosaic", copied / "frames", "-o", out, "--resume", "--workers", "1")[0] == 0
+    assert data_of(out) == data_of(copied / "out")
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]

@@ -1,0 +1,538 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demonstration's mosaic: 2 x 2 pointings on the Pleiades, every frame with a sky of its own, and the truth of it.
+
+One tangent plane holds all: a frame is a similarity transform away from the reference, exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack.arrays import has_data
+from nanstack.io.files import complete_file
+from nanstack.levels.photometry import SIGMA_OF_MAD, noise_level
+from nanstack.memory import threads
+from nanstack.truth.evaluation import StarErrors, Step, border_step, noise_ratios, star_errors, without_plane
+from nanstack.truth.simulation import StarField, apply, invert, render_stars, similarity, sky_plane
+from zemosaic_patch.demo import tile as demo
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+SHAPE = (540, 960)
+FRAMES = 40
+OVERLAP = 0.2  # of a frame's height and width, between neighbouring pointings
+FIELD_MARGIN = 0.55  # stars reach this many diagonals beyond the middle frame's corners: as far as any frame
+SKY_SCATTER = 0.10  # a frame's sky lies within 1 +- this, in each channel on its own
+SKY_GRADIENT = 0.03  # from edge to edge the sky changes by this share: moonlight
+MOON_TURNS = 0.6  # turns of its direction within a session
+HAZE_SIGMA, HAZE_PEAK = 5.0, 0.35  # of a nebula's own: around each there is a wide faint one
+BRIGHT = 30_000.0  # ADU in green: stars that are measured
+ALONE_PX = 25.0  # and have no other one as bright within so many pixels
+CLEAR_PX = 60.0  # nor a saturated one within so many
+FAR_OFF_SIGMA, FAR_OFF_SHARE = 6.0, 0.5  # a sample further off, in noise and of the light there, is struck
+
+
+@dataclass(frozen=True)
+class SessionFrame:
+    """A frame of the session.
+
+    Attributes
+    ----------
+    name : str
+        Of its file.
+    transform : ndarray, shape (2, 3)
+        Reference to frame.
+    sky : ndarray, shape (3, 3)
+        See `nanstack.truth.simulation.SimulatedFrame`.
+    """
+
+    name: str
+    transform: np.ndarray
+    sky: np.ndarray
+
+
+@dataclass(frozen=True)
+class Session:
+    """All that is true of a simulated mosaic.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Of a frame.
+    wcs : WCS
+        Of the reference: a frame's pixels around the middle of the mosaic.
+    scene : Scene
+        Stars and nebulae, in reference pixels; the sky is not in it.
+    frames : list of SessionFrame
+    hot : ndarray of float32, shape (H, W)
+        The sensor's hot pixels.
+    seed : int
+        Of the noise, the cosmic rays and the satellites.
+    """
+
+    shape: tuple[int, int]
+    wcs: WCS
+    scene: demo.Scene
+    frames: list[SessionFrame]
+    hot: np.ndarray
+    seed: int
+
+
+def pleiades_session(n_frames: int = FRAMES, shape: tuple[int, int] = SHAPE, seed: int = 1) -> Session:
+    """Return a session of 2 x 2 pointings on the Pleiades; the same arguments give the same session.
+
+    The telescope goes round the pointings, frame by frame, dithers, and turns steadily. Each frame has a sky of its
+    own, within 10 % in each channel and with a gradient of 3 % that turns, too: where the number of frames changes,
+    their plain mean steps.
+
+    Parameters
+    ----------
+    n_frames : int
+        Of all pointings together.
+    shape : (int, int)
+        Height and width; even. A frame's field is as wide for every shape.
+    seed : int
+    """
+    rng = np.random.default_rng(seed)
+    wcs = demo.pleiades_wcs(shape)
+    scene = _with_haze(demo.pleiades_scene(shape, wcs, rng, FIELD_MARGIN))
+    return Session(shape, wcs, scene, _frames(n_frames, shape, rng), demo.hot_pixels(shape, rng), seed)
+
+
+def write_frames(session: Session, folder: str | os.PathLike) -> None:
+    """Write a session's frames as raw Seestar FITS files, of the kind that `write_pleiades_frames` writes.
+
+    Parameters
+    ----------
+    session : Session
+    folder : path
+        Created if missing; files of the same name are replaced.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(lambda index: _write_frame(session, index, Path(folder)), range(len(session.frames))))
+
+
+def _with_haze(scene: demo.Scene) -> demo.Scene:
+    """Add what makes the field interesting: structure of the sky that goes on across the tiles' borders."""
+    haze = [replace(glow, sigma=HAZE_SIGMA * glow.sigma, peak=HAZE_PEAK * glow.peak) for glow in scene.nebulae]
+    return replace(scene, nebulae=scene.nebulae + haze)
+
+
+def _frames(n_frames: int, shape: tuple[int, int], rng: np.random.Generator) -> list[SessionFrame]:
+    """Return where each frame of a session points, and its sky."""
+    size = np.array(shape[::-1])
+    pointings = [np.array([x, y]) * (1 - OVERLAP) / 2 * size for y in (-1, 1) for x in (-1, 1)]
+    reach = demo.DITHER * size
+    frames = []
+    for index, progress in enumerate(np.linspace(0, 1, n_frames)):
+        turned = similarity(shape, *rng.uniform(-reach, reach), demo.FIELD_ROTATION * (2 * progress - 1))
+        turned[:, 2] -= turned[:, :2] @ pointings[index % 4]
+        level = np.array(demo.SKY) * (1 + SKY_SCATTER * rng.uniform(-1, 1, 3))
+        moon = 2 * np.pi * MOON_TURNS * progress
+        slopes = SKY_GRADIENT * np.array([np.cos(moon), np.sin(moon)]) / size
+        frames.append(SessionFrame(demo.frame_name(index), turned, np.stack([level, *np.outer(slopes, level)])))
+    return frames
+
+
+def _write_frame(session: Session, index: int, folder: Path) -> None:
+    from astropy.io import fits
+
+    shape, frame, count = session.shape, session.frames[index], len(session.frames)
+    rng = np.random.default_rng([session.seed, index])  # of its own: the same frame, whatever thread writes it
+    light = demo.scene_light(session.scene, shape, frame.transform)
+    light += sky_plane(frame.sky, shape, np.arange(shape[1]), np.arange(shape[0])[:, None]).astype(np.float32)
+    light *= demo.vignetting(shape, demo.RESIDUAL_VIGNETTING)[:, :, None]
+    if index in (count // 4, 2 * count // 3):
+        light += demo.satellite_trail(shape, rng)[:, :, None]
+    raw = demo.expose(demo.bayer_mosaic(light), session.hot, rng)
+    header = demo.frame_header(demo.moved_wcs(session.wcs, frame.transform), shape, demo.START + index * demo.CADENCE)
+    fits.PrimaryHDU(raw, header).writeto(folder / frame.name, overwrite=True)
+
+
+# ----------------------------------------------------------------------------------------------------- the truth
+
+
+def light_on(session: Session, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
+    """Return the light of stars and nebulae on any grid of pixels, float32 (H, W, 3) in ADU of a frame's pixel.
+
+    The grid's pixels are those of `wcs`; an image that was resampled to them keeps its surface brightness.
+    """
+    transform = affine(session.wcs, wcs, shape)
+    return demo.scene_light(_scaled(session.scene, np.sqrt(_area(transform))), shape, transform)
+
+
+def affine(source: WCS, target: WCS, shape: tuple[int, int]) -> np.ndarray:
+    """Return the transform (2, 3) from pixels of one WCS to those of another, best on an image of `shape` there.
+
+    Raises
+    ------
+    ValueError
+        Where they differ by more than an affine transform.
+    """
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(0, shape[1] - 1, 9), np.linspace(0, shape[0] - 1, 9)))
+    from_x, from_y = source.all_world2pix(*target.all_pix2world(x, y, 0), 0)
+    basis = np.column_stack([from_x, from_y, np.ones(len(x))])
+    solution = np.linalg.lstsq(basis, np.column_stack([x, y]), rcond=None)[0]
+    error = np.abs(basis @ solution - np.column_stack([x, y])).max()
+    if not error < 0.2:
+        raise ValueError(f"the two solutions differ by {error:.2g} pixels from an affine transform")
+    return solution.T
+
+
+def _area(transform: np.ndarray) -> float:
+    return abs(float(np.linalg.det(transform[:, :2])))
+
+
+def _scaled(scene: demo.Scene, scale: float) -> demo.Scene:
+    """Return a scene for pixels `scale` times as many along each axis: widths and sums grow, brightness does not.
+
+    The stars keep their width in pixels, which is as it should be for a scale near 1.
+    """
+    return replace(
+        scene,
+        stars=replace(scene.stars, flux=scene.stars.flux * scale**2),
+        aureoles=replace(scene.aureoles, flux=scene.aureoles.flux * scale**2),
+        aureole_fwhm=scene.aureole_fwhm * scale,
+        nebulae=[replace(nebula, sigma=nebula.sigma * scale) for nebula in scene.nebulae],
+    )
+
+
+def exact_stack(
+    session: Session, folder: Path, wcs: WCS, shape: tuple[int, int], light: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stack the frames by what is known of them: true transforms, cubic splines, footprints by geometry, plain mean.
+
+    Each frame's sky is taken off. Samples that the scene cannot have caused (hot pixels, cosmic rays, satellites) are
+    left out.
+
+    Parameters
+    ----------
+    session : Session
+    folder : Path
+        Of the frames.
+    wcs, shape
+        Of the stack.
+    light : ndarray of float32, shape (H, W, 3)
+        What `light_on` says of it.
+
+    Returns
+    -------
+    image : ndarray of float32, shape (H, W, 3)
+        In ADU above the sky; NaN where no frame has data.
+    coverage : ndarray of int, shape (H, W)
+        Frames whose footprint holds the pixel.
+    """
+    from scipy.ndimage import maximum_filter
+
+    to_reference = invert(affine(session.wcs, wcs, shape))
+    brightest = maximum_filter(light, (5, 5, 1))  # nearby: debayering and interpolation spread a star
+    total = np.zeros((*shape, 3), dtype=np.float64)
+    number, coverage = np.zeros((*shape, 3), dtype=np.int32), np.zeros(shape, dtype=np.int32)
+    with ThreadPoolExecutor(threads()) as pool:
+        jobs = [pool.submit(_sampled, session, frame, folder, to_reference, shape) for frame in session.frames]
+        for job in jobs:
+            box, inside, samples = job.result()
+            off = np.abs(samples - light[box])
+            noise = SIGMA_OF_MAD * np.median(off[inside][::7], axis=0)
+            good = inside[..., None] & (off < FAR_OFF_SIGMA * noise + FAR_OFF_SHARE * brightest[box])
+            total[box] += np.where(good, samples, 0.0)
+            number[box] += good
+            coverage[box] += inside
+    with np.errstate(invalid="ignore"):
+        return (total / np.where(number > 0, number, np.nan)).astype(np.float32), coverage
+
+
+def _sampled(
+    session: Session, frame: SessionFrame, folder: Path, to_reference: np.ndarray, shape: tuple[int, int]
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """Return a box of the stack's pixels, which of them the frame covers, and its samples there above its sky."""
+    from scipy.ndimage import affine_transform
+
+    from nanstack.io.frames import read_frame
+
+    height, width = session.shape
+    corners = apply(invert(to_reference), *apply(invert(frame.transform), *_corners(session.shape).T))
+    left, top = (max(0, int(np.floor(axis.min()))) for axis in corners)
+    right, bottom = (min(n, int(np.ceil(axis.max())) + 1) for axis, n in zip(corners, shape[::-1], strict=True))
+    columns, rows = max(0, right - left), max(0, bottom - top)
+    matrix = np.vstack([frame.transform, [0, 0, 1]]) @ np.vstack([to_reference, [0, 0, 1]])
+    u, v = apply(matrix[:2], left + np.arange(columns), top + np.arange(rows)[:, None])
+    inside = (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
+    data = read_frame(folder / frame.name).data
+    data -= sky_plane(frame.sky, session.shape, np.arange(width), np.arange(height)[:, None]).astype(np.float32)
+    turned = matrix[1::-1, 1::-1]  # of (row, column)
+    start = matrix[1::-1, 2] + turned @ (top, left)
+    samples = np.empty((rows, columns, 3), dtype=np.float32)
+    for channel in range(3):
+        plane = data[..., channel]
+        affine_transform(plane, turned, start, (rows, columns), samples[..., channel], order=3, mode="mirror")
+    return np.s_[top : top + rows, left : left + columns], inside, samples
+
+
+def _corners(shape: Sequence[int]) -> np.ndarray:
+    """Return the corners (x, y) of an image, in turn round it."""
+    height, width = shape[:2]
+    return np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=float)
+
+
+def stars_to_measure(session: Session) -> np.ndarray:
+    """Return which stars of the scene are bright, not saturated and far from others of their kind."""
+    from scipy.spatial import cKDTree
+
+    stars = session.scene.stars
+    places = np.column_stack([stars.x, stars.y])
+    saturated = np.arange(len(places)) < len(demo.PLEIADES)
+    bright = (stars.flux[:, 1] > BRIGHT) & ~saturated
+    near_bright = cKDTree(places[bright]).query(places, k=2)[0][:, 1]
+    near_saturated = cKDTree(places[saturated]).query(places)[0]
+    return bright & (near_bright > ALONE_PX) & (near_saturated > CLEAR_PX)
+
+
+# ---------------------------------------------------------------------------------------------- before and after
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A mosaic and the areas of its tiles.
+
+    Attributes
+    ----------
+    image : ndarray of float32, shape (H, W, 3)
+        In ADU; NaN where there is no data.
+    wcs : WCS
+    areas : list of ndarray of bool, shape (H, W)
+        Where each tile has data.
+    """
+
+    image: np.ndarray
+    wcs: WCS
+    areas: list[np.ndarray]
+
+
+def read_mosaic(path: Path, tiles: Sequence[Path]) -> Joined:
+    """Read a mosaic's file, and from its tiles' files where they lie."""
+    image, wcs = _read_image(path)
+    areas = []
+    for tile in tiles:
+        data, own = _read_image(tile)
+        areas.append(placed(has_data(data), own, wcs, image.shape[:2]))
+    return Joined(image, wcs, areas)
+
+
+def _read_image(path: Path) -> tuple[np.ndarray, WCS]:
+    from nanstack.io.frames import read_frame
+
+    frame = read_frame(path)
+    if frame.wcs is None:
+        raise ValueError(f"{path.name} holds no WCS")
+    return frame.data, frame.wcs
+
+
+def placed(mask: np.ndarray, wcs: WCS, target: WCS, shape: tuple[int, int]) -> np.ndarray:
+    """Return where the pixels of a mask lie in another grid."""
+    from scipy.ndimage import affine_transform
+
+    back = affine(target, wcs, mask.shape)
+    matrix, start = back[::-1, 1::-1], back[::-1, 2]
+    return affine_transform(mask.astype(np.uint8), matrix, start, shape, order=0, cval=0) > 0
+
+
+def mosaic_with_grey_fill(
+    folder: Path, groups: Mapping[str, Sequence[str]], wcs: WCS, shape: tuple[int, int]
+) -> Joined:
+    """Make the mosaic as it was before: tiles with a grey fill, skies as they are, joined by their mean.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the frames.
+    groups : mapping
+        The names of each tile's frames, by that of its reference.
+    wcs, shape
+        Of the mosaic.
+    """
+    from nanstack.mosaic import MosaicTile, make_mosaic
+
+    tiles = []
+    for reference, names in groups.items():
+        image = demo.stack_with_grey_fill([folder / name for name in names], reference)
+        _, own = _read_image(folder / reference)
+        tiles.append(MosaicTile(reference, image.shape, own, lambda image=image: (image, None)))
+    mosaic = make_mosaic(tiles, wcs=wcs, shape=shape, match="none", feather=0.0)
+    areas = [placed(np.ones(tile.shape[:2], dtype=bool), tile.wcs, wcs, shape) for tile in tiles]
+    return Joined(mosaic.image, wcs, areas)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A mosaic held to the truth.
+
+    Attributes
+    ----------
+    level_step, colour_step : float
+        The largest step across a tile's border, either way, in units of the noise that a pixel has.
+    noise : float
+        That noise, in ADU.
+    stars : StarErrors
+    noise_ratio, smooth_noise_ratio : float
+        Noise against the exact stack's: of pixels, and of means over 8 x 8.
+    """
+
+    level_step: float
+    colour_step: float
+    noise: float
+    stars: StarErrors
+    noise_ratio: float
+    smooth_noise_ratio: float
+
+
+class Truth:
+    """What a mosaic of a session would show on some grid, had it no noise, and the exact stack of its frames.
+
+    Parameters
+    ----------
+    session : Session
+    folder : Path
+        Of the frames.
+    wcs, shape
+        The grid.
+    """
+
+    def __init__(self, session: Session, folder: Path, wcs: WCS, shape: tuple[int, int]) -> None:
+        self.light = light_on(session, wcs, shape)
+        exact, self.coverage = exact_stack(session, folder, wcs, shape, self.light)
+        self.exact = exact - self.light
+        chosen, stars = stars_to_measure(session), session.scene.stars
+        scale = np.sqrt(_area(affine(session.wcs, wcs, shape)))
+        self.flux = stars.flux[chosen] * scale**2
+        self.x, self.y = wcs.all_world2pix(*session.wcs.all_pix2world(stars.x[chosen], stars.y[chosen], 0), 0)
+        self.stars = render_stars(StarField(self.x, self.y, self.flux), shape, fwhm=demo.FWHM)
+
+    def figures(self, mosaic: Joined) -> Figures:
+        """Measure a mosaic on this grid."""
+        rest = without_plane(mosaic.image - self.light)
+        noise = float(np.mean(noise_level(rest)))
+        steps = tile_steps(rest, mosaic.areas)
+        pixels, means = noise_ratios(rest, self.exact, self.coverage > 0)
+        return Figures(
+            level_step=max((abs(step.level) for step in steps), default=np.nan) / noise,
+            colour_step=max((abs(step.colour) for step in steps), default=np.nan) / noise,
+            noise=noise,
+            stars=star_errors(rest + self.stars, self.x, self.y, self.flux, demo.FWHM),
+            noise_ratio=pixels,
+            smooth_noise_ratio=means,
+        )
+
+
+def tile_steps(image: np.ndarray, areas: Sequence[np.ndarray]) -> list[Step]:
+    """Return the step across each tile's border within each other tile."""
+    steps = [border_step(image, own, other & ~own) for own in areas for other in areas if own is not other]
+    return [step for step in steps if step is not None]
+
+
+# ------------------------------------------------------------------------------------------------- the whole demo
+
+OUTPUTS = ("before.png", "after.png", "before_after.png")
+WHITE_SIGMA = 15.0  # of the pictures: stretched so hard that no border could hide
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a demo left in its folder.
+
+    Attributes
+    ----------
+    session : Session
+    frames : Path
+        Folder of its frames.
+    tiles : list of Path
+    mosaic : Joined
+    groups : dict
+        The names of each tile's frames that were aligned, by that of its reference.
+    """
+
+    session: Session
+    frames: Path
+    tiles: list[Path]
+    mosaic: Joined
+    groups: dict[str, list[str]]
+
+
+def read_run(folder: Path) -> Run:
+    """Read what a demo left in its folder: its mosaic, its tiles, and which frames they are of.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    """
+    told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
+    reports = [tile["report"] for tile in told["tiles"]]
+    tiles = [folder / tile["file"] for tile in told["tiles"]]
+    groups = {
+        report["reference"]: [
+            frame["name"] for frame in report["frames"] if frame["name"] not in report["frames_failed"]
+        ]
+        for report in reports
+    }
+    count = sum(report["frames_given"] for report in reports) + len(told["left_out"])
+    mosaic = read_mosaic(folder / told["mosaic"]["file"], tiles)
+    return Run(pleiades_session(count), folder / "frames", tiles, mosaic, groups)
+
+
+def compare(folder: Path) -> tuple[Figures, Figures]:
+    """Hold a demo's mosaic, and the one as it was before, to the truth; write pictures of both, and the report anew.
+
+    Returns
+    -------
+    before, after : Figures
+    """
+    from zemosaic_patch.mosaic_run import describe
+
+    run = read_run(folder)
+    shape = run.mosaic.image.shape[:2]
+    before = mosaic_with_grey_fill(run.frames, run.groups, run.mosaic.wcs, shape)
+    truth = Truth(run.session, run.frames, run.mosaic.wcs, shape)
+    figures = truth.figures(before), truth.figures(run.mosaic)
+    captions = [
+        f"{name}: steps of {each.level_step:.2f} sigma in level, {each.colour_step:.2f} in colour"
+        for name, each in zip(("grey fill, not matched", "zemosaic-patch"), figures, strict=True)
+    ]
+    pictures = [joined.image[::-1] for joined in (before, run.mosaic)]  # the first row is the south
+    sky, sigma = demo.sky_level(pictures[1])
+    for name, picture in zip(OUTPUTS, pictures, strict=False):
+        with complete_file(folder / name) as temporary:
+            demo.stretched(picture, sky, sigma, WHITE_SIGMA).save(temporary, "PNG")
+    demo.before_after_picture(*pictures, captions, folder / OUTPUTS[2], WHITE_SIGMA)
+    told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
+    told["comparison"] = {"before": OUTPUTS[0], "after": OUTPUTS[1], "captions": captions}
+    describe(told, folder)
+    return figures
+
+
+def figure_lines(before: Figures, after: Figures) -> list[str]:
+    """Return the figures of two mosaics as lines for the screen."""
+    both = (before, after)
+    stars = [each.stars for each in both]
+
+    def line(name: str, values: Sequence[str]) -> str:
+        return f"{name:<18} before {values[0]}, after {values[1]}"
+
+    return [
+        line("steps in level", [f"{each.level_step:.2f} sigma" for each in both]),
+        line("steps in colour", [f"{each.colour_step:.2f} sigma" for each in both]),
+        line("star positions", [f"{each.position_rms:.3f} px rms" for each in stars]),
+        line("star fluxes", [f"{100 * each.flux_bias:+.2f} % (+-{100 * each.flux_scatter:.2f} %)" for each in stars]),
+        line("noise", [f"{each.noise_ratio:.3f} of the exact stack's" for each in both]),
+        line("... of 8 x 8 means", [f"{each.smooth_noise_ratio:.3f}" for each in both]),
+    ]

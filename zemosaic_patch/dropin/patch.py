@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The drop-in: puts the patch into a ZeMosaic checkout, says what holds in it, and takes the patch out again.
+
+The engine and the changed files are made in a folder of their own, which then gets its final name; from there the
+files are renamed into place. The folder holds the originals and a manifest with the hashes of all files, so that a run
+that was killed at any moment is seen, and is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from zemosaic_patch.dropin import sources
+from zemosaic_patch.dropin.known import KNOWN
+from zemosaic_patch.dropin.sources import BOM, ENGINE, MODULES, AnchorError, Source
+
+LOCK = ".zemosaic-patch.lock"
+PARTIAL = f"{ENGINE}.partial"
+MANIFEST = "manifest.json"
+STAGED, ORIGINALS = "staged", "originals"
+ENTRY = "zemosaic_patch.dropin.hooks"
+MATCH_SKY = (
+    "apply --match-sky: frames of a tile differ in sky level by several per cent; no winsorized stack matches them, "
+    "and every coverage border steps (in level and colour 13 and 7 ADU in 4.5.0 at noise 2.4, 124 and 70 in 4.3)"
+)
+HOME = Path(__file__).resolve().parents[2]  # of our own modules; beside others, where they are installed
+OWN = ("nanstack", "zemosaic_patch", *(name.removesuffix(".py") for name in MODULES))
+T = TypeVar("T")
+
+
+class NotPatchableError(Exception):
+    """The folder is no ZeMosaic, or one that the patch does not fit; the message says why."""
+
+
+class RefusedError(Exception):
+    """Nothing was changed, or not all: the message names the file, the reason and what to do."""
+
+
+# ------------------------------------------------------------------------------------------------- the checkout
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A ZeMosaic on the disk.
+
+    Attributes
+    ----------
+    root : Path
+    paths : dict of str to Path
+        Its four modules.
+    """
+
+    root: Path
+    paths: dict[str, Path]
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The modules as they were when they were first asked for."""
+        return {name: Source(name, path.read_bytes()) for name, path in self.paths.items()}
+
+    @property
+    def engine(self) -> Path:
+        """The folder that the patch adds."""
+        return self.root / ENGINE
+
+    @cached_property
+    def manifest(self) -> dict | None:
+        """What was installed, or None where nothing is; a folder of that name without one is refused."""
+        if not self.engine.exists():
+            return None
+        try:
+            return json.loads((self.engine / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RefusedError(
+                f"{self.engine} holds no manifest of zemosaic-patch ({error}): move that folder away"
+            ) from error
+
+    def states(self) -> dict[str, str]:
+        """Return for each module that was patched: 'patched', 'original', 'edited', or 'replaced' (by an update)."""
+        return {name: self._state(name, hashes) for name, hashes in (self.manifest or {}).get("modules", {}).items()}
+
+    def _state(self, name: str, hashes: dict[str, str]) -> str:
+        source = self.sources[name]
+        known = {hashes["patched"]: "patched", hashes["original"]: "original"}
+        return known.get(digest(source.data)) or ("edited" if source.patched else "replaced")
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def open_checkout(folder: str | Path) -> Checkout:
+    """Look at a folder.
+
+    Raises
+    ------
+    NotPatchableError
+        For what is no ZeMosaic.
+    RefusedError
+        For a file that lies outside of the folder, behind a symbolic link.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise NotPatchableError(f"{root} is {'no folder' if root.exists() else 'not there'}: name a ZeMosaic folder")
+    missing = [name for name in MODULES if not (root / name).is_file()]
+    if missing:
+        raise NotPatchableError(f"{root} is no ZeMosaic: it has no {' and no '.join(missing)}")
+    inside = root.resolve()
+    paths = {name: (root / name).resolve() for name in MODULES}
+    for path in (*(root / name for name in MODULES), root / ENGINE, root / PARTIAL):
+        if not path.resolve().is_relative_to(inside):
+            raise RefusedError(f"{path} is a link out of {root}, to {path.resolve()}: replace it by a file")
+    return Checkout(root, paths)
+
+
+# -------------------------------------------------------------------------------------------------------- check
+
+
+def check(folder: str | Path) -> tuple[int, list[str]]:
+    """Say what holds in a checkout.
+
+    Returns
+    -------
+    code : int
+        0 where all holds or the patch is in, 1 where not.
+    lines : list of str
+
+    Raises
+    ------
+    NotPatchableError, RefusedError
+        See `open_checkout`; also where a place that the patch needs is not found.
+    """
+    checkout = open_checkout(folder)
+    found = _anchored(lambda: list(sources.findings(checkout.sources)), checkout)
+    lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}"]
+    lines += [f"{'holds   ' if one.holds else 'AFFECTED'}  {one.text}  ({one.place})" for one in found]
+    state, text = _condition(checkout)
+    if state != "half" and _sky_model(checkout) == "none":
+        lines.append(f"ADVISED   {MATCH_SKY}")
+    lines.append(text)
+    if state == "none":
+        unknown = unknown_modules(checkout)
+        lines.append(
+            f"can be patched, but {', '.join(unknown)} is unknown here: see `apply --dry-run`, `--accept-unknown`"
+            if unknown
+            else "can be patched: `zemosaic-patch apply`; with --all-algorithms not for winsorized tiles alone"
+        )
+    clean = state == "patched" or (state == "none" and all(one.holds for one in found))
+    return 0 if clean else 1, lines
+
+
+def _condition(checkout: Checkout) -> tuple[str, str]:
+    """Return whether the patch is in ('none', 'patched', 'half'), and that as a sentence."""
+    if checkout.manifest is None:
+        if any(source.patched for source in checkout.sources.values()):
+            return "half", f"the patch is in, but its folder {ENGINE} is gone: restore the files with git checkout"
+        return "none", "the patch is not in"
+    wrong = [f"{name} is {state}" for name, state in checkout.states().items() if state != "patched"]
+    wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
+    if wrong:
+        return "half", f"the patch is half in ({', '.join(wrong)}): `zemosaic-patch apply` or `revert` finishes it"
+    tiles = "all tiles" if checkout.manifest["all_algorithms"] else "winsorized tiles"
+    sky = _sky_model(checkout)
+    return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
+
+
+def _sky_model(checkout: Checkout) -> str:
+    return (checkout.manifest or {}).get("match_sky", "none")
+
+
+def _changed_engine_files(checkout: Checkout) -> list[str]:
+    expected = checkout.manifest["engine"]
+    return [
+        name
+        for name, known in expected.items()
+        if not (checkout.engine / name).is_file() or digest((checkout.engine / name).read_bytes()) != known
+    ]
+
+
+def unknown_modules(checkout: Checkout) -> list[str]:
+    """Return the modules that are no published version's: edited, or newer than this patch."""
+    return [
+        name for name, source in checkout.sources.items() if sources.fingerprint(source.data) not in KNOWN[name].split()
+    ]
+
+
+def _anchored(make: Callable[[], T], checkout: Checkout) -> T:
+    """Call a function that looks for places in the modules; a place that is not there makes a checkout unpatchable."""
+    try:
+        return make()
+    except AnchorError as error:
+        version = sources.version_of(checkout.root)
+        raise NotPatchableError(f"ZeMosaic {version} in {checkout.root} cannot be patched: {error}") from error
+
+
+# -------------------------------------------------------------------------------------------------------- apply
+
+
+def apply(
+    folder: str | Path,
+    *,
+    dry_run: bool = False,
+    all_algorithms: bool = False,
+    match_sky: str = "none",
+    accept_unknown: bool = False,
+) -> list[str]:
+    """Put the patch in.
+
+    Parameters
+    ----------
+    folder : path
+    dry_run : bool
+        Return the diff and change nothing.
+    all_algorithms : bool
+        Send the tiles of all algorithms through our alignment and stack, not winsorized ones alone.
+    match_sky : {'none', 'offset', 'linear', 'plane'}
+        Match the frames of these tiles in sky level before they are stacked; see `nanstack.levels.sky.match_sky`.
+    accept_unknown : bool
+        Change modules, too, that are no published version's.
+
+    Returns
+    -------
+    list of str
+        What was done, or the diff.
+
+    Raises
+    ------
+    NotPatchableError
+        For what is no ZeMosaic, or where a place is not found.
+    RefusedError
+        For what must not be changed.
+    OSError
+        Where the disk does not allow it; then nothing is changed.
+    """
+    checkout = open_checkout(folder)
+    choices = {"all_algorithms": all_algorithms, "match_sky": match_sky}
+    if dry_run:
+        return _dry_run(checkout, choices)
+    with _locked(checkout.root):
+        lines = []
+        state, text = _condition(checkout)
+        if state == "patched" and _is_current(checkout, choices):
+            return [f"nothing to do: {text}"]
+        if checkout.manifest is not None:
+            lines += _revert(checkout)
+            checkout = open_checkout(folder)
+        elif state == "half":
+            raise RefusedError(text)
+        changed = _anchored(lambda: sources.patched(checkout.sources, **choices), checkout)
+        unknown = unknown_modules(checkout)
+        if unknown and not accept_unknown:
+            raise RefusedError(
+                f"{checkout.root / unknown[0]} is no published version's (edited, or newer than this patch): "
+                "look at `apply --dry-run`, then add --accept-unknown"
+            )
+        _prepare(checkout, changed, choices)
+        _swap_in(checkout, changed)
+        return [*lines, f"patched: {', '.join(changed)}; added: {ENGINE}"]
+
+
+def _is_current(checkout: Checkout, choices: dict) -> bool:
+    engine = {name: digest(data) for name, data in engine_files().items()}
+    return all(checkout.manifest.get(name) == value for name, value in {**choices, "engine": engine}.items())
+
+
+def _dry_run(checkout: Checkout, choices: dict) -> list[str]:
+    state, text = _condition(checkout)
+    if state == "half" or (state == "patched" and _is_current(checkout, choices)):
+        return [text]
+    changed = _anchored(lambda: sources.patched(_originals(checkout), **choices), checkout)
+    lines = [sources.difference(name, checkout.sources[name].data, data) for name, data in changed.items()]
+    lines += [f"new file {ENGINE}/{name}" for name in engine_files() if not (checkout.engine / name).is_file()]
+    return list(filter(None, lines))
+
+
+def _originals(checkout: Checkout) -> dict[str, Source]:
+    """Return the modules as they were before they were patched."""
+    paths = {name: checkout.engine / ORIGINALS / f"{name}.orig" for name in MODULES}
+    kept = {name: Source(name, path.read_bytes()) for name, path in paths.items() if path.is_file()}
+    return {**checkout.sources, **kept}
+
+
+def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: dict) -> None:
+    """Write all that the patch needs into a folder that appears complete."""
+    partial = checkout.root / PARTIAL
+    files = engine_files()
+    manifest = {
+        **choices,
+        "modules": {
+            name: {"original": digest(checkout.sources[name].data), "patched": digest(data)}
+            for name, data in changed.items()
+        },
+        "engine": {name: digest(data) for name, data in files.items()},
+    }
+    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
+    try:
+        for name, data in files.items():
+            _write(partial / name, data)
+        for name, data in changed.items():
+            _write(partial / STAGED / name, data)
+            shutil.copymode(checkout.paths[name], partial / STAGED / name)
+            _write(partial / ORIGINALS / f"{name}.orig", checkout.sources[name].data)
+            shutil.copystat(checkout.paths[name], partial / ORIGINALS / f"{name}.orig")
+        _write(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+        partial.rename(checkout.engine)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap_in(checkout: Checkout, changed: dict[str, bytes]) -> None:
+    """Rename the changed modules into place; where one cannot be, take all back."""
+    try:
+        for name in changed:
+            os.replace(checkout.engine / STAGED / name, checkout.paths[name])
+        (checkout.engine / STAGED).rmdir()
+    except OSError as error:
+        _revert(Checkout(checkout.root, checkout.paths))
+        raise RefusedError(
+            f"{checkout.paths[name]} cannot be replaced ({error.strerror or error}), nothing was changed: "
+            "close the programs that use it"
+        ) from error
+
+
+# ------------------------------------------------------------------------------------------------------- revert
+
+
+def revert(folder: str | Path) -> list[str]:
+    """Take the patch out: every byte as it was.
+
+    Returns
+    -------
+    list of str
+        What was done.
+
+    Raises
+    ------
+    NotPatchableError
+        For what is no ZeMosaic.
+    RefusedError
+        Where a patched module was edited since.
+    """
+    checkout = open_checkout(folder)
+    with _locked(checkout.root):
+        state, text = _condition(checkout)
+        if checkout.manifest is None:
+            shutil.rmtree(checkout.root / PARTIAL, ignore_errors=True)
+            if state == "half":
+                raise RefusedError(text)
+            return ["nothing to do: the patch is not in"]
+        return _revert(checkout)
+
+
+def _revert(checkout: Checkout) -> list[str]:
+    """Put the originals back, then remove the engine. What an update has replaced is ZeMosaic's own already."""
+    states = checkout.states()
+    originals = {name: checkout.engine / ORIGINALS / f"{name}.orig" for name in states}
+    for name, state in states.items():
+        path = checkout.paths[name]
+        if state == "edited":
+            raise RefusedError(f"{path} was edited since it was patched: undo that, or restore it with git checkout")
+        if state == "patched" and not _is_original(originals[name], checkout.manifest["modules"][name]):
+            raise RefusedError(f"{originals[name]} is gone or changed: restore {path} with git checkout")
+    back = [name for name, state in states.items() if state == "patched"]
+    for name in back:
+        os.replace(originals[name], checkout.paths[name])
+    shutil.rmtree(checkout.root / PARTIAL, ignore_errors=True)
+    checkout.engine.rename(checkout.root / PARTIAL)  # half an engine must never be taken for one
+    shutil.rmtree(checkout.root / PARTIAL)
+    return [f"taken out: {', '.join(back) or 'no module'} as before; removed: {ENGINE}"]
+
+
+def _is_original(path: Path, hashes: dict[str, str]) -> bool:
+    return path.is_file() and digest(path.read_bytes()) == hashes["original"]
+
+
+# --------------------------------------------------------------------------------------------------------- lock
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the checkout's lock; the system lets go of it with the process, however that ends."""
+    path = root / LOCK
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise RefusedError(f"{root} cannot be written to: {error.strerror or error}") from error
+    try:
+        if not _lock(file.fileno()) or not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            raise RefusedError(f"another zemosaic-patch is at work in {root}: wait until it has finished")
+        try:
+            yield
+        finally:
+            if os.name != "nt":
+                path.unlink()
+    finally:
+        file.close()
+    if os.name == "nt":
+        path.unlink(missing_ok=True)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file for this process alone; return whether that worked."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------- engine
+
+
+def engine_files() -> dict[str, bytes]:
+    """Return the files of the engine, as they are put into a checkout: what `ENTRY` imports, and CUDA sources.
+
+    Imports among them are made relative, so that they are found in ZeMosaic's folder and in its package alike, and
+    none of them can take the place of ZeMosaic's modules of the same names.
+    """
+    files = {"__init__.py": b"# zemosaic-patch, GPL-3.0-or-later: see zemosaic-patch revert\n"}
+    waiting = list(_files_of(ENTRY))
+    while waiting:
+        name = waiting.pop()
+        if name in files:
+            continue
+        data = (HOME / name).read_bytes()
+        imported = list(_own_imports(data))
+        files[name] = _with_relative_imports(name, data, imported)
+        waiting += [path for node in imported for path in _imported_files(node)]
+    kernels = (HOME / "nanstack").rglob("*.cu")
+    files.update((path.relative_to(HOME).as_posix(), path.read_bytes()) for path in kernels)
+    return dict(sorted(files.items()))
+
+
+def _own_imports(data: bytes) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports of modules of ours."""
+    for node in ast.walk(ast.parse(data.removeprefix(BOM))):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        if any(name.split(".")[0] in OWN for name in names):
+            yield node
+
+
+def _files_of(module: str) -> Iterator[str]:
+    """Yield the file of a module of ours and those of the packages that it lies in; nothing for what is no module."""
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        path = "/".join(parts[:depth])
+        yield from (name for name in (f"{path}.py", f"{path}/__init__.py") if (HOME / name).is_file())
+
+
+def _imported_files(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        modules = [alias.name for alias in node.names]
+    else:
+        modules = [f"{node.module}.{alias.name}" for alias in node.names]
+    for module in modules:
+        yield from _files_of(module)
+
+
+def _with_relative_imports(name: str, data: bytes, imported: list[ast.Import | ast.ImportFrom]) -> bytes:
+    source = Source(name, data)
+    dots = "." * (1 + name.count("/"))
+    insertions = []
+    for node in imported:
+        if isinstance(node, ast.ImportFrom):
+            insertions.append(sources.Insertion(source.start(node) + len("from "), dots.encode()))
+        elif len(node.names) == 1 and "." not in node.names[0].name:
+            insertions.append(sources.Insertion(source.start(node), f"from {dots} ".encode()))
+        else:
+            raise ValueError(f"{name}, line {node.lineno}: write `from package import module`")
+    return sources.inserted(data, insertions)

@@ -1,0 +1,565 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From frame files to a mosaic: tiles in processes of their own, then one picture of the sky, and what is known of it.
+
+Frames -> groups (`zemosaic_patch.groups`) -> tiles (`zemosaic_patch.jobs`, each a folder below `tiles/`) -> mosaic
+(`nanstack.mosaic`) -> files. A tile counts as made when its folder holds a complete one of the same frames and
+settings; so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanstack.io.files import complete_file
+from nanstack.io.frames import (
+    FrameError,
+    FrameFile,
+    channels_last,
+    probe_frame,
+    read_fits_image,
+    read_named_image,
+)
+from nanstack.io.layout import card, read_layout
+from nanstack.levels.sky import Background
+from nanstack.memory import threads
+from nanstack.mosaic import FEATHER, Mosaic, MosaicTile, corners, make_mosaic
+from zemosaic_patch.groups import Group, fingerprint, group_frames
+from zemosaic_patch.jobs import JobError, run_jobs, workers_for
+from zemosaic_patch.solve import solve_frames
+from zemosaic_patch.tile import TileSettings, card_value
+from zemosaic_patch.tile_run import (
+    FailureError,
+    find_frames,
+    installed_version,
+    named_reasons,
+    probe_frames,
+    save_tile,
+    tile_of_frames,
+    write_coverage,
+    write_picture,
+)
+from zemosaic_utils import image_hdus, write_hdus
+
+PICTURES = ("png", "tif")
+OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
+TILES = "tiles"
+SOLUTIONS = "solutions"  # of frames without WCS, found here
+BLACK_SIGMA = 3.0  # a picture is black this far below the sky
+WHITE_PERCENTILE = 99.8
+ASINH_SOFTENING = 0.03
+PICTURE_SAMPLES = 250_000  # of an image, which are enough to find its stretch
+
+Show = Callable[[str, int, int], None]  # show(step, done, total)
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class MosaicSettings:
+    """How a mosaic is made.
+
+    Attributes
+    ----------
+    tile : TileSettings
+    tile_frames, min_frames : int
+        See `zemosaic_patch.groups.group_frames`.
+    match_tiles, combine, feather, interpolation
+        See `nanstack.mosaic.make_mosaic`.
+    compress : bool
+        Compress the mosaic's images, without loss.
+    picture : {'png', 'tif'}
+        Kind of the 16-bit pictures.
+    workers : int
+        Number of processes; 0: as many as suit the machine. No influence on the result.
+    """
+
+    tile: TileSettings = field(default_factory=lambda: TileSettings(match_sky="plane", rewinsor=False))
+    tile_frames: int = 200
+    min_frames: int = 3
+    match_tiles: str = "plane"
+    combine: str = "mean"
+    feather: float = FEATHER
+    interpolation: str = "bicubic"
+    compress: bool = False
+    picture: str = "png"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A tile that is there: its name, its file, and what is known of it."""
+
+    name: str
+    file: FrameFile
+    report: dict
+
+    @property
+    def frames(self) -> int | None:
+        return self.report.get("frames_aligned")
+
+
+def earlier_output(folder: Path) -> Path | None:
+    """Return what an earlier run left in a folder; None where there is nothing."""
+    return next((folder / name for name in (*OUTPUTS, TILES) if (folder / name).exists()), None)
+
+
+def remove_earlier(folder: Path) -> None:
+    """Remove what an earlier run left in a folder."""
+    pictures = [Path(name).with_suffix(f".{kind}") for name in OUTPUTS[1:3] for kind in PICTURES]
+    for name in (*OUTPUTS, *pictures):
+        (folder / name).unlink(missing_ok=True)
+    _remove_others(folder / TILES, set())
+
+
+def mosaic_lines(told: dict, folder: Path) -> list[str]:
+    """Return what is known of a mosaic as lines for the screen."""
+    reports = [tile["report"] for tile in told["tiles"]]
+    height, width = told["mosaic"]["shape"][:2]
+    seconds = ", ".join(f"{value:.1f} s {name}" for name, value in told["seconds"].items())
+    return [
+        f"tiles              {len(reports)} of {len(reports) + len(told['failed_tiles'])}",
+        f"frames             {sum(report.get('frames_aligned') or 0 for report in reports)} in them, "
+        f"{sum(len(report.get('frames_failed') or ()) for report in reports)} failed, {len(told['left_out'])} left out",
+        f"mosaic             {width} x {height} pixels, up to {told['mosaic']['coverage_max']} frames in one",
+        f"background         {told['mosaic']['background']['model']}, by {told['mosaic']['background']['overlaps']} "
+        "overlaps",
+        f"time               {seconds}",
+        f"written            {folder / OUTPUTS[0]}",
+        f"report             {folder / OUTPUTS[-1]}",
+    ]
+
+
+def mosaic_of_files(
+    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
+) -> dict:
+    """Make a mosaic of frame files; what cannot be used is named and left out.
+
+    Parameters
+    ----------
+    names : sequence of str or Path
+        Files, folders and glob patterns.
+    settings : MosaicSettings
+    folder : Path
+        Gets `OUTPUTS`, and the tiles. Tiles that are there, and fit, are used.
+    show, warn : callable
+        ``show(step, done, total)``; ``warn(text)``.
+
+    Returns
+    -------
+    dict
+        What is known of the mosaic, as in `mosaic.json`; `failed_tiles` has name and reason.
+
+    Raises
+    ------
+    UsageError
+        No frames there.
+    FailureError
+        Nothing to join.
+    """
+    started = time.perf_counter()
+    frames, left_out = _probed(names, show, warn)
+    frames = _with_solutions(frames, folder, show, warn)
+    groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
+    for name, reason in named_reasons(ungrouped, frames).items():
+        warn(f"{name}: {reason}; left out")
+    left_out.update(ungrouped)
+    if not groups:
+        raise FailureError(f"none of the {len(left_out)} frames makes a tile: see above")
+    made, failed = _make_tiles(groups, settings, folder, show, warn)
+    if not made:
+        raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
+    told = _join(made, settings, folder, show, warn)
+    told["left_out"] = named_reasons(left_out, frames)
+    told["failed_tiles"] = failed
+    told["seconds"] = {"tiles": round(time.perf_counter() - started - told["seconds"]["mosaic"], 3), **told["seconds"]}
+    return describe(told, folder)
+
+
+def mosaic_of_tiles(
+    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
+) -> dict:
+    """Make a mosaic of master tiles, ours or ZeMosaic's, as `mosaic_of_files` does of frames."""
+    frames, left_out = _probed(names, show, warn)
+    made = []
+    for frame in _of_one_depth(frames, left_out, warn):
+        report = _report_beside(frame.path) or {"frames_aligned": _frames_in(frame.path)}
+        made.append(_Made(_tile_name(frame.path), frame, report))
+    if not made:
+        raise FailureError(f"none of the {len(left_out)} tiles can be used: see above")
+    told = _join(made, settings, folder, show, warn)
+    told["left_out"], told["failed_tiles"] = named_reasons(left_out, frames), {}
+    return describe(told, folder)
+
+
+def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[Path, str]]:
+    paths = find_frames(names)
+
+    def shown() -> Iterator[Path]:
+        for done, path in enumerate(paths, start=1):
+            yield path
+            show("reading headers", done, len(paths))
+
+    return probe_frames(shown(), warn)
+
+
+def _with_solutions(frames: Sequence[FrameFile], folder: Path, show: Show, warn: Warn) -> list[FrameFile]:
+    """Return the frames, those without a WCS solved where that can be done."""
+    unsolved = [frame for frame in frames if frame.wcs is None]
+    if not unsolved:
+        return list(frames)
+    found = solve_frames(unsolved, folder / SOLUTIONS, lambda done, total: show("solving frames", done, total), warn)
+    return [*(frame for frame in frames if frame.wcs is not None), *found]
+
+
+# --- tiles ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _TileJob:
+    name: str
+    frames: list[FrameFile]
+    settings: TileSettings
+    folder: Path
+    fingerprint: str
+
+    @property
+    def tile(self) -> Path:
+        return self.folder / "tile.fits"
+
+
+def _make_tiles(
+    groups: Sequence[Group], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
+) -> tuple[list[_Made], dict[str, str]]:
+    """Make the tiles that are not there yet; return those that are there now, and why others are not."""
+    jobs = [
+        _TileJob(group.name, group.frames, settings.tile, folder / TILES / group.name, _fingerprint(group, settings))
+        for group in groups
+    ]
+    _remove_others(folder / TILES, {job.name for job in jobs})
+    todo = [job for job in jobs if _finished(job) is None]
+    aligned = dict.fromkeys((job.name for job in todo), 0)
+    frames = sum(len(job.frames) for job in todo)
+    ended = len(jobs) - len(todo)
+    failed: dict[str, str] = {}
+    show("tiles", ended, len(jobs))
+
+    def tell(index: int, what: str, content: Any) -> None:
+        if what == "warning":
+            warn(f"{todo[index].name}: {content}")
+        else:
+            aligned[todo[index].name] = content
+            show("aligning frames", sum(aligned.values()), frames)
+
+    workers = settings.workers or workers_for(len(todo))
+    for outcome in run_jobs(make_tile_of_job, todo, workers, Path(tempfile.gettempdir()), tell):
+        if outcome.error:
+            failed[todo[outcome.index].name] = outcome.error
+            warn(f"{todo[outcome.index].name} failed: {outcome.error}")
+        ended += 1
+        show("tiles", ended, len(jobs))
+    reports = {job.name: _finished(job) for job in jobs}
+    made = [_Made(job.name, probe_frame(job.tile), reports[job.name]) for job in jobs if reports[job.name]]
+    return made, failed
+
+
+def _fingerprint(group: Group, settings: MosaicSettings) -> str:
+    return fingerprint(group, (installed_version(), settings.tile))
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove tiles of an earlier run that this one does not have."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name not in names and (path / "tile.json").is_file():
+                shutil.rmtree(path)
+
+
+def _finished(job: _TileJob) -> dict | None:
+    """Return a tile's report where a complete one of these frames and settings is there."""
+    report = _report_beside(job.tile)
+    if report is None or report.get("fingerprint") != job.fingerprint:
+        return None
+    return report if job.tile.is_file() and job.tile.stat().st_size == report.get("file_bytes") else None
+
+
+def _report_beside(tile: Path) -> dict | None:
+    """Return the report beside one of our tiles; None where there is none, or it is damaged."""
+    try:
+        report = json.loads((tile.parent / "tile.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and tile.name == "tile.fits" else None
+
+
+def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> None:
+    """Make a tile and write it: what a worker process does."""
+
+    def progress(key: str, progress: Any = None, level: Any = None, **details: Any) -> None:
+        if "done" in details:
+            tell("aligned", details["done"])
+        if level in ("WARN", "ERROR"):
+            tell("warning", key)
+
+    try:
+        tile = tile_of_frames(job.frames, job.settings, progress=progress)
+        tile.report["fingerprint"] = job.fingerprint
+        save_tile(tile, job.folder)
+    except (FailureError, FrameError, ValueError) as error:
+        raise JobError(str(error)) from error
+    except OSError as error:
+        raise JobError(f"{job.folder}: {error.strerror or error}") from error
+
+
+# --- existing tiles ---------------------------------------------------------------------------------------------------
+
+
+def _tile_name(path: Path) -> str:
+    return path.parent.name if path.name == "tile.fits" else path.stem
+
+
+def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], warn: Warn) -> list[FrameFile]:
+    """Return the tiles that have a WCS and as many channels as most."""
+    colour = sum(len(frame.shape) == 3 for frame in frames)
+    axes = 3 if 2 * colour >= len(frames) else 2
+    kept = []
+    for frame in frames:
+        if frame.wcs is None:
+            reason = "it has no WCS"
+        elif len(frame.shape) != axes:
+            reason = f"its shape is {frame.shape}, and most tiles are {'colour' if axes == 3 else 'mono'}"
+        else:
+            kept.append(frame)
+            continue
+        warn(f"{_tile_name(frame.path)}: {reason}; left out")
+        left_out[frame.path] = reason
+    return kept
+
+
+def _frames_in(path: Path) -> int | None:
+    header = read_layout(path).header
+    try:
+        counts = [card(header, name) for name in ("NPA_ALGN", "ZMT_NALGN", "MT_NFRAMES")]
+    except ValueError:  # a card that cannot be read tells nothing
+        return None
+    return next((count for count in counts if isinstance(count, int)), None)
+
+
+def read_tile(path: Path, frames: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a master tile, ours or ZeMosaic's.
+
+    Parameters
+    ----------
+    path : Path
+    frames : int, optional
+        Number of frames of a tile that does not have its coverage.
+
+    Returns
+    -------
+    image : ndarray of float32, shape (H, W) or (H, W, 3)
+        NaN where ALPHA is 0.
+    coverage : ndarray, shape (H, W), or None
+    """
+    image = channels_last(path, read_fits_image(path)[0])
+    alpha, coverage = (_plane(path, name, image.shape[:2]) for name in ("ALPHA", "COVERAGE"))
+    if alpha is not None:
+        image[alpha == 0] = np.nan
+    coverage = None if coverage is None else coverage.astype(np.int32)
+    if coverage is None and frames:
+        coverage = np.full(image.shape[:2], frames, dtype=np.int32)
+    return image, coverage
+
+
+def _plane(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return a tile's image of a name, None where it has none of its shape."""
+    plane = read_named_image(path, name)
+    return plane if plane is not None and plane.shape == shape else None
+
+
+# --- the mosaic -------------------------------------------------------------------------------------------------------
+
+
+def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: Show, warn: Warn) -> dict:
+    """Join tiles, write the mosaic, and return what is known of it."""
+    started = time.perf_counter()
+    sources = [
+        MosaicTile(tile.name, tile.file.shape, tile.file.wcs, partial(read_tile, tile.file.path, tile.frames))
+        for tile in made
+    ]
+    try:
+        mosaic = make_mosaic(
+            sources,
+            match=settings.match_tiles,
+            combine=settings.combine,
+            feather=settings.feather,
+            interpolation=settings.interpolation,
+            progress=show,
+        )
+    except ValueError as error:  # a FrameError is one, too
+        raise FailureError(str(error)) from error
+    show("writing", 0, 2)
+    with ThreadPoolExecutor(1) as pool:
+        cards = _cards(mosaic, made, settings)
+        written = pool.submit(write_mosaic, mosaic, folder / OUTPUTS[0], cards, settings.compress)
+        pictures = _write_pictures(mosaic, folder, settings.picture)
+        show("writing", 1, 2)
+        written.result()
+    show("writing", 2, 2)
+    return {
+        "tiles": [
+            _told_of(tile, background, mosaic, folder)
+            for tile, background in zip(made, mosaic.backgrounds, strict=True)
+        ],
+        "mosaic": {
+            "file": OUTPUTS[0],
+            **pictures,
+            "shape": list(mosaic.image.shape),
+            "coverage_max": int(mosaic.coverage.max()),
+            "background": {"model": settings.match_tiles, "overlaps": len(mosaic.overlaps)},
+        },
+        "settings": asdict(settings),
+        "seconds": {"mosaic": round(time.perf_counter() - started, 3)},
+    }
+
+
+def _told_of(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -> dict:
+    """Return a tile's part of `mosaic.json`; its corners are those in the picture, whose first row is the north."""
+    x, y = corners(mosaic.wcs, tile.file.shape, tile.file.wcs)
+    height = mosaic.image.shape[0]
+    middle = background.at(x.mean(), y.mean())
+    seconds = [tile.report.get(name) for name in ("seconds_align", "seconds_stack")]
+    return {
+        "name": tile.name,
+        "file": os.path.relpath(tile.file.path, folder),
+        "corners": np.round(np.column_stack([x + 0.5, height - 0.5 - y]), 2).tolist(),
+        "background_adu": np.round(middle, 3).tolist(),
+        "report": tile.report,
+        "seconds": round(sum(seconds), 3) if None not in seconds else None,
+    }
+
+
+def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings) -> Any:
+    """Return the cards that say where the mosaic comes from."""
+    from astropy.io import fits
+
+    cards = fits.Header()
+    cards["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this mosaic")
+    cards["BUNIT"] = "adu"
+    for name in ("OBJECT", "FILTER"):
+        value = next((tile.file.cards[name] for tile in made if tile.file.cards.get(name)), None)
+        if value is not None:
+            cards[name] = value
+    cards["NPA_TILE"] = (len(made), "tiles joined")
+    cards["NPA_ALGN"] = (sum(tile.frames or 0 for tile in made), "frames in them")
+    cards["NPA_COVX"] = (int(mosaic.coverage.max()), "maximal coverage")
+    cards["NPA_REJ"] = (settings.tile.reject, "rejection of the tiles")
+    cards["NPA_SKYM"] = (settings.tile.match_sky, "how the frames' sky was matched")
+    cards["NPA_BACK"] = (settings.match_tiles, "how the tiles' background was matched")
+    cards["NPA_COMB"] = (settings.combine, "how the tiles were combined")
+    cards["NPA_FEAT"] = (settings.feather, "feather, in shorter sides of a tile")
+    cards["NPA_INTP"] = (settings.interpolation, "interpolation of the tiles")
+    for tile in made:
+        cards.add_history(card_value(f"{tile.name}: {tile.frames or 'unknown number of'} frames"))
+    return cards
+
+
+def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False) -> None:
+    """Write a mosaic: the image, planes first, with its WCS; COVERAGE (int32, frames); WEIGHT (float32).
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+    path : Path
+        Appears complete or not at all; an existing file is replaced.
+    header : astropy.io.fits.Header
+        Further cards.
+    compress : bool
+        Tiled compression without loss (GZIP_2); the image is then the first extension.
+    """
+    from astropy.io import fits
+
+    solution = mosaic.wcs.to_header(relax=True)
+    cards = solution.copy()
+    cards.update(header)
+    hdus = image_hdus(mosaic.image, cards)
+    hdus.append(fits.ImageHDU(mosaic.coverage.copy(), solution, name="COVERAGE"))
+    hdus.append(fits.ImageHDU(mosaic.weight.copy(), solution, name="WEIGHT"))
+    hdus[-2].header["BUNIT"] = ("frame", "number of frames in a pixel")
+    hdus[-1].header["BUNIT"] = ("frame", "coverage x feather, summed over the tiles")
+    if compress:
+        packed = [
+            fits.CompImageHDU(hdu.data, hdu.header, name=hdu.name, compression_type="GZIP_2", quantize_level=0)
+            for hdu in hdus
+        ]
+        hdus = fits.HDUList([fits.PrimaryHDU(), *packed])
+    write_hdus(hdus, path)
+
+
+def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
+    """Write the mosaic for the screen, each channel for itself and all alike, and its coverage; return their names."""
+    names = {"picture": f"mosaic.{kind}", "picture_linked": f"mosaic_linked.{kind}", "coverage_picture": "coverage.png"}
+    north_up = mosaic.image[::-1]
+    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
+        written = [
+            pool.submit(lambda: write_picture(stretched(north_up, False), folder / names["picture"], 16)),
+            pool.submit(lambda: write_picture(stretched(north_up, True), folder / names["picture_linked"], 16)),
+            pool.submit(lambda: write_coverage(mosaic.coverage[::-1], folder / names["coverage_picture"])),
+        ]
+        for picture in written:
+            picture.result()
+    return names
+
+
+def stretched(image: np.ndarray, linked: bool) -> np.ndarray:
+    """Stretch an image for the screen, by astropy's inverse hyperbolic sine between sky and stars.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (H, W, 3)
+        NaN is drawn black.
+    linked : bool
+        False: each channel from its own sky to its own bright end, which makes the sky grey. True: all channels alike,
+        above their skies, which keeps the colours of the stars.
+
+    Returns
+    -------
+    ndarray of float32, same shape, values in [0, 1]
+    """
+    from astropy.stats import sigma_clipped_stats
+    from astropy.visualization import AsinhStretch
+
+    planes = image[..., np.newaxis] if image.ndim == 2 else image
+    step = max(1, math.ceil((planes[..., 0].size / PICTURE_SAMPLES) ** 0.5))
+    seen = planes[::step, ::step].reshape(-1, planes.shape[2])
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if not len(seen):
+        return np.zeros(image.shape, dtype=np.float32)
+    _, sky, sigma = (np.array(level) for level in sigma_clipped_stats(seen, axis=0))
+    white = np.percentile(seen, WHITE_PERCENTILE, axis=0) - sky
+    if linked:
+        sigma, white = (np.full_like(level, level.mean()) for level in (sigma, white))
+    low, high = sky - BLACK_SIGMA * sigma, sky + np.maximum(np.maximum(white, sigma), 1e-6)
+    shades = (planes - low.astype(np.float32)) / (high - low).astype(np.float32)
+    np.clip(np.where(np.isfinite(shades), shades, np.float32(0)), 0, 1, out=shades)
+    return AsinhStretch(ASINH_SOFTENING)(shades, clip=False).astype(np.float32, copy=False).reshape(image.shape)
+
+
+def describe(told: dict, folder: Path) -> dict:
+    """Write what is known of a mosaic: `mosaic.json` and the report of it; return it."""
+    from zemosaic_patch.report.page import write_report
+
+    with complete_file(folder / "mosaic.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    write_report(folder / "mosaic.json")
+    return told

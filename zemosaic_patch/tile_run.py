@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tiles from frame files to tile files: what the command line does, and a worker process of a mosaic.
+
+What can be wrong with files and options ends in UsageError or FailureError, whose message is for the user.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nanstack.io.frames import FrameError, FrameFile
+    from zemosaic_patch.tile import Tile, TileSettings
+
+OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says what to do instead."""
+
+
+class FailureError(Exception):
+    """It was tried and failed; the message names the file and the reason."""
+
+
+def installed_version() -> str:
+    """Return this project's version."""
+    try:
+        return version("zemosaic-patch")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def tile_of_files(
+    names: Sequence[str | Path], settings: TileSettings, reference: str | None = None, progress: Callable | None = None
+) -> Tile:
+    """Make a tile of frame files, read as they are needed; those that cannot be used are named and left out.
+
+    Parameters
+    ----------
+    names : sequence of str or Path
+        Files, folders and glob patterns.
+    settings : TileSettings
+    reference : str, optional
+        The frame to align on; by default the most central one.
+    progress : callable, optional
+        ``progress(key, progress, level, **details)``, as `zemosaic_patch.tile.make_tile` calls it; a warning has
+        the level 'WARN', and is its own key.
+
+    Raises
+    ------
+    UsageError
+        No frames there, or a reference that is none of them.
+    FailureError
+        Nothing to stack.
+    """
+    paths = find_frames(names)
+    warn = _warner(progress)
+    wanted = None if reference is None else _among(paths, reference)
+    frames, unusable = probe_frames(paths, warn)
+    return tile_of_frames(frames, settings, unusable, wanted, progress)
+
+
+def find_frames(names: Sequence[str | Path]) -> list[Path]:
+    """Return the frame files that names stand for, as `nanstack.io.frames.find_frame_files`; else raise UsageError.
+
+    A name that was given alone is named as it was given.
+    """
+    from nanstack.io.frames import FrameError, find_frame_files
+    from nanstack.io.layout import on_one_line
+
+    try:
+        return find_frame_files(names)
+    except FrameError as error:
+        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
+
+
+def tile_of_frames(
+    frames: Sequence[FrameFile],
+    settings: TileSettings,
+    unusable: dict[Path, str] | None = None,
+    wanted: Path | None = None,
+    progress: Callable | None = None,
+) -> Tile:
+    """Make a tile of frames whose headers were read, as `tile_of_files` does.
+
+    Parameters
+    ----------
+    frames : sequence of FrameFile
+    settings : TileSettings
+    unusable : dict, optional
+        Further files: why they cannot be used.
+    wanted : Path, optional
+        The frame to align on.
+    progress : callable, optional
+    """
+    from nanstack.io.frames import short_names
+    from zemosaic_patch.tile import make_tile
+
+    warn = _warner(progress)
+    frames, unusable = list(frames), dict(unusable or {})
+    chosen, data = _load_reference(frames, unusable, wanted, warn)
+    if len(frames) == 1:
+        warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
+    sources: list[Any] = list(frames)
+    sources[chosen] = data
+    names = short_names([frame.path for frame in frames] + list(unusable))
+    tile = make_tile(
+        sources,
+        chosen,
+        settings,
+        wcs=[frame.wcs for frame in frames],
+        names=[names[frame.path] for frame in frames],
+        progress=progress,
+    )
+    tile.report["frames_given"] += len(unusable)
+    tile.report["frames_failed"].update(named_reasons(unusable, frames))
+    if len(frames) > 1 and tile.report["frames_aligned"] == 1:
+        name, reason = next(iter(tile.report["frames_failed"].items()))
+        raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
+    return tile
+
+
+def _among(paths: Sequence[Path], reference: str) -> Path:
+    """Return the frame that the reference names."""
+    wanted = Path(reference)
+    for path in paths:
+        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
+            return path
+    raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
+
+
+def _warner(progress: Callable | None) -> Callable[[str], None]:
+    return (lambda text: None) if progress is None else (lambda text: progress(text, None, "WARN"))
+
+
+def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[Path, str]]:
+    """Return the frames whose headers make sense, and the reasons why the others' do not."""
+    from nanstack.io.frames import FrameError, probe_frame
+
+    frames, unusable = [], {}
+    for path in paths:
+        try:
+            frames.append(probe_frame(path))
+        except FrameError as error:
+            _leave_out(error, unusable, warn)
+    return frames, unusable
+
+
+def _leave_out(error: FrameError, unusable: dict[Path, str], warn: Callable[[str], None]) -> None:
+    warn(f"{error}; left out")
+    unusable[Path(error.path)] = error.reason
+
+
+def named_reasons(reasons: dict[Path, str], others: Sequence[FrameFile]) -> dict[str, str]:
+    """Return the reasons for files by their names, which tell them, and the other frames, apart."""
+    from nanstack.io.frames import short_names
+
+    names = short_names([*reasons, *(frame.path for frame in others)])
+    return {names[path]: reason for path, reason in reasons.items()}
+
+
+def _load_reference(
+    frames: list[FrameFile], unusable: dict[Path, str], wanted: Path | None, warn: Callable[[str], None]
+) -> tuple[int, np.ndarray]:
+    """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
+    import numpy as np
+
+    from nanstack.io.frames import FrameError
+
+    if wanted in unusable:
+        raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted]}")
+    while frames:
+        index = _reference_index(frames, wanted)
+        path = frames[index].path
+        try:
+            data = frames[index]()
+            if not np.isfinite(data).any():
+                raise FrameError(path, "it holds no finite sample")
+        except FrameError as error:
+            if wanted is not None:
+                raise FailureError(f"{path.name} cannot be the reference: {error.reason}") from error
+            _leave_out(error, unusable, warn)
+            del frames[index]
+        else:
+            return index, data
+    raise FailureError(f"none of the {len(unusable)} files can be used: see above")
+
+
+def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
+    """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
+    from zemosaic_worker import _pick_central_reference_index
+
+    if wanted is not None:
+        return next(index for index, frame in enumerate(frames) if frame.path == wanted)
+    shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
+    candidates = [index for index, frame in enumerate(frames) if frame.shape == shape]
+    central = _pick_central_reference_index([{"wcs": frames[index].wcs} for index in candidates], False)
+    return candidates[len(candidates) // 2 if central is None else central]
+
+
+def save_tile(tile: Tile, folder: Path) -> None:
+    """Write a tile's files, into a folder that no other run writes to: FITS, two pictures, the report."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from astropy.io import fits
+
+    from nanstack.io.files import complete_file, remove_partial_files
+    from zemosaic_patch.tile import card_value, report_cards, write_tile
+
+    remove_partial_files(folder)
+    header = fits.Header()
+    header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
+    header.update(report_cards(tile.report))
+    for name, reason in tile.report["frames_failed"].items():
+        header.add_history(card_value(f"frame {name} failed: {reason}"))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pictures = pool.submit(_save_pictures, tile.image, tile.coverage, folder)
+        write_tile(tile, folder / "tile.fits", header)
+        pictures.result()
+    tile.report["file_bytes"] = (folder / "tile.fits").stat().st_size
+    with complete_file(folder / "tile.json") as temporary:
+        temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
+    from zemosaic_utils import stretch_auto_asifits_like
+
+    write_picture(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
+    write_coverage(coverage, folder / "coverage.png")
+
+
+def write_coverage(coverage: np.ndarray, path: Path) -> None:
+    """Write a coverage as a picture: white where it is highest."""
+    import numpy as np
+
+    write_picture(coverage / np.float32(max(1, coverage.max())), path)
+
+
+def write_picture(values: np.ndarray, path: Path, bits: int = 8) -> None:
+    """Write values from 0 to 1 as a picture of 8 or 16 bits, first row on top, of the kind that its name says."""
+    import cv2
+    import numpy as np
+
+    from nanstack.io.files import complete_file
+
+    depth = np.uint8 if bits == 8 else np.uint16
+    picture = np.rint(np.iinfo(depth).max * np.clip(values, 0, 1)).astype(depth)
+    if picture.ndim == 3:
+        picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
+    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    options = quick if path.suffix == ".png" else []
+    _, encoded = cv2.imencode(path.suffix, picture, options)  # other threads go on meanwhile
+    with complete_file(path) as temporary:
+        temporary.write_bytes(encoded)
