@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nanstack.stack.definition import CACHED_SAMPLES, COMBINES, METHODS, Rejection, reject, stack_block, winsor_bounds
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.numpy_bytes, pytest.mark.filterwarnings("error")]
 moderate = settings(max_examples=60, deadline=None, derandomize=True)
 
 REJECTIONS = [
