@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanstack.arrays import real_array
+from nanstack.levels.photometry import SIGMA_OF_MAD
 
 METHODS = ("winsor", "huber", "kappa_sigma", "linear_fit", "none")
 COMBINES = ("mean", "median", "min", "max")
@@ -33,7 +34,6 @@ HUBER_TOLERANCE = 5e-4
 HUBER_SCALE_FLOOR = 1e-10
 CACHED_SAMPLES = 2**16  # stacked at once on a CPU: their columns then stay in its cache, four times as fast
 MAX_WEIGHT = 1e200  # samples times larger ones overflow
-SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 

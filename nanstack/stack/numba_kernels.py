@@ -29,6 +29,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from nanstack import compilation
+from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.stack.definition import (
     CLIP_ROUNDS,
     COMBINES,
@@ -38,7 +39,6 @@ from nanstack.stack.definition import (
     LINEAR_FIT_MIN_SAMPLES,
     LINEAR_FIT_ROUNDING,
     LINEAR_FIT_ROUNDS,
-    SIGMA_OF_MAD,
     WINSOR_CLIP_SIGMA,
     WINSOR_MIN_SAMPLES,
     Rejection,

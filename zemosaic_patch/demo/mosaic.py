@@ -18,10 +18,12 @@ import numpy as np
 
 from nanstack.arrays import has_data
 from nanstack.io.files import complete_file
-from nanstack.levels.photometry import SIGMA_OF_MAD, noise_level
+from nanstack.levels.photometry import noise_level
 from nanstack.memory import threads
+from nanstack.register.alignment import transform_from_wcs
 from nanstack.truth.evaluation import StarErrors, Step, border_step, noise_ratios, star_errors, without_plane
-from nanstack.truth.simulation import StarField, apply, invert, render_stars, similarity, sky_plane
+from nanstack.truth.exact import Samples, exact_mean, sample_frame
+from nanstack.truth.simulation import StarField, compose, invert, render_stars, similarity, sky_plane
 from zemosaic_patch.demo import tile as demo
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ HAZE_SIGMA, HAZE_PEAK = 5.0, 0.35  # of a nebula's own: around each there is a w
 BRIGHT = 30_000.0  # ADU in green: stars that are measured
 ALONE_PX = 25.0  # and have no other one as bright within so many pixels
 CLEAR_PX = 60.0  # nor a saturated one within so many
-FAR_OFF_SIGMA, FAR_OFF_SHARE = 6.0, 0.5  # a sample further off, in noise and of the light there, is struck
+MAX_RMS_PX = 0.1  # to which two solutions may differ from an affine transform
 
 
 @dataclass(frozen=True)
@@ -167,30 +169,27 @@ def light_on(session: Session, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
 
     The grid's pixels are those of `wcs`; an image that was resampled to them keeps its surface brightness.
     """
-    transform = affine(session.wcs, wcs, shape)
-    return demo.scene_light(_scaled(session.scene, np.sqrt(_area(transform))), shape, transform)
+    to_grid = invert(affine(wcs, session.wcs, shape))
+    return demo.scene_light(_scaled(session.scene, _scale(to_grid)), shape, to_grid)
 
 
 def affine(source: WCS, target: WCS, shape: tuple[int, int]) -> np.ndarray:
-    """Return the transform (2, 3) from pixels of one WCS to those of another, best on an image of `shape` there.
+    """Return the transform (2, 3) from the pixels of one WCS, an image of `shape`, to those of another.
 
     Raises
     ------
     ValueError
-        Where they differ by more than an affine transform.
+        Where the two differ by more than an affine transform.
     """
-    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(0, shape[1] - 1, 9), np.linspace(0, shape[0] - 1, 9)))
-    from_x, from_y = source.all_world2pix(*target.all_pix2world(x, y, 0), 0)
-    basis = np.column_stack([from_x, from_y, np.ones(len(x))])
-    solution = np.linalg.lstsq(basis, np.column_stack([x, y]), rcond=None)[0]
-    error = np.abs(basis @ solution - np.column_stack([x, y])).max()
-    if not error < 0.2:
-        raise ValueError(f"the two solutions differ by {error:.2g} pixels from an affine transform")
-    return solution.T
+    transform, rms = transform_from_wcs(source, target, shape)
+    if not rms < MAX_RMS_PX:
+        raise ValueError(f"the two solutions differ by {rms:.2g} pixels from an affine transform")
+    return transform
 
 
-def _area(transform: np.ndarray) -> float:
-    return abs(float(np.linalg.det(transform[:, :2])))
+def _scale(transform: np.ndarray) -> float:
+    """Return by how much a transform lengthens, averaged over both axes."""
+    return float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
 
 
 def _scaled(scene: demo.Scene, scale: float) -> demo.Scene:
@@ -210,10 +209,7 @@ def _scaled(scene: demo.Scene, scale: float) -> demo.Scene:
 def exact_stack(
     session: Session, folder: Path, wcs: WCS, shape: tuple[int, int], light: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stack the frames by what is known of them: true transforms, cubic splines, footprints by geometry, plain mean.
-
-    Each frame's sky is taken off. Samples that the scene cannot have caused (hot pixels, cosmic rays, satellites) are
-    left out.
+    """Stack a session's frames by what is known of them: their true transforms, their skies, the scene.
 
     Parameters
     ----------
@@ -227,62 +223,25 @@ def exact_stack(
 
     Returns
     -------
-    image : ndarray of float32, shape (H, W, 3)
-        In ADU above the sky; NaN where no frame has data.
-    coverage : ndarray of int, shape (H, W)
-        Frames whose footprint holds the pixel.
+    image, coverage
+        See `nanstack.truth.exact.exact_mean`.
     """
-    from scipy.ndimage import maximum_filter
+    to_reference = affine(wcs, session.wcs, shape)
 
-    to_reference = invert(affine(session.wcs, wcs, shape))
-    brightest = maximum_filter(light, (5, 5, 1))  # nearby: debayering and interpolation spread a star
-    total = np.zeros((*shape, 3), dtype=np.float64)
-    number, coverage = np.zeros((*shape, 3), dtype=np.int32), np.zeros(shape, dtype=np.int32)
+    def sampled(frame: SessionFrame) -> Samples:
+        return sample_frame(_above_sky(session, frame, folder), compose(frame.transform, to_reference), shape)
+
     with ThreadPoolExecutor(threads()) as pool:
-        jobs = [pool.submit(_sampled, session, frame, folder, to_reference, shape) for frame in session.frames]
-        for job in jobs:
-            box, inside, samples = job.result()
-            off = np.abs(samples - light[box])
-            noise = SIGMA_OF_MAD * np.median(off[inside][::7], axis=0)
-            good = inside[..., None] & (off < FAR_OFF_SIGMA * noise + FAR_OFF_SHARE * brightest[box])
-            total[box] += np.where(good, samples, 0.0)
-            number[box] += good
-            coverage[box] += inside
-    with np.errstate(invalid="ignore"):
-        return (total / np.where(number > 0, number, np.nan)).astype(np.float32), coverage
+        return exact_mean(pool.map(sampled, session.frames), light)
 
 
-def _sampled(
-    session: Session, frame: SessionFrame, folder: Path, to_reference: np.ndarray, shape: tuple[int, int]
-) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Return a box of the stack's pixels, which of them the frame covers, and its samples there above its sky."""
-    from scipy.ndimage import affine_transform
-
+def _above_sky(session: Session, frame: SessionFrame, folder: Path) -> np.ndarray:
+    """Return a frame less its own sky, (H, W, 3) in ADU."""
     from nanstack.io.frames import read_frame
 
     height, width = session.shape
-    corners = apply(invert(to_reference), *apply(invert(frame.transform), *_corners(session.shape).T))
-    left, top = (max(0, int(np.floor(axis.min()))) for axis in corners)
-    right, bottom = (min(n, int(np.ceil(axis.max())) + 1) for axis, n in zip(corners, shape[::-1], strict=True))
-    columns, rows = max(0, right - left), max(0, bottom - top)
-    matrix = np.vstack([frame.transform, [0, 0, 1]]) @ np.vstack([to_reference, [0, 0, 1]])
-    u, v = apply(matrix[:2], left + np.arange(columns), top + np.arange(rows)[:, None])
-    inside = (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-    data = read_frame(folder / frame.name).data
-    data -= sky_plane(frame.sky, session.shape, np.arange(width), np.arange(height)[:, None]).astype(np.float32)
-    turned = matrix[1::-1, 1::-1]  # of (row, column)
-    start = matrix[1::-1, 2] + turned @ (top, left)
-    samples = np.empty((rows, columns, 3), dtype=np.float32)
-    for channel in range(3):
-        plane = data[..., channel]
-        affine_transform(plane, turned, start, (rows, columns), samples[..., channel], order=3, mode="mirror")
-    return np.s_[top : top + rows, left : left + columns], inside, samples
-
-
-def _corners(shape: Sequence[int]) -> np.ndarray:
-    """Return the corners (x, y) of an image, in turn round it."""
-    height, width = shape[:2]
-    return np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=float)
+    sky = sky_plane(frame.sky, session.shape, np.arange(width), np.arange(height)[:, None])
+    return read_frame(folder / frame.name).data - sky.astype(np.float32)
 
 
 def stars_to_measure(session: Session) -> np.ndarray:
@@ -342,8 +301,8 @@ def placed(mask: np.ndarray, wcs: WCS, target: WCS, shape: tuple[int, int]) -> n
     """Return where the pixels of a mask lie in another grid."""
     from scipy.ndimage import affine_transform
 
-    back = affine(target, wcs, mask.shape)
-    matrix, start = back[::-1, 1::-1], back[::-1, 2]
+    back = invert(affine(wcs, target, mask.shape))
+    matrix, start = back[::-1, 1::-1], back[::-1, 2]  # SciPy counts (row, column)
     return affine_transform(mask.astype(np.uint8), matrix, start, shape, order=0, cval=0) > 0
 
 
@@ -413,8 +372,7 @@ class Truth:
         exact, self.coverage = exact_stack(session, folder, wcs, shape, self.light)
         self.exact = exact - self.light
         chosen, stars = stars_to_measure(session), session.scene.stars
-        scale = np.sqrt(_area(affine(session.wcs, wcs, shape)))
-        self.flux = stars.flux[chosen] * scale**2
+        self.flux = stars.flux[chosen] / _scale(affine(wcs, session.wcs, shape)) ** 2
         self.x, self.y = wcs.all_world2pix(*session.wcs.all_pix2world(stars.x[chosen], stars.y[chosen], 0), 0)
         self.stars = render_stars(StarField(self.x, self.y, self.flux), shape, fwhm=demo.FWHM)
 

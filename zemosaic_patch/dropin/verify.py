@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from nanstack.levels.photometry import HIGH_COVERAGE, band_metric, noise_level
-from nanstack.truth.simulation import SimulatedFrame, apply, invert, simulate_group
-from zemosaic_align_stack import stack_winsorized_sigma_clip
+from nanstack.stack.definition import Rejection
+from nanstack.truth.exact import exact_stack, sample_frame
+from nanstack.truth.simulation import SimulatedFrame, apply, compose, invert, simulate_group
 from zemosaic_patch.dropin import patch as dropin
 
 FRAMES, SHAPE = 16, (540, 960)
 MAX_NOISE, MAX_RMS_ADU, MAX_BAND_ADU = 1.03, 2.5, 0.5
 CLIP_ADU = 50.0  # differences beyond are stars and hot pixels
+WINSOR_METHODS = {"legacy_quantile": "winsor", "pixinsight": "huber"}  # by ZeMosaic's names
 PIXEL_DEG = 2.39 / 3600
 TIME_LIMIT_S = 900
 
@@ -174,8 +176,8 @@ def solution(transform: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def exact_stack(frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> tuple[np.ndarray, np.ndarray]:
-    """Stack frames by their true transforms: cubic splines, footprints by geometry, then ZeMosaic's rejection.
+def exact_stack_of(frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> tuple[np.ndarray, np.ndarray]:
+    """Stack frames by their true transforms, with ZeMosaic's rejection.
 
     Parameters
     ----------
@@ -190,21 +192,10 @@ def exact_stack(frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> 
     image : ndarray of float32, shape (H, W, 3)
     coverage : ndarray of int, shape (H, W)
     """
-    from scipy.ndimage import map_coordinates
-
-    height, width = frames[reference].data.shape[:2]
-    y, x = np.mgrid[:height, :width].astype(np.float64)
+    shape = frames[reference].data.shape[:2]
     back = invert(frames[reference].transform)
-    samples = np.full((len(frames), height, width, 3), np.nan, dtype=np.float32)
-    for index, frame in enumerate(frames):
-        u, v = apply(frame.transform, *apply(back, x, y))
-        inside = (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-        for channel in range(3):
-            plane = map_coordinates(frame.data[..., channel], [v, u], order=3, mode="mirror")
-            samples[index, ..., channel] = np.where(inside, plane, np.nan)
-    settings = {"poststack_equalize_rgb": False, "wsc_impl": wsc_impl}
-    image, _ = stack_winsorized_sigma_clip(list(samples), zconfig=settings)
-    return image, np.isfinite(samples[..., 0]).sum(axis=0)
+    samples = (sample_frame(frame.data, compose(frame.transform, back), shape) for frame in frames)
+    return exact_stack(samples, shape, Rejection(WINSOR_METHODS[wsc_impl]))
 
 
 def beside_exact(
@@ -217,7 +208,7 @@ def beside_exact(
         tile = np.moveaxis(np.asarray(hdus[0].data, dtype=np.float32), 0, -1)
         header = hdus[0].header
     tile /= np.float32([header.get(f"RGBGAIN{channel}", 1.0) for channel in "RGB"])  # the colours before equalisation
-    exact, coverage = exact_stack(frames, reference, wsc_impl)
+    exact, coverage = exact_stack_of(frames, reference, wsc_impl)
     known = solution(frames[reference].transform, exact.shape[:2])
     left, top = (round(known[key] - header[key]) for key in ("CRPIX1", "CRPIX2"))  # where the tile begins
     return overlap(tile, (top, left), exact, coverage)
