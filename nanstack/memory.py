@@ -35,6 +35,11 @@ def share_machine(processes: int) -> None:
     os.environ.setdefault("NUMBA_NUM_THREADS", str(threads()))  # read when Numba is imported
 
 
+def processes() -> int:
+    """Return how many processes share this machine, this one included."""
+    return _processes
+
+
 def threads() -> int:
     """Return the number of threads a job may keep busy."""
     return max(1, (os.cpu_count() or 1) // _processes)

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from nanstack.io.files import digest
 from nanstack.io.frames import FrameFile, short_names
 
 REACH = 0.5  # of a frame's shorter side: frames that point farther apart than this make different tiles
 MAX_DISTANCE_DEG = 10.0  # from the middle of all: a frame that points elsewhere is another field's, or solved wrongly
-DIGEST_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -91,20 +91,12 @@ def _unique(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFil
     for alike in _by(frames, lambda frame: (frame.path.stat().st_size, frame.cards.get("DATE-OBS", ""))):
         seen: dict[Hashable, FrameFile] = {}
         for frame in alike:
-            first = seen.setdefault(frame.path.resolve() if len(alike) == 1 else _digest(frame), frame)
+            first = seen.setdefault(frame.path.resolve() if len(alike) == 1 else digest(frame.path), frame)
             if first is frame:
                 kept.append(frame)
             else:
                 left_out[frame.path] = f"it is the same as {names[first.path]}, which is used"
     return sorted(kept, key=frames.index)
-
-
-def _digest(frame: FrameFile) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(frame.path, "rb") as file:
-        while block := file.read(DIGEST_BLOCK):
-            digest.update(block)
-    return digest.digest()
 
 
 def _of_one_kind(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:

@@ -73,7 +73,7 @@ def run_jobs(
     jobs : sequence
         What can be pickled.
     workers : int
-        Number of processes.
+        Number of processes, at most; each takes its share of the machine, by the number that there is work for.
     scratch : Path
         Folder for the workers' temporary files.
     tell : callable
@@ -85,11 +85,12 @@ def run_jobs(
         In the order in which jobs end. Where the caller stops asking, the workers are ended.
     """
     todo = deque(range(len(jobs)))
+    processes = min(workers, len(jobs))
     crew: list[_Worker] = []
     try:
         while todo or any(worker.index is not None for worker in crew):
-            while todo and len(crew) < min(workers, len(jobs)):
-                crew.append(_Worker(work, workers, scratch))
+            while todo and len(crew) < processes:
+                crew.append(_Worker(work, processes, scratch))
             for worker in crew:
                 if worker.index is None and todo:
                     worker.begin(todo.popleft(), jobs)

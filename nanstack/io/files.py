@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import BinaryIO
 
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 WORK = ".work"  # temporary files of a run, in the folder of its output
+DIGEST_BLOCK = 2**20
 
 
 @contextmanager
@@ -26,15 +29,33 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _new_file(path)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private; a result is not
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_file(path: Path) -> Path:
+    """Create an empty file beside `path`; `tempfile` would make it private, and asking for the umask means setting it.
+
+    The umask belongs to the process: threads that set it and set it back can leave it at 0.
+    """
+    while True:
+        new = path.with_name(f"{PARTIAL}{path.stem[:100]}-{secrets.token_hex(6)}{path.suffix}")
+        with suppress(FileExistsError):
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return new
+
+
+def digest(path: Path | str) -> str:
+    """Return what tells a file's bytes from others: BLAKE2b, 128 bits, in hexadecimal."""
+    found = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(DIGEST_BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -56,12 +77,6 @@ def work_folder(folder: Path) -> Iterator[Path]:
     finally:
         tempfile.tempdir = before
         shutil.rmtree(work, ignore_errors=True)  # Windows keeps files that are still mapped: the next run removes them
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class FolderInUseError(OSError):

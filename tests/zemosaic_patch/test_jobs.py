@@ -60,6 +60,8 @@ def test_workers_are_kept_and_share_the_machine(tmp_path):
     outcomes, _ = run([("share", None)] * 2, tmp_path, workers=2)
     share = max(1, (os.cpu_count() or 1) // 2)
     assert all(outcome.result == (share, str(share), str(tmp_path)) for outcome in outcomes.values())
+    outcomes, _ = run([("share", None)], tmp_path, workers=8)  # those that have nothing to do take no share
+    assert outcomes[0].result[0] == (os.cpu_count() or 1)
     assert 1 <= workers_for(3) <= 3
 
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files out: complete or not there, and as open to others as the user's umask says."""
+
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nanstack.io.files import complete_file, digest
+
+MODE = """
+import os, stat, sys
+from pathlib import Path
+from nanstack.io.files import complete_file
+os.umask(int(sys.argv[1], 8))
+with complete_file(Path(sys.argv[2])) as temporary:
+    temporary.write_bytes(b"x")
+print(oct(stat.S_IMODE(os.stat(sys.argv[2]).st_mode)))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+def test_the_processs_umask_is_never_set(tmp_path, monkeypatch):
+    """It is the whole process's: set and reset by several threads it can be left at 0."""
+    asked = []
+    monkeypatch.setattr(os, "umask", lambda mask: asked.append(mask) or 0o22)
+
+    def write(number):
+        with complete_file(tmp_path / str(number)) as temporary:
+            temporary.write_bytes(b"x")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(20)))
+    assert asked == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+@pytest.mark.parametrize(("mask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])
+def test_a_file_is_as_open_as_the_umask_says(tmp_path, mask, mode):
+    said = subprocess.run(
+        [sys.executable, "-c", MODE, mask, str(tmp_path / "out")], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(said, 8) == stat.S_IMODE(mode)
+
+
+def test_a_digest_is_of_all_bytes(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(3 * 2**20) + b"end")
+    first = digest(path)
+    with open(path, "r+b") as file:
+        file.seek(2**20 + 7)
+        file.write(b"!")
+    assert digest(path) != first
+    with open(path, "r+b") as file:
+        file.seek(2**20 + 7)
+        file.write(b"\0")
+    assert digest(path) == first
