@@ -84,8 +84,15 @@ class FolderInUseError(OSError):
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[bool]:
+def exclusive(folder: Path, name: str = ".lock") -> Iterator[bool]:
     """Keep a folder to this process, by a lock that the system takes back however the process ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is not there.
+    name : str
+        Of the file that is locked; removed at the end.
 
     Yields
     ------
@@ -100,7 +107,7 @@ def exclusive(folder: Path) -> Iterator[bool]:
         Where the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder / name
     with open(path, "a+b") as file:
         held = True
         try:

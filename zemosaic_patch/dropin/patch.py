@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from nanstack.io.files import FolderInUseError, exclusive
 from zemosaic_patch.dropin import sources
 from zemosaic_patch.dropin.known import KNOWN
 from zemosaic_patch.dropin.sources import BOM, ENGINE, MODULES, AnchorError, Source
@@ -398,40 +399,15 @@ def _is_original(path: Path, hashes: dict[str, str]) -> bool:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Hold the checkout's lock; the system lets go of it with the process, however that ends."""
-    path = root / LOCK
-    try:
-        file = path.open("ab")
-    except OSError as error:
-        raise RefusedError(f"{root} cannot be written to: {error.strerror or error}") from error
-    try:
-        if not _lock(file.fileno()) or not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            raise RefusedError(f"another zemosaic-patch is at work in {root}: wait until it has finished")
+    """Keep the checkout to this process; where the file system has no locks, nobody is kept out."""
+    with ExitStack() as held:
         try:
-            yield
-        finally:
-            if os.name != "nt":
-                path.unlink()
-    finally:
-        file.close()
-    if os.name == "nt":
-        path.unlink(missing_ok=True)
-
-
-def _lock(handle: int) -> bool:
-    """Lock an open file for this process alone; return whether that worked."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+            held.enter_context(exclusive(root, LOCK))
+        except FolderInUseError as taken:
+            raise RefusedError(f"another zemosaic-patch is at work in {root}: wait until it has finished") from taken
+        except OSError as error:
+            raise RefusedError(f"{root} cannot be written to: {error.strerror or error}") from error
+        yield
 
 
 # ------------------------------------------------------------------------------------------------------- engine

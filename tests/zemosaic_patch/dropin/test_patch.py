@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The drop-in on small modules written for the purpose: what it changes, what it gives back, what it refuses."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -366,7 +367,7 @@ def test_a_gpu_that_cannot_raises_zemosaics_own_error(tmp_path):
         root,
         f"""
         import numpy as np, zemosaic_align_stack_gpu as gpu
-        from {ENGINE}.dropin_hooks import AlignedFrame
+        from {ENGINE}.zemosaic_patch.dropin.hooks import AlignedFrame
         from {ENGINE} import zemosaic_align_stack_gpu as ours
         def fails(*args, **kwargs): raise ours.GPUStackingError("no memory")
         ours.gpu_stack_from_arrays = fails
@@ -662,6 +663,19 @@ def test_two_at_once(tmp_path):
     patch(root)
     assert dropin.check(root)[0] == 0
     assert not (root / dropin.LOCK).exists()
+
+
+def test_where_nothing_can_be_locked_the_patch_goes_in_all_the_same(tmp_path, monkeypatch):
+    """As on some network drives."""
+    fcntl = pytest.importorskip("fcntl", reason="stands for a file system without locks")
+
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    assert dropin.check(root)[0] == 0
 
 
 # ------------------------------------------------------------------------------------------------- command line
