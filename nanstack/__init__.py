@@ -1,8 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A NaN-aware stacker for astronomical frames: arrays in, arrays out.
 
->>> tile = nanstack.make_tile(frames)            # frames of one field -> one image
->>> mosaic = nanstack.make_mosaic(tiles)         # tiles on the sky -> one image
+Frames of one field make a tile; tiles, each with its place on the sky, make a mosaic:
+
+>>> import nanstack
+>>> from astropy.wcs import WCS
+>>> from nanstack.truth.simulation import simulate_group
+>>> frames = [frame.data for frame in simulate_group(3, shape=(120, 160))[0]]
+>>> solution = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.001, "CDELT2": 0.001})
+>>> tile = nanstack.make_tile(frames, wcs=[solution] * 3)
+>>> tile.image.shape, int(tile.coverage.max())
+((120, 160, 3), 3)
+>>> mosaic = nanstack.make_mosaic([tile.for_mosaic("the only one")])
+>>> mosaic.image.shape
+(120, 160, 3)
+
+More in docs/python.md.
 """
 
 from __future__ import annotations

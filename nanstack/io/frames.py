@@ -332,6 +332,7 @@ def celestial_wcs(header: Header) -> WCS | None:
             if not wcs.has_celestial:
                 return None
             wcs.pixel_to_world_values(0.0, 0.0)
+            wcs.wcs.obsgeo = [math.nan] * 6  # where the telescope stood is no part of it, and must not be passed on
         except (*DAMAGE, AttributeError, MemoryError, VerifyError):  # wcslib's errors derive from these
             return None
     return wcs
