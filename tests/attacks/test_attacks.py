@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The machine as an enemy: processes killed at random, disks that fill, memory that ends, frames by the thousand.
 
-They take a quarter of an hour, so they are skipped unless ``ZEMOSAIC_PATCH_ATTACKS=1``; docs/guarantees.md has their
-counts. A short form of the most important ones is in `test_mosaic.py` and `test_jobs.py`.
+They take long, so they are skipped unless ``ZEMOSAIC_PATCH_ATTACKS=1``; docs/guarantees.md says how long, and has their
+counts. A short form of the most important ones is in `test_mosaic_run.py` and `test_jobs.py`.
 """
 
 import json
