@@ -99,6 +99,15 @@ def test_make_has_the_targets_that_are_named(page):
     assert set(named) <= set(targets)
 
 
+@pytest.mark.parametrize(("command", "tables"), [("tile", ["tile"]), ("mosaic", ["tile", "mosaic"])])
+def test_all_options_are_in_the_tables(command, tables):
+    text = text_of(HOME / "docs" / "usage.md")
+    marked = "".join(re.search(f"<!-- options: {name} -->(.*?)<!-- end", text, re.DOTALL)[1] for name in tables)
+    options = set(re.findall(r"^  (?:-\w.*, )?(--[a-z-]+)", help_of(command), re.MULTILINE))
+    assert len(options) > 10
+    assert options <= set(re.findall(r"--[a-z][a-z-]*", marked)) | {"--help"}
+
+
 # --- tests and places that the texts name -----------------------------------------------------------------------------
 
 
