@@ -22,7 +22,7 @@ from astropy.io import fits
 from nanstack.io.frames import read_frame
 from nanstack.truth.evaluation import binned
 from zemosaic_patch.demo import mosaic as demo
-from zemosaic_patch.demo.tile import sky_level, stretched
+from zemosaic_patch.pictures import levels_of, sky_stretch
 
 COMMON = {
     "HEADER_ONLY": "N",
@@ -120,7 +120,9 @@ def table(figures: dict[str, tuple[demo.Figures, float]]) -> str:
 def write_picture(images: list[np.ndarray], path: Path) -> None:
     from PIL import Image
 
-    panels = [stretched(image[::-1], *sky_level(image), demo.WHITE_SIGMA).reduce(2) for image in images]
+    panels = [
+        Image.fromarray(levels_of(sky_stretch(image, demo.WHITE_SIGMA)(image[::-1]))).reduce(2) for image in images
+    ]
     whole = Image.new("RGB", (max(p.width for p in panels), sum(p.height + 8 for p in panels)))
     top = 0
     for panel in panels:

@@ -9,7 +9,6 @@ settings; so a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -38,6 +37,7 @@ from nanstack.memory import threads
 from nanstack.mosaic import FEATHER, Mosaic, MosaicTile, corners, make_mosaic
 from zemosaic_patch.groups import Group, fingerprint, group_frames
 from zemosaic_patch.jobs import JobError, run_jobs, workers_for
+from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
 from zemosaic_patch.solve import solve_frames
 from zemosaic_patch.tile import TileSettings, card_value
 from zemosaic_patch.tile_run import (
@@ -48,8 +48,6 @@ from zemosaic_patch.tile_run import (
     probe_frames,
     save_tile,
     tile_of_frames,
-    write_coverage,
-    write_picture,
 )
 from zemosaic_utils import image_hdus, write_hdus
 
@@ -57,10 +55,6 @@ PICTURES = ("png", "tif")
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
 TILES = "tiles"
 SOLUTIONS = "solutions"  # of frames without WCS, found here
-BLACK_SIGMA = 3.0  # a picture is black this far below the sky
-WHITE_PERCENTILE = 99.8
-ASINH_SOFTENING = 0.03
-PICTURE_SAMPLES = 250_000  # of an image, which are enough to find its stretch
 
 Show = Callable[[str, int, int], None]  # show(step, done, total)
 Warn = Callable[[str], None]
@@ -512,8 +506,8 @@ def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
     north_up = mosaic.image[::-1]
     with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
         written = [
-            pool.submit(lambda: write_picture(stretched(north_up, False), folder / names["picture"], 16)),
-            pool.submit(lambda: write_picture(stretched(north_up, True), folder / names["picture_linked"], 16)),
+            pool.submit(lambda: _write_picture(north_up, False, folder / names["picture"])),
+            pool.submit(lambda: _write_picture(north_up, True, folder / names["picture_linked"])),
             pool.submit(lambda: write_coverage(mosaic.coverage[::-1], folder / names["coverage_picture"])),
         ]
         for picture in written:
@@ -521,38 +515,8 @@ def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
     return names
 
 
-def stretched(image: np.ndarray, linked: bool) -> np.ndarray:
-    """Stretch an image for the screen, by astropy's inverse hyperbolic sine between sky and stars.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W) or (H, W, 3)
-        NaN is drawn black.
-    linked : bool
-        False: each channel from its own sky to its own bright end, which makes the sky grey. True: all channels alike,
-        above their skies, which keeps the colours of the stars.
-
-    Returns
-    -------
-    ndarray of float32, same shape, values in [0, 1]
-    """
-    from astropy.stats import sigma_clipped_stats
-    from astropy.visualization import AsinhStretch
-
-    planes = image[..., np.newaxis] if image.ndim == 2 else image
-    step = max(1, math.ceil((planes[..., 0].size / PICTURE_SAMPLES) ** 0.5))
-    seen = planes[::step, ::step].reshape(-1, planes.shape[2])
-    seen = seen[np.isfinite(seen).all(axis=1)]
-    if not len(seen):
-        return np.zeros(image.shape, dtype=np.float32)
-    _, sky, sigma = (np.array(level) for level in sigma_clipped_stats(seen, axis=0))
-    white = np.percentile(seen, WHITE_PERCENTILE, axis=0) - sky
-    if linked:
-        sigma, white = (np.full_like(level, level.mean()) for level in (sigma, white))
-    low, high = sky - BLACK_SIGMA * sigma, sky + np.maximum(np.maximum(white, sigma), 1e-6)
-    shades = (planes - low.astype(np.float32)) / (high - low).astype(np.float32)
-    np.clip(np.where(np.isfinite(shades), shades, np.float32(0)), 0, 1, out=shades)
-    return AsinhStretch(ASINH_SOFTENING)(shades, clip=False).astype(np.float32, copy=False).reshape(image.shape)
+def _write_picture(image: np.ndarray, linked: bool, path: Path) -> None:
+    write_picture(screen_stretch(image, linked)(image), path, bits=16)
 
 
 def describe(told: dict, folder: Path) -> dict:

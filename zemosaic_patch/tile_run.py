@@ -231,32 +231,7 @@ def save_tile(tile: Tile, folder: Path) -> None:
 
 
 def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
-    from zemosaic_utils import stretch_auto_asifits_like
+    from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
 
-    write_picture(stretch_auto_asifits_like(image, 0.5, 99.9, 0.05), folder / "tile.png")
+    write_picture(screen_stretch(image)(image), folder / "tile.png")
     write_coverage(coverage, folder / "coverage.png")
-
-
-def write_coverage(coverage: np.ndarray, path: Path) -> None:
-    """Write a coverage as a picture: white where it is highest."""
-    import numpy as np
-
-    write_picture(coverage / np.float32(max(1, coverage.max())), path)
-
-
-def write_picture(values: np.ndarray, path: Path, bits: int = 8) -> None:
-    """Write values from 0 to 1 as a picture of 8 or 16 bits, first row on top, of the kind that its name says."""
-    import cv2
-    import numpy as np
-
-    from nanstack.io.files import complete_file
-
-    depth = np.uint8 if bits == 8 else np.uint16
-    picture = np.rint(np.iinfo(depth).max * np.clip(values, 0, 1)).astype(depth)
-    if picture.ndim == 3:
-        picture = picture[..., ::-1]  # OpenCV's channels are B, G, R
-    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-    options = quick if path.suffix == ".png" else []
-    _, encoded = cv2.imencode(path.suffix, picture, options)  # other threads go on meanwhile
-    with complete_file(path) as temporary:
-        temporary.write_bytes(encoded)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.arrays import has_data
-from nanstack.io.files import complete_file
 from nanstack.levels.photometry import noise_level
 from nanstack.memory import threads
 from nanstack.register.alignment import transform_from_wcs
@@ -25,6 +24,7 @@ from nanstack.truth.evaluation import StarErrors, Step, border_step, noise_ratio
 from nanstack.truth.exact import Samples, exact_mean, sample_frame
 from nanstack.truth.simulation import StarField, compose, invert, render_stars, similarity, sky_plane
 from zemosaic_patch.demo import tile as demo
+from zemosaic_patch.pictures import sky_stretch, write_picture
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -467,10 +467,9 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
         for name, each in zip(("grey fill, not matched", "zemosaic-patch"), figures, strict=True)
     ]
     pictures = [joined.image[::-1] for joined in (before, run.mosaic)]  # the first row is the south
-    sky, sigma = demo.sky_level(pictures[1])
+    stretch = sky_stretch(pictures[1], WHITE_SIGMA)
     for name, picture in zip(OUTPUTS, pictures, strict=False):
-        with complete_file(folder / name) as temporary:
-            demo.stretched(picture, sky, sigma, WHITE_SIGMA).save(temporary, "PNG")
+        write_picture(stretch(picture), folder / name)
     demo.before_after_picture(*pictures, captions, folder / OUTPUTS[2], WHITE_SIGMA)
     told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
     told["comparison"] = {"before": OUTPUTS[0], "after": OUTPUTS[1], "captions": captions}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.io.files import complete_file
-from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.truth.simulation import StarField, apply, invert, random_star_field, render_stars, similarity
+from zemosaic_patch.pictures import levels_of, sky_stretch
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -303,9 +303,7 @@ PANEL_WIDTH = 892  # two of them and the gap make 1800 pixels
 GAP = 16
 CAPTION_SIZE = 28
 CAPTION_HEIGHT = 56
-BLACK_SIGMA = 4.0  # the stretch begins this far below the sky
-WHITE_SIGMA = 40.0  # and ends this far above
-ASINH_SOFTENING = 0.12
+WHITE_SIGMA = 40.0  # white is this far above the sky, in units of its noise
 
 
 def before_after_picture(
@@ -315,10 +313,9 @@ def before_after_picture(
     path: str | os.PathLike,
     white_sigma: float = WHITE_SIGMA,
 ) -> None:
-    """Write two stacks side by side as one PNG, stretched hard and alike.
+    """Write two stacks side by side as one PNG, both stretched hard, by the sky of `after`.
 
-    Per channel the sky median of `after` is taken off both; one range, in units of its sky noise, serves all
-    channels. What remains of colour in the sky is therefore real. NaN is black.
+    See `zemosaic_patch.pictures.sky_stretch`. NaN is black.
 
     Parameters
     ----------
@@ -344,9 +341,9 @@ def before_after_picture(
     if not np.isfinite(after).any():
         raise ValueError("after has no finite pixel")
 
-    sky, sigma = sky_level(after)
+    stretch = sky_stretch(after, white_sigma)
     pairs = zip((before, after), captions, strict=True)
-    panels = [_panel(stretched(stack, sky, sigma, white_sigma), caption) for stack, caption in pairs]
+    panels = [_panel(levels_of(stretch(stack)), caption) for stack, caption in pairs]
     picture = Image.new("RGB", (2 * PANEL_WIDTH + GAP, max(panel.height for panel in panels)), "black")
     for index, panel in enumerate(panels):
         picture.paste(panel, (index * (PANEL_WIDTH + GAP), 0))
@@ -354,28 +351,11 @@ def before_after_picture(
         picture.save(temporary, "PNG")
 
 
-def sky_level(stack: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the sky of a stack (H, W, 3): its median per channel and its noise, one for all, in ADU."""
-    sky = np.nanmedian(stack, axis=(0, 1))
-    sigma = SIGMA_OF_MAD * np.nanmedian(np.abs(stack - sky))
-    return sky, float(sigma) or 1.0  # a sky without noise still has to be shown
-
-
-def stretched(stack: np.ndarray, sky: np.ndarray, sigma: float, white_sigma: float = WHITE_SIGMA) -> Image:
-    """Return a stack (H, W, 3) as an RGB image, one range for all channels; NaN is black."""
-    from astropy.visualization import AsinhStretch, ManualInterval
-    from PIL import Image
-
-    stretch = AsinhStretch(ASINH_SOFTENING) + ManualInterval(-BLACK_SIGMA * sigma, white_sigma * sigma)
-    shades = stretch(stack - sky)
-    shades = np.where(np.isfinite(shades), shades, 0.0)
-    return Image.fromarray(np.rint(255 * shades).astype(np.uint8))
-
-
-def _panel(image: Image, caption: str) -> Image:
-    """Return the image in the panel's width, with its caption below."""
+def _panel(levels: np.ndarray, caption: str) -> Image:
+    """Return a picture (H, W, 3) of 8 bits in the panel's width, with its caption below."""
     from PIL import Image, ImageDraw, ImageFont
 
+    image = Image.fromarray(levels)
     image = image.resize((PANEL_WIDTH, round(image.height * PANEL_WIDTH / image.width)), Image.Resampling.BOX)
     panel = Image.new("RGB", (PANEL_WIDTH, image.height + CAPTION_HEIGHT), "black")
     panel.paste(image, (0, 0))

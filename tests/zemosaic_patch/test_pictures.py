@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pictures for the screen: what is black, grey and white, and that the file says the same."""
+
+import cv2
+import numpy as np
+import pytest
+
+from zemosaic_patch.pictures import levels_of, screen_stretch, sky_stretch, write_coverage, write_picture
+
+SKY = np.float32([380.0, 520.0, 400.0])
+
+
+@pytest.fixture
+def image():
+    """A sky of noise 5 with a bright corner that is red, and no data along one edge."""
+    image = np.random.default_rng(2).normal(SKY, 5, (300, 400, 3)).astype(np.float32)
+    image[:40, :40] += np.float32([8000, 2000, 2000])
+    image[:, -20:] = np.nan
+    return image
+
+
+def test_screen_shows_a_grey_sky_white_stars_and_black_where_there_is_nothing(image):
+    shades = screen_stretch(image)(image)
+    assert shades.dtype == np.float32
+    assert shades.shape == image.shape
+    assert shades[:, -20:].max() == 0
+    sky = np.median(shades[100:, :300], axis=(0, 1))
+    assert np.ptp(sky) < 0.06  # the ranges differ, the skies hardly
+    assert 0.01 < sky.mean() < 0.5
+    assert np.all(np.median(shades[:40, :40], axis=(0, 1)) > 0.95)
+
+
+def test_linked_channels_keep_the_colour_of_what_is_bright(image):
+    apart, linked = (screen_stretch(image, linked)(image)[:40, :40] for linked in (False, True))
+    assert np.ptp(np.median(apart, axis=(0, 1))) < 0.03
+    red, green, blue = np.median(linked, axis=(0, 1))
+    assert red > green + 0.1
+    assert abs(green - blue) < 0.01
+
+
+def test_sky_stretch_shows_a_step_in_units_of_the_noise_and_its_colour(image):
+    stretch = sky_stretch(image, white_sigma=15)
+    tinted = image + np.float32([20, 0, 20])
+    sky, step = (np.median(stretch(each)[100:, :300], axis=(0, 1)) for each in (image, tinted))
+    assert np.ptp(sky) < 0.01
+    assert min(step[0], step[2]) > step[1] + 0.2
+    white = SKY + 15.5 * 5
+    assert np.all(stretch(np.broadcast_to(white, (2, 2, 3))) == 1)
+    assert np.all(stretch(np.broadcast_to(SKY + 12 * 5, (2, 2, 3))) < 0.98)
+
+
+def test_shades_grow_with_the_light(image):
+    ramp = np.linspace(300, 9000, 200, dtype=np.float32)[:, None].repeat(3, axis=1)[None]
+    for stretch in (screen_stretch(image), screen_stretch(image, True), sky_stretch(image, 40)):
+        assert np.all(np.diff(stretch(ramp), axis=1) >= 0)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (30, 40, 1), (30, 40, 3)])
+@pytest.mark.parametrize("fill", [np.nan, np.inf, 0.0, 7.5, 3e38, -3e38])
+def test_an_image_without_light_or_too_large_for_it_is_still_drawn(shape, fill):
+    flat = np.full(shape, fill, dtype=np.float32)
+    flat[0, 0] = -3e38 if fill == 3e38 else 1.0
+    for stretch in (screen_stretch(flat), screen_stretch(flat, True), sky_stretch(flat, 15)):
+        shades = stretch(flat)
+        assert shades.shape == shape
+        assert np.isfinite(shades).all()
+        assert shades.min() >= 0
+        assert shades.max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "name"), [(8, "p.png"), (16, "p.png"), (16, "p.tif")])
+def test_a_written_picture_holds_its_shades_first_row_on_top(tmp_path, bits, name):
+    shades = np.random.default_rng(1).random((20, 30, 3), dtype=np.float32)
+    shades[0, 0], shades[1, 0] = 1.5, -0.5
+    write_picture(shades, tmp_path / name, bits)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    back = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert np.array_equal(back, levels_of(shades, bits))
+    most = 2**bits - 1
+    assert back[0, 0].tolist() == [most] * 3
+    assert back[1, 0].tolist() == [0] * 3
+    assert np.abs(back / most - np.clip(shades, 0, 1)).max() <= 0.5 / most + 1e-7
+
+
+def test_coverage_is_white_where_it_is_highest(tmp_path):
+    write_coverage(np.array([[0, 1], [2, 4]], dtype=np.uint16), tmp_path / "coverage.png")
+    assert cv2.imread(str(tmp_path / "coverage.png"), cv2.IMREAD_UNCHANGED).tolist() == [[0, 64], [128, 255]]
+    write_coverage(np.zeros((2, 2), np.uint16), tmp_path / "coverage.png")
+    assert not cv2.imread(str(tmp_path / "coverage.png")).any()
