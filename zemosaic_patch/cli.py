@@ -16,6 +16,7 @@ import logging
 import math
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import config_defaults, write_config
-from zemosaic_patch.tile_run import OUTPUTS, FailureError, UsageError, installed_version, save_tile, tile_of_files
+from zemosaic_patch.outputs import claim, record, remove_ours
+from zemosaic_patch.tile_run import OUTPUTS, find_frames, installed_version, save_tile, tile_of_files
 
 if TYPE_CHECKING:
     from zemosaic_patch.tile import Tile, TileSettings
@@ -37,6 +40,7 @@ WEIGHTS = ("none", "noise_variance", "noise_fwhm")
 INTERPOLATIONS = ("bicubic", "lanczos3")
 GPU = ("auto", "on", "off")
 CONFIG = "run.toml"
+REPORT = "report.html"
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
 ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 2**27  # bytes; loaded, libraries take 0.8 GiB, threads theirs
 REASONS = {  # what the system's words leave out
@@ -324,18 +328,34 @@ def _run_tile(options: argparse.Namespace) -> None:
     _check_address_space()
     settings = _settings(options)
     _check_frames(options)
-    _check_output(options.output, OUTPUTS, options.overwrite)
+    paths = find_frames(options.frames)
+    kept = _kept_config(options)
+    _check_output(options.output, (*OUTPUTS, *kept), options.overwrite)
+    claim(options.output, (*OUTPUTS, REPORT, *kept), paths)
     with _own_folder(options.output):
         with _Bars() as bars:
-            tile = tile_of_files(options.frames, settings, options.reference, bars)
+            tile = tile_of_files(paths, settings, options.reference, bars)
+        remove_ours(options.output, (*OUTPUTS, REPORT), paths)  # a report of another tile among them
         save_tile(tile, options.output)
-        write_config(options, options.output / CONFIG)
+        _keep_options(options)
     _show(tile, options.output)
 
 
 def _check_frames(options: argparse.Namespace) -> None:
     if not options.frames:
         raise UsageError("no frames: name files, folders or glob patterns")
+
+
+def _kept_config(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the name under which a run keeps its options; none where it read them from that very file."""
+    path = options.output / CONFIG
+    given = options.config is not None and path.exists() and path.samefile(options.config)
+    return () if given else (CONFIG,)
+
+
+def _keep_options(options: argparse.Namespace) -> None:
+    for name in _kept_config(options):
+        write_config(options, options.output / name)
 
 
 def _settings(options: argparse.Namespace) -> TileSettings:
@@ -374,11 +394,9 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
     if existing and not overwrite:
         raise UsageError(f"{folder / existing[0]} exists: name another folder, or add --overwrite")
     try:
-        from nanstack.io.files import complete_file
-
-        with complete_file(folder / ".writable"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
-        (folder / ".writable").unlink()
     except OSError as error:
         raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
 
@@ -400,26 +418,20 @@ def _run_mosaic(options: argparse.Namespace) -> int:
 
     settings = _mosaic_settings(options)
     _check_frames(options)
+    paths = find_frames(options.frames)
     _check_mosaic_output(options)
+    claim(options.output, _kept_config(options), paths)
     make = mosaic_run.mosaic_of_tiles if options.existing_tiles else mosaic_run.mosaic_of_files
-    with _mosaic_run(options.output, options.overwrite) as bars:
-        write_config(options, options.output / CONFIG)
-        told = make(options.frames, settings, options.output, bars.show, _warn)
+    with _own_folder(options.output), _StepBars() as bars:
+        config = [] if options.config is None else [options.config]
+        inputs, joins_tiles = [*paths, *config], options.existing_tiles
+        mosaic_run.prepare(options.output, options.picture, inputs, anew=options.overwrite, joins_tiles=joins_tiles)
+        _keep_options(options)
+        told = make(paths, settings, options.output, bars.show, _warn)
     print("\n".join(mosaic_run.mosaic_lines(told, options.output)))
     if told["failed_tiles"]:
         _warn(f"the mosaic lacks {', '.join(told['failed_tiles'])}: see above; --resume tries again")
     return 1 if told["failed_tiles"] else 0
-
-
-@contextmanager
-def _mosaic_run(folder: Path, overwrite: bool) -> Iterator[_StepBars]:
-    """Give a mosaic its folder, without what is there where that is to be overwritten, and bars to show it."""
-    from zemosaic_patch import mosaic_run
-
-    with _own_folder(folder), _StepBars() as bars:
-        if overwrite:
-            mosaic_run.remove_earlier(folder)
-        yield bars
 
 
 @contextmanager
@@ -486,15 +498,20 @@ def _demo_mosaic(options: argparse.Namespace) -> None:
         raise UsageError(f"{earlier} exists: name another folder, or add --overwrite")
     _check_output(options.output, demo.OUTPUTS, options.overwrite)
     print(f"simulating {options.frames} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
-    session = demo.pleiades_session(options.frames)
-    demo.write_frames(session, options.output / "frames")
-    paths = [options.output / "frames" / frame.name for frame in session.frames]
-    with _mosaic_run(options.output, options.overwrite) as bars:
-        settings = mosaic_run.MosaicSettings()
+    session, folder = demo.pleiades_session(options.frames), options.output / "frames"
+    paths = [folder / frame.name for frame in session.frames]
+    settings = mosaic_run.MosaicSettings()
+    claim(options.output, demo.OUTPUTS)
+    claim(folder, [path.name for path in paths])
+    with _own_folder(options.output), _StepBars() as bars:
+        mosaic_run.prepare(options.output, settings.picture, paths, anew=True)
+        demo.write_frames(session, folder)
+        record(folder, [path.name for path in paths])
         told = mosaic_run.mosaic_of_files(paths, settings, options.output, bars.show, _warn)
     print("\n".join(mosaic_run.mosaic_lines(told, options.output)))
     print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)
     print("\n".join(demo.figure_lines(*demo.compare(options.output))))
+    record(options.output, [*demo.OUTPUTS, "mosaic.json", REPORT])
     print(f"picture            {options.output / 'before_after.png'}")
 
 
@@ -505,8 +522,12 @@ def _demo_tile(options: argparse.Namespace) -> None:
 
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
-    paths = demo.write_pleiades_frames(options.output / "frames", options.frames)
+    folder, names = options.output / "frames", [demo.frame_name(number) for number in range(options.frames)]
+    claim(options.output, (*OUTPUTS, REPORT, "before_after.png"))
+    claim(folder, names)
     with _own_folder(options.output):
+        paths = demo.write_pleiades_frames(folder, options.frames)
+        record(folder, names)
         with _Bars() as bars:
             tile = tile_of_files(paths, TileSettings(rewinsor=False), progress=bars)
         save_tile(tile, options.output)
@@ -516,6 +537,7 @@ def _demo_tile(options: argparse.Namespace) -> None:
     metrics = [band_metric(image, tile.coverage) for image in (before, tile.image)]
     captions = (f"ZeMosaic 4.3: band metric {metrics[0]:.1f} ADU", f"zemosaic-patch: band metric {metrics[1]:.2f} ADU")
     demo.before_after_picture(before, tile.image, captions, options.output / "before_after.png")
+    record(options.output, ["before_after.png"])
     print(f"band metric        before {metrics[0]:.1f} ADU, after {metrics[1]:.2f} ADU")
     print(f"picture            {options.output / 'before_after.png'}")
 
@@ -529,10 +551,13 @@ def _run_report(options: argparse.Namespace) -> None:
     source = next((options.folder / name for name in SOURCES if (options.folder / name).is_file()), None)
     if source is None:
         raise UsageError(f"{options.folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")
+    claim(options.folder, [REPORT])
     try:
-        print(f"written            {write_report(source)}")
+        written = write_report(source)
     except ReportError as error:
         raise FailureError(str(error)) from error
+    record(options.folder, [written.name])
+    print(f"written            {written}")
 
 
 # --------------------------------------------------------------------------------------------------------- info

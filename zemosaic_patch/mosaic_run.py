@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,13 +34,15 @@ from nanstack.io.layout import card, read_layout
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
 from nanstack.mosaic import FEATHER, Mosaic, MosaicTile, corners, make_mosaic
+from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.groups import Group, fingerprint, group_frames
 from zemosaic_patch.jobs import JobError, run_jobs, workers_for
+from zemosaic_patch.outputs import claim, is_ours, record, remove_ours, set_aside
 from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
 from zemosaic_patch.solve import solve_frames
 from zemosaic_patch.tile import TileSettings, card_value
+from zemosaic_patch.tile_run import OUTPUTS as TILE_OUTPUTS
 from zemosaic_patch.tile_run import (
-    FailureError,
     find_frames,
     installed_version,
     named_reasons,
@@ -51,9 +52,10 @@ from zemosaic_patch.tile_run import (
 )
 from zemosaic_utils import image_hdus, write_hdus
 
-PICTURES = ("png", "tif")
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
+COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
 TILES = "tiles"
+ALL_TILE_OUTPUTS = (*TILE_OUTPUTS, "report.html")  # the last one by the command `report`
 SOLUTIONS = "solutions"  # of frames without WCS, found here
 
 Show = Callable[[str, int, int], None]  # show(step, done, total)
@@ -106,15 +108,64 @@ class _Made:
 
 def earlier_output(folder: Path) -> Path | None:
     """Return what an earlier run left in a folder; None where there is nothing."""
-    return next((folder / name for name in (*OUTPUTS, TILES) if (folder / name).exists()), None)
+    names = (*output_names("png"), *output_names("tif"), TILES)
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def remove_earlier(folder: Path) -> None:
-    """Remove what an earlier run left in a folder."""
-    pictures = [Path(name).with_suffix(f".{kind}") for name in OUTPUTS[1:3] for kind in PICTURES]
-    for name in (*OUTPUTS, *pictures):
-        (folder / name).unlink(missing_ok=True)
-    _remove_others(folder / TILES, set())
+def output_names(picture: str) -> tuple[str, ...]:
+    """Return the names of a mosaic's files, its pictures of the kind 'png' or 'tif'; its tiles are not among them."""
+    return tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
+
+
+def prepare(
+    folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False, joins_tiles: bool = False
+) -> None:
+    """Make sure that a mosaic can be written without a loss of anything that is not an earlier mosaic's.
+
+    Parameters
+    ----------
+    folder : Path
+    picture : {'png', 'tif'}
+        Kind of the pictures that will be written.
+    inputs : sequence of Path
+        Files that are read, and so stay.
+    anew : bool
+        Remove what earlier runs left, inputs apart.
+    joins_tiles : bool
+        The inputs are tiles, not frames: those of an earlier run may be among them.
+
+    Raises
+    ------
+    UsageError
+        Naming the file that is in the way.
+    """
+    claim(folder, output_names(picture), inputs)
+    if not joins_tiles:
+        _refuse_own_tiles(inputs, folder)
+    if not anew:
+        return
+    folders_of_inputs = {os.path.dirname(os.path.realpath(path)) for path in inputs}
+    for tile in _tile_folders(folder):
+        if os.path.realpath(tile) not in folders_of_inputs:
+            remove_ours(tile, ALL_TILE_OUTPUTS)
+    remove_ours(folder, (*output_names("png"), *output_names("tif"), "run.toml"), inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _tile_folders(folder: Path) -> list[Path]:
+    tiles = folder / TILES
+    return sorted(path for path in tiles.iterdir() if path.is_dir()) if tiles.is_dir() else []
+
+
+def _refuse_own_tiles(frames: Sequence[Path], folder: Path) -> None:
+    """Refuse frames that lie where the tiles of this run go."""
+    tiles = os.path.realpath(folder / TILES)
+    for path in frames:
+        if Path(os.path.realpath(path)).is_relative_to(tiles):
+            raise UsageError(
+                f"{path} is one of the inputs, and lies where the tiles go: add --existing-tiles to join tiles as they "
+                "are, or name another folder with -o"
+            )
 
 
 def mosaic_lines(told: dict, folder: Path) -> list[str]:
@@ -163,7 +214,9 @@ def mosaic_of_files(
         Nothing to join.
     """
     started = time.perf_counter()
-    frames, left_out = _probed(names, show, warn)
+    paths = find_frames(names)
+    prepare(folder, settings.picture, paths)
+    frames, left_out = _probed(paths, show, warn)
     frames = _with_solutions(frames, folder, show, warn)
     groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
     for name, reason in named_reasons(ungrouped, frames).items():
@@ -174,7 +227,8 @@ def mosaic_of_files(
     made, failed = _make_tiles(groups, settings, folder, show, warn)
     if not made:
         raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
-    told = _join(made, settings, folder, show, warn)
+    made_by = {"NPA_REJ": settings.tile.reject, "NPA_SKYM": settings.tile.match_sky}
+    told = _join(made, settings, made_by, folder, show)
     told["left_out"] = named_reasons(left_out, frames)
     told["failed_tiles"] = failed
     told["seconds"] = {"tiles": round(time.perf_counter() - started - told["seconds"]["mosaic"], 3), **told["seconds"]}
@@ -185,21 +239,22 @@ def mosaic_of_tiles(
     names: Sequence[str | Path], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
 ) -> dict:
     """Make a mosaic of master tiles, ours or ZeMosaic's, as `mosaic_of_files` does of frames."""
-    frames, left_out = _probed(names, show, warn)
+    paths = find_frames(names)
+    prepare(folder, settings.picture, paths, joins_tiles=True)
+    frames, left_out = _probed(paths, show, warn)
     made = []
     for frame in _of_one_depth(frames, left_out, warn):
         report = _report_beside(frame.path) or {"frames_aligned": _frames_in(frame.path)}
         made.append(_Made(_tile_name(frame.path), frame, report))
     if not made:
         raise FailureError(f"none of the {len(left_out)} tiles can be used: see above")
-    told = _join(made, settings, folder, show, warn)
+    told = _join(made, settings, _agreed_cards([tile.file.path for tile in made]), folder, show)
+    del told["settings"]["tile"]  # which made none of them
     told["left_out"], told["failed_tiles"] = named_reasons(left_out, frames), {}
     return describe(told, folder)
 
 
-def _probed(names: Sequence[str | Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[Path, str]]:
-    paths = find_frames(names)
-
+def _probed(paths: Sequence[Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[Path, str]]:
     def shown() -> Iterator[Path]:
         for done, path in enumerate(paths, start=1):
             yield path
@@ -241,8 +296,12 @@ def _make_tiles(
         _TileJob(group.name, group.frames, settings.tile, folder / TILES / group.name, _fingerprint(group, settings))
         for group in groups
     ]
-    _remove_others(folder / TILES, {job.name for job in jobs})
-    todo = [job for job in jobs if _finished(job) is None]
+    for other in _tile_folders(folder):
+        if other.name not in {job.name for job in jobs}:
+            remove_ours(other, ALL_TILE_OUTPUTS)
+    with ThreadPoolExecutor(threads()) as pool:  # reading and digesting let go of the interpreter
+        reports = dict(zip((job.name for job in jobs), pool.map(_finished, jobs), strict=True))
+    todo = [job for job in jobs if reports[job.name] is None]
     aligned = dict.fromkeys((job.name for job in todo), 0)
     frames = sum(len(job.frames) for job in todo)
     ended = len(jobs) - len(todo)
@@ -258,12 +317,13 @@ def _make_tiles(
 
     workers = settings.workers or workers_for(len(todo))
     for outcome in run_jobs(make_tile_of_job, todo, workers, Path(tempfile.gettempdir()), tell):
+        name = todo[outcome.index].name
+        reports[name] = outcome.result
         if outcome.error:
-            failed[todo[outcome.index].name] = outcome.error
-            warn(f"{todo[outcome.index].name} failed: {outcome.error}")
+            failed[name] = outcome.error
+            warn(f"{name} failed: {outcome.error}")
         ended += 1
         show("tiles", ended, len(jobs))
-    reports = {job.name: _finished(job) for job in jobs}
     made = [_Made(job.name, probe_frame(job.tile), reports[job.name]) for job in jobs if reports[job.name]]
     return made, failed
 
@@ -272,33 +332,25 @@ def _fingerprint(group: Group, settings: MosaicSettings) -> str:
     return fingerprint(group, (installed_version(), settings.tile))
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove tiles of an earlier run that this one does not have."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path.name not in names and (path / "tile.json").is_file():
-                shutil.rmtree(path)
-
-
 def _finished(job: _TileJob) -> dict | None:
     """Return a tile's report where a complete one of these frames and settings is there."""
     report = _report_beside(job.tile)
     if report is None or report.get("fingerprint") != job.fingerprint:
         return None
-    return report if job.tile.is_file() and job.tile.stat().st_size == report.get("file_bytes") else None
+    return report if all(is_ours(job.folder / name) for name in (job.tile.name, "tile.json")) else None
 
 
 def _report_beside(tile: Path) -> dict | None:
     """Return the report beside one of our tiles; None where there is none, or it is damaged."""
     try:
         report = json.loads((tile.parent / "tile.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last one of brackets within brackets
         return None
     return report if isinstance(report, dict) and tile.name == "tile.fits" else None
 
 
-def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> None:
-    """Make a tile and write it: what a worker process does."""
+def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> dict:
+    """Make a tile and write it; return its report: what a worker process does."""
 
     def progress(key: str, progress: Any = None, level: Any = None, **details: Any) -> None:
         if "done" in details:
@@ -309,11 +361,15 @@ def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> None:
     try:
         tile = tile_of_frames(job.frames, job.settings, progress=progress)
         tile.report["fingerprint"] = job.fingerprint
+        for name in set_aside(job.folder, ALL_TILE_OUTPUTS):
+            tell("warning", f"a file that was not as an earlier run wrote it is kept as {name}")
+        remove_ours(job.folder, ALL_TILE_OUTPUTS)
         save_tile(tile, job.folder)
     except (FailureError, FrameError, ValueError) as error:
         raise JobError(str(error)) from error
     except OSError as error:
         raise JobError(f"{job.folder}: {error.strerror or error}") from error
+    return tile.report
 
 
 # --- existing tiles ---------------------------------------------------------------------------------------------------
@@ -339,6 +395,25 @@ def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], warn: 
         warn(f"{_tile_name(frame.path)}: {reason}; left out")
         left_out[frame.path] = reason
     return kept
+
+
+def _agreed_cards(paths: Sequence[Path]) -> dict[str, str]:
+    """Return what the tiles' own headers say of how they were made, as far as all say the same."""
+    agreed = {}
+    headers = [read_layout(path).header for path in paths]
+    for name in ("NPA_REJ", "NPA_SKYM"):
+        said = {_text_of_card(header, name) for header in headers}
+        if len(said) == 1 and None not in said:
+            agreed[name] = said.pop()
+    return agreed
+
+
+def _text_of_card(header: Any, name: str) -> str | None:
+    try:
+        value = card(header, name)
+    except ValueError:  # it cannot be read, and tells nothing
+        return None
+    return value if isinstance(value, str) else None
 
 
 def _frames_in(path: Path) -> int | None:
@@ -384,8 +459,8 @@ def _plane(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
 # --- the mosaic -------------------------------------------------------------------------------------------------------
 
 
-def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: Show, warn: Warn) -> dict:
-    """Join tiles, write the mosaic, and return what is known of it."""
+def _join(made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, str], folder: Path, show: Show) -> dict:
+    """Join tiles, write the mosaic, and return what is known of it; `made_by` has cards on how the tiles were made."""
     started = time.perf_counter()
     sources = [
         MosaicTile(tile.name, tile.file.shape, tile.file.wcs, partial(read_tile, tile.file.path, tile.frames))
@@ -404,11 +479,12 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, folder: Path, show: S
         raise FailureError(str(error)) from error
     show("writing", 0, 2)
     with ThreadPoolExecutor(1) as pool:
-        cards = _cards(mosaic, made, settings)
+        cards = _cards(mosaic, made, settings, made_by)
         written = pool.submit(write_mosaic, mosaic, folder / OUTPUTS[0], cards, settings.compress)
         pictures = _write_pictures(mosaic, folder, settings.picture)
         show("writing", 1, 2)
         written.result()
+    record(folder, [OUTPUTS[0], *pictures.values()])
     show("writing", 2, 2)
     return {
         "tiles": [
@@ -435,7 +511,7 @@ def _told_of(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) 
     seconds = [tile.report.get(name) for name in ("seconds_align", "seconds_stack")]
     return {
         "name": tile.name,
-        "file": os.path.relpath(tile.file.path, folder),
+        "file": _name_inside(tile.file.path, folder),
         "corners": np.round(np.column_stack([x + 0.5, height - 0.5 - y]), 2).tolist(),
         "background_adu": np.round(middle, 3).tolist(),
         "report": tile.report,
@@ -443,7 +519,13 @@ def _told_of(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) 
     }
 
 
-def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings) -> Any:
+def _name_inside(path: Path, folder: Path) -> str:
+    """Return a file's path within a folder; of one elsewhere its name alone, which tells nobody whose it is."""
+    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, str]) -> Any:
     """Return the cards that say where the mosaic comes from."""
     from astropy.io import fits
 
@@ -457,8 +539,9 @@ def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings) -> A
     cards["NPA_TILE"] = (len(made), "tiles joined")
     cards["NPA_ALGN"] = (sum(tile.frames or 0 for tile in made), "frames in them")
     cards["NPA_COVX"] = (int(mosaic.coverage.max()), "maximal coverage")
-    cards["NPA_REJ"] = (settings.tile.reject, "rejection of the tiles")
-    cards["NPA_SKYM"] = (settings.tile.match_sky, "how the frames' sky was matched")
+    for name, text in (("NPA_REJ", "rejection of the tiles"), ("NPA_SKYM", "how the frames' sky was matched")):
+        if name in made_by:
+            cards[name] = (card_value(made_by[name]), text)
     cards["NPA_BACK"] = (settings.match_tiles, "how the tiles' background was matched")
     cards["NPA_COMB"] = (settings.combine, "how the tiles were combined")
     cards["NPA_FEAT"] = (settings.feather, "feather, in shorter sides of a tile")
@@ -525,5 +608,6 @@ def describe(told: dict, folder: Path) -> dict:
 
     with complete_file(folder / "mosaic.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    write_report(folder / "mosaic.json")
+    written = write_report(folder / "mosaic.json")
+    record(folder, ["mosaic.json", written.name])
     return told

@@ -12,7 +12,9 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from zemosaic_patch.tile_run import UsageError, installed_version
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.outputs import record
+from zemosaic_patch.tile_run import installed_version
 
 NEGATABLE = ("rewinsor",)  # others are off where they are not given
 NOT_KEPT = ("run", "parser", "output", "resume", "overwrite", "config")  # where to, and what with what is there
@@ -90,3 +92,4 @@ def write_config(options: argparse.Namespace, path: Path) -> None:
     text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
     with complete_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")  # TOML cannot hold a name that is no text
+    record(path.parent, [path.name])

@@ -13,6 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.outputs import record
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,14 +23,6 @@ if TYPE_CHECKING:
     from zemosaic_patch.tile import Tile, TileSettings
 
 OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says what to do instead."""
-
-
-class FailureError(Exception):
-    """It was tried and failed; the message names the file and the reason."""
 
 
 def installed_version() -> str:
@@ -228,6 +223,7 @@ def save_tile(tile: Tile, folder: Path) -> None:
     tile.report["file_bytes"] = (folder / "tile.fits").stat().st_size
     with complete_file(folder / "tile.json") as temporary:
         temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
+    record(folder, OUTPUTS)
 
 
 def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:

@@ -119,11 +119,155 @@ def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied
     assert not (copied / "out" / ".work").exists()
 
 
-def test_what_an_earlier_run_left_goes_with_it(run, copied):
-    for name in ("mosaic.tif", "mosaic_linked.tif", "notes.txt"):
-        (copied / "out" / name).write_text("")
-    assert run("mosaic", copied / "frames", "-o", copied / "out", "--overwrite", "--min-frames", 4)[0] == 0
-    assert sorted(path.suffix for path in (copied / "out").iterdir() if path.stat().st_size == 0) == [".txt"]
+def test_what_an_earlier_run_left_goes_with_it_and_nothing_else(run, copied):
+    """Another kind of pictures, and a tile that there is no more; not what a user put beside them."""
+    (copied / "out" / "notes.txt").write_text("mine")
+    (copied / "out" / "tiles" / "tile_002" / "notes.txt").write_text("mine")
+    one = [*sorted((copied / "frames").glob("light_0_*")), "-o", copied / "out", "--workers", 1]
+    assert run("mosaic", *one, "--overwrite", "--picture", "tif")[0] == 0
+    assert sorted(path.name for path in (copied / "out").glob("mosaic*")) == [
+        "mosaic.fits", "mosaic.json", "mosaic.tif", "mosaic_linked.tif",
+    ]  # fmt: skip
+    assert [path.name for path in (copied / "out" / "tiles" / "tile_002").iterdir()] == ["notes.txt"]
+    (copied / "out" / "mosaic.png").write_text("mine")  # which this run does not write
+    assert run("mosaic", *one, "--overwrite", "--picture", "tif")[0] == 0
+    code, _, err = run("mosaic", *one, "--overwrite")
+    assert code == 2
+    assert re.search(r"out/mosaic\.png is in the way: no earlier run wrote it", err[-1].replace(os.sep, "/"))
+    (copied / "out" / "mosaic.png").unlink()
+    assert run("mosaic", *one, "--overwrite")[0] == 0
+    assert not list((copied / "out").glob("*.tif"))
+    assert (copied / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_what_was_changed_since_stays(run, copied):
+    picture = copied / "out" / "mosaic.png"
+    picture.write_bytes(picture.read_bytes()[:-1] + b"!")
+    before = contents(copied)
+    for again in ("--overwrite", "--resume"):
+        code, _, err = run("mosaic", copied / "frames", "-o", copied / "out", again)
+        assert code == 2
+        assert "mosaic.png is in the way" in err[-1]
+        assert contents(copied) == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("through", ["name", "link to the folder", "links to the files"])
+def test_tiles_of_the_output_folder_are_joined_anew_and_stay(run, copied, through):
+    out, tiles = copied / "out", copied / "out" / "tiles"
+    named = sorted(tiles.glob("*/tile.fits"))
+    if through == "link to the folder":
+        (copied / "elsewhere").symlink_to("out")
+        named = [copied / "elsewhere" / path.relative_to(out) for path in named]
+    if through == "links to the files":
+        for number, path in enumerate(named):
+            (copied / f"link_{number}.fits").symlink_to(path)
+        named = sorted(copied.glob("link_*.fits"))
+    before, joined = contents(tiles), data_of(out)
+    assert run("mosaic", "--existing-tiles", *named, "-o", out, "--overwrite", "--join", "median")[0] == 0
+    assert contents(tiles) == before
+    assert data_of(out) != joined
+    assert run("mosaic", "--existing-tiles", *named, "-o", out, "--overwrite")[0] == 0
+    assert contents(tiles) == before
+    assert data_of(out) == joined
+
+
+def test_no_input_is_replaced_or_removed(run, copied):
+    """Frames lying in the output folder; an earlier mosaic, or its tiles, as frames or tiles; links to them."""
+    out = copied / "out"
+    assert run("tile", copied / "frames" / "light_0_0.fits", "-o", copied / "tile")[0] == 0
+    (copied / "linked.fits").symlink_to(out / "mosaic.fits")
+    before = contents(copied)
+    for command, named, again, said in [
+        ("mosaic", [out / "mosaic.fits"], "--overwrite", "mosaic.fits is one of the inputs"),
+        ("mosaic", [out / "mosaic.fits"], "--resume", "mosaic.fits is one of the inputs"),
+        ("mosaic", ["--existing-tiles", out / "mosaic.fits"], "--overwrite", "mosaic.fits is one of the inputs"),
+        ("mosaic", ["--existing-tiles", copied / "linked.fits"], "--overwrite", "mosaic.fits is one of the inputs"),
+        ("mosaic", [out / "tiles" / "tile_001" / "tile.fits"], "--overwrite", "lies where the tiles go"),
+        ("mosaic", [out / "tiles" / "tile_001" / "tile.fits"], "--resume", "lies where the tiles go"),
+    ]:
+        code, _, err = run(command, *named, "-o", out, again)
+        assert (code, len(err)) == (2, 1), err
+        assert said in err[0]
+        assert contents(copied) == before
+    code, _, err = run("tile", copied / "tile", "-o", copied / "tile", "--overwrite")
+    assert code == 2
+    assert "tile.fits is one of the inputs" in err[0]
+    assert contents(copied) == before
+
+
+def test_frames_may_lie_in_the_output_folder(run, copied):
+    frames = contents(copied / "frames")
+    for again in ([], ["--resume"], ["--overwrite"]):
+        named = (copied / "frames").glob("light_0_*")
+        assert run("mosaic", *named, "-o", copied / "frames", "--workers", 1, *again)[0] == 0
+        assert frames.items() <= contents(copied / "frames").items()
+
+
+def test_a_run_may_be_repeated_from_its_own_settings_in_its_own_folder(run, copied):
+    config = copied / "out" / "run.toml"
+    config.write_text("# mine\n" + config.read_text())
+    assert run("mosaic", "--config", config, "-o", copied / "out", "--overwrite")[0] == 0
+    assert config.read_text().startswith("# mine\n")
+
+
+def damage(path):
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(os.urandom(64))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("tile.fits", damage),
+        ("tile.fits", lambda path: path.write_bytes(b"\0" * path.stat().st_size)),
+        ("tile.fits", lambda path: path.unlink()),
+        ("tile.json", damage),
+        ("tile.json", lambda path: path.write_text("[" * 100_000)),
+        ("tile.json", lambda path: path.write_text('{"fingerprint": 3}')),
+        ("written.json", lambda path: path.write_text("{}")),
+    ],
+)
+def test_a_damaged_tile_is_made_again(run, copied, name, harm):
+    before = data_of(copied / "out")
+    harm(copied / "out" / "tiles" / "tile_001" / name)
+    kept = (copied / "out" / "tiles" / "tile_002" / "tile.fits").stat().st_mtime_ns
+    assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume")[0] == 0
+    assert data_of(copied / "out") == before
+    assert (copied / "out" / "tiles" / "tile_002" / "tile.fits").stat().st_mtime_ns == kept
+
+
+def test_a_tile_that_a_user_changed_is_made_again_and_kept(run, copied):
+    tile = copied / "out" / "tiles" / "tile_001" / "tile.fits"
+    damage(tile)
+    mine = tile.read_bytes()
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "out", "--resume")
+    assert code == 0
+    assert tile.with_name("tile.kept.fits").read_bytes() == mine
+    assert any("tile_001" in line and "is kept as tile.kept.fits" in line for line in err)
+
+
+def test_cards_say_of_existing_tiles_what_they_say_themselves(run, copied):
+    """How these tiles were made is theirs to say; the options of the run that joins them had no part in it."""
+    tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
+
+    def cards(folder):
+        args = ("--reject", "kappa_sigma", "--match-sky", "offset", "-o", copied / folder)
+        assert run("mosaic", "--existing-tiles", *tiles, *args)[0] == 0
+        assert "tile" not in json.loads((copied / folder / "mosaic.json").read_text())["settings"]
+        return fits.getheader(copied / folder / "mosaic.fits")
+
+    assert "NPA_REJ" not in cards("first")
+    assert cards("second")["NPA_SKYM"] == "plane"
+    fits.setval(tiles[0], "NPA_SKYM", value="offset")
+    assert "NPA_SKYM" not in cards("third")
+    for tile in tiles:
+        fits.setval(tile, "NPA_REJ", value="huber")
+    assert cards("fourth")["NPA_REJ"] == "huber"
 
 
 def test_other_settings_and_frames_make_tiles_anew(run, copied):
@@ -173,6 +317,21 @@ def test_existing_tiles_go_straight_to_the_mosaic(run, copied):
     with fits.open(copied / "out" / "mosaic.fits") as hdus:
         for hdu in hdus:
             assert np.array_equal(packed[hdu.name], hdu.data, equal_nan=hdu.name == "RGB")
+
+
+def test_no_path_tells_where_tiles_lie(run, copied, monkeypatch):
+    """On Windows there is no relative path from one drive to another, either."""
+    tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
+
+    def no_way(*_):
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(os.path, "relpath", no_way)
+    assert run("mosaic", "--existing-tiles", *tiles, "-o", copied / "joined")[0] == 0
+    files = [tile["file"] for tile in json.loads((copied / "joined" / "mosaic.json").read_text())["tiles"]]
+    assert files == ["tile.fits", "tile.fits"]
+    files = [tile["file"] for tile in json.loads((copied / "out" / "mosaic.json").read_text())["tiles"]]
+    assert files == ["tiles/tile_001/tile.fits", "tiles/tile_002/tile.fits"]
 
 
 def test_zemosaics_master_tiles_are_tiles(run, copied):
@@ -271,7 +430,7 @@ def test_wrong_usage_is_named_and_nothing_is_left(run, copied, monkeypatch, argu
     got, _, err = run("mosaic", "-o", "new", *arguments)
     assert got == code
     assert message in err[-1]
-    assert not [path for path in copied.glob("new/*") if path.name != "run.toml"]
+    assert not [path for path in copied.glob("new/*") if path.name not in ("run.toml", "written.json")]
 
 
 @pytest.mark.parametrize("command", [["mosaic", "--resume"], ["tile", "--overwrite"]])

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in an output folder: ours is replaced, all else stays as it is."""
+
+import json
+import os
+
+import pytest
+from astropy.io import fits
+
+from zemosaic_patch import outputs
+from zemosaic_patch.errors import UsageError
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A folder with two files that a run wrote, and one of the user's."""
+    for name in ("a.fits", "a.json", "notes.txt"):
+        (tmp_path / name).write_text(name)
+    outputs.record(tmp_path, ["a.fits", "a.json"])
+    return tmp_path
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_only_what_is_listed_and_unchanged_is_ours(written):
+    assert outputs.is_ours(written / "a.fits")
+    assert outputs.is_ours(written / outputs.WRITTEN)
+    assert not outputs.is_ours(written / "notes.txt")
+    assert not outputs.is_ours(written / "nothing")
+    when = os.stat(written / "a.fits")
+    (written / "a.fits").write_text("a.fitS")  # of the same size and time
+    os.utime(written / "a.fits", ns=(when.st_atime_ns, when.st_mtime_ns))
+    assert not outputs.is_ours(written / "a.fits")
+
+
+def test_what_is_ours_is_removed_and_all_else_stays(written):
+    outputs.remove_ours(written, ["a.fits", "a.json", "notes.txt"], keep=[written / "a.json"])
+    assert names_in(written) == ["a.json", "notes.txt", outputs.WRITTEN]
+    outputs.remove_ours(written, ["a.json"])
+    assert names_in(written) == ["notes.txt"]
+    (written / "notes.txt").unlink()
+    outputs.remove_ours(written, ["a.json"])
+    assert not written.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"files": 3}', "[" * 100_000, '{"files": {"a.fits": 7}}'])
+def test_a_damaged_list_makes_nothing_ours(written, text):
+    (written / outputs.WRITTEN).write_text(text)
+    assert not outputs.is_ours(written / "a.fits")
+    outputs.remove_ours(written, ["a.fits"])
+    with pytest.raises(UsageError, match=r"(a\.fits|written\.json) is in the way"):
+        outputs.claim(written, ["a.fits"])
+    assert (written / "a.fits").read_text() == "a.fits"
+
+
+def test_an_input_is_no_output_by_whatever_name(written, tmp_path):
+    outputs.claim(written, ["a.fits"], [written / "notes.txt"])
+    link = written / "link.fits"
+    link.symlink_to("a.fits")
+    for name in (written / "a.fits", link, written / ".." / written.name / "a.fits"):
+        with pytest.raises(UsageError, match=r"a\.fits is one of the inputs"):
+            outputs.claim(written, ["a.fits"], [name])
+    with pytest.raises(UsageError, match=r"link\.fits is one of the inputs"):
+        outputs.claim(written, ["link.fits"], [written / "a.fits"])
+
+
+def test_a_link_or_a_folder_is_in_the_way(written):
+    (written / "b.fits").symlink_to("nowhere")
+    (written / "c.fits").mkdir()
+    for name in ("b.fits", "c.fits"):
+        with pytest.raises(UsageError, match=f"{name} is in the way"):
+            outputs.claim(written, [name])
+
+
+def test_what_is_set_aside_gets_a_name_of_its_own(written):
+    (written / "a.fits").write_text("changed")
+    assert outputs.set_aside(written, ["a.fits", "a.json", "missing"]) == ["a.kept.fits"]
+    (written / "a.fits").write_text("changed again")
+    assert outputs.set_aside(written, ["a.fits"]) == ["a.kept2.fits"]
+    assert (written / "a.kept.fits").read_text() == "changed"
+    assert (written / "a.json").exists()
+
+
+def test_what_the_version_without_lists_wrote_is_known(tmp_path):
+    image = fits.PrimaryHDU([[1.0, 2.0], [3.0, 4.0]])
+    image.header["CREATOR"] = "zemosaic-patch 0.1.0"
+    image.writeto(tmp_path / "mosaic.fits")
+    (tmp_path / "mosaic.png").write_bytes(b"picture")
+    (tmp_path / "mosaic.json").write_text('{"mosaic": {}}')
+    (tmp_path / "report.html").write_text("<p>zemosaic-patch")
+    (tmp_path / "run.toml").write_text("# zemosaic-patch 0.1.0: repeat with")
+    names = ["mosaic.fits", "mosaic.png", "mosaic.json", "report.html", "run.toml"]
+    assert [name for name in names if not outputs.is_ours(tmp_path / name)] == []
+    outputs.claim(tmp_path, names)
+    assert set(json.loads((tmp_path / outputs.WRITTEN).read_text())["files"]) == set(names)
+    (tmp_path / outputs.WRITTEN).unlink()
+    (tmp_path / "mosaic.png").write_bytes(b"edited")
+    later = (tmp_path / "mosaic.json").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "mosaic.png", ns=(later, later))
+    assert not outputs.is_ours(tmp_path / "mosaic.png")
+    image.header["CREATOR"] = "Siril"
+    image.writeto(tmp_path / "coverage.fits")
+    os.utime(tmp_path / "coverage.fits", ns=(0, 0))
+    assert not outputs.is_ours(tmp_path / "coverage.fits")

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ends a command with one line for the user."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says what to do instead."""
+
+
+class FailureError(Exception):
+    """It was tried and failed; the message names the file and the reason."""

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files in a folder our runs wrote: nothing else is ever replaced or removed.
+
+Each folder that a run writes to has a list of them, `written.json`: name and digest. A file that is not listed, or
+whose bytes have changed since, is the user's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nanstack.io.files import complete_file, digest
+from zemosaic_patch.errors import UsageError
+
+WRITTEN = "written.json"
+ABOUT = "The files that zemosaic-patch wrote here, and their digests: only these does it ever replace or remove."
+CREATOR = "zemosaic-patch"  # begins the CREATOR card of what this project writes
+
+
+def record(folder: Path, names: Iterable[str]) -> None:
+    """Add files, just written, to the list of their folder.
+
+    Parameters
+    ----------
+    folder : Path
+        No other process, or thread, must write its list meanwhile.
+    names : iterable of str
+        Of files in it.
+    """
+    _write_list(folder, _listed(folder) | {name: digest(folder / name) for name in names})
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a run of ours wrote a file, and nobody has changed it since."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name == WRITTEN:
+        return _read_list(path) is not None
+    if not os.path.lexists(path.with_name(WRITTEN)):
+        return _is_former_versions(path)
+    listed = _listed(path.parent).get(path.name)
+    return listed is not None and listed == digest(path)
+
+
+def claim(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> None:
+    """Make sure that a run may write files: what is there under their names is ours, and none of its inputs.
+
+    Parameters
+    ----------
+    folder : Path
+    names : iterable of str
+        Of the files that the run will write, or replace.
+    inputs : sequence of Path
+        Files that the run reads.
+
+    Raises
+    ------
+    UsageError
+        Naming the file in the way.
+    """
+    known = {_identity(path) for path in inputs}
+    there = [folder / name for name in (*names, WRITTEN) if os.path.lexists(folder / name)]
+    for path in there:
+        if _identity(path) in known:
+            raise UsageError(f"{path} is one of the inputs, and would be replaced: name another folder with -o")
+        if not is_ours(path):
+            raise UsageError(
+                f"{path} is in the way: no earlier run wrote it, or it was changed since; "
+                "move it elsewhere, or name another folder with -o"
+            )
+    if there and not (folder / WRITTEN).exists():  # the former version's: from now on they are on a list
+        record(folder, [path.name for path in there])
+
+
+def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -> None:
+    """Remove those of some files that our runs wrote, and the folder itself if nothing else is in it.
+
+    Parameters
+    ----------
+    folder : Path
+    names : iterable of str
+    keep : sequence of Path
+        Files that stay: the inputs of a run.
+    """
+    known = {_identity(path) for path in keep}
+    gone = [name for name in names if is_ours(folder / name) and _identity(folder / name) not in known]
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)  # a name may be given twice
+    listed = _listed(folder)
+    left = {name: value for name, value in listed.items() if (folder / name).exists()}
+    if left:
+        _write_list(folder, left)
+    elif listed:
+        (folder / WRITTEN).unlink()
+    with suppress(OSError):  # other files are in it, or it is not there
+        folder.rmdir()
+
+
+def set_aside(folder: Path, names: Iterable[str]) -> list[str]:
+    """Give files that are in the way, as they are not ours or damaged, other names; return these.
+
+    'tile.fits' becomes 'tile.kept.fits', or 'tile.kept2.fits' and so on where that is taken.
+    """
+    wrong = [folder / name for name in (*names, WRITTEN)]
+    wrong = [path for path in wrong if os.path.lexists(path) and not is_ours(path)]
+    return [path.rename(_free_name(path)).name for path in wrong]
+
+
+def _free_name(path: Path) -> Path:
+    for number in range(1, 10**6):
+        free = path.with_name(f"{path.stem}.kept{number if number > 1 else ''}{path.suffix}")
+        if not os.path.lexists(free):
+            return free
+    raise UsageError(f"{path.parent} is full of files that were set aside: clear it up")
+
+
+def _identity(path: Path) -> Any:
+    """Return what is the same for all names of a file, links among them."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return (found.st_dev, found.st_ino)
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    return _read_list(folder / WRITTEN) or {}
+
+
+def _read_list(path: Path) -> dict[str, str] | None:
+    """Return the digests by name; None where there is no list, or a damaged one."""
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return files if isinstance(files, dict) else None
+
+
+def _write_list(folder: Path, files: dict[str, str]) -> None:
+    text = json.dumps({"about": ABOUT, "files": dict(sorted(files.items()))}, indent=2) + "\n"
+    with complete_file(folder / WRITTEN) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+# --- the former version, which wrote no list --------------------------------------------------------------------------
+
+
+def _is_former_versions(path: Path) -> bool:
+    """Tell whether the version that kept no list wrote a file: by what it says, and by when it was written.
+
+    It wrote images and pictures before the report, mosaic.json or tile.json: what is younger was changed since.
+    """
+    if path.suffix == ".json":
+        return _is_report(path)
+    if path.suffix in (".toml", ".html"):
+        return CREATOR in path.read_text(encoding="utf-8", errors="replace")[:2000]
+    reports = [path.with_name(name) for name in ("mosaic.json", "tile.json")]
+    older = any(_is_report(report) and path.stat().st_mtime_ns <= report.stat().st_mtime_ns for report in reports)
+    return older and (path.suffix != ".fits" or _creator(path).startswith(CREATOR))
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and not {"mosaic", "frames_aligned"}.isdisjoint(told)
+
+
+def _creator(path: Path) -> str:
+    from nanstack.io.layout import FrameError, card, read_layout
+
+    try:
+        return str(card(read_layout(path).header, "CREATOR"))
+    except (FrameError, ValueError):
+        return ""
