@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.arrays import has_data
+from nanstack.io.files import complete_file
 from nanstack.levels.photometry import noise_level
 from nanstack.memory import threads
 from nanstack.register.alignment import transform_from_wcs
@@ -29,6 +30,7 @@ from zemosaic_patch.pictures import sky_stretch, write_picture
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
+RECORD = "session.json"  # beside the frames: what `pleiades_session` made them of
 SHAPE = (540, 960)
 FRAMES = 40
 OVERLAP = 0.2  # of a frame's height and width, between neighbouring pointings
@@ -113,15 +115,33 @@ def pleiades_session(n_frames: int = FRAMES, shape: tuple[int, int] = SHAPE, see
 def write_frames(session: Session, folder: str | os.PathLike) -> None:
     """Write a session's frames as raw Seestar FITS files, of the kind that `write_pleiades_frames` writes.
 
+    Beside them goes a record of what was simulated, from which `read_session` has the truth.
+
     Parameters
     ----------
     session : Session
     folder : path
         Created if missing; files of the same name are replaced.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(threads()) as pool:
-        list(pool.map(lambda index: _write_frame(session, index, Path(folder)), range(len(session.frames))))
+        list(pool.map(lambda index: _write_frame(session, index, folder), range(len(session.frames))))
+    record = {"n_frames": len(session.frames), "shape": session.shape, "seed": session.seed}
+    with complete_file(folder / RECORD) as temporary:
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+
+def read_session(folder: Path) -> Session:
+    """Return the session whose frames `write_frames` wrote to a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it wrote none.
+    """
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return pleiades_session(record["n_frames"], tuple(record["shape"]), record["seed"])
 
 
 def _with_haze(scene: demo.Scene) -> demo.Scene:
@@ -443,9 +463,8 @@ def read_run(folder: Path) -> Run:
         ]
         for report in reports
     }
-    count = sum(report["frames_given"] for report in reports) + len(told["left_out"])
     mosaic = read_mosaic(folder / told["mosaic"]["file"], tiles)
-    return Run(pleiades_session(count), folder / "frames", tiles, mosaic, groups)
+    return Run(read_session(folder / "frames"), folder / "frames", tiles, mosaic, groups)
 
 
 def compare(folder: Path) -> tuple[Figures, Figures]:

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The simulation is the truth of other tests, so it is held to geometry and arithmetic done by hand."""
 
-import cv2
 import numpy as np
 import pytest
-from astropy.io import fits
-from astropy.wcs import WCS
 
 from nanstack.truth.simulation import (
     StarField,
     apply,
+    compose,
     invert,
     random_star_field,
     render_stars,
@@ -17,7 +15,6 @@ from nanstack.truth.simulation import (
     simulate_group,
     true_footprint,
 )
-from zemosaic_patch.demo.tile import PLEIADES, SKY, before_after_picture, write_pleiades_frames
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -67,6 +64,12 @@ def test_star_on_the_edge_loses_only_the_light_outside():
     np.testing.assert_allclose(render_stars(field, SHAPE).sum(axis=(0, 1)), 500, rtol=1e-3)
 
 
+def test_compose_does_the_first_then_the_second():
+    first, second = similarity(SHAPE, 3, -2, 20, 1.1), similarity(SHAPE, -8, 5, -70, 0.9)
+    x, y = np.random.default_rng(0).uniform(-50, 200, (2, 30))
+    np.testing.assert_allclose(apply(compose(second, first), x, y), apply(second, *apply(first, x, y)))
+
+
 def test_field_fills_frames_shifted_by_40_percent():
     field = random_star_field(SHAPE, 400, np.random.default_rng(1))
     for degrees in (0, 90, 180):
@@ -82,39 +85,3 @@ def test_group_keeps_its_hot_pixels_and_sky_in_every_frame():
     assert np.count_nonzero(darkest > 1000) == 5
     for frame in frames:
         np.testing.assert_allclose(np.median(frame.data, axis=(0, 1)), (100, 70, 110), atol=1)
-
-
-def test_fits_frames_are_raw_and_their_wcs_finds_every_bright_star(tmp_path):
-    paths = write_pleiades_frames(tmp_path, n_frames=2, shape=(270, 480))
-    assert [path.name for path in paths] == ["Light_M45_10.0s_0001.fit", "Light_M45_10.0s_0002.fit"]
-    for path in paths:
-        with fits.open(path) as hdus:
-            raw, header = hdus[0].data, hdus[0].header
-        assert raw.dtype == np.uint16
-        assert raw.shape == (270, 480)
-        assert header["BAYERPAT"] == "GRBG"
-
-        frame = cv2.cvtColor(raw, cv2.COLOR_BayerGRBG2RGB)
-        np.testing.assert_allclose(np.median(frame, axis=(0, 1)), SKY, atol=8)
-        for name, ra, dec, *_ in PLEIADES[:4]:
-            column, row = (int(np.rint(pixel)) for pixel in WCS(header).all_world2pix(ra, dec, 0))
-            assert frame[row - 1 : row + 2, column - 1 : column + 2].min() > 50_000, name
-
-
-def test_picture_is_complete_and_shows_no_data_as_black(tmp_path):
-    from PIL import Image
-
-    after = np.random.default_rng(3).normal(SKY, 5, (60, 100, 3)).astype(np.float32)
-    after[:, :50] = np.nan
-    path = tmp_path / "picture.png"
-    before_after_picture(after + np.float32([40, 0, 40]), after, ("before", "after"), path)
-
-    assert [entry.name for entry in tmp_path.iterdir()] == ["picture.png"]
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture).astype(int)
-    assert pixels.shape[1] == 1800
-    assert pixels[100, 1000].max() == 0
-    red, green, blue = np.median(pixels[:500, 500:850], axis=(0, 1))
-    assert min(red, blue) > green + 20  # the magenta that was added
-    red, green, blue = np.median(pixels[:500, 1450:1750], axis=(0, 1))
-    assert max(red, green, blue) - min(red, green, blue) < 5

@@ -2,6 +2,7 @@
 """The simulated mosaic session, and the truth that mosaics are held to: against geometry and arithmetic."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from nanstack.truth.simulation import sky_plane
 from zemosaic_patch.demo import mosaic as mosaic_demo
 from zemosaic_patch.demo import tile as demo
 from zemosaic_patch.tile import TileSettings, make_tile
+from zemosaic_utils import image_hdus, write_hdus
 
 SHAPE = (270, 480)
 FRAMES = 24
@@ -161,9 +163,33 @@ def test_matched_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, gr
     assert len(before.areas) == 4
 
 
-def test_mosaic_files_come_back(joined, tiles, tmp_path):
-    from zemosaic_utils import image_hdus, write_hdus
+def test_the_truth_is_that_of_what_was_simulated_though_a_tile_failed(session, groups, tiles, joined, tmp_path):
+    mosaic_demo.write_frames(session, tmp_path / "frames")
+    write_hdus(image_hdus(joined.image, joined.wcs), tmp_path / "mosaic.fits")
+    told = {"mosaic": {"file": "mosaic.fits"}, "left_out": {groups[0][0]: "cloudy"}, "tiles": []}
+    for tile, names in list(zip(tiles, groups, strict=True))[:3]:
+        write_hdus(image_hdus(tile.read()[0], tile.wcs), tmp_path / f"{names[0]}.fits")
+        frames = [{"name": name} for name in names]
+        report = {"frames_given": 6, "frames_failed": {names[1]: "few stars"}, "reference": names[3], "frames": frames}
+        told["tiles"].append({"file": f"{names[0]}.fits", "report": report})
+    (tmp_path / "mosaic.json").write_text(json.dumps(told))
+    run = mosaic_demo.read_run(tmp_path)
+    assert [frame.name for frame in run.session.frames] == [frame.name for frame in session.frames]
+    for mine, simulated in zip(run.session.frames, session.frames, strict=True):
+        assert np.array_equal(mine.transform, simulated.transform)
+        assert np.array_equal(mine.sky, simulated.sky)
+    assert run.session.shape == SHAPE
+    assert len(run.groups) == len(run.mosaic.areas) == 3
+    assert all(names[1] not in run.groups[names[3]] for names in groups[:3])
 
+
+def test_frames_without_their_record_are_refused(session, joined, tmp_path):
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"session\.json"):
+        mosaic_demo.read_session(tmp_path / "frames")
+
+
+def test_mosaic_files_come_back(joined, tiles, tmp_path):
     write_hdus(image_hdus(joined.image, joined.wcs), tmp_path / "mosaic.fits")
     write_hdus(image_hdus(tiles[0].read()[0], tiles[0].wcs), tmp_path / "tile.fits")
     back = mosaic_demo.read_mosaic(tmp_path / "mosaic.fits", [tmp_path / "tile.fits"])
