@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -31,10 +31,11 @@ MANIFEST = "manifest.json"
 STAGED, ORIGINALS = "staged", "originals"
 ENTRY = "zemosaic_patch.dropin.hooks"
 MATCH_SKY = (
-    "apply --match-sky: frames of a tile differ in sky level by several per cent; no winsorized stack matches them, "
-    "and every coverage border steps (in level and colour 13 and 7 ADU in 4.5.0 at noise 2.4, 124 and 70 in 4.3)"
+    "apply --match-sky: the frames of a tile often differ in sky level by several per cent, and ZeMosaic's winsorized "
+    "stack leaves them so: a step shows wherever a frame ends (measured at a noise of 2.4 ADU: 13 ADU in brightness "
+    "and 7 in colour with 4.5.0, 124 and 70 with 4.3)"
 )
-HOME = Path(__file__).resolve().parents[2]  # of our own modules; beside others, where they are installed
+HOME = Path(__file__).resolve().parents[2]  # of our own modules; once installed, others lie beside them
 OWN = ("nanstack", "zemosaic_patch", *(name.removesuffix(".py") for name in MODULES))
 T = TypeVar("T")
 
@@ -45,6 +46,62 @@ class NotPatchableError(Exception):
 
 class RefusedError(Exception):
     """Nothing was changed, or not all: the message names the file, the reason and what to do."""
+
+
+# ------------------------------------------------------------------------------------------------- the manifest
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose when the patch was put in; see `apply`."""
+
+    all_algorithms: bool = False
+    match_sky: str = "none"
+
+
+@dataclass(frozen=True)
+class Digests:
+    """The SHA-256 of a module of ZeMosaic before and after it was patched."""
+
+    original: str
+    patched: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was put in, as the engine's folder keeps it.
+
+    Attributes
+    ----------
+    choices : Choices
+    modules : dict of str to Digests
+        The modules that were changed.
+    engine : dict of str to str
+        The files that were added, relative to their folder, and their SHA-256.
+    """
+
+    choices: Choices
+    modules: dict[str, Digests]
+    engine: dict[str, str]
+
+    def json(self) -> str:
+        """Return the manifest as it is kept."""
+        modules = {name: asdict(digests) for name, digests in self.modules.items()}
+        return json.dumps({**asdict(self.choices), "modules": modules, "engine": self.engine}, indent=1)
+
+    @classmethod
+    def of(cls, text: str) -> Manifest:
+        """Read a manifest back, of this version or an earlier one; a text that is none raises ValueError."""
+        try:
+            kept = json.loads(text)
+            choices = Choices(kept["all_algorithms"], kept.get("match_sky", "none"))  # the earliest had no such choice
+            modules = {name: Digests(**digests) for name, digests in kept["modules"].items()}
+            engine = dict(kept["engine"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is damaged: {error}") from error
+        if not modules.keys() <= set(MODULES):
+            raise ValueError("it names files that the patch never changes")
+        return cls(choices, modules, engine)
 
 
 # ------------------------------------------------------------------------------------------------- the checkout
@@ -75,12 +132,12 @@ class Checkout:
         return self.root / ENGINE
 
     @cached_property
-    def manifest(self) -> dict | None:
-        """What was installed, or None where nothing is; a folder of that name without one is refused."""
+    def manifest(self) -> Manifest | None:
+        """What was put in, or None where nothing is; a folder of the engine's name without a manifest is refused."""
         if not self.engine.exists():
             return None
         try:
-            return json.loads((self.engine / MANIFEST).read_text(encoding="utf-8"))
+            return Manifest.of((self.engine / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RefusedError(
                 f"{self.engine} holds no manifest of zemosaic-patch ({error}): move that folder away"
@@ -88,11 +145,12 @@ class Checkout:
 
     def states(self) -> dict[str, str]:
         """Return for each module that was patched: 'patched', 'original', 'edited', or 'replaced' (by an update)."""
-        return {name: self._state(name, hashes) for name, hashes in (self.manifest or {}).get("modules", {}).items()}
+        modules = {} if self.manifest is None else self.manifest.modules
+        return {name: self._state(name, digests) for name, digests in modules.items()}
 
-    def _state(self, name: str, hashes: dict[str, str]) -> str:
+    def _state(self, name: str, digests: Digests) -> str:
         source = self.sources[name]
-        known = {hashes["patched"]: "patched", hashes["original"]: "original"}
+        known = {digests.patched: "patched", digests.original: "original"}
         return known.get(digest(source.data)) or ("edited" if source.patched else "replaced")
 
 
@@ -113,7 +171,7 @@ def open_checkout(folder: str | Path) -> Checkout:
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise NotPatchableError(f"{root} is {'no folder' if root.exists() else 'not there'}: name a ZeMosaic folder")
+        raise NotPatchableError(f"{root} is {'no folder' if root.exists() else 'not there'}: name ZeMosaic's folder")
     missing = [name for name in MODULES if not (root / name).is_file()]
     if missing:
         raise NotPatchableError(f"{root} is no ZeMosaic: it has no {' and no '.join(missing)}")
@@ -121,7 +179,10 @@ def open_checkout(folder: str | Path) -> Checkout:
     paths = {name: (root / name).resolve() for name in MODULES}
     for path in (*(root / name for name in MODULES), root / ENGINE, root / PARTIAL):
         if not path.resolve().is_relative_to(inside):
-            raise RefusedError(f"{path} is a link out of {root}, to {path.resolve()}: replace it by a file")
+            raise RefusedError(
+                f"{path} is a link out of {root}, to {path.resolve()}, where nothing is changed: "
+                "put the file itself in its place"
+            )
     return Checkout(root, paths)
 
 
@@ -153,9 +214,10 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
     if state == "none":
         unknown = unknown_modules(checkout)
         lines.append(
-            f"can be patched, but {', '.join(unknown)} is unknown here: see `apply --dry-run`, `--accept-unknown`"
+            f"can be patched, but {_unpublished(unknown)}: look at `zemosaic-patch apply --dry-run`, "
+            "then use --accept-unknown"
             if unknown
-            else "can be patched: `zemosaic-patch apply`; with --all-algorithms not for winsorized tiles alone"
+            else "can be patched by `zemosaic-patch apply`: for winsorized tiles, with --all-algorithms for all tiles"
         )
     clean = state == "patched" or (state == "none" and all(one.holds for one in found))
     return 0 if clean else 1, lines
@@ -170,21 +232,23 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
     wrong = [f"{name} is {state}" for name, state in checkout.states().items() if state != "patched"]
     wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
     if wrong:
-        return "half", f"the patch is half in ({', '.join(wrong)}): `zemosaic-patch apply` or `revert` finishes it"
-    tiles = "all tiles" if checkout.manifest["all_algorithms"] else "winsorized tiles"
+        return "half", (
+            f"the patch is half in ({', '.join(wrong)}): "
+            "`zemosaic-patch apply` completes it, `zemosaic-patch revert` takes it out"
+        )
+    tiles = "all tiles" if checkout.manifest.choices.all_algorithms else "winsorized tiles"
     sky = _sky_model(checkout)
     return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
 
 
 def _sky_model(checkout: Checkout) -> str:
-    return (checkout.manifest or {}).get("match_sky", "none")
+    return "none" if checkout.manifest is None else checkout.manifest.choices.match_sky
 
 
 def _changed_engine_files(checkout: Checkout) -> list[str]:
-    expected = checkout.manifest["engine"]
     return [
         name
-        for name, known in expected.items()
+        for name, known in checkout.manifest.engine.items()
         if not (checkout.engine / name).is_file() or digest((checkout.engine / name).read_bytes()) != known
     ]
 
@@ -194,6 +258,11 @@ def unknown_modules(checkout: Checkout) -> list[str]:
     return [
         name for name, source in checkout.sources.items() if sources.fingerprint(source.data) not in KNOWN[name].split()
     ]
+
+
+def _unpublished(names: list[str]) -> str:
+    those = "is not one" if len(names) == 1 else "are not those"
+    return f"{' and '.join(names)} {those} of a version that this patch knows (edited, or newer than the patch)"
 
 
 def _anchored(make: Callable[[], T], checkout: Checkout) -> T:
@@ -245,7 +314,7 @@ def apply(
         Where the disk does not allow it; then nothing is changed.
     """
     checkout = open_checkout(folder)
-    choices = {"all_algorithms": all_algorithms, "match_sky": match_sky}
+    choices = Choices(all_algorithms, match_sky)
     if dry_run:
         return _dry_run(checkout, choices)
     with _locked(checkout.root):
@@ -258,28 +327,28 @@ def apply(
             checkout = open_checkout(folder)
         elif state == "half":
             raise RefusedError(text)
-        changed = _anchored(lambda: sources.patched(checkout.sources, **choices), checkout)
+        changed = _anchored(lambda: sources.patched(checkout.sources, **asdict(choices)), checkout)
         unknown = unknown_modules(checkout)
         if unknown and not accept_unknown:
             raise RefusedError(
-                f"{checkout.root / unknown[0]} is no published version's (edited, or newer than this patch): "
-                "look at `apply --dry-run`, then add --accept-unknown"
+                f"in {checkout.root}, {_unpublished(unknown)}: look at `zemosaic-patch apply --dry-run`, "
+                "then add --accept-unknown"
             )
         _prepare(checkout, changed, choices)
         _swap_in(checkout, changed)
         return [*lines, f"patched: {', '.join(changed)}; added: {ENGINE}"]
 
 
-def _is_current(checkout: Checkout, choices: dict) -> bool:
+def _is_current(checkout: Checkout, choices: Choices) -> bool:
     engine = {name: digest(data) for name, data in engine_files().items()}
-    return all(checkout.manifest.get(name) == value for name, value in {**choices, "engine": engine}.items())
+    return (checkout.manifest.choices, checkout.manifest.engine) == (choices, engine)
 
 
-def _dry_run(checkout: Checkout, choices: dict) -> list[str]:
+def _dry_run(checkout: Checkout, choices: Choices) -> list[str]:
     state, text = _condition(checkout)
     if state == "half" or (state == "patched" and _is_current(checkout, choices)):
         return [text]
-    changed = _anchored(lambda: sources.patched(_originals(checkout), **choices), checkout)
+    changed = _anchored(lambda: sources.patched(_originals(checkout), **asdict(choices)), checkout)
     lines = [sources.difference(name, checkout.sources[name].data, data) for name, data in changed.items()]
     lines += [f"new file {ENGINE}/{name}" for name in engine_files() if not (checkout.engine / name).is_file()]
     return list(filter(None, lines))
@@ -292,18 +361,12 @@ def _originals(checkout: Checkout) -> dict[str, Source]:
     return {**checkout.sources, **kept}
 
 
-def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: dict) -> None:
+def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: Choices) -> None:
     """Write all that the patch needs into a folder that appears complete."""
     partial = checkout.root / PARTIAL
     files = engine_files()
-    manifest = {
-        **choices,
-        "modules": {
-            name: {"original": digest(checkout.sources[name].data), "patched": digest(data)}
-            for name, data in changed.items()
-        },
-        "engine": {name: digest(data) for name, data in files.items()},
-    }
+    modules = {name: Digests(digest(checkout.sources[name].data), digest(data)) for name, data in changed.items()}
+    manifest = Manifest(choices, modules, {name: digest(data) for name, data in files.items()})
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
     try:
         for name, data in files.items():
@@ -313,7 +376,7 @@ def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: dict) -> No
             shutil.copymode(checkout.paths[name], partial / STAGED / name)
             _write(partial / ORIGINALS / f"{name}.orig", checkout.sources[name].data)
             shutil.copystat(checkout.paths[name], partial / ORIGINALS / f"{name}.orig")
-        _write(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+        _write(partial / MANIFEST, manifest.json().encode())
         partial.rename(checkout.engine)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
@@ -379,7 +442,7 @@ def _revert(checkout: Checkout) -> list[str]:
         path = checkout.paths[name]
         if state == "edited":
             raise RefusedError(f"{path} was edited since it was patched: undo that, or restore it with git checkout")
-        if state == "patched" and not _is_original(originals[name], checkout.manifest["modules"][name]):
+        if state == "patched" and not _is_original(originals[name], checkout.manifest.modules[name]):
             raise RefusedError(f"{originals[name]} is gone or changed: restore {path} with git checkout")
     back = [name for name, state in states.items() if state == "patched"]
     for name in back:
@@ -390,8 +453,8 @@ def _revert(checkout: Checkout) -> list[str]:
     return [f"taken out: {', '.join(back) or 'no module'} as before; removed: {ENGINE}"]
 
 
-def _is_original(path: Path, hashes: dict[str, str]) -> bool:
-    return path.is_file() and digest(path.read_bytes()) == hashes["original"]
+def _is_original(path: Path, digests: Digests) -> bool:
+    return path.is_file() and digest(path.read_bytes()) == digests.original
 
 
 # --------------------------------------------------------------------------------------------------------- lock
@@ -418,9 +481,14 @@ def engine_files() -> dict[str, bytes]:
 
     Imports among them are made relative, so that they are found in ZeMosaic's folder and in its package alike, and
     none of them can take the place of ZeMosaic's modules of the same names.
+
+    Raises
+    ------
+    RefusedError
+        Where this program is installed without its source files.
     """
     files = {"__init__.py": b"# zemosaic-patch, GPL-3.0-or-later: see zemosaic-patch revert\n"}
-    waiting = list(_files_of(ENTRY))
+    waiting = _files_of(ENTRY)
     while waiting:
         name = waiting.pop()
         if name in files:
@@ -447,21 +515,31 @@ def _own_imports(data: bytes) -> Iterator[ast.Import | ast.ImportFrom]:
             yield node
 
 
-def _files_of(module: str) -> Iterator[str]:
-    """Yield the file of a module of ours and those of the packages that it lies in; nothing for what is no module."""
-    parts = module.split(".")
-    for depth in range(1, len(parts) + 1):
-        path = "/".join(parts[:depth])
-        yield from (name for name in (f"{path}.py", f"{path}/__init__.py") if (HOME / name).is_file())
-
-
-def _imported_files(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+def _imported_files(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """Return the files that an import of ours needs."""
     if isinstance(node, ast.Import):
-        modules = [alias.name for alias in node.names]
-    else:
-        modules = [f"{node.module}.{alias.name}" for alias in node.names]
-    for module in modules:
-        yield from _files_of(module)
+        return [path for alias in node.names for path in _files_of(alias.name)]
+    submodules = (_file_of(f"{node.module}.{alias.name}") for alias in node.names)  # names in a module are no files
+    return [*_files_of(node.module), *filter(None, submodules)]
+
+
+def _files_of(module: str) -> list[str]:
+    """Return the file of a module of ours and those of the packages that it lies in."""
+    parts = module.split(".")
+    found = {".".join(parts[:depth]): _file_of(".".join(parts[:depth])) for depth in range(1, len(parts) + 1)}
+    for name, path in found.items():
+        if path is None:
+            raise RefusedError(
+                f"the source of {name}, which has to be copied into ZeMosaic, is not in {HOME}: "
+                "install zemosaic-patch anew, as a folder of source files (pip install does that)"
+            )
+    return list(found.values())
+
+
+def _file_of(module: str) -> str | None:
+    """Return the file of a module of ours, relative to `HOME`; None for what is no module."""
+    path = module.replace(".", "/")
+    return next((name for name in (f"{path}.py", f"{path}/__init__.py") if (HOME / name).is_file()), None)
 
 
 def _with_relative_imports(name: str, data: bytes, imported: list[ast.Import | ast.ImportFrom]) -> bytes:
