@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import pytest
 
 import zemosaic_align_stack_gpu as zas_gpu
 
@@ -255,6 +256,15 @@ def put_in_cupys_place(monkeypatch, stand_in):
     """Let all code find a stand-in where it looks for CuPy."""
     monkeypatch.setattr(zas_gpu, "cp", stand_in)  # first: it asks for the true one, which is then not asked for again
     monkeypatch.setitem(sys.modules, "cupy", stand_in)
+
+
+def cupy_or_skip():
+    """Return CuPy; skip the test where there is no device that computes."""
+    reason = zas_gpu._fault()
+    if reason:
+        pytest.skip(f"no GPU: {reason}")
+    assert not isinstance(zas_gpu.cp, StandIn)
+    return zas_gpu.cp
 
 
 def compiler():

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CUDA kernels: compiled by NVIDIA's compilers, and executed as C++ against the definitions."""
+"""The CUDA kernels: compiled by NVIDIA's compilers, and executed against the definitions.
+
+Executed as C++ on the host ("stand-in"), and on a device where there is one ("cupy").
+"""
 
 import ctypes
 import importlib.util
@@ -15,10 +18,9 @@ from hypothesis import strategies as st
 
 from nanstack.stack import gpu
 from nanstack.stack.definition import COMBINES, METHODS, Rejection, stack_block
-from tests.support.cuda_stand_in import StandIn, compiler, put_in_cupys_place
+from tests.support.cuda_stand_in import StandIn, compiler, cupy_or_skip, put_in_cupys_place
 
 ROUNDING = 2.4e-7  # of a column's scale: an ulp or two of float32
-executed = pytest.mark.skipif(compiler() is None, reason="no C++ compiler to build the CUDA source with")
 
 
 def columns(n, pixels, seed):
@@ -37,8 +39,13 @@ def columns(n, pixels, seed):
     return samples
 
 
-@pytest.fixture(scope="module")
-def device():
+@pytest.fixture(scope="module", params=["stand-in", "cupy"])
+def device(request):
+    """An array module that executes the kernels."""
+    if request.param == "cupy":
+        return cupy_or_skip()
+    if compiler() is None:
+        pytest.skip("no C++ compiler to build the CUDA source with")
     return StandIn(kernels=True)
 
 
@@ -60,7 +67,6 @@ def assert_kernel_is_the_definition(device, samples, rejection, combine="mean", 
     assert np.all(error[some] <= (ROUNDING * scale + 1.5e-45)[some])
 
 
-@executed
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 13, 30, 64, 130])
 def test_kernels_are_the_definitions(device, n):
     pixels = 240
@@ -78,14 +84,12 @@ def test_kernels_are_the_definitions(device, n):
             assert_kernel_is_the_definition(device, samples, rejection, combine, weights)
 
 
-@executed
 @pytest.mark.parametrize("kappas", [(0.0, 3.0), (np.inf, 2.0), (np.inf, np.inf), (0.5, 0.0)])
 @pytest.mark.parametrize("method", METHODS)
 def test_extreme_kappas(device, method, kappas):
     assert_kernel_is_the_definition(device, columns(9, 160, 2), Rejection(method, *kappas))
 
 
-@executed
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     rows=st.lists(
@@ -104,7 +108,6 @@ def test_any_numbers(device, rows, method, combine, kappas, fractions, rewinsor)
     assert_kernel_is_the_definition(device, samples, Rejection(method, *kappas, *fractions, rewinsor), combine)
 
 
-@executed
 def test_columns_too_long_for_shared_memory_go_by_the_definitions(device):
     assert gpu.kernel_launch(device, Rejection(), 384).threads == 32
     assert gpu.kernel_launch(device, Rejection(), 385) is None

@@ -18,7 +18,14 @@ from nanstack.levels.sky import match_sky
 from nanstack.stack import gpu
 from nanstack.stack.definition import METHODS, Rejection
 from nanstack.stack.stacker import stack_frames
-from tests.support.cuda_stand_in import OutOfMemoryError, StandIn, compiler, device_lost, put_in_cupys_place
+from tests.support.cuda_stand_in import (
+    OutOfMemoryError,
+    StandIn,
+    compiler,
+    cupy_or_skip,
+    device_lost,
+    put_in_cupys_place,
+)
 from zemosaic_patch.tile import TileSettings, stack_tile
 
 PARAMS = {"stack_reject_algo": "winsorized_sigma_clip", "poststack_equalize_rgb": False}
@@ -223,6 +230,63 @@ def test_uploads_are_waited_for(device, frames, truth, monkeypatch):
     result = gpu.stack_frames(frames, Rejection(), xp=device, max_rows=3)
     assert np.allclose(result.image, truth.image, atol=1e-3, equal_nan=True)
     assert sum(synchronize) == 7, "a copy for each of the 7 blocks of 3 rows, each waited for"
+
+
+# --- a true device ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cupys_pool():
+    """The memory that CuPy takes of a device; its limit, which a test may set, is lifted afterwards."""
+    pool = cupy_or_skip().get_default_memory_pool()
+    gc.collect()
+    pool.free_all_blocks()
+    yield pool
+    pool.set_limit(size=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cupy_out_of_memory_halves_the_blocks(cupys_pool, method):
+    frames = frames_of_sky(20, (64, 200, 3))
+    truth = stack_frames(frames, Rejection(method))
+    before, size = cupys_pool.used_bytes(), 4 * len(frames) * frames[0].size
+    for share in (1.5, 0.6, 0.2):
+        cupys_pool.set_limit(size=before + int(share * size))
+        result = gpu.stack_frames(frames, Rejection(method), xp=zas_gpu.cp)
+        assert np.allclose(result.image, truth.image, atol=1e-3, equal_nan=True)
+        assert np.array_equal(result.coverage, truth.coverage)
+        assert result.rejected == truth.rejected
+        del result
+        gc.collect()
+        assert cupys_pool.used_bytes() == before, "nothing is left on the device"
+
+
+def test_cupy_without_memory_for_a_row_goes_to_the_cpu_and_comes_back(cupys_pool, frames, truth):
+    cupys_pool.set_limit(size=cupys_pool.used_bytes() + 512)
+    with pytest.raises(zas_gpu.GPUStackingError, match="out of GPU memory") as raised:
+        zas_gpu.gpu_stack_from_arrays(frames, PARAMS)
+    assert raised.value.transient
+    cupys_pool.set_limit(size=0)
+    assert_true(*zas_gpu.gpu_stack_from_arrays(frames, PARAMS), truth)
+
+
+def test_cupy_whose_device_stopped_is_given_up():
+    """A kernel that traps ends the context of its process, as a lost device does: so in a process of its own."""
+    cupy_or_skip()
+    lines = [
+        "import os, cupy, numpy as np, zemosaic_align_stack_gpu as gpu",
+        "frames = [np.full((4, 5, 3), level, np.float32) for level in (1, 2, 3)]",
+        "image, _ = gpu.gpu_stack_from_arrays(frames, {'stack_reject_algo': 'none'})",
+        "assert (image == 2).all()",
+        """cupy.RawKernel('extern "C" __global__ void stop() { asm("trap;"); }', 'stop')((1,), (1,), ())""",
+        "try:",
+        "    gpu.gpu_stack_from_arrays(frames, {'stack_reject_algo': 'none'})",
+        "except gpu.GPUStackingError as failure:",
+        "    print('given up:', not failure.transient and not gpu._gpu_is_usable(), failure, flush=True)",
+        "os._exit(0)  # CuPy cannot tidy up on a context that has ended",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
+    assert "given up: True" in done.stdout, done.stderr
 
 
 # --- no GPU at all ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 """The GPU's tile is the CPU's, whichever array module computes it.
 
 "numpy": NumPy in CuPy's place. "stand-in": a module with CuPy's memory, streams and separate arrays (cuda_stand_in).
-"stand-in, kernel": the same, with the CUDA source built as C++. "cupy": CuPy itself, where there is a device.
+"stand-in, kernel": the same, with the CUDA source built as C++. Where there is a device, "cupy": CuPy and the CUDA
+kernels; "cupy, definition": CuPy's arrays by the definitions, as where a kernel does not compile.
 """
 
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_utils
 from nanstack.levels.photometry import linear_fit_coefficients
 from nanstack.stack import gpu
-from tests.support.cuda_stand_in import StandIn, compiler, put_in_cupys_place
+from tests.support.cuda_stand_in import StandIn, compiler, cupy_or_skip, put_in_cupys_place
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -23,15 +24,13 @@ TOLERANCE = 1e-3  # ADU, on data of 1000 ADU
 NO_EQUALISATION = {"poststack_equalize_rgb": False}
 
 
-@pytest.fixture(params=["numpy", "stand-in", "stand-in, kernel", "cupy"])
+@pytest.fixture(params=["numpy", "stand-in", "stand-in, kernel", "cupy", "cupy, definition"])
 def module(request, monkeypatch):
     """Put an array module in CuPy's place, and return it."""
-    if request.param == "cupy":
-        reason = zas_gpu._fault()
-        if reason:
-            pytest.skip(f"no GPU: {reason}")
-        assert not isinstance(zas_gpu.cp, StandIn)
-        return zas_gpu.cp
+    if request.param.startswith("cupy"):
+        if "definition" in request.param:
+            monkeypatch.setattr(gpu, "kernel_launch", lambda *_: None)
+        return cupy_or_skip()
     if request.param == "numpy":
         monkeypatch.setattr(zas_gpu, "cp", np)
         return np
