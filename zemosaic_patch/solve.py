@@ -70,21 +70,42 @@ def solve_frames(
 
 
 def _solution(program: str, frame: FrameFile, folder: Path) -> WCS:
-    from astropy.io import fits
-
     path = frame.path
     if not path.name.lower().endswith(FITS_SUFFIXES):
         raise SolveError("it is no FITS file, which alone can be solved")
-    digest = hashlib.sha256(repr(frame.identity).encode()).hexdigest()
-    kept = folder / f"{digest[:32]}.wcs"
-    if not kept.is_file():
+    kept = folder / f"{_digest(repr(frame.identity))}.wcs"
+    text = _kept_text(kept)
+    if text is None:
         text = _solve(program, path).tostring(sep="\n")
         with complete_file(kept) as temporary:
-            temporary.write_text(text, encoding="ascii")
-    wcs = celestial_wcs(fits.Header.fromstring(kept.read_text(encoding="ascii"), sep="\n"))
+            temporary.write_text(f"{text}\n{_check_line(text)}", encoding="ascii")
+    wcs = _wcs_of(text)
     if wcs is None:
         raise SolveError(f"{Path(program).name} gave no celestial solution")
     return wcs
+
+
+def _kept_text(path: Path) -> str | None:
+    """Return a solution that was kept; None where there is none, or a damaged one."""
+    try:
+        text, _, check = path.read_text(encoding="ascii").rpartition("\n")
+    except (OSError, ValueError):
+        return None
+    return text if check == _check_line(text) else None
+
+
+def _check_line(text: str) -> str:
+    return f"COMMENT checked by {_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _wcs_of(text: str) -> WCS | None:
+    from astropy.io import fits
+
+    return celestial_wcs(fits.Header.fromstring(text, sep="\n"))
 
 
 def _solve(program: str, path: Path) -> Any:

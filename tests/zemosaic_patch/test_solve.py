@@ -89,6 +89,19 @@ def test_frames_are_solved_once(frames, install, tmp_path, name, text):
     assert shown[3] == (4, 4)
 
 
+@pytest.mark.parametrize("harm", ["cut", "digit", "bytes", "empty"])
+def test_a_damaged_solution_is_found_again(frames, install, tmp_path, harm):
+    install("astap", ASTAP)
+    for _ in range(2):
+        found = solve_frames(frames[:1], tmp_path / "kept", lambda *how: None, pytest.fail)
+        assert found[0].wcs.wcs.crval == pytest.approx((56.75, 24.25))
+        (kept,) = (tmp_path / "kept").iterdir()
+        data = kept.read_bytes()
+        harmed = {"cut": data[:100], "digit": data.replace(b"56.75", b"65.75"), "bytes": b"\xff" + data, "empty": b""}
+        kept.write_bytes(harmed[harm])
+    assert len((tmp_path / "log").read_text().splitlines()) == 2
+
+
 def test_without_a_program_nothing_is_solved(frames, install, tmp_path):
     assert solve.solver() is None
     found = solve_frames(frames, tmp_path / "kept", lambda *how: None, pytest.fail)
