@@ -27,8 +27,11 @@ _HOMES = {
     "make_tile": "nanstack.tile",
     "StackedTile": "nanstack.tile",
     "make_mosaic": "nanstack.mosaic",
+    "Grid": "nanstack.mosaic",
     "Mosaic": "nanstack.mosaic",
     "MosaicTile": "nanstack.mosaic",
+    "JoinSettings": "nanstack.settings",
+    "TileSettings": "nanstack.settings",
     "Rejection": "nanstack.stack.definition",
 }
 __all__ = sorted(_HOMES)

@@ -13,24 +13,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nanstack.arrays import float_frame, has_data, real_array, to_float32
 from nanstack.levels.sky import Background, Overlap, measure_overlap, solve_backgrounds
 from nanstack.memory import Scratch, memory_budget, threads
+from nanstack.progress import Progress, Quiet
 from nanstack.register.warp import sample_at
+from nanstack.settings import JoinSettings
 from nanstack.stack.rows import OpenFiles, Rows, open_rows
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-COMBINES = ("mean", "median")
-MATCHES = ("none", "offset", "plane")
-FEATHER = 0.05  # of a tile's shorter side
 NODE_PX = 32  # between positions that are computed; those in between are interpolated
 MAX_NODE_ERROR_PX = 1e-3
 POSITION_DIGITS = 6  # of a pixel: where two grids are the same, samples are copied, and none is lost at the edge
@@ -63,6 +63,34 @@ class MosaicTile:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """The pixels of a mosaic.
+
+    Attributes
+    ----------
+    wcs : astropy.wcs.WCS
+        Their place on the sky.
+    shape : (int, int)
+        Height and width.
+
+    Raises
+    ------
+    ValueError
+        For a WCS that is not celestial, or sides that are no numbers of pixels from 1 to `MAX_SIDE_PX`.
+    """
+
+    wcs: WCS
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not self.wcs.has_celestial:
+            raise ValueError("a grid's wcs must be celestial")
+        sides = tuple(self.shape)
+        if len(sides) != 2 or not all(isinstance(n, (int, np.integer)) and 0 < n <= MAX_SIDE_PX for n in sides):
+            raise ValueError(f"a grid's shape must be a height and a width of 1 to {MAX_SIDE_PX} pixels, not {sides}")
+
+
+@dataclass(frozen=True)
 class Mosaic:
     """Tiles joined.
 
@@ -91,15 +119,12 @@ class Mosaic:
 
 def make_mosaic(
     tiles: Sequence[MosaicTile],
+    settings: JoinSettings | None = None,
     *,
-    wcs: WCS | None = None,
-    shape: tuple[int, int] | None = None,
-    match: str = "plane",
-    combine: str = "mean",
-    feather: float = FEATHER,
-    interpolation: str = "bicubic",
+    grid: Grid | None = None,
     memory: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
+    **changes: Any,
 ) -> Mosaic:
     """Join tiles to a mosaic.
 
@@ -110,20 +135,16 @@ def make_mosaic(
     ----------
     tiles : sequence of MosaicTile
         All mono, or all with the same number of channels.
-    wcs, shape : astropy.wcs.WCS and (int, int), optional
-        The grid and its height and width; by default as `mosaic_grid` finds it.
-    match : {'plane', 'offset', 'none'}
-        What is added to the tiles so that they agree: see `nanstack.levels.sky.solve_backgrounds`.
-    combine : {'mean', 'median'}
-        Mean weighted by coverage x feather, or plain median of the tiles.
-    feather : float
-        Width, in shorter sides of a tile, over which its weight falls to nothing towards its edge; 0 to 0.5.
-    interpolation : {'bicubic', 'lanczos3'}
+    settings : JoinSettings, optional
+    grid : Grid, optional
+        The mosaic's pixels; by default as `mosaic_grid` finds them.
     memory : int, optional
         Bytes that blocks and tiles in work may take; by default as `nanstack.memory.memory_budget`. No influence on
         the result.
-    progress : callable, optional
-        ``progress(step, done, total)``; the steps are 'projecting' (tiles), 'comparing' (overlaps), 'joining' (rows).
+    progress : Progress, optional
+        Is told the steps 'projecting' (tiles), 'comparing' (overlaps) and 'joining' (rows).
+    **changes
+        Fields of `JoinSettings` that differ from those of `settings`, by name.
 
     Returns
     -------
@@ -134,35 +155,51 @@ def make_mosaic(
     ValueError
         For no tiles, tiles that do not fit together, or arguments out of range.
     """
-    _check(tiles, match, combine, feather)
-    wcs, shape = _checked_grid(wcs, shape) if wcs is not None or shape is not None else mosaic_grid(tiles)
+    settings = replace(settings or JoinSettings(), **changes)
+    _check(tiles)
+    grid = grid or mosaic_grid(tiles)
     memory = memory_budget() if memory is None else memory
-    tell = progress or (lambda step, done, total: None)
+    progress = progress or Quiet()
     files = OpenFiles()
     try:
         with Scratch() as scratch:
-            layers = []
-            for layer in _projected(tiles, wcs, shape, feather, interpolation, memory, scratch, files):
+            workshop, layers = _Workshop(grid, settings, memory, scratch, files), []
+            for layer in _projected(tiles, workshop):
                 layers.append(layer)
-                tell("projecting", len(layers), len(tiles))
-            overlaps = _overlaps(layers, tell)
-            backgrounds = _backgrounds(layers, overlaps, match)
-            image, coverage, weight = _combined(layers, backgrounds, shape, combine, memory, tell)
+                progress.step("projecting", len(layers), len(tiles))
+            overlaps = _overlaps(layers, progress)
+            backgrounds = _backgrounds(layers, overlaps, settings.match)
+            image, coverage, weight = _combined(layers, backgrounds, workshop, progress)
     finally:
         files.close()
     cells = {pair: len(overlap.x) for pair, overlap in overlaps.items()}
-    return Mosaic(image, coverage, weight, wcs, backgrounds, cells)
+    return Mosaic(image, coverage, weight, grid.wcs, backgrounds, cells)
 
 
-def _check(tiles: Sequence[MosaicTile], match: str, combine: str, feather: float) -> None:
+@dataclass(frozen=True)
+class _Workshop:
+    """What tiles are projected and combined with.
+
+    Attributes
+    ----------
+    grid : Grid
+    settings : JoinSettings
+    memory : int
+        Bytes.
+    scratch : Scratch
+    files : OpenFiles
+    """
+
+    grid: Grid
+    settings: JoinSettings
+    memory: int
+    scratch: Scratch
+    files: OpenFiles
+
+
+def _check(tiles: Sequence[MosaicTile]) -> None:
     if not tiles:
         raise ValueError("tiles: there are none")
-    if match not in MATCHES:
-        raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")
-    if combine not in COMBINES:
-        raise ValueError(f"combine must be one of {', '.join(COMBINES)}, not {combine!r}")
-    if not 0 <= feather <= 0.5:
-        raise ValueError(f"feather must be within 0 to 0.5, not {feather}")
     for tile in tiles:
         if len(tile.shape) not in (2, 3) or tile.shape[2:] != tiles[0].shape[2:]:
             raise ValueError(f"{tile.name}: its shape {tile.shape} does not go with {tiles[0].name}'s {tiles[0].shape}")
@@ -185,22 +222,11 @@ def _leads_to_the_sky(tile: MosaicTile) -> bool:
     return bool((np.abs(place) <= 360).all())  # of NaN it makes numbers without meaning
 
 
-def _checked_grid(wcs: WCS | None, shape: tuple[int, int] | None) -> tuple[WCS, tuple[int, int]]:
-    """Return a grid that was given, or say what is wrong with it."""
-    if wcs is None or shape is None:
-        raise ValueError("wcs and shape make a grid together: give both or none")
-    if not wcs.has_celestial:
-        raise ValueError("wcs must be celestial")
-    if len(shape) != 2 or not all(isinstance(side, (int, np.integer)) and 0 < side <= MAX_SIDE_PX for side in shape):
-        raise ValueError(f"shape must be a height and a width of 1 to {MAX_SIDE_PX} pixels, not {shape}")
-    return wcs, (int(shape[0]), int(shape[1]))
-
-
 # --- the grid ---------------------------------------------------------------------------------------------------------
 
 
-def mosaic_grid(tiles: Sequence[MosaicTile]) -> tuple[WCS, tuple[int, int]]:
-    """Return the WCS, north up, that suits all tiles at the finest of their scales, and its height and width.
+def mosaic_grid(tiles: Sequence[MosaicTile]) -> Grid:
+    """Return the pixels, north up, that suit all tiles at the finest of their scales.
 
     Raises
     ------
@@ -215,7 +241,7 @@ def mosaic_grid(tiles: Sequence[MosaicTile]) -> tuple[WCS, tuple[int, int]]:
         raise ValueError("the tiles are too far apart: no plane shows them all") from nowhere
     if max(shape) > MAX_SIDE_PX:
         raise ValueError(f"the tiles are too far apart: the mosaic would be {shape[1]} x {shape[0]} pixels")
-    return wcs, tuple(int(side) for side in shape)
+    return Grid(wcs, tuple(int(side) for side in shape))
 
 
 def corners(wcs: WCS, tile_shape: tuple[int, ...], tile_wcs: WCS) -> tuple[np.ndarray, np.ndarray]:
@@ -234,13 +260,14 @@ def _pixels(source: WCS, target: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.
     return tuple(np.asarray(v, dtype=np.float64) for v in found)
 
 
-def _box(wcs: WCS, shape: tuple[int, int], tile: MosaicTile) -> tuple[int, int, int, int] | None:
+def _box(grid: Grid, tile: MosaicTile) -> tuple[int, int, int, int] | None:
     """Return top, bottom, left, right of the part of the mosaic that a tile may cover; None where it covers none."""
     height, width = tile.shape[:2]
     along, down = np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33)
     x = np.concatenate([along, along, np.zeros(33), np.full(33, width - 1)])
     y = np.concatenate([np.zeros(33), np.full(33, height - 1), down, down])
-    x, y = _pixels(tile.wcs, wcs, x, y)
+    x, y = _pixels(tile.wcs, grid.wcs, x, y)
+    shape = grid.shape
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return 0, shape[0], 0, shape[1]
     top, bottom = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y.min()), np.ceil(y.max()) + 1))
@@ -276,50 +303,30 @@ class _Layer:
     pixels: int
 
 
-def _projected(
-    tiles: Sequence[MosaicTile],
-    wcs: WCS,
-    shape: tuple[int, int],
-    feather: float,
-    interpolation: str,
-    memory: int,
-    scratch: Scratch,
-    files: OpenFiles,
-) -> Iterator[_Layer]:
+def _projected(tiles: Sequence[MosaicTile], workshop: _Workshop) -> Iterator[_Layer]:
     """Give each tile on the mosaic's grid; as many at a time as there are processors, and memory."""
     largest = max(int(np.prod(tile.shape)) for tile in tiles)
-    at_once = int(np.clip(memory // (16 * largest), 1, threads()))  # the tile, its projection, their weights
-
-    def project(tile: MosaicTile) -> _Layer:
-        return _project(tile, wcs, shape, feather, interpolation, scratch, files)
-
+    at_once = int(np.clip(workshop.memory // (16 * largest), 1, threads()))  # the tile, its projection, their weights
     with ThreadPoolExecutor(max_workers=at_once) as pool:
         for first in range(0, len(tiles), at_once):
-            yield from pool.map(project, tiles[first : first + at_once])
+            yield from pool.map(partial(_project, workshop=workshop), tiles[first : first + at_once])
 
 
-def _project(
-    tile: MosaicTile,
-    wcs: WCS,
-    shape: tuple[int, int],
-    feather: float,
-    interpolation: str,
-    scratch: Scratch,
-    files: OpenFiles,
-) -> _Layer:
-    top, bottom, left, right = _box(wcs, shape, tile) or (0, 0, 0, 0)
+def _project(tile: MosaicTile, workshop: _Workshop) -> _Layer:
+    grid, settings, scratch = workshop.grid, workshop.settings, workshop.scratch
+    top, bottom, left, right = _box(grid, tile) or (0, 0, 0, 0)
     image, coverage = _checked_tile(tile)
-    weights = tile_weights(image, coverage, feather)
+    weights = tile_weights(image, coverage, settings.feather)
     out = np.empty((bottom - top, right - left, *tile.shape[2:]), dtype=np.float32)
     out_weights = np.empty((*out.shape[:2], 2), dtype=np.float32)
     for row in range(top, bottom, PROJECTED_ROWS):
         end = min(row + PROJECTED_ROWS, bottom)
-        x, y = positions(wcs, tile.wcs, row, end, left, right)
+        x, y = positions(grid.wcs, tile.wcs, row, end, left, right)
         part = np.s_[row - top : end - top]
-        out[part] = sample_at(image, x, y, interpolation)
+        out[part] = sample_at(image, x, y, settings.interpolation)
         out_weights[part] = _nearest(weights, x, y)
     pixels = int(np.count_nonzero(has_data(out)))
-    stored = (open_rows(scratch.store(array), files, scratch) for array in (out, out_weights))
+    stored = (open_rows(scratch.store(array), workshop.files, scratch) for array in (out, out_weights))
     return _Layer(top, bottom, left, right, *stored, pixels)
 
 
@@ -415,7 +422,7 @@ def _nearest(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 # --- overlaps and backgrounds -----------------------------------------------------------------------------------------
 
 
-def _overlaps(layers: Sequence[_Layer], tell: Callable[[str, int, int], None]) -> dict[tuple[int, int], Overlap]:
+def _overlaps(layers: Sequence[_Layer], progress: Progress) -> dict[tuple[int, int], Overlap]:
     """Compare each two layers where both have data, in the coordinates of the mosaic."""
     pairs = [(i, j) for i, j in combinations(range(len(layers)), 2) if _common(layers[i], layers[j])]
     found = {}
@@ -423,7 +430,7 @@ def _overlaps(layers: Sequence[_Layer], tell: Callable[[str, int, int], None]) -
         overlap = _overlap(layers[i], layers[j])
         if overlap is not None:
             found[i, j] = overlap
-        tell("comparing", done, len(pairs))
+        progress.step("comparing", done, len(pairs))
     return found
 
 
@@ -461,21 +468,16 @@ def _backgrounds(layers: Sequence[_Layer], overlaps: dict[tuple[int, int], Overl
 
 
 def _combined(
-    layers: Sequence[_Layer],
-    backgrounds: Sequence[Background],
-    shape: tuple[int, int],
-    combine: str,
-    memory: int,
-    tell: Callable[[str, int, int], None],
+    layers: Sequence[_Layer], backgrounds: Sequence[Background], workshop: _Workshop, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the mosaic's image, coverage and weight."""
-    height, width = shape
+    (height, width), means = workshop.grid.shape, workshop.settings.combine == "mean"
     channels = layers[0].image.shape[2:]
     image = np.empty((height, width, *channels), dtype=np.float32)
-    coverage, weight = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
-    row_bytes = 8 * width * int(np.prod(channels)) * (4 if combine == "mean" else len(layers))
-    rows = int(np.clip(memory // (4 * row_bytes), 1, 256))
-    joined = _mean if combine == "mean" else _median
+    coverage, weight = np.empty((height, width), dtype=np.int32), np.empty((height, width), dtype=np.float32)
+    row_bytes = 8 * width * int(np.prod(channels)) * (4 if means else len(layers))
+    rows = int(np.clip(workshop.memory // (4 * row_bytes), 1, 256))
+    joined = _mean if means else _median
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         part = np.s_[top:bottom]
@@ -483,7 +485,7 @@ def _combined(
         parts = _parts(layers, backgrounds, top, bottom, frames, shares)
         image[part] = joined(parts, shares, channels)
         coverage[part], weight[part] = frames, shares
-        tell("joining", bottom, height)
+        progress.step("joining", bottom, height)
     return image, coverage, weight
 
 

@@ -33,7 +33,8 @@ from nanstack.io.frames import (
 from nanstack.io.layout import card, read_layout
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
-from nanstack.mosaic import FEATHER, Mosaic, MosaicTile, corners, make_mosaic
+from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
+from nanstack.progress import Quiet
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.groups import Group, fingerprint, group_frames
 from zemosaic_patch.jobs import JobError, run_jobs, workers_for
@@ -86,7 +87,7 @@ class MosaicSettings:
     min_frames: int = 3
     match_tiles: str = "plane"
     combine: str = "mean"
-    feather: float = FEATHER
+    feather: float = 0.05
     interpolation: str = "bicubic"
     compress: bool = False
     picture: str = "png"
@@ -473,7 +474,7 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, st
             combine=settings.combine,
             feather=settings.feather,
             interpolation=settings.interpolation,
-            progress=show,
+            progress=_Steps(show),
         )
     except ValueError as error:  # a FrameError is one, too
         raise FailureError(str(error)) from error
@@ -501,6 +502,11 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, st
         "settings": asdict(settings),
         "seconds": {"mosaic": round(time.perf_counter() - started, 3)},
     }
+
+
+class _Steps(Quiet):
+    def __init__(self, show: Show) -> None:
+        self.step = show
 
 
 def _told_of(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -> dict:

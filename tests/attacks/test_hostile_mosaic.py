@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanstack.mosaic import MosaicTile, make_mosaic
+from nanstack.mosaic import Grid, MosaicTile, make_mosaic
 from nanstack.register.warp import INTERPOLATIONS, sample_at, sample_numpy
 from tests.support.hostile import FLOATS, answer, arrays, assert_no_infinity, groups, pairs, plain, seeds, shapes
 from zemosaic_utils import reproject_and_coadd_wrapper
@@ -68,7 +68,7 @@ def test_a_tile_on_its_own_grid_is_itself(image, seed, combine):
     coverage = (None, frames, frames > 1)[rng.integers(3)]
     given_tile = tile(image, coverage)
     mosaic = answer(
-        "tile", make_mosaic, [given_tile], wcs=given_tile.wcs, shape=image.shape[:2], combine=combine, feather=0
+        "tile", make_mosaic, [given_tile], grid=Grid(given_tile.wcs, image.shape[:2]), combine=combine, feather=0
     )
     samples, valid = samples_of(image)
     frames = np.where(valid, 1 if coverage is None else coverage, 0)
@@ -85,7 +85,7 @@ def test_means_are_those_of_the_samples(images, seed):
     height, width = images[0].shape[:2]
     coverages = [rng.integers(0, 5, (height, width)).astype(rng.choice(["u2", "f4", "i8"])) for _ in images]
     tiles = [tile(image, own, str(number)) for number, (image, own) in enumerate(zip(images, coverages, strict=True))]
-    mosaic = make_mosaic(tiles, wcs=tiles[0].wcs, shape=(height, width), match="none", feather=0)
+    mosaic = make_mosaic(tiles, grid=Grid(tiles[0].wcs, (height, width)), match="none", feather=0)
     total, weight = np.zeros(images[0].shape), np.zeros((height, width))
     for image, own in zip(images, coverages, strict=True):
         samples, valid = samples_of(image)
@@ -152,18 +152,31 @@ def test_wrong_images_are_named(image, said):
         ({"feather": np.nan}, "feather must be within"),
         ({"feather": -0.1}, "feather must be within"),
         ({"interpolation": "nearest"}, "interpolation must be one of"),
-        ({"wcs": solution()}, "give both or none"),
-        ({"shape": (4, 6)}, "give both or none"),
-        ({"wcs": WCS(naxis=2), "shape": (4, 6)}, "wcs must be celestial"),
-        ({"wcs": solution(), "shape": (0, 6)}, "shape must be a height and a width"),
-        ({"wcs": solution(), "shape": (4.0, 6)}, "shape must be a height and a width"),
-        ({"wcs": solution(), "shape": (4, 10**9)}, "shape must be a height and a width"),
-        ({"wcs": solution(), "shape": (4, 6, 3)}, "shape must be a height and a width"),
     ],
 )
 def test_wrong_settings_of_a_mosaic_are_named(settings, said):
     with pytest.raises(ValueError, match=said):
         make_mosaic([tile(np.ones((4, 6), np.float32))], **settings)
+
+
+@pytest.mark.parametrize(
+    ("wcs", "shape", "said"),
+    [
+        (WCS(naxis=2), (4, 6), "wcs must be celestial"),
+        (solution(), (0, 6), "shape must be a height and a width"),
+        (solution(), (4.0, 6), "shape must be a height and a width"),
+        (solution(), (4, 10**9), "shape must be a height and a width"),
+        (solution(), (4, 6, 3), "shape must be a height and a width"),
+    ],
+)
+def test_wrong_grids_are_named(wcs, shape, said):
+    with pytest.raises(ValueError, match=said):
+        Grid(wcs, shape)
+
+
+def test_settings_that_do_not_exist_are_named():
+    with pytest.raises(TypeError, match="'wcs'"):
+        make_mosaic([tile(np.ones((4, 6), np.float32))], wcs=solution())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sep
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nanstack.mosaic import MosaicTile, corners, make_mosaic, mosaic_grid, positions, tile_weights
+from nanstack.mosaic import Grid, MosaicTile, corners, make_mosaic, mosaic_grid, positions, tile_weights
 from nanstack.truth.simulation import StarField, render_stars
 
 pytestmark = pytest.mark.numpy_bytes
@@ -68,7 +68,7 @@ def test_stars_are_where_the_sky_has_them_with_the_flux_they_have():
         x, y = wcs.all_world2pix(ra, dec, 0)
         image = render_stars(StarField(x, y, np.full((60, 3), 50_000.0)), SHAPE, None, 3.0) + 100
         tiles.append(tile(image.astype(np.float32), wcs, name=str(number)))
-    mosaic = make_mosaic(tiles, wcs=field_wcs, shape=SHAPE)
+    mosaic = make_mosaic(tiles, grid=Grid(field_wcs, SHAPE))
     plane = np.where(np.isfinite(mosaic.image[..., 1]), mosaic.image[..., 1] - 100, 0).astype(np.float32)
     x, y = field_wcs.all_world2pix(ra, dec, 0)
     near = np.hypot(x[:, None] - x, y[:, None] - y) + 1e3 * np.eye(60)
@@ -113,7 +113,7 @@ def test_weights_are_the_frames_and_average_as_they_should():
     images = [np.full(SHAPE, value, np.float32) for value in (10.0, 20.0)]
     counts = [np.full(SHAPE, frames, np.uint16) for frames in (12, 4)]
     tiles = [tile(image, solution(), count) for image, count in zip(images, counts, strict=True)]
-    mosaic = make_mosaic(tiles, wcs=solution(), shape=SHAPE, match="none", feather=0)
+    mosaic = make_mosaic(tiles, grid=Grid(solution(), SHAPE), match="none", feather=0)
     assert_allclose(mosaic.image, 12.5, rtol=1e-6)
     assert (mosaic.coverage == 16).all()
     assert (mosaic.weight == 16).all()
@@ -122,10 +122,10 @@ def test_weights_are_the_frames_and_average_as_they_should():
 def test_holes_are_not_filled_and_another_tile_shows_through():
     image, other = np.full((2, *SHAPE, 3), 5.0, np.float32)
     image[60:80, 90:120] = np.nan
-    alone = make_mosaic([tile(image, solution())], wcs=solution(), shape=SHAPE)
+    alone = make_mosaic([tile(image, solution())], grid=Grid(solution(), SHAPE))
     assert_array_equal(np.isnan(alone.image), np.isnan(image))
     assert_array_equal(alone.coverage == 0, np.isnan(image[..., 0]))
-    both = make_mosaic([tile(image, solution()), tile(other, solution())], wcs=solution(), shape=SHAPE)
+    both = make_mosaic([tile(image, solution()), tile(other, solution())], grid=Grid(solution(), SHAPE))
     assert_allclose(both.image, 5.0, rtol=1e-6)
     assert (both.coverage[65:75, 95:115] == 1).all()
 
@@ -147,7 +147,8 @@ def test_blocks_and_memory_change_no_bit(combine):
 
 def test_grid_holds_every_tile_at_the_finest_scale():
     tiles = [tile(np.ones(SHAPE, np.float32), solution(*shift, degrees=20)) for shift in ((-90, 0), (120, 60))]
-    wcs, shape = mosaic_grid(tiles)
+    grid = mosaic_grid(tiles)
+    wcs, shape = grid.wcs, grid.shape
     assert_allclose(wcs.proj_plane_pixel_scales()[0].value, SCALE, rtol=1e-3)
     for each in tiles:
         x, y = corners(wcs, each.shape, each.wcs)
@@ -159,7 +160,7 @@ def test_grid_holds_every_tile_at_the_finest_scale():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"match": "gain"}, "match must be one of none, offset, plane, not 'gain'"),
+        ({"match": "gain"}, "match must be one of plane, offset, none, not 'gain'"),
         ({"combine": "max"}, "combine must be one of mean, median, not 'max'"),
         ({"feather": 0.6}, "feather must be within 0 to 0.5, not 0.6"),
         ({"interpolation": "nearest"}, "interpolation must be one of"),

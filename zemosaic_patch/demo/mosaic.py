@@ -340,14 +340,14 @@ def mosaic_with_grey_fill(
     wcs, shape
         Of the mosaic.
     """
-    from nanstack.mosaic import MosaicTile, make_mosaic
+    from nanstack.mosaic import Grid, MosaicTile, make_mosaic
 
     tiles = []
     for reference, names in groups.items():
         image = demo.stack_with_grey_fill([folder / name for name in names], reference)
         _, own = _read_image(folder / reference)
         tiles.append(MosaicTile(reference, image.shape, own, lambda image=image: (image, None)))
-    mosaic = make_mosaic(tiles, wcs=wcs, shape=shape, match="none", feather=0.0)
+    mosaic = make_mosaic(tiles, grid=Grid(wcs, shape), match="none", feather=0.0)
     areas = [placed(np.ones(tile.shape[:2], dtype=bool), tile.wcs, wcs, shape) for tile in tiles]
     return Joined(mosaic.image, wcs, areas)
 
