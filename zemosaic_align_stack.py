@@ -1,169 +1,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ZeMosaic's CPU Phase-3 interface: align the frames of a group, stack them.
 
-Names, parameters and return values are ZeMosaic's; the work is in `nanstack`. Settings are read from `zconfig` (an
-object with attributes, a dict or None), progress is reported as ``progress_callback(key, progress, level, **details)``.
-A sample without data is NaN from the alignment to the stack, and no result depends on memory settings.
+Names, parameters and return values are ZeMosaic's; the work is in `nanstack`, the translation in
+`zemosaic_patch.compat`. A sample without data is NaN from the alignment to the stack, and no result depends on memory
+settings.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nanstack.arrays import float_frame, real_array, to_float32
 from nanstack.levels import photometry
-from nanstack.levels.sky import MODELS, SkyMatch, match_skies
-from nanstack.memory import Scratch
-from nanstack.register.alignment import Alignment, Detection, FrameSource, align_frames, fill_with_sky
-from nanstack.stack.definition import COMBINES, Rejection, reject, winsor_bounds
+from nanstack.levels.colour import ColourBalance, equalize_medians
+from nanstack.levels.sky import SkyMatch
+from nanstack.levels.weights import quality_weights
+from nanstack.register.alignment import Detection, align_frames, fill_with_sky
+from nanstack.settings import TileSettings
+from nanstack.stack.definition import Rejection, reject, winsor_bounds
+from nanstack.stack.plan import StackPlan, plan_stack
 from nanstack.stack.stacker import Stack, expand_weights, stack_frames
-from zemosaic_utils import make_radial_weight_map
+from nanstack.tile import StackedGroup
+from zemosaic_patch import compat
+from zemosaic_patch.compat import COMBINES, REJECTIONS, WINSOR_ENVIRONMENT, WINSOR_METHODS, winsor_method
 
-log = logging.getLogger(__name__)
+__all__ = ["COMBINES", "REJECTIONS", "WINSOR_ENVIRONMENT", "WINSOR_METHODS", "winsor_method"]
 
 Progress = Callable[..., Any] | None
-REJECTIONS = {
-    "winsorized_sigma_clip": "winsor",
-    "kappa_sigma": "kappa_sigma",
-    "linear_fit_clip": "linear_fit",
-    "none": "none",
-}
-WINSOR_METHODS = {"legacy_quantile": "winsor", "pixinsight": "huber"}  # ZeMosaic 4.5's names of the two
-WINSOR_ENVIRONMENT = "ZEMOSAIC_WSC_IMPL"
-LOG_LEVELS = {"WARN": logging.WARNING, "ERROR": logging.ERROR, "INFO": logging.INFO, "SUCCESS": logging.INFO}
 
 
 def _log_stack_message(
     message_key_or_raw: str, level: str = "INFO", progress_callback: Progress = None, **kwargs: Any
 ) -> None:
     """Report to the caller, or to the log where nobody listens."""
-    if progress_callback is not None:
-        progress_callback(message_key_or_raw, None, level, **kwargs)
-    else:
-        details = ", ".join(f"{name}={value}" for name, value in kwargs.items())
-        log.log(LOG_LEVELS.get(level, logging.DEBUG), "%s%s", message_key_or_raw, f" ({details})" if details else "")
-
-
-def _setting(zconfig: Any, name: str, default: Any = None) -> Any:
-    """Read one of ZeMosaic's settings from an object, a dict or None."""
-    value = zconfig.get(name) if isinstance(zconfig, dict) else getattr(zconfig, name, None)
-    return default if value is None else value
+    compat.report(message_key_or_raw, level, progress_callback, **kwargs)
 
 
 def _coerce_config_bool(value: Any, default: bool = True) -> bool:
     """Read a yes/no setting, which may be text; `default` where it is neither."""
-    if isinstance(value, (bool, int, np.bool_, np.integer)):
-        return bool(value)
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    return words.get(str(value).strip().lower(), default)
-
-
-def winsor_method(zconfig: Any = None, default: str = "legacy_quantile", progress_callback: Progress = None) -> str:
-    """Return how winsorized stacks find outliers: the environment says, else the settings, else the caller.
-
-    Parameters
-    ----------
-    zconfig : optional
-        `wsc_impl`: 'pixinsight' or 'legacy_quantile'; so does the variable ZEMOSAIC_WSC_IMPL.
-    default : str
-    progress_callback : callable, optional
-        Hears of a name that is none of them.
-
-    Returns
-    -------
-    {'winsor', 'huber'}
-    """
-    for name in (os.environ.get(WINSOR_ENVIRONMENT), _setting(zconfig, "wsc_impl")):
-        wanted = str(name or "").strip().lower()
-        if wanted in WINSOR_METHODS:
-            return WINSOR_METHODS[wanted]
-        if wanted:
-            text = f"winsorized clip '{name}' is unknown and ignored (known: {', '.join(WINSOR_METHODS)})"
-            _log_stack_message(text, "WARN", progress_callback)
-    return WINSOR_METHODS[default]
+    return compat.as_bool(value, default)
 
 
 # ---------------------------------------------------------------------------------------------------- alignment
-
-
-def align_group(
-    frames: Sequence[FrameSource],
-    reference_index: int,
-    *,
-    propagate_mask: bool,
-    wcs: Sequence[Any] | None = None,
-    interpolation: str = "bicubic",
-    detection: Detection | None = None,
-    progress_callback: Progress = None,
-    names: Sequence[str] | None = None,
-    scratch: Scratch | None = None,
-) -> tuple[list[np.ndarray | None], list[Alignment]]:
-    """Align a group and report each frame; what `align_images_in_group` does, with all that is known.
-
-    Parameters
-    ----------
-    frames : sequence of ndarray, callable or None
-        Float samples (H, W) or (H, W, 3) in ADU, or what returns them; not modified.
-    reference_index : int
-    propagate_mask : bool
-        True: NaN outside a frame's footprint. False: finite everywhere, filled with the frame's own sky level.
-    wcs : sequence, optional
-        Solutions of the frames, for those whose stars do not match.
-    interpolation : {'bicubic', 'lanczos3'}
-    detection : nanstack.register.alignment.Detection, optional
-    progress_callback : callable, optional
-    names : sequence of str, optional
-        Names of the frames for the messages.
-    scratch : nanstack.memory.Scratch, optional
-        Takes the aligned frames of a group that would exceed the memory budget; they come back as read-only maps.
-
-    Returns
-    -------
-    images : list of ndarray of float32, or None where a frame failed
-    alignments : list of nanstack.register.alignment.Alignment
-
-    Raises
-    ------
-    ValueError
-        For a reference that does not exist or is no image.
-    """
-    keep = scratch.keeper(len(frames)) if scratch is not None else None
-
-    def finish(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        if not propagate_mask:
-            fill_with_sky(image, frame)
-        return image if keep is None else keep(image)
-
-    images: list[np.ndarray | None] = []
-    alignments = []
-    aligned = align_frames(
-        frames, reference_index, wcs=wcs, interpolation=interpolation, detection=detection, finish=finish
-    )
-    for done, (alignment, image) in enumerate(aligned, start=1):
-        images.append(image)
-        alignments.append(alignment)
-        name = f"frame {alignment.index}" if names is None else names[alignment.index]
-        _report_alignment(alignment, name, {"done": done, "total": len(frames)}, progress_callback)
-    return images, alignments
-
-
-def _report_alignment(alignment: Alignment, name: str, details: dict, progress_callback: Progress) -> None:
-    details = {"index": alignment.index, **details}
-    if not alignment.ok:
-        _log_stack_message(f"{name}: {alignment.reason}; left out", "WARN", progress_callback, **details)
-    elif alignment.method == "wcs":
-        text = f"{name}: aligned by its WCS, because {alignment.reason}"
-        _log_stack_message(text, "INFO_DETAIL", progress_callback, **details)
-    else:
-        text = f"{name}: {alignment.stars} stars, rms {alignment.rms:.3f} px"
-        _log_stack_message(text, "DEBUG_DETAIL", progress_callback, **details)
 
 
 def align_images_in_group(
@@ -197,22 +78,32 @@ def align_images_in_group(
     failed : list of int
         Their indices, ascending; all of them where there is no usable reference.
     """
-    everything = [None] * len(image_data_list), list(range(len(image_data_list)))
+
+    def finish(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        return image if propagate_mask else fill_with_sky(image, frame)
+
+    images: list[np.ndarray | None] = []
+    failed: list[int] = []
     try:
-        images, alignments = align_group(
-            image_data_list,
-            reference_image_index,
-            propagate_mask=propagate_mask,
-            detection=Detection(detection_sigma, min_area),
-            progress_callback=progress_callback,
-        )
+        detection = Detection(detection_sigma, min_area)
+        aligned = align_frames(image_data_list, reference_image_index, detection=detection, finish=finish)
+        for alignment, image in aligned:
+            images.append(image)
+            if not alignment.ok:
+                failed.append(alignment.index)
+            done = len(images), len(image_data_list)
+            compat.report_alignment(alignment, f"frame {alignment.index}", done, progress_callback)
     except ValueError as no_reference:
-        _log_stack_message(f"group not aligned: {no_reference}", "ERROR", progress_callback)
-        return everything
+        return _not_aligned(image_data_list, str(no_reference), progress_callback)
     except ImportError as missing:
-        _log_stack_message(f"group not aligned: {missing}; install it with pip", "ERROR", progress_callback)
-        return everything
-    return images, [alignment.index for alignment in alignments if not alignment.ok]
+        return _not_aligned(image_data_list, f"{missing}; install it with pip", progress_callback)
+    return images, failed
+
+
+def _not_aligned(frames: list, reason: str, progress_callback: Progress) -> tuple[list, list[int]]:
+    """Report why a group cannot be aligned; return what says that all its frames failed."""
+    compat.report(f"group not aligned: {reason}", "ERROR", progress_callback)
+    return [None] * len(frames), list(range(len(frames)))
 
 
 # ------------------------------------------------------------------------------------- normalisation and weights
@@ -262,7 +153,7 @@ def _normalize(images: list, reference_index: int, level_of: Callable, progress_
     if not 0 <= reference_index < len(images) or images[reference_index] is None:
         if images:
             text = f"frames not normalised: there is no reference frame {reference_index}"
-            _log_stack_message(text, "ERROR", progress_callback)
+            compat.report(text, "ERROR", progress_callback)
         return [None if image is None else to_float32(real_array(image, "frame"), copy=True) for image in images]
     reference = to_float32(float_frame(images[reference_index], f"frame {reference_index}, the reference,"))
     result: list[np.ndarray | None] = []
@@ -272,7 +163,7 @@ def _normalize(images: list, reference_index: int, level_of: Callable, progress_
                 text = (
                     f"frame {index} not normalised and left out: its shape {np.shape(image)} is not {reference.shape}"
                 )
-                _log_stack_message(text, "WARN", progress_callback)
+                compat.report(text, "WARN", progress_callback)
             result.append(None)
         elif index == reference_index:
             result.append(reference.copy())
@@ -280,13 +171,6 @@ def _normalize(images: list, reference_index: int, level_of: Callable, progress_
             result.append(to_float32(float_frame(image, f"frame {index}"), copy=True))
             level_of(image, reference).apply(result[-1])
     return result
-
-
-NORMALIZATIONS = {
-    "linear_fit": lambda frame, reference: SkyMatch(*photometry.linear_fit_coefficients(frame, reference)),
-    "sky_mean": lambda frame, reference: SkyMatch(offset=photometry.sky_offset(frame, reference)),
-}
-WEIGHERS = {"noise_variance": photometry.noise_weights, "noise_fwhm": photometry.fwhm_weights}
 
 
 def _compute_quality_weights(
@@ -310,22 +194,13 @@ def _compute_quality_weights(
     statistics : dict or None
         min, max, frames.
     """
-    method = str(requested_method or "none").strip().lower()
-    present = [to_float32(float_frame(image)) for image in image_list if image is not None]
-    if method not in WEIGHERS or not present:
-        if method not in ("none", *WEIGHERS):
-            text = f"weighting '{method}' is unknown: frames are not weighted (known: {', '.join(WEIGHERS)})"
-            _log_stack_message(text, "WARN", progress_callback)
+    method = compat.known_weighting(requested_method, progress_callback)
+    present = [image for image in image_list if image is not None]
+    if method == "none" or not present:
         return None, "none", None
-    values = iter(WEIGHERS[method](present))
-    weights = [None if image is None else _compact(next(values)) for image in image_list]
-    flat = np.concatenate([weight.ravel() for weight in weights if weight is not None])
-    statistics = {"min": float(flat.min()), "max": float(flat.max()), "frames": float(len(present))}
-    return weights, method, statistics
-
-
-def _compact(weight: np.ndarray) -> np.ndarray:
-    return weight.reshape((1, 1, -1)) if weight.ndim else weight.reshape((1,))
+    measured = quality_weights(present, method)
+    each = iter(measured)
+    return [None if image is None else next(each) for image in image_list], method, compat.weight_statistics(measured)
 
 
 # ------------------------------------------------------------------------------------------------------- colour
@@ -344,19 +219,8 @@ def equalize_rgb_medians_inplace(img: np.ndarray) -> tuple[float, float, float, 
     gain_r, gain_g, gain_b, target : float
         The gains, and the common median (NaN where there is none).
     """
-    if img is None or np.ndim(img) != 3 or img.shape[2] != 3:
-        return 1.0, 1.0, 1.0, math.nan
-    gains, target = photometry.colour_gains(img)
-    if _is_scalable(img):
-        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: infinite, no data
-            img *= gains.astype(img.dtype)
-    else:
-        log.warning("colours not equalised: the image is read-only, or of a type without fractions, %s", img.dtype)
-    return float(gains[0]), float(gains[1]), float(gains[2]), target
-
-
-def _is_scalable(image: np.ndarray) -> bool:
-    return image.flags.writeable and image.dtype.kind == "f"
+    colour = ColourBalance() if img is None else equalize_medians(np.asanyarray(img))
+    return *colour.gains, colour.target
 
 
 def _poststack_rgb_equalization(stacked: np.ndarray | None, zconfig: Any = None, stack_metadata: dict | None = None):
@@ -367,13 +231,9 @@ def _poststack_rgb_equalization(stacked: np.ndarray | None, zconfig: Any = None,
     dict
         enabled, applied, gain_r, gain_g, gain_b, target_median; also put into `stack_metadata['rgb_equalization']`.
     """
-    enabled = _coerce_config_bool(_setting(zconfig, "poststack_equalize_rgb", True))
-    info = {"enabled": enabled, "applied": False, "gain_r": 1.0, "gain_g": 1.0, "gain_b": 1.0}
-    info["target_median"] = math.nan
-    if enabled and stacked is not None and stacked.ndim == 3 and stacked.shape[2] == 3:
-        gain_r, gain_g, gain_b, target = equalize_rgb_medians_inplace(stacked)
-        info.update(gain_r=gain_r, gain_g=gain_g, gain_b=gain_b, target_median=target)
-        info["applied"] = math.isfinite(target) and _is_scalable(stacked)
+    enabled = compat.as_bool(compat.setting(zconfig, "poststack_equalize_rgb", True))
+    colour = equalize_medians(stacked) if enabled and stacked is not None else ColourBalance(enabled)
+    info = compat.equalization_of(colour)
     if stack_metadata is not None:
         stack_metadata["rgb_equalization"] = info
     return info
@@ -398,7 +258,7 @@ def _winsorize_block_numpy(arr_block: np.ndarray, limits: tuple[float, float]) -
         Bounds are those of `numpy.nanquantile`.
     """
     block = to_float32(real_array(arr_block, "arr_block"))
-    lower, upper = winsor_bounds(block, *_limits(limits))
+    lower, upper = winsor_bounds(block, *compat.winsor_limits(limits))
     clipped = np.clip(block, lower, upper)
     return np.where(np.isfinite(block), clipped, np.nan).astype(np.float32)
 
@@ -443,7 +303,7 @@ def _reject_outliers_winsorized_sigma_clip(
         raise ValueError("streaming_state and weights_chunk split frames, which changes the result: split rows instead")
     if wsc_impl is not None and wsc_impl not in WINSOR_METHODS:
         raise ValueError(f"wsc_impl must be one of {', '.join(WINSOR_METHODS)}, not {wsc_impl!r}")
-    low, high = _limits(winsor_limits_tuple)
+    low, high = compat.winsor_limits(winsor_limits_tuple)
     method = winsor_method() if wsc_impl is None else WINSOR_METHODS[wsc_impl]
     rejection = Rejection(method, float(sigma_low), float(sigma_high), low, high, apply_rewinsor)
     return _reject_float32(stacked_array_NHDWC, rejection)
@@ -452,7 +312,9 @@ def _reject_outliers_winsorized_sigma_clip(
 def _reject_outliers_kappa_sigma(
     stacked_array_NHDWC: np.ndarray, sigma_low: float, sigma_high: float, progress_callback: Progress = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Drop what lies outside median - sigma_low s ... median + sigma_high s of its pixel; see DESIGN for s.
+    """Drop what lies outside median - sigma_low s ... median + sigma_high s of its pixel.
+
+    The median and the standard deviation s are those of what up to 5 rounds of clipping leave (astropy's sigma clip).
 
     Returns
     -------
@@ -483,15 +345,6 @@ def _reject_float32(samples: np.ndarray, rejection: Rejection) -> tuple[np.ndarr
         raise ValueError(f"stacked_array_NHDWC must be (n, H, W) or (n, H, W, C), not {samples.shape}")
     values, kept = reject(samples, rejection)
     return to_float32(values), kept
-
-
-def _limits(winsor_limits: tuple[float, float] | None) -> tuple[float, float]:
-    """Return the fractions to clip at the low and at the high end; (0.05, 0.05) where there are none."""
-    try:
-        low, high = (0.05, 0.05) if winsor_limits is None else (float(limit) for limit in winsor_limits)
-    except (TypeError, ValueError):
-        raise ValueError(f"winsor_limits must be two numbers, not {winsor_limits!r}") from None
-    return low, high
 
 
 # ----------------------------------------------------------------------------------------------------- stackers
@@ -539,7 +392,7 @@ def stack_winsorized_sigma_clip(
         For no frames, other dimensions, or limits out of range.
     """
     kappa = float(kwargs.get("kappa", 3.0))
-    low, high = _limits(kwargs.get("winsor_limits"))
+    low, high = compat.winsor_limits(kwargs.get("winsor_limits"))
     rejection = Rejection(
         winsor_method(zconfig, kwargs.get("wsc_impl") or "legacy_quantile", kwargs.get("progress_callback")),
         float(kwargs.get("sigma_low", kappa)),
@@ -625,7 +478,7 @@ def stack_aligned_images(
     minimum_signal_adu_target : float
         Where positive, the stack is raised so that its least value is at least this one.
     apply_radial_weight : bool
-        Weight pixels by their distance from the middle, by `zemosaic_utils.make_radial_weight_map`.
+        Weight pixels by their distance from the middle, by `nanstack.levels.weights.radial_map`.
     radial_feather_fraction, radial_shape_power : float
     winsor_max_workers, parallel_plan
         Accepted; have no effect on the result.
@@ -643,113 +496,28 @@ def stack_aligned_images(
         A name of a method that is not known: one WARN, and no rejection, normalisation or weights; mean for a combine.
     """
     if all(image is None for image in aligned_image_data_list):
-        _log_stack_message("no frames to stack", "WARN", progress_callback)
+        compat.report("no frames to stack", "WARN", progress_callback)
         return None
-    plan = plan_stack(
-        aligned_image_data_list,
-        normalize=normalize_method,
-        match=match_sky,
-        weight=weighting_method,
+    words = compat.StackWords(
         reject=rejection_algorithm,
-        combine=final_combine_method,
         kappas=(sigma_clip_low, sigma_clip_high),
         winsor_limits=winsor_limits,
         rewinsor=apply_rewinsor,
+        normalize=normalize_method,
+        match=match_sky,
+        weight=weighting_method,
+        combine=final_combine_method,
         radial=(radial_feather_fraction, radial_shape_power) if apply_radial_weight else None,
-        zconfig=zconfig,
-        progress_callback=progress_callback,
     )
-    result = _stack(plan.frames, plan.rejection, plan.combine, plan.weights, progress_callback, plan.levels)
-    _describe(stack_metadata, result, plan.rejection, plan.weight_method)
-    _describe_levels(stack_metadata, plan)
-    if stack_metadata is not None:
-        stack_metadata["frame_weights"] = plan.frame_weights()
-    image = result.image
+    settings = words.settings(zconfig, progress_callback)
+    frames = compat.frames_of_one_shape(aligned_image_data_list, progress_callback)
+    stacked = _stacked(plan_stack(frames, settings), progress_callback)
+    _describe(stacked, stack_metadata)
+    image = stacked.image
     if minimum_signal_adu_target > 0 and np.isfinite(image).any():
         image += max(0.0, float(minimum_signal_adu_target) - float(np.nanmin(image)))
     _poststack_rgb_equalization(image, zconfig, stack_metadata)
     return image
-
-
-@dataclass(frozen=True)
-class StackPlan:
-    """What a stack is made of, for the CPU and the GPU alike; the names are those of `stack_frames`."""
-
-    frames: list[np.ndarray]
-    rejection: Rejection
-    combine: str
-    weights: list[np.ndarray] | None
-    levels: list[SkyMatch] | None
-    levelled_by: str
-    weight_method: str
-    weight_statistics: dict[str, float] | None
-
-    def frame_weights(self) -> list[float] | None:
-        """Return each frame's weight, averaged over channels and pixels, in units of the frames' mean."""
-        if self.weights is None:
-            return None
-        means = np.array([np.mean(weight) for weight in self.weights])
-        return (means / means.mean()).tolist()
-
-
-def plan_stack(
-    images: Sequence[np.ndarray | None],
-    *,
-    normalize: str,
-    match: str = "none",
-    weight: str,
-    reject: str,
-    combine: str,
-    kappas: tuple[float, float],
-    winsor_limits: tuple[float, float],
-    rewinsor: bool = True,
-    radial: tuple[float, float] | None = None,
-    zconfig: Any = None,
-    progress_callback: Progress = None,
-) -> StackPlan:
-    """Measure the levels and weights of aligned frames, and say how they are to be stacked.
-
-    Parameters
-    ----------
-    images : sequence of ndarray or None, (H, W) or (H, W, 3)
-        The first one is the reference of the normalisation.
-    normalize, weight, reject, combine : str
-        ZeMosaic's names; see `stack_aligned_images`.
-    match : str
-        How frames are matched in sky level, where they are not normalised; a model of `nanstack.levels.sky.match_sky`.
-    kappas, winsor_limits : (float, float)
-        At the low and the high end.
-    rewinsor : bool
-    radial : (float, float), optional
-        Feather fraction and power of the radial weights.
-    zconfig, progress_callback : optional
-
-    Raises
-    ------
-    ValueError
-        For no frames, or limits out of range.
-    """
-    normalize = _known(normalize, ("none", *NORMALIZATIONS), "none", "normalisation", progress_callback)
-    algorithm = _known(reject, REJECTIONS, "none", "rejection", progress_callback)
-    combine = _known(combine, COMBINES, "mean", "combine", progress_callback)
-    frames = _same_shape(images, progress_callback)
-    match = _known(match, MODELS, "none", "sky matching", progress_callback)
-    levels, levelled_by = None, match if normalize == "none" else normalize
-    if normalize != "none":
-        levels = [SkyMatch(), *(NORMALIZATIONS[normalize](frame, frames[0]) for frame in frames[1:])]
-    elif match != "none":
-        levels = match_skies(frames, 0, match)
-    weights, method, statistics = _compute_quality_weights(frames, weight, progress_callback)
-    if method == "noise_variance" and levels is not None:  # a gain scales the noise, too
-        weights = [own / np.square(level.gain, dtype=np.float64) for own, level in zip(weights, levels, strict=True)]
-    if radial is not None:
-        weights = _with_radial_map(weights, frames, *radial)
-    found_by = REJECTIONS[algorithm]
-    if found_by == "winsor":
-        found_by = winsor_method(zconfig, progress_callback=progress_callback)
-    low, high = (float(kappa) for kappa in kappas)
-    rejection = Rejection(found_by, low, high, *_limits(winsor_limits), rewinsor)
-    return StackPlan(frames, rejection, combine, weights, levels, levelled_by, method, statistics)
 
 
 def _weigh_and_stack(
@@ -763,119 +531,48 @@ def _weigh_and_stack(
 ) -> tuple[np.ndarray, float]:
     """Do what the three stackers have in common."""
     given = [] if frames is None else list(frames)
-    frames = _same_shape(given, progress_callback)
-    method = "custom"
-    if weights is None:
-        weights, method, _ = _compute_quality_weights(frames, weight_method, progress_callback)
-    elif len(frames) < len(given):
+    frames = compat.frames_of_one_shape(given, progress_callback)
+    if weights is not None and len(frames) < len(given):
         weights = expand_weights(weights, len(given), frames[0].shape)
         weights = weights[[np.shape(frame) == frames[0].shape for frame in given]]
-    result = _stack(frames, rejection, "mean", weights, progress_callback)
-    _describe(stack_metadata, result, rejection, method)
-    _poststack_rgb_equalization(result.image, zconfig, stack_metadata)
-    return result.image, 100.0 * result.rejected_fraction
+    method = "none" if weights is not None else compat.known_weighting(weight_method, progress_callback)
+    settings = TileSettings(rejection=rejection, match="none", weight=method)
+    stacked = _stacked(plan_stack(frames, settings, weights), progress_callback)
+    _describe(stacked, stack_metadata)
+    _poststack_rgb_equalization(stacked.image, zconfig, stack_metadata)
+    return stacked.image, 100.0 * stacked.stack.rejected_fraction
 
 
-def _stack(
-    frames: list[np.ndarray],
-    rejection: Rejection,
-    combine: str,
-    weights: Any,
-    progress_callback: Progress,
-    levels: list[SkyMatch] | None = None,
-) -> Stack:
+def _stacked(plan: StackPlan, progress_callback: Progress) -> StackedGroup:
     """Stack by the engine, or by a function that was bound to `cpu_stack_winsorized` from outside."""
     bound_outside = callable(cpu_stack_winsorized) and cpu_stack_winsorized is not _cpu_stack_winsorized_fallback
-    if bound_outside and rejection.method == "winsor" and combine == "mean" and levels is None:
-        result = _stack_externally(cpu_stack_winsorized, frames, rejection, weights, progress_callback)
-        if result is not None:
-            return result
-    rows = _row_progress(rejection, progress_callback)
-    return stack_frames(frames, rejection, combine, weights, rows, levels=levels)
+    stack = None
+    if bound_outside and plan.rejection.method == "winsor" and plan.combine == "mean" and plan.levels is None:
+        stack = _stack_externally(cpu_stack_winsorized, plan, progress_callback)
+    if stack is None:
+        progress = compat.StackProgress(progress_callback, plan.rejection.method)
+        stack = stack_frames(plan.frames, plan.rejection, plan.combine, plan.weights, progress.rows, levels=plan.levels)
+    return StackedGroup(stack, plan, "cpu", ColourBalance())
 
 
-def _same_shape(frames: Sequence[np.ndarray | None], progress_callback: Progress) -> list[np.ndarray]:
-    """Return the frames of the first one's shape; say which are dropped."""
-    arrays = [(index, real_array(frame, f"frame {index}")) for index, frame in enumerate(frames) if frame is not None]
-    if not arrays:
-        raise ValueError("no frames to stack")
-    shape = arrays[0][1].shape
-    if len(shape) not in (2, 3) or 0 in shape:
-        raise ValueError(f"frames must be (H, W) or (H, W, 3) and hold pixels, not {shape}")
-    for index, frame in arrays:
-        if frame.shape != shape:
-            text = f"frame {index} dropped: its shape {frame.shape} is not the first one's, {shape}"
-            _log_stack_message(text, "WARN", progress_callback)
-    return [frame for _, frame in arrays if frame.shape == shape]
-
-
-def _known(name: Any, names: Any, default: str, what: str, progress_callback: Progress) -> str:
-    """Return a method's name, or the default with one WARN where it is none."""
-    wanted = str(name or default).strip().lower()
-    if wanted in names:
-        return wanted
-    text = f"{what} '{name}' is unknown, '{default}' is used (known: {', '.join(names)})"
-    _log_stack_message(text, "WARN", progress_callback)
-    return default
-
-
-def _with_radial_map(weights: list | None, frames: list[np.ndarray], feather: float, power: float) -> list[np.ndarray]:
-    """Multiply each frame's weight by the radial map of its shape."""
-    height, width = frames[0].shape[:2]
-    radial = make_radial_weight_map(height, width, feather, power)
-    if frames[0].ndim == 3:
-        radial = radial[..., None]
-    return [radial] * len(frames) if weights is None else [radial * weight for weight in weights]
-
-
-def _row_progress(rejection: Rejection, progress_callback: Progress) -> Callable[[int, int], None] | None:
-    """Return what tells ZeMosaic how many rows are done, under the keys it knows."""
-    key = {"winsor": "stack_winsorized", "huber": "stack_winsorized", "kappa_sigma": "stack_kappa"}.get(
-        rejection.method
-    )
-    if progress_callback is None or key is None:
-        return None
-    return lambda done, total: progress_callback(key, done, total)
-
-
-def _describe(stack_metadata: dict | None, result: Stack, rejection: Rejection, weight_method: str) -> None:
-    """Put into the metadata how the stack was made and what it covers."""
-    if stack_metadata is None:
-        return
-    coverage = result.coverage if result.coverage.ndim == 2 else result.coverage.min(axis=2)
-    stack_metadata.update(
-        rejection=rejection.method,
-        rejected_fraction=result.rejected_fraction,
-        weight_method=weight_method,
-        coverage_min=int(coverage.min()),
-        coverage_median=float(np.median(coverage)),
-        coverage_max=int(coverage.max()),
-        coverage_map=coverage,
-    )
-    if rejection.method == "winsor":
-        stack_metadata["winsor_quantile"] = "nan-aware"
-
-
-def _describe_levels(stack_metadata: dict | None, plan: StackPlan) -> None:
-    """Put into the metadata how the frames were brought to one level."""
+def _describe(stacked: StackedGroup, stack_metadata: dict | None) -> None:
     if stack_metadata is not None:
-        stack_metadata.update(levelled_by=plan.levelled_by, levels=plan.levels)
+        stack_metadata.update(compat.metadata_of(stacked))
 
 
-def _stack_externally(
-    external: Callable, frames: list[np.ndarray], rejection: Rejection, weights: Any, progress_callback: Progress
-) -> Stack | None:
+def _stack_externally(external: Callable, plan: StackPlan, progress_callback: Progress) -> Stack | None:
     """Stack by a function from outside; None where it must not be trusted with NaN, or fails."""
+    frames, rejection = plan.frames, plan.rejection
     holes = sum(not np.isfinite(frame).all() for frame in frames)
     if holes:
         text = f"external winsorized stack not used: {holes} of {len(frames)} frames hold samples without data"
-        _log_stack_message(text, "WARN", progress_callback)
+        compat.report(text, "WARN", progress_callback)
         return None
     settings = {
         "kappa": rejection.kappa_high,
         "winsor_limits": (rejection.winsor_low, rejection.winsor_high),
         "apply_rewinsor": rejection.rewinsor,
-        "weights": weights,
+        "weights": plan.weights,
     }
     try:
         image, percent = _normalize_stack_output(external(frames, **settings))
@@ -883,7 +580,7 @@ def _stack_externally(
             raise ValueError(f"its image has the shape {image.shape}, the frames have {frames[0].shape}")
     except (TypeError, ValueError, RuntimeError, MemoryError) as failure:
         text = f"external winsorized stack failed ({failure}): the internal one is used"
-        _log_stack_message(text, "WARN", progress_callback)
+        compat.report(text, "WARN", progress_callback)
         return None
     samples = len(frames) * image.size
     coverage = np.full(image.shape, len(frames), dtype=np.uint16)
@@ -909,8 +606,9 @@ def _cpu_stack_winsorized_fallback(
 ) -> tuple[np.ndarray, float]:
     """Stack by the internal winsorized sigma clip, without weights by quality and without equalisation."""
     rejection = Rejection("winsor", kappa, kappa, winsor_limits[0], winsor_limits[1], apply_rewinsor)
-    frames = _same_shape(frames, progress_callback)
-    result = stack_frames(frames, rejection, "mean", weights, _row_progress(rejection, progress_callback))
+    frames = compat.frames_of_one_shape(frames, progress_callback)
+    progress = compat.StackProgress(progress_callback, rejection.method)
+    result = stack_frames(frames, rejection, "mean", weights, progress.rows)
     return result.image, 100.0 * result.rejected_fraction
 
 

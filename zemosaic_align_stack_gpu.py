@@ -1,37 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ZeMosaic's GPU Phase-3 interface: the stack of `zemosaic_align_stack`, computed by CuPy.
 
-The module-level name `cp` is CuPy, or None where it cannot be imported; everything goes through it, so that another
-array module can stand in. It is imported when it is first asked for. Whatever fails raises `GPUStackingError`, and the
-caller goes on with the CPU: the stack is the same.
+The module-level name `cp` is CuPy, or None where it cannot be imported; it is imported when it is first asked for, and
+another array module can be put in its place. Whatever fails raises `GPUStackingError`, and the caller goes on with the
+CPU: the stack is the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import threading
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-import zemosaic_align_stack as align_stack
 from nanstack.io.frames import read_frame
-from nanstack.stack import gpu
-from nanstack.stack.definition import Rejection, reject, stack_block, winsor_bounds
-from nanstack.stack.stacker import Stack, expand_weights
+from nanstack.levels.colour import ColourBalance, equalize_medians
+from nanstack.settings import TileSettings
+from nanstack.stack import device
+from nanstack.stack.definition import Rejection, array_module, reject, stack_block, winsor_bounds
+from nanstack.stack.device import GpuError
+from nanstack.stack.plan import StackPlan, plan_stack
+from nanstack.stack.stacker import expand_weights
+from nanstack.tile import StackedGroup
+from zemosaic_patch import compat
 
 log = logging.getLogger(__name__)
-
-SAFE_MODE = "ZEMOSAIC_GPU_SAFE_MODE"
-SAFE_MODE_BYTES = 32 * 2**20  # samples of a block: no kernel runs long enough to be stopped by a display's watchdog
-WINSORIZED = "winsorized_sigma_clip"
-
-_one_at_a_time = threading.Lock()  # two tiles at once would share the memory that each was promised
-_health: tuple[Any, str | None] | None = None  # the array module that was tried, and what is wrong with its device
 
 
 class GPUStackingError(RuntimeError):
@@ -58,43 +56,33 @@ class GPUStackingError(RuntimeError):
 # ------------------------------------------------------------------------------------------------------- device
 
 
-def __getattr__(name: str) -> Any:
-    if name == "cp":
-        return _array_module()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class _Module(ModuleType):
+    """Lets what is put in the place of `cp` be the engine's array module, too."""
+
+    @property
+    def cp(self) -> Any:
+        return device.array_module()
+
+    @cp.setter
+    def cp(self, module: Any) -> None:
+        device.use_module(module)
+
+    @cp.deleter
+    def cp(self) -> None:
+        device.use_cupy()
 
 
-def _array_module() -> Any:
-    """Return `cp`; import CuPy the first time."""
-    if "cp" not in globals():
-        globals()["cp"] = gpu.load_cupy()[0]
-    return globals()["cp"]
+sys.modules[__name__].__class__ = _Module
 
 
 def _gpu_is_usable(logger: logging.Logger | None = None) -> bool:
     """Tell whether a stack can be made on a GPU: a device is there and computes. The answer is kept."""
-    return _fault(logger) is None
-
-
-def _fault(logger: logging.Logger | None = None) -> str | None:
-    """Return why the GPU cannot be used, or None; tried once for each array module."""
-    xp = _array_module()
-    if _health is None or _health[0] is not xp:
-        _give_up(gpu.find_fault(xp), logger)
-    return _health[1]
-
-
-def _give_up(reason: str | None, logger: logging.Logger | None = None) -> None:
-    """Keep what is wrong with the device, if anything, and say it."""
-    global _health
-    _health = _array_module(), reason
-    if reason is not None:
-        (logger or log).info("the GPU is not used: %s", reason)
+    return device.fault(logger) is None
 
 
 def _gpu_safe_mode_enabled() -> bool:
     """Tell whether the environment asks for small blocks."""
-    return os.environ.get(SAFE_MODE, "").strip() == "1"
+    return device.is_in_safe_mode()
 
 
 # ------------------------------------------------------------------------------------------- pieces of a stack
@@ -114,8 +102,8 @@ def _winsorize_chunk(data_gpu: Any, low_high_limits: Sequence[float] | None) -> 
     array, same shape and type
         The bounds are those of ``cp.nanpercentile``: ``cp.percentile``, where all samples are finite.
     """
-    xp = gpu.definition.array_module(data_gpu)
-    lower, upper = winsor_bounds(data_gpu, *align_stack._limits(low_high_limits))
+    xp = array_module(data_gpu)
+    lower, upper = winsor_bounds(data_gpu, *compat.winsor_limits(low_high_limits))
     clipped = xp.minimum(xp.maximum(data_gpu, lower), upper)
     return xp.where(xp.isfinite(data_gpu), clipped, np.nan).astype(data_gpu.dtype)
 
@@ -160,52 +148,37 @@ def _prepare_frames_and_weights(
     GPUStackingError
         For no frames, or settings out of range.
     """
-    try:
-        plan = _plan(aligned_images, stacking_params or {}, zconfig, pcb_tile)
-        frames = [np.array(np.atleast_3d(frame), dtype=np.float32) for frame in plan.frames]
-        weights = expand_weights(plan.weights, len(frames), frames[0].shape)
-    except ValueError as unusable:
-        raise GPUStackingError(str(unusable), transient=True) from unusable
+    plan = _plan(aligned_images, stacking_params, zconfig, pcb_tile)
+    frames = [np.array(np.atleast_3d(frame), dtype=np.float32) for frame in plan.frames]
+    weights = expand_weights(plan.weights, len(frames), frames[0].shape)
     for frame, level in zip(frames, plan.levels or (), strict=False):
         level.apply(frame)
     for frame in frames:
         frame[~np.isfinite(frame)] = np.nan
     if weights is not None:
         weights = np.broadcast_to(weights, (len(frames), *frames[0].shape))
-    return frames, weights, plan.weight_method, plan.weight_statistics, plan.frames[0].ndim == 2
+    return frames, weights, plan.weighted_by, compat.weight_statistics(plan.quality), plan.frames[0].ndim == 2
 
 
 def _plan(
-    images: Sequence[np.ndarray], params: Mapping[str, Any], zconfig: Any, progress: Callable | None
-) -> align_stack.StackPlan:
-    """Read ZeMosaic's stacking parameters."""
-    algorithm = params.get("stack_reject_algo") or "none"
-    as_it_is = str(algorithm).strip().lower() == WINSORIZED and not params.get("normalize_winsorized")
-    radial = params.get("radial_feather_fraction", 0.8), params.get("radial_shape_power", 2.0)
-    return align_stack.plan_stack(
-        images,
-        normalize="none" if as_it_is else params.get("stack_norm_method") or "none",
-        match=params.get("match_sky") or "none",
-        weight=params.get("stack_weight_method") or "none",
-        reject=algorithm,
-        combine=params.get("stack_final_combine") or "mean",
-        kappas=(params.get("stack_kappa_low", 3.0), params.get("stack_kappa_high", 3.0)),
-        winsor_limits=params.get("parsed_winsor_limits"),
-        rewinsor=bool(params.get("apply_rewinsor", True)),
-        radial=radial if params.get("apply_radial_weight") else None,
-        zconfig=zconfig,
-        progress_callback=progress,
-    )
+    images: Sequence[np.ndarray], params: Mapping[str, Any] | None, zconfig: Any, progress: Callable | None
+) -> StackPlan:
+    """Read ZeMosaic's stacking parameters, and measure the frames; GPUStackingError for what cannot be used."""
+    try:
+        settings: TileSettings = compat.StackWords.of_params(params or {}).settings(zconfig, progress)
+        return plan_stack(compat.frames_of_one_shape(images, progress), settings)
+    except ValueError as unusable:
+        raise GPUStackingError(str(unusable), transient=True) from unusable
 
 
 def _poststack_rgb_equalization(
     stacked: np.ndarray | None, stacking_params: Mapping[str, Any] | None = None, zconfig: Any = None
 ) -> dict[str, Any]:
     """Equalise the colours of a stack, as on the CPU; `zconfig` says whether, else the stacking parameters."""
-    enabled = align_stack._setting(
-        zconfig, "poststack_equalize_rgb", (stacking_params or {}).get("poststack_equalize_rgb", True)
-    )
-    return align_stack._poststack_rgb_equalization(stacked, {"poststack_equalize_rgb": enabled})
+    own = (stacking_params or {}).get("poststack_equalize_rgb", True)
+    enabled = compat.as_bool(compat.setting(zconfig, "poststack_equalize_rgb", own))
+    colour = equalize_medians(stacked) if enabled and stacked is not None else ColourBalance(enabled)
+    return compat.equalization_of(colour)
 
 
 # ------------------------------------------------------------------------------------------------------- stacks
@@ -231,8 +204,8 @@ def gpu_stack_from_arrays(
         stack_reject_algo, stack_kappa_low, stack_kappa_high, parsed_winsor_limits, apply_rewinsor,
         stack_final_combine, stack_norm_method, match_sky ('none'), stack_weight_method, apply_radial_weight,
         radial_feather_fraction, radial_shape_power, poststack_equalize_rgb; see
-        `zemosaic_align_stack.stack_aligned_images`. Winsorized
-        stacks are not normalised, unless `normalize_winsorized` is set.
+        `zemosaic_align_stack.stack_aligned_images`. Winsorized stacks are not
+        normalised, unless `normalize_winsorized` is set.
     parallel_plan : optional
         `gpu_rows_per_chunk` and `gpu_max_chunk_bytes` limit a block; they have no effect on the result.
     logger : logging.Logger, optional
@@ -256,70 +229,27 @@ def gpu_stack_from_arrays(
         Where there is no usable GPU, or anything fails: the frames, the memory, the device, the result.
     """
     logger = logger or log
-    reason = _fault(logger)
+    reason = device.fault(logger)
     if reason is not None:
         raise GPUStackingError(reason, key="stack_gpu_fallback_unavailable")
+    plan = _plan(aligned_images, stacking_params, zconfig, pcb_tile)
+    progress = compat.StackProgress(pcb_tile, plan.rejection.method)
     try:
-        plan = _plan(aligned_images, stacking_params or {}, zconfig, pcb_tile)
-        with _one_at_a_time:
-            result = _stack(plan, parallel_plan, pcb_tile)
-            gpu.free_pools(_array_module())
-        metadata: dict[str, Any] = {"device": "gpu", "weight_stats": plan.weight_statistics}
-        metadata["frame_weights"] = plan.frame_weights()
-        align_stack._describe(metadata, result, plan.rejection, plan.weight_method)
-        align_stack._describe_levels(metadata, plan)
-        metadata["rgb_equalization"] = _poststack_rgb_equalization(result.image, stacking_params, zconfig)
-        return result.image, metadata
-    except Exception as failure:  # whatever fails here, the CPU can do
-        logger.debug("GPU stack of tile %s failed", tile_id, exc_info=True)
-        error = _explained(failure)
-    # only now are the arrays of the attempt gone, which the failure's traceback held
-    if not error.transient:
-        _give_up(str(error), logger)
-    with contextlib.suppress(RuntimeError):  # a lost device has nothing to give back
-        gpu.free_pools(_array_module())
-    raise error
-
-
-def _stack(plan: align_stack.StackPlan, parallel_plan: Any, progress: Callable | None) -> Stack:
-    max_bytes = _hint(parallel_plan, "gpu_max_chunk_bytes")
-    if _gpu_safe_mode_enabled():
-        max_bytes = min(max_bytes or SAFE_MODE_BYTES, SAFE_MODE_BYTES)
-    result = gpu.stack_frames(
-        plan.frames,
-        plan.rejection,
-        plan.combine,
-        plan.weights,
-        align_stack._row_progress(plan.rejection, progress),
-        xp=_array_module(),
-        levels=plan.levels,
-        max_rows=_hint(parallel_plan, "gpu_rows_per_chunk"),
-        max_bytes=max_bytes,
-    )
-    if not np.isfinite(result.image).any():
-        raise gpu.DeviceError("the stack holds no finite pixel", transient=True)
-    if not np.any(result.image[np.isfinite(result.image)]):
-        raise gpu.DeviceError("the stack is zero throughout", transient=True)
-    return result
-
-
-def _hint(parallel_plan: Any, name: str) -> int | None:
-    """Return a positive number of a parallel plan, or None."""
-    value = align_stack._setting(parallel_plan, name)
-    return int(value) if isinstance(value, (int, float, np.number)) and value >= 1 else None
-
-
-def _explained(failure: Exception) -> GPUStackingError:
-    """Return the error that says of a failure whether the next stack may succeed."""
-    if isinstance(failure, gpu.DeviceMemoryError):
-        estimated, allowed = failure.needed // 2**20, failure.allowed // 2**20
-        key = "stack_gpu_fallback_insufficient_memory"
-        return GPUStackingError(str(failure), transient=True, key=key, estimated_mb=estimated, allowed_mb=allowed)
-    if isinstance(failure, gpu.DeviceError):
-        return GPUStackingError(str(failure), transient=failure.transient)
-    if isinstance(failure, ValueError):  # frames or settings that cannot be used say nothing about the device
-        return GPUStackingError(str(failure), transient=True)
-    return GPUStackingError(f"{type(failure).__name__}: {failure}", transient=gpu.is_out_of_memory(failure))
+        stack = device.stack_on_gpu(plan, progress.rows, compat.block_limits(parallel_plan), logger)
+    except GpuError as failure:
+        logger.debug("GPU stack of tile %s failed: %s", tile_id, failure)
+        details = compat.gpu_details(failure)
+        raise GPUStackingError(
+            details.pop("reason"), transient=failure.transient, key=compat.gpu_key(failure), **details
+        ) from None
+    stacked = StackedGroup(stack, plan, "gpu", ColourBalance())
+    metadata = {
+        "device": "gpu",
+        "weight_stats": compat.weight_statistics(plan.quality),
+        **compat.metadata_of(stacked),
+        "rgb_equalization": _poststack_rgb_equalization(stacked.image, stacking_params, zconfig),
+    }
+    return stacked.image, metadata
 
 
 def gpu_stack_from_paths(

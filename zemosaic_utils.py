@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import copy
-import errno
 import inspect
 import logging
 import math
@@ -15,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from nanstack.arrays import check_percentile, float_frame, real_array, to_float32
-from nanstack.io.files import complete_file
-from nanstack.io.frames import FrameError, channels_last, debayer, read_fits_image, read_named_image
+from nanstack.crop import cut
+from nanstack.io.frames import FrameError, debayer, read_with_alpha
+from nanstack.io.images import image_hdus, write_hdus
 from nanstack.levels.photometry import thinned
-from nanstack.stack import gpu
+from nanstack.levels.weights import radial_map
+from nanstack.stack import device, gpu
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[..., Any] | None
-STRUCTURAL_CARDS = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "BSCALE", "BZERO")
 
 
 def _tell(message: str, level: str, progress_callback: Progress) -> None:
@@ -62,9 +61,7 @@ def load_and_validate_fits(
     from astropy.io import fits
 
     try:
-        data, header = read_fits_image(Path(filepath))
-        image = channels_last(Path(filepath), data)
-        alpha = _alpha_of(Path(filepath))
+        image, header, alpha = read_with_alpha(Path(filepath))
     except FrameError as unusable:
         _tell(str(unusable), "ERROR", progress_callback)
         return None, fits.Header(), {}
@@ -73,15 +70,6 @@ def load_and_validate_fits(
         low, high = float(np.nanmin(image)), float(np.nanmax(image))
         image = ((image - low) / (high - low) if high > low else np.zeros_like(image)).astype(np.float32)
     return image, header, info
-
-
-def _alpha_of(path: Path) -> np.ndarray | None:
-    """Return a file's ALPHA image as uint8 (H, W), or None."""
-    alpha = read_named_image(path, "ALPHA")
-    if alpha is None:
-        return None
-    alpha = alpha if alpha.ndim == 2 else alpha[..., 0]
-    return np.where(alpha > 0, np.minimum(alpha, 255), 0).astype(np.uint8)
 
 
 def debayer_image(
@@ -136,17 +124,7 @@ def make_radial_weight_map(
     ValueError
         For a size or a power below 0, or what is no number.
     """
-    for name, value in (("height", height), ("width", width), ("shape_power", shape_power)):
-        if not value >= 0:
-            raise ValueError(f"{name} must be 0 or more, not {value!r}")
-    for name, value in (("feather_fraction", feather_fraction), ("min_weight_floor", min_weight_floor)):
-        if math.isnan(value):
-            raise ValueError(f"{name} must be a number, not {value!r}")
-    y, x = np.ogrid[:height, :width]
-    distance = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
-    end = 0.5 * np.hypot(height, width) * np.clip(feather_fraction, 0.1, 1.0)
-    weight = np.cos(0.5 * np.pi * np.minimum(distance / end, 1.0)) ** shape_power
-    return np.maximum(weight, np.clip(min_weight_floor, 0.0, 0.99)).astype(np.float32)
+    return radial_map(height, width, feather_fraction, shape_power, min_weight_floor)
 
 
 def crop_image_and_wcs(
@@ -168,16 +146,6 @@ def crop_image_and_wcs(
     height, width = image_data_hwc.shape[:2]
     rows, columns = int(height * crop_percentage_per_side), int(width * crop_percentage_per_side)
     return cut(image_data_hwc, wcs_obj, rows, height - rows, columns, width - columns)
-
-
-def cut(image: np.ndarray, wcs: Any, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, Any]:
-    """Return rows top:bottom and columns left:right of an image, and its WCS (or None) moved with them."""
-    image = image[top:bottom, left:right]
-    if wcs is not None:
-        wcs = copy.deepcopy(wcs)
-        wcs.wcs.crpix -= (left, top)
-        wcs.pixel_shape = (right - left, bottom - top)
-    return image, wcs
 
 
 def stretch_auto_asifits_like(
@@ -246,7 +214,7 @@ def reproject_and_coadd_wrapper(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reproject images onto one grid and combine them, by `reproject.mosaicking.reproject_and_coadd`.
 
-    Our own mosaic is made by `nanstack.mosaic`; this is for callers that know ZeMosaic's interface.
+    Our own mosaic is made by `nanstack.make_mosaic`; this is for callers that know ZeMosaic's interface.
 
     Parameters
     ----------
@@ -332,15 +300,13 @@ def _pixel_weights(
 
 
 def _usable_cupy() -> Any:
-    """Return CuPy, or what stands in for it in `zemosaic_align_stack_gpu`; None where it has no usable device."""
-    import zemosaic_align_stack_gpu as gpu_stack  # here, as that module stands above this one
-
-    return gpu_stack.cp if gpu_stack._gpu_is_usable() else None
+    """Return CuPy, or what stands in for it; None where it has no usable device."""
+    return device.array_module() if device.fault() is None else None
 
 
 def gpu_is_available() -> bool:
-    """Tell whether a GPU can be used; see `zemosaic_align_stack_gpu._gpu_is_usable`."""
-    return _usable_cupy() is not None
+    """Tell whether a GPU can be used: a device is there and computes."""
+    return device.fault() is None
 
 
 def ensure_cupy_pool_initialized(device_id: int | None = None) -> None:
@@ -397,81 +363,6 @@ def _percentiles_gpu(arr2d: np.ndarray, p_low: float, p_high: float) -> tuple[fl
         except (RuntimeError, MemoryError) as failure:
             log.warning("percentiles by the CPU: the GPU failed (%s)", failure)
     return float(np.percentile(samples, p_low)), float(np.percentile(samples, p_high))
-
-
-def image_hdus(image: np.ndarray, header: Any, alpha: np.ndarray | None = None, axis_order: str = "HWC") -> Any:
-    """Return an image as an HDU list: a primary HDU, planes first, and ALPHA where given.
-
-    The arrays are copies: astropy turns the bytes of an array round where it lies while it writes it.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W), (H, W, 3), or (3, H, W) with axis_order 'CHW'
-    header : Header, dict, WCS or None
-        Its structural cards are left out.
-    alpha : ndarray of uint8, shape (H, W), optional
-
-    Raises
-    ------
-    ValueError
-        For another shape, an image without pixels, an alpha that does not fit it, or another axis order.
-    """
-    from astropy.io import fits
-
-    _check_image(image, alpha, axis_order)
-    cards = header.to_header(relax=True) if hasattr(header, "to_header") else fits.Header(header or {})
-    for name in STRUCTURAL_CARDS:
-        cards.remove(name, ignore_missing=True)
-    if image.ndim == 3:
-        if axis_order.upper() == "HWC":
-            image = np.moveaxis(image, -1, 0)
-        cards["CTYPE3"] = ("RGB", "colour planes R, G, B")
-        cards["EXTNAME"] = "RGB"
-    hdus = fits.HDUList([fits.PrimaryHDU(np.array(image, order="C"), cards)])
-    if alpha is not None:
-        hdus.append(fits.ImageHDU(np.array(alpha, dtype=np.uint8), name="ALPHA"))
-    return hdus
-
-
-def _check_image(image: np.ndarray, alpha: np.ndarray | None, axis_order: str) -> None:
-    if axis_order.upper() not in ("HWC", "CHW"):
-        raise ValueError(f"axis_order must be HWC or CHW, not {axis_order!r}")
-    if image.ndim not in (2, 3) or not image.size:
-        raise ValueError(f"the image must be (H, W) or (H, W, 3) and hold pixels, not {image.shape}")
-    if alpha is None:
-        return
-    size = image.shape[-2:] if axis_order.upper() == "CHW" else image.shape[:2]
-    values = real_array(alpha, "alpha")
-    if values.shape != size:
-        raise ValueError(f"alpha must be {size}, as the image, not {values.shape}")
-    if not ((values >= 0) & (values <= 255)).all():
-        raise ValueError("alpha must be 0 to 255")
-
-
-def write_hdus(hdus: Any, output_path: str | Path, overwrite: bool = True) -> None:
-    """Write an HDU list with checksums; the file appears complete or not at all.
-
-    Raises
-    ------
-    FileExistsError
-        Where it exists and must not be overwritten.
-    """
-    from astropy.io import fits
-
-    path = Path(output_path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path.name} exists")
-    with complete_file(path) as temporary:
-        try:
-            hdus.writeto(temporary, overwrite=True, checksum=True, output_verify="silentfix+ignore")
-        except OSError as failure:
-            if failure.errno is None and "space" in str(failure):  # astropy's own words for a full disk
-                raise OSError(errno.ENOSPC, "the disk is full", path.name) from failure
-            raise
-        packed = any(isinstance(hdu, fits.CompImageHDU) for hdu in hdus)  # of a size that nobody knows before
-        missing = 0 if packed else sum(hdu.filebytes() for hdu in hdus) - temporary.stat().st_size
-        if missing > 0:  # NumPy does not hear of a disk that was full when it closed the file
-            raise OSError(errno.ENOSPC, f"the disk is full: {missing} bytes are missing", path.name)
 
 
 def save_fits_image(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ZeMosaic's worker interface: Phase 3, one master tile from a group of cached frames.
 
-`create_master_tile` has ZeMosaic's name, parameters, cards and progress keys; the tile itself is made by
-`zemosaic_patch.tile`. A frame's pixels without data are NaN from the alignment to the file; nothing fills them.
+`create_master_tile` has ZeMosaic's name, parameters, cards and progress keys; the tile itself is made by `nanstack`.
+A frame's pixels without data are NaN from the alignment to the file; nothing fills them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import Any
 
 import numpy as np
 
-import zemosaic_align_stack as align_stack
-from nanstack.io.frames import FrameError, pointing
+from nanstack.crop import crop_tile, trim_edges
+from nanstack.io.frames import FrameError, pointing, read_with_alpha
+from nanstack.io.images import card_value, opacity, write_tile
 from nanstack.io.layout import read_layout, read_samples
 from nanstack.memory import Scratch
-from nanstack.register.alignment import Alignment, FrameSource
-from zemosaic_patch import quality
-from zemosaic_patch import tile as tiles
+from nanstack.register.alignment import Alignment, FrameSource, align_frames
+from nanstack.register.reference import most_central
+from nanstack.settings import TileSettings
+from nanstack.tile import Tile, describe, stacking_order, warn_unmatched
+from zemosaic_patch import compat, quality
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ class _Reporter:
         if self.callback is not None:
             self.callback(key, progress, level, **{"tile_id": self.tile_id, **details})
         else:
-            log.log(align_stack.LOG_LEVELS.get(level, logging.DEBUG), "tile %s: %s %s", self.tile_id, key, details)
+            log.log(compat.LOG_LEVELS.get(level, logging.DEBUG), "tile %s: %s %s", self.tile_id, key, details)
 
     def debugged(self, text: str) -> None:
         """Report a line that only the tiles named in `dbg_tile_ids` get."""
@@ -69,6 +72,14 @@ class _Group:
     @property
     def reference(self) -> dict:
         return self.infos[self.reference_index]
+
+
+@dataclass
+class _Aligned:
+    """What the alignment made of a group: the images that succeeded, the reference first, and how each frame fared."""
+
+    images: list[np.ndarray]
+    alignments: list[Alignment]
 
 
 # ------------------------------------------------------------------------------------------------------- loading
@@ -161,17 +172,13 @@ def _pick_central_reference_index(infos: Sequence[dict], require_cache_exists: b
     int or None
         None where no frame has a usable pointing.
     """
-    pointings = {}
-    for index, info in enumerate(infos):
-        if require_cache_exists and not Path(info.get("path_preprocessed_cache") or "").is_file():
-            continue
-        vector = pointing(info.get("wcs"))
-        if vector is not None:
-            pointings[index] = vector
-    if not pointings:
-        return None
-    centre = np.mean(list(pointings.values()), axis=0)
-    return min(pointings, key=lambda index: float(np.sum((pointings[index] - centre) ** 2)))
+    pointings = [
+        None
+        if require_cache_exists and not Path(info.get("path_preprocessed_cache") or "").is_file()
+        else pointing(info.get("wcs"))
+        for info in infos
+    ]
+    return most_central(pointings)
 
 
 def _nanize_by_coverage(
@@ -227,15 +234,7 @@ def load_image_with_optional_alpha(
     nanstack.io.frames.FrameError
         For a file that cannot be read as an image.
     """
-    from zemosaic_utils import load_and_validate_fits
-
-    problems: list[str] = []
-    data, header, info = load_and_validate_fits(
-        path, normalize_to_float32=False, progress_callback=lambda text, *_: problems.append(text)
-    )
-    if data is None:
-        raise FrameError(path, "; ".join(problems))
-    alpha = info.get("alpha_mask")
+    data, header, alpha = read_with_alpha(Path(path))
     if alpha is not None and alpha.shape != data.shape[:2]:
         raise FrameError(path, f"its ALPHA image is {alpha.shape}, its data are {data.shape}")
     if header.get("ZMT_EMPT") or (header.get("ZMT_TYPE") and _holds_no_signal(data)):
@@ -354,21 +353,16 @@ def create_master_tile(
     """
     report = _Reporter(progress_callback, int(tile_id), tile_id in (dbg_tile_ids or ()))
     zconfig = _load_zconfig()
-    settings = tiles.TileSettings(
+    words = compat.StackWords(
         reject=str(stack_reject_algo or "none").lower(),
-        kappa_low=float(stack_kappa_low),
-        kappa_high=float(stack_kappa_high),
-        winsor_limits=tuple(parsed_winsor_limits),
-        wsc_impl=align_stack._setting(zconfig, "wsc_impl"),
-        combine=str(stack_final_combine),
+        kappas=(float(stack_kappa_low), float(stack_kappa_high)),
+        winsor_limits=parsed_winsor_limits,
         normalize=str(stack_norm_method or "none").lower(),
-        match_sky=str(align_stack._setting(zconfig, "match_sky", tiles.TileSettings.match_sky)).lower(),
+        match=compat.setting(zconfig, "match_sky", TileSettings.match),
         weight=str(stack_weight_method or "none").lower(),
-        equalize_rgb=bool(poststack_equalize_rgb),
-        radial=bool(apply_radial_weight),
-        radial_feather=float(radial_feather_fraction),
-        radial_power=float(radial_shape_power),
-        gpu="on" if _gpu_asked_for(zconfig, parallel_plan) else "off",
+        combine=stack_final_combine,
+        radial=(float(radial_feather_fraction), float(radial_shape_power)) if apply_radial_weight else None,
+        gpu=compat.gpu_wanted(zconfig, parallel_plan),
     )
     retry: list[list[dict]] = []
 
@@ -382,17 +376,20 @@ def create_master_tile(
     try:
         _announce(seestar_stack_group_info, zconfig, report)
         step_done()
-        if settings.reject == tiles.WINSORIZED and settings.normalize != "none":
-            report(f"normalisation '{settings.normalize}' not applied: winsorized tiles are matched in sky level alone")
-            settings = replace(settings, normalize="none")
+        if words.reject == compat.WINSORIZED and words.normalize != "none":
+            report(f"normalisation '{words.normalize}' not applied: winsorized tiles are matched in sky level alone")
+            words = replace(words, normalize="none")
         group = _load_group(seestar_stack_group_info, report)
         _check_reference(group, report)
         step_done()
         with Scratch() as scratch:
-            aligned, alignments = _align(group, settings, scratch, report)
-            retry += _groups_to_retry(group, alignments, report.tile_id)
+            aligned = _align(group, scratch, report)
+            retry += _groups_to_retry(group, aligned.alignments, report.tile_id)
             step_done()
-            tile = _stack(group, aligned, alignments, settings, min_safe_stack_size, parallel_plan, report)
+            if len(aligned.images) < max(1, int(min_safe_stack_size)):
+                report(f"only {len(aligned.images)} frames to stack; the tile is made all the same", None, "WARN")
+            settings = replace(_settings(words, zconfig, report), equalize=bool(poststack_equalize_rgb))
+            tile = _stack(group, aligned, words, settings, parallel_plan, report)
             del aligned  # Windows cannot remove a file that is still mapped
         step_done()
         crop_box = None
@@ -401,8 +398,8 @@ def create_master_tile(
             crop_box = quality.quality_crop_box(tile.image, *crop, report)
         if crop_box is not None:
             y0, x0, y1, x1 = crop_box
-            tile = tiles.crop_tile(tile, y0, y1, x0, x1)
-        alpha = tiles.opacity(tile.image)
+            tile = crop_tile(tile, y0, y1, x0, x1)
+        alpha = opacity(tile.image)
         if altaz_cleanup_enabled:
             tile, alpha = _clean_altaz(tile, altaz_margin_percent, altaz_decay, altaz_nanize, report)
         tile, alpha = _trim(tile, alpha, report)
@@ -412,12 +409,13 @@ def create_master_tile(
             verdict = quality.quality_gate(tile.image, *gate, report)
         if center_out_context is not None:
             report("option 'center-out normalization' skipped: levels are never shifted tile by tile", None, "WARN")
-        header = _tile_header(group, tile, settings, crop_box, verdict, report.tile_id)
+        header = _tile_header(group, tile, words, report.tile_id)
+        header.update(_quality_cards(crop_box, verdict))
         path = Path(output_temp_dir).expanduser() / f"master_tile_{report.tile_id:03d}.fits"
         _save(tile, path, header, alpha, report)
     except _NoTileError:
         return (None, None), retry
-    if verdict is not None and not verdict["accepted"]:
+    if verdict is not None and not verdict.accepted:
         _say_rejected(path, verdict, quality_gate_threshold, quality_gate_move_rejects, report)
         return (None, None), retry
     return (str(path), tile.wcs), retry
@@ -425,7 +423,7 @@ def create_master_tile(
 
 def _announce(infos: Sequence[dict] | None, zconfig: Any, report: _Reporter) -> None:
     count = len(infos or ())
-    threshold = int(align_stack._setting(zconfig, "extreme_group_threshold", EXTREME_GROUP_THRESHOLD))
+    threshold = int(compat.setting(zconfig, "extreme_group_threshold", EXTREME_GROUP_THRESHOLD))
     if count >= threshold:
         report("mastertile_extreme_group", None, "WARN", num_frames=count, reason="[EXTREME_GROUP]")
     report("mastertile_info_creation_started_from_cache", None, "INFO", num_raw=count)
@@ -444,15 +442,6 @@ def _load_zconfig() -> Any:
     return zemosaic_config.load_config()
 
 
-def _gpu_asked_for(zconfig: Any, parallel_plan: Any) -> bool:
-    """Tell whether the settings ask for the GPU, the first of three names that is set; else, whether the plan does."""
-    for name in ("stack_use_gpu", "use_gpu_stack", "use_gpu"):
-        value = align_stack._setting(zconfig, name)
-        if value is not None:
-            return align_stack._coerce_config_bool(value, False)
-    return align_stack._coerce_config_bool(align_stack._setting(parallel_plan, "use_gpu"), False)
-
-
 def _check_reference(group: _Group, report: _Reporter) -> None:
     """A tile needs its reference's WCS and header."""
     wcs = group.reference.get("wcs")
@@ -467,31 +456,41 @@ def _raw_name(info: dict) -> str:
     return Path(info.get("path_raw") or info.get("path_preprocessed_cache") or MISSING_RAW_NAME).name
 
 
-def _align(
-    group: _Group, settings: tiles.TileSettings, scratch: Scratch, report: _Reporter
-) -> tuple[list[np.ndarray | None], list[Alignment]]:
+def _align(group: _Group, scratch: Scratch, report: _Reporter) -> _Aligned:
+    """Align the group on its reference, NaN outside of each frame's footprint."""
     report("mastertile_info_intra_tile_alignment_started", None, "DEBUG_DETAIL", num_to_align=len(group.frames))
     report.debugged("MT_COVERAGE: propagate_mask=True")
     solutions = [info.get("wcs") if hasattr(info.get("wcs"), "celestial") else None for info in group.infos]
+    keep = scratch.keeper(len(group.frames))
+    alignments: list[Alignment] = []
+    images: list[np.ndarray | None] = []
     try:
-        aligned, alignments = tiles.align_tile(
-            group.frames,
-            group.reference_index,
-            settings,
-            scratch,
-            wcs=solutions,
-            names=[_raw_name(info) for info in group.infos],
-            progress=report,
-        )
+        for alignment, image in align_frames(
+            group.frames, group.reference_index, wcs=solutions, finish=lambda image, _: keep(image)
+        ):
+            alignments.append(alignment)
+            images.append(image)
+            done = len(images), len(group.frames)
+            compat.report_alignment(alignment, _raw_name(group.infos[alignment.index]), done, report)
     except ImportError as missing:
         report(f"frames not aligned: {missing}; install it with pip", None, "ERROR")
         raise _NoTileError from missing
-    count = sum(alignment.ok for alignment in alignments)
-    report("mastertile_info_intra_tile_alignment_finished", None, "DEBUG_DETAIL", num_aligned=count)
+    except OSError as failure:  # the scratch folder's disk
+        report("mastertile_error_stacking_failed", None, "ERROR", error=_no_scratch(failure))
+        raise _NoTileError from failure
+    order = stacking_order(alignments)
+    report("mastertile_info_intra_tile_alignment_finished", None, "DEBUG_DETAIL", num_aligned=len(order))
     if not np.isfinite(group.frames[group.reference_index]).any():
         report("mastertile_error_no_images_after_alignment", None, "ERROR")
         raise _NoTileError
-    return aligned, alignments
+    return _Aligned([images[index] for index in order], alignments)
+
+
+def _no_scratch(failure: OSError) -> str:
+    """Return what a scratch folder that cannot be written to says, and where it is."""
+    return (
+        f"{failure.strerror or failure}: aligned frames go to the temporary folder, where there must be room for them"
+    )
 
 
 def _groups_to_retry(group: _Group, alignments: Sequence[Alignment], tile_id: int) -> list[list[dict]]:
@@ -508,67 +507,64 @@ def _groups_to_retry(group: _Group, alignments: Sequence[Alignment], tile_id: in
     return [failed] if failed else []
 
 
-def _stack(
-    group: _Group,
-    aligned: Sequence[np.ndarray | None],
-    alignments: Sequence[Alignment],
-    settings: tiles.TileSettings,
-    min_safe_stack_size: int,
-    parallel_plan: Any,
-    report: _Reporter,
-) -> tiles.Tile:
-    """Stack what was aligned."""
-    frames = tiles.reference_first(aligned, group.reference_index)
-    if len(frames) < max(1, int(min_safe_stack_size)):
-        report(f"only {len(frames)} frames to stack; the tile is made all the same", None, "WARN")
-    report("mastertile_info_stacking_started", None, "DEBUG_DETAIL", num_to_stack=len(frames))
+def _settings(words: compat.StackWords, zconfig: Any, report: _Reporter) -> TileSettings:
     try:
-        image, metadata = tiles.stack_tile(frames, settings, report.callback, parallel_plan)
-    except (ValueError, MemoryError) as failure:
+        return words.settings(zconfig, report)
+    except ValueError as failure:
         report("mastertile_error_stacking_failed", None, "ERROR", error=str(failure))
         raise _NoTileError from failure
-    coverage = metadata["coverage_map"]
+
+
+def _stack(
+    group: _Group,
+    aligned: _Aligned,
+    words: compat.StackWords,
+    settings: TileSettings,
+    parallel_plan: Any,
+    report: _Reporter,
+) -> Tile:
+    """Stack what was aligned."""
+    report("mastertile_info_stacking_started", None, "DEBUG_DETAIL", num_to_stack=len(aligned.images))
+    try:
+        stacked = compat.stack_where_it_can(aligned.images, settings, parallel_plan, words.reject, report.callback)
+    except (ValueError, MemoryError, OSError) as failure:
+        report("mastertile_error_stacking_failed", None, "ERROR", error=str(failure))
+        raise _NoTileError from failure
+    coverage = stacked.coverage
     report.debugged(
         f"MT_COVERAGE_STATS: tile={report.tile_id} shape={coverage.shape} min={coverage.min()} max={coverage.max()}"
-        f" nonzero_frac={np.count_nonzero(coverage) / coverage.size:.3f} n_used={len(frames)}"
+        f" nonzero_frac={np.count_nonzero(coverage) / coverage.size:.3f} n_used={len(aligned.images)}"
     )
-    report("mastertile_info_stacking_finished", None, "DEBUG_DETAIL", shape=image.shape)
-    facts = tiles.tile_report(alignments, [_raw_name(info) for info in group.infos], metadata)
-    tiles.warn_unmatched(facts, report)
-    facts.update(tiles.measure(image, coverage, group.frames[group.reference_index]))
-    return tiles.Tile(image, coverage, group.reference["wcs"], facts, metadata["rgb_equalization"])
+    report("mastertile_info_stacking_finished", None, "DEBUG_DETAIL", shape=stacked.image.shape)
+    names = [_raw_name(info) for info in group.infos]
+    facts = describe(aligned.alignments, names, stacked, group.frames[group.reference_index])
+    warn_unmatched(facts, compat.StackProgress(report, facts.rejection))
+    return Tile(stacked.image, coverage, group.reference["wcs"], aligned.alignments, facts, stacked.colour)
 
 
 def _clean_altaz(
-    tile: tiles.Tile, margin_percent: float, decay: float, nanize: bool, report: _Reporter
-) -> tuple[tiles.Tile, np.ndarray]:
+    tile: Tile, margin_percent: float, decay: float, nanize: bool, report: _Reporter
+) -> tuple[Tile, np.ndarray]:
     """Take away what ZeMosaic's clean-up finds to be an artefact of field rotation; return the tile and its alpha."""
     mask = quality.altaz_mask(tile.image, tile.coverage, margin_percent, decay, report)
     if mask is None:
-        return tile, tiles.opacity(tile.image)
+        return tile, opacity(tile.image)
     alpha = np.rint(255 * np.clip(mask, 0.0, 1.0)).astype(np.uint8)
     if nanize:
         tile = replace(tile, image=_nanize_by_coverage(tile.image, alpha))
-    return tile, np.minimum(alpha, tiles.opacity(tile.image))
+    return tile, np.minimum(alpha, opacity(tile.image))
 
 
-def _trim(tile: tiles.Tile, alpha: np.ndarray, report: _Reporter) -> tuple[tiles.Tile, np.ndarray]:
+def _trim(tile: Tile, alpha: np.ndarray, report: _Reporter) -> tuple[Tile, np.ndarray]:
     """Trim a tile's edges; return it with its opacity, trimmed alike."""
-    trimmed, (top, bottom, left, right) = tiles.trim_edges(tile, alpha)
+    trimmed, (top, bottom, left, right) = trim_edges(tile, alpha)
     if trimmed.coverage.shape != tile.coverage.shape:
         kept = f"rows {top}:{bottom}, columns {left}:{right}"
         report(f"MT_EDGE_TRIM: tile={report.tile_id} {kept} of {tile.coverage.shape}", None, "INFO")
     return trimmed, alpha[top:bottom, left:right]
 
 
-def _tile_header(
-    group: _Group,
-    tile: tiles.Tile,
-    settings: tiles.TileSettings,
-    crop_box: tuple[int, int, int, int] | None,
-    verdict: dict | None,
-    tile_id: int,
-) -> Any:
+def _tile_header(group: _Group, tile: Tile, words: compat.StackWords, tile_id: int) -> Any:
     """Return the cards of a master tile."""
     from astropy.io import fits
 
@@ -577,57 +573,64 @@ def _tile_header(
         "ZMT_TYPE": ("Master Tile", "ZeMosaic master tile"),
         "ZMT_ID": (tile_id, "tile number"),
         "ZMT_NRAW": (len(group.infos), "frames in the group"),
-        "ZMT_NALGN": (tile.report["frames_aligned"], "frames aligned and stacked"),
-        "MT_NFRAMES": (tile.report["frames_aligned"], "frames aligned and stacked"),
-        "ZMT_REF": (tiles.card_value(_raw_name(group.reference)), "reference frame, whose WCS the tile has"),
-        **_settings_cards(settings),
-        **_colour_cards(tile.colour),
+        "ZMT_NALGN": (tile.report.frames_aligned, "frames aligned and stacked"),
+        "MT_NFRAMES": (tile.report.frames_aligned, "frames aligned and stacked"),
+        "ZMT_REF": (card_value(_raw_name(group.reference)), "reference frame, whose WCS the tile has"),
+        **_settings_cards(words),
+        **_colour_cards(tile),
         "ZMT_P3CO": (0, "levels shifted tile by tile"),
         "ZMT_AGAIN": (1.0, "gain of that shift"),
         "ZMT_AOFF": (0.0, "offset of that shift"),
         "ZMT_ANCH": (-1, "anchor tile of that shift"),
-        "ZMT_QCRO": (crop_box is not None, "quality crop applied"),
         "ALPHAEXT": (1, "an ALPHA image follows"),
-        **tiles.report_cards(tile.report),
+        **tile.report.cards(),
     }.items():
         header[name if len(name) <= 8 else f"HIERARCH {name}"] = card
-    if crop_box is not None:
-        header["ZMT_QBOX"] = (",".join(map(str, crop_box)), "quality crop y0,x0,y1,x1")
-    if verdict is not None:
-        header["ZMT_QS"] = (_finite(verdict["score"]), "quality score, 0 is good")
-        header["ZMT_QBD"] = (int(not verdict["accepted"]), "1: rejected by the quality gate")
     _copy_reference_cards(header, group)
-    for name, reason in tile.report["frames_failed"].items():
-        header.add_history(tiles.card_value(f"frame {name} failed: {reason}"))
-    header.add_history(f"colour equalisation applied: {tile.colour['applied']}")
+    for name, reason in tile.report.frames_failed.items():
+        header.add_history(card_value(f"frame {name} failed: {reason}"))
+    header.add_history(f"colour equalisation applied: {tile.colour.applied}")
     return header
 
 
-def _settings_cards(settings: tiles.TileSettings) -> dict[str, tuple[Any, str]]:
-    cards = {
-        "ZMT_NORM": (settings.normalize, "normalisation"),
-        "ZMT_WGHT": (settings.weight, "weighting"),
-        "ZMT_RADW": (settings.radial, "radial weight"),
-        "ZMT_REJ": (settings.reject, "rejection"),
-        "ZMT_KAPLO": (settings.kappa_low, "kappa at the low end"),
-        "ZMT_KAPHI": (settings.kappa_high, "kappa at the high end"),
-        "ZMT_COMB": (settings.combine, "combine"),
-    }
-    if settings.radial:
-        cards["ZMT_RADF"] = (settings.radial_feather, "radial feather")
-        cards["ZMT_RADP"] = (settings.radial_power, "radial power")
-    if settings.reject == tiles.WINSORIZED:
-        cards["ZMT_WINLO"] = (float(settings.winsor_limits[0]), "winsorized fraction at the low end")
-        cards["ZMT_WINHI"] = (float(settings.winsor_limits[1]), "winsorized fraction at the high end")
+def _quality_cards(crop_box: tuple[int, int, int, int] | None, verdict: quality.Verdict | None) -> dict:
+    """Return the cards of quality crop and quality gate."""
+    cards: dict[str, tuple[Any, str]] = {"ZMT_QCRO": (crop_box is not None, "quality crop applied")}
+    if crop_box is not None:
+        cards["ZMT_QBOX"] = (",".join(map(str, crop_box)), "quality crop y0,x0,y1,x1")
+    if verdict is not None:
+        cards["ZMT_QS"] = (_finite(verdict.score), "quality score, 0 is good")
+        cards["ZMT_QBD"] = (int(not verdict.accepted), "1: rejected by the quality gate")
     return cards
 
 
-def _colour_cards(colour: dict) -> dict[str, tuple[Any, str]]:
+def _settings_cards(words: compat.StackWords) -> dict[str, tuple[Any, str]]:
+    cards = {
+        "ZMT_NORM": (words.normalize, "normalisation"),
+        "ZMT_WGHT": (words.weight, "weighting"),
+        "ZMT_RADW": (words.radial is not None, "radial weight"),
+        "ZMT_REJ": (words.reject, "rejection"),
+        "ZMT_KAPLO": (words.kappas[0], "kappa at the low end"),
+        "ZMT_KAPHI": (words.kappas[1], "kappa at the high end"),
+        "ZMT_COMB": (str(words.combine), "combine"),
+    }
+    if words.radial is not None:
+        cards["ZMT_RADF"] = (words.radial[0], "radial feather")
+        cards["ZMT_RADP"] = (words.radial[1], "radial power")
+    if words.reject == compat.WINSORIZED:
+        low, high = compat.winsor_limits(words.winsor_limits)
+        cards["ZMT_WINLO"] = (low, "winsorized fraction at the low end")
+        cards["ZMT_WINHI"] = (high, "winsorized fraction at the high end")
+    return cards
+
+
+def _colour_cards(tile: Tile) -> dict[str, tuple[Any, str]]:
+    red, green, blue = tile.colour.gains
     return {
-        "RGBGAINR": (colour["gain_r"], "colour equalisation, red"),
-        "RGBGAING": (colour["gain_g"], "colour equalisation, green"),
-        "RGBGAINB": (colour["gain_b"], "colour equalisation, blue"),
-        "RGBEQMED": (_finite(colour["target_median"]), "common median"),
+        "RGBGAINR": (red, "colour equalisation, red"),
+        "RGBGAING": (green, "colour equalisation, green"),
+        "RGBGAINB": (blue, "colour equalisation, blue"),
+        "RGBEQMED": (_finite(tile.colour.target), "common median"),
     }
 
 
@@ -641,7 +644,7 @@ def _copy_reference_cards(header: Any, group: _Group) -> None:
     reference = group.reference["header"]
     for name in CARDS_FROM_REFERENCE:
         if reference.get(name) is not None:
-            header[name] = tiles.card_value(reference[name])
+            header[name] = card_value(reference[name])
     exposures = [info.get("header") or {} for info in group.infos]
     seconds = [exposure.get("EXPTIME", exposure.get("EXPOSURE")) for exposure in exposures]
     seconds = [float(value) for value in seconds if isinstance(value, (int, float))]
@@ -649,7 +652,7 @@ def _copy_reference_cards(header: Any, group: _Group) -> None:
     header["NEXP_SUM"] = (len(seconds), "frames whose exposure time is known")
 
 
-def _save(tile: tiles.Tile, path: Path, header: Any, alpha: np.ndarray, report: _Reporter) -> None:
+def _save(tile: Tile, path: Path, header: Any, alpha: np.ndarray, report: _Reporter) -> None:
     """Write the tile; one without signal all NaN and transparent."""
     if _holds_no_signal(tile.image):
         values = tile.image[np.isfinite(tile.image)]
@@ -661,16 +664,16 @@ def _save(tile: tiles.Tile, path: Path, header: Any, alpha: np.ndarray, report: 
         report("MT_EMPTY_TILE", None, "WARN")
         tile, alpha = replace(tile, image=np.full_like(tile.image, np.nan)), np.zeros_like(alpha)
     try:
-        tiles.write_tile(tile, path, header, alpha)
+        write_tile(tile, path, header, alpha)
     except OSError as failure:
         report("mastertile_error_saving", None, "ERROR", error=str(failure))
         raise _NoTileError from failure
     report("mastertile_info_saved", None, "INFO_DETAIL", format_type="float32", filename=path.name)
 
 
-def _say_rejected(path: Path, verdict: dict, threshold: float, move: bool, report: _Reporter) -> None:
+def _say_rejected(path: Path, verdict: quality.Verdict, threshold: float, move: bool, report: _Reporter) -> None:
     """Report a tile that the quality gate rejected, and move it aside where that is asked for."""
-    score = f"{verdict['score']:.3f}"
+    score = f"{verdict.score:.3f}"
     report("mt_quality_gate_result", None, "INFO", score=score, threshold=f"{float(threshold):.3f}", status="REJECT")
     if move:
         report("mt_quality_gate_moved", None, "WARN", dst=str(quality.move_reject(path)))

@@ -25,13 +25,13 @@ from typing import Any
 
 _HOMES = {
     "make_tile": "nanstack.tile",
-    "StackedTile": "nanstack.tile",
+    "Tile": "nanstack.tile",
+    "TileSettings": "nanstack.settings",
+    "JoinSettings": "nanstack.settings",
     "make_mosaic": "nanstack.mosaic",
     "Grid": "nanstack.mosaic",
     "Mosaic": "nanstack.mosaic",
     "MosaicTile": "nanstack.mosaic",
-    "JoinSettings": "nanstack.settings",
-    "TileSettings": "nanstack.settings",
     "Rejection": "nanstack.stack.definition",
 }
 __all__ = sorted(_HOMES)

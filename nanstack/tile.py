@@ -1,34 +1,76 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One group of frames to one tile: aligned, matched in sky level, stacked."""
+"""One group of frames to one tile: aligned, matched in sky level, stacked, and measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nanstack.io.frames import probe_frame
-from nanstack.levels.sky import match_skies
+from nanstack.levels import photometry
+from nanstack.levels.colour import ColourBalance, equalize_medians
+from nanstack.levels.sky import SkyMatch
 from nanstack.memory import Scratch
-from nanstack.mosaic import MosaicTile
-from nanstack.register.alignment import Alignment, align_frames
-from nanstack.stack.definition import Rejection
-from nanstack.stack.stacker import Weights, stack_frames
+from nanstack.progress import Progress, Quiet
+from nanstack.register.alignment import Alignment, FrameSource, align_frames
+from nanstack.report import FrameReport, Measures, TileReport, known
+from nanstack.settings import TileSettings
+from nanstack.stack.plan import StackPlan, plan_stack
+from nanstack.stack.stacker import Stack, Weights, stack_frames
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
+    from nanstack.mosaic import MosaicTile
+    from nanstack.stack.device import BlockLimits, GpuError
+
 
 @dataclass(frozen=True)
-class StackedTile:
+class StackedGroup:
+    """Aligned frames, stacked.
+
+    Attributes
+    ----------
+    stack : Stack
+    plan : StackPlan
+        What it was made of.
+    device : {'cpu', 'gpu'}
+        What it was made on.
+    colour : ColourBalance
+        What the colour equalisation did to it.
+    """
+
+    stack: Stack
+    plan: StackPlan
+    device: str
+    colour: ColourBalance
+
+    @property
+    def image(self) -> np.ndarray:
+        """The stack's image."""
+        return self.stack.image
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """Number of frames in each pixel, that of the channel with the fewest: uint16 (H, W)."""
+        coverage = self.stack.coverage
+        return coverage if coverage.ndim == 2 else coverage.min(axis=2)
+
+
+@dataclass(frozen=True)
+class Tile:
     """A stacked group on the reference's pixels.
 
     Attributes
     ----------
-    image : ndarray of float32, shape (H, W) or (H, W, C)
+    image : ndarray of float32, shape (H, W) or (H, W, 3)
         In ADU; NaN where no frame has data.
     coverage : ndarray of uint16, shape (H, W)
         Number of frames in each pixel.
@@ -36,83 +78,278 @@ class StackedTile:
         The reference's.
     alignments : list of nanstack.register.alignment.Alignment
         One a frame, also for those that failed, with the reason.
-    rejected_fraction : float
-        Of the samples with data, 0 to 1.
+    report : TileReport
+    colour : ColourBalance
     """
 
     image: np.ndarray
     coverage: np.ndarray
     wcs: WCS | None
     alignments: list[Alignment] = field(repr=False)
-    rejected_fraction: float
+    report: TileReport = field(repr=False)
+    colour: ColourBalance = field(default_factory=ColourBalance, repr=False)
 
     def for_mosaic(self, name: str) -> MosaicTile:
         """Return the tile as `nanstack.make_mosaic` takes it."""
+        from nanstack.mosaic import MosaicTile
+
         return MosaicTile(name, self.image.shape, self.wcs, lambda: (self.image, self.coverage))
 
 
 def make_tile(
-    frames: Sequence[np.ndarray | str | Path],
+    frames: Sequence[FrameSource | str | Path],
     reference: int = 0,
+    settings: TileSettings | None = None,
     *,
     wcs: Sequence[WCS | None] | None = None,
-    rejection: Rejection | None = None,
-    combine: str = "mean",
-    match: str = "plane",
+    names: Sequence[str] | None = None,
     weights: Weights | None = None,
-    interpolation: str = "bicubic",
-) -> StackedTile:
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Tile:
     """Align a group of frames on one of them, match their skies, reject outliers, and average what is left.
 
     Parameters
     ----------
-    frames : sequence of ndarray or path, all (H, W) or all (H, W, C)
-        Samples in ADU, not modified; or FITS or .npy files, read as they are needed. A frame that cannot be used is
-        left out, and `alignments` says why.
+    frames : sequence of ndarray, path or callable; all (H, W) or all (H, W, 3)
+        Samples in ADU, not modified; or FITS or .npy files, or what returns the samples, read as they are needed. A
+        frame that cannot be used is left out, and `alignments` says why.
     reference : int
-        Which of them gives the tile its pixels.
+        Which of them gives the tile its pixels, and its WCS.
+    settings : TileSettings, optional
     wcs : sequence of astropy.wcs.WCS or None, optional
         The frames' solutions; by default those in the files.
-    rejection : Rejection, optional
-        By default the winsorized sigma clip.
-    combine : {'mean', 'median', 'min', 'max'}
-    match : {'plane', 'offset', 'linear', 'none'}
-        How skies are matched to the reference's: see `nanstack.levels.sky.match_sky`.
+    names : sequence of str, optional
+        Of the frames, for report and warnings.
     weights : sequence, optional
-        One a frame, as for `nanstack.stack.stacker.stack_frames`.
-    interpolation : {'bicubic', 'lanczos3'}
+        One a frame, as for `nanstack.stack.stacker.stack_frames`, in place of those that `settings.weight` measures.
+    progress : Progress, optional
+        Hears of the steps 'aligning' (frames) and 'stacking' (rows).
+    **changes
+        Fields of `TileSettings` that differ: ``make_tile(frames, match="plane")``.
 
     Returns
     -------
-    StackedTile
+    Tile
 
     Raises
     ------
     ValueError
-        For a reference that is no image, arguments out of range, or weights that are not one a frame.
+        For a reference that is no image, settings out of range, or weights that are not one a frame.
     nanstack.io.frames.FrameError
         For a file that is no frame.
     """
-    sources = [frame if isinstance(frame, np.ndarray) else probe_frame(frame) for frame in frames]
+    settings = replace(settings or TileSettings(), **changes)
+    progress = progress or Quiet()
+    sources = [probe_frame(frame) if isinstance(frame, (str, Path)) else frame for frame in frames]
     solutions = [getattr(source, "wcs", None) for source in sources] if wcs is None else list(wcs)
+    if 0 <= reference < len(sources) and callable(sources[reference]):
+        sources[reference] = sources[reference]()  # read once, for the alignment and for what is measured
+    names = names or [f"frame {index}" for index in range(len(sources))]
     if weights is not None and len(weights) != len(sources):
         raise ValueError(f"weights must be {len(sources)}, one a frame, not {len(weights)}")
+    started = time.perf_counter()
     with Scratch() as scratch:
         keep = scratch.keeper(len(sources))
-        aligned = list(
-            align_frames(
-                sources, reference, wcs=solutions, interpolation=interpolation, finish=lambda samples, _: keep(samples)
-            )
+        aligned = align_frames(
+            sources, reference, wcs=solutions, interpolation=settings.interpolation, finish=lambda image, _: keep(image)
         )
-        good = [alignment.index for alignment, samples in aligned if samples is not None]
-        images = [aligned[index][1] for index in good]
-        stack = stack_frames(
-            images,
-            rejection or Rejection(),
-            combine,
-            None if weights is None else [weights[index] for index in good],
-            levels=None if match == "none" else match_skies(images, good.index(reference), match),
+        alignments, images = [], []
+        for alignment, image in aligned:
+            alignments.append(alignment)
+            images.append(image)
+            if not alignment.ok:
+                progress.warn(f"{names[alignment.index]}: {alignment.reason}; left out")
+            progress.step("aligning", len(images), len(sources))
+        seconds_align = time.perf_counter() - started
+        order = stacking_order(alignments)
+        own_weights = None if weights is None else [weights[index] for index in order]
+        stacked = stack_group([images[index] for index in order], settings, progress, weights=own_weights)
+    seconds_stack = time.perf_counter() - started - seconds_align
+    report = describe(alignments, names, stacked, np.asarray(sources[reference]))
+    report = replace(
+        report, settings=asdict(settings), seconds_align=round(seconds_align, 3), seconds_stack=round(seconds_stack, 3)
+    )
+    warn_unmatched(report, progress)
+    return Tile(stacked.image, stacked.coverage, solutions[reference], alignments, report, stacked.colour)
+
+
+def stacking_order(alignments: Sequence[Alignment]) -> list[int]:
+    """Return the places of the frames that were aligned in the order in which they are stacked: the reference first."""
+    good = [alignment for alignment in alignments if alignment.ok]
+    return [alignment.index for alignment in sorted(good, key=lambda one: one.method != "reference")]
+
+
+def stack_group(
+    frames: Sequence[np.ndarray],
+    settings: TileSettings,
+    progress: Progress | None = None,
+    *,
+    weights: Weights | None = None,
+    limits: BlockLimits | None = None,
+    fell_back: Callable[[GpuError], None] | None = None,
+) -> StackedGroup:
+    """Stack aligned frames as the settings say; on the CPU, where the GPU cannot.
+
+    Parameters
+    ----------
+    frames : sequence of ndarray, all (H, W) or all (H, W, 3)
+        The first one is the reference.
+    settings : TileSettings
+    progress : Progress, optional
+        Hears of the step 'stacking' (rows).
+    weights : optional
+        See `nanstack.stack.plan.plan_stack`.
+    limits : nanstack.stack.device.BlockLimits, optional
+        Of the GPU.
+    fell_back : callable, optional
+        Hears why the GPU could not; by default a warning, unless there is none and `settings.gpu` is 'auto'.
+
+    Raises
+    ------
+    ValueError
+        For no frames, frames that differ in shape, or weights that do not fit.
+    """
+    progress = progress or Quiet()
+    plan = plan_stack(frames, settings, weights)
+
+    def rows(done: int, total: int) -> None:
+        progress.step("stacking", done, total)
+
+    stack, device = None, "cpu"
+    if settings.gpu != "off":
+        from nanstack.stack.device import GpuError, stack_on_gpu  # here, as runs without a GPU need nothing of it
+
+        try:
+            stack, device = stack_on_gpu(plan, rows, limits), "gpu"
+        except GpuError as error:
+            if fell_back is not None:
+                fell_back(error)
+            elif settings.gpu == "on" or error.kind != "unavailable":
+                progress.warn(f"the GPU is not used: {error}; the tile is stacked on the CPU")
+    if stack is None:
+        stack = stack_frames(plan.frames, plan.rejection, plan.combine, plan.weights, rows, levels=plan.levels)
+    colour = equalize_medians(stack.image) if settings.equalize else ColourBalance()
+    return StackedGroup(stack, plan, device, colour)
+
+
+# --- what is known of a tile ------------------------------------------------------------------------------------------
+
+
+def describe(
+    alignments: Sequence[Alignment], names: Sequence[str], stacked: StackedGroup, reference: np.ndarray
+) -> TileReport:
+    """Return what is known of a tile, of its frames, and of the samples rejected.
+
+    Parameters
+    ----------
+    alignments : sequence of Alignment
+    names : sequence of str
+        Of the frames.
+    stacked : StackedGroup
+    reference : ndarray
+        The reference's samples, whose sky and noise the other frames and the tile are held against.
+    """
+    with ThreadPoolExecutor(1) as pool:  # medians let go of the interpreter
+        sky = pool.submit(photometry.sky_level, reference)
+        measures = measure(stacked.image, stacked.coverage, reference)
+    order = stacking_order(alignments)
+    plan = stacked.plan
+    levels = dict(zip(order, plan.levels or [None] * len(order), strict=True))
+    weights = dict(zip(order, plan.frame_weights() or [None] * len(order), strict=True))
+    offsets = [abs(offset) for level in levels.values() for offset in _offsets(level)]
+    rms = [alignment.rms for alignment in alignments if alignment.method == "stars"]
+    return TileReport(
+        frames_given=len(alignments),
+        frames_aligned=len(order),
+        frames_failed={names[a.index]: a.reason for a in alignments if not a.ok},
+        reference=next((names[a.index] for a in alignments if a.method == "reference"), None),
+        rms_px_median=known(np.median(rms)) if rms else None,
+        rms_px_max=known(max(rms)) if rms else None,
+        rejection=plan.rejection.method,
+        stacked_on=stacked.device,
+        rejected_percent=known(100 * stacked.stack.rejected_fraction),
+        sky_matched_by=plan.levelled_by,
+        sky_offset_adu_max=known(max(offsets, default=math.nan)),
+        sky_unmatched=tuple(names[index] for index, level in levels.items() if level is not None and level.cells == 0),
+        frames=tuple(
+            _frame_report(a, names[a.index], levels.get(a.index), sky.result(), weights.get(a.index))
+            for a in alignments
+        ),
+        **vars(measures),
+    )
+
+
+def warn_unmatched(report: TileReport, progress: Progress) -> None:
+    """Say which frames keep their own sky, as they have no pixel in common with the reference."""
+    for name in report.sky_unmatched:
+        progress.warn(f"{name}: not matched in sky level, as it has too little in common with {report.reference}")
+
+
+def _offsets(level: SkyMatch | None) -> list[float]:
+    """Return what was added to a frame, after its gain, in the middle, a number a channel; nothing where none was."""
+    return [] if level is None else np.atleast_1d(level.offset).tolist()
+
+
+def _frame_report(
+    alignment: Alignment, name: str, level: SkyMatch | None, sky: np.ndarray, weight: float | None
+) -> FrameReport:
+    report = FrameReport(
+        name=name,
+        method=alignment.method,
+        stars_found=alignment.found,
+        stars_matched=alignment.stars,
+        rms_px=known(alignment.rms),
+        fwhm_px=known(alignment.fwhm),
+        weight=None if weight is None else known(weight),
+        reason=alignment.reason,
+    )
+    if alignment.ok:
+        (a, _, x), (c, _, y) = alignment.transform
+        report = replace(
+            report,
+            shift_px=(known(x), known(y)),
+            rotation_deg=known(math.degrees(math.atan2(c, a))),
+            scale=known(math.hypot(a, c), 6),
         )
-    coverage = stack.coverage if stack.coverage.ndim == 2 else stack.coverage[..., 0]
-    alignments = [alignment for alignment, _ in aligned]
-    return StackedTile(stack.image, coverage, solutions[reference], alignments, stack.rejected_fraction)
+    return report if level is None else replace(report, **_level_report(level, sky))
+
+
+def _level_report(level: SkyMatch, sky: np.ndarray) -> dict[str, Any]:
+    """Return the fields of a frame's report that say how its sky was matched."""
+    told: dict[str, Any] = {"sky_offset_adu": tuple(known(offset) for offset in _offsets(level))}
+    if level.cells != 0:
+        told["sky_adu"] = tuple(known(own) for own in np.atleast_1d((sky - level.offset) / level.gain))
+    gain, *slopes = (np.atleast_1d(value) for value in (level.gain, level.slope_x, level.slope_y))
+    if (gain != 1).any():
+        told["sky_gain"] = tuple(known(value, 6) for value in gain)
+    if np.any(slopes):
+        told["sky_slope_adu_per_px"] = tuple(tuple(known(value, 6) for value in slope) for slope in slopes)
+    return told
+
+
+def measure(image: np.ndarray, coverage: np.ndarray, reference: np.ndarray) -> Measures:
+    """Return what can be measured on a tile: coverage, noise against its reference frame, band metric.
+
+    Noise is compared where the coverage is at least 90 % of its maximum.
+
+    Parameters
+    ----------
+    image, reference : ndarray, (H, W) or (H, W, 3)
+    coverage : ndarray of int, shape (H, W)
+    """
+    well_covered = coverage >= photometry.HIGH_COVERAGE * coverage.max()
+    with ThreadPoolExecutor(1) as pool:  # medians let go of the interpreter
+        levels = pool.map(photometry.noise_level, (image, reference), (well_covered, well_covered))
+        band = photometry.band_metric(image, coverage)
+        noise, single = levels
+    ratio = float(np.mean(noise / single)) if np.all(single > 0) else math.nan
+    return Measures(
+        shape=tuple(image.shape),
+        coverage_min=int(coverage.min()),
+        coverage_median=float(np.median(coverage)),
+        coverage_max=int(coverage.max()),
+        noise_adu=known(np.mean(noise)),
+        noise_against_one_frame=known(ratio),
+        band_metric_adu=known(band),
+    )

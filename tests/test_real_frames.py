@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 from nanstack.io.frames import read_frame
 from nanstack.levels.photometry import band_metric, noise_level
 from nanstack.survey.stars import find_stars
-from zemosaic_patch.tile import TileSettings, make_tile
+from nanstack.tile import make_tile
 
 GAINS = np.float32([1.0, 0.72, 1.08])
 
@@ -25,12 +25,12 @@ def colour_frames(real_frames):
 
 @pytest.fixture(scope="module")
 def tile(colour_frames):
-    return make_tile(colour_frames, len(colour_frames) // 2, TileSettings())
+    return make_tile(colour_frames, len(colour_frames) // 2)
 
 
 @pytest.fixture(scope="module")
 def unmatched_tile(colour_frames):
-    return make_tile(colour_frames, len(colour_frames) // 2, TileSettings(match_sky="none"))
+    return make_tile(colour_frames, len(colour_frames) // 2, match="none")
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def exact_stack(colour_frames):
 
 
 def test_all_frames_align(tile):
-    assert tile.report["frames_failed"] == {}
-    assert tile.report["rms_px_max"] < 0.3
+    assert tile.report.frames_failed == {}
+    assert tile.report.rms_px_max < 0.3
 
 
 def test_tile_is_as_good_as_the_exact_stack(tile, unmatched_tile, exact_stack):

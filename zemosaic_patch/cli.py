@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,9 +30,15 @@ from zemosaic_patch.outputs import claim, record, remove_ours
 from zemosaic_patch.tile_run import OUTPUTS, find_frames, installed_version, save_tile, tile_of_files
 
 if TYPE_CHECKING:
-    from zemosaic_patch.tile import Tile, TileSettings
+    from nanstack.settings import TileSettings
+    from nanstack.tile import Tile
 
-REJECTIONS = ("winsorized_sigma_clip", "kappa_sigma", "linear_fit_clip", "none")
+REJECTIONS = {
+    "winsorized_sigma_clip": "winsor",
+    "kappa_sigma": "kappa_sigma",
+    "linear_fit_clip": "linear_fit",
+    "none": "none",
+}
 COMBINES = ("mean", "median", "min", "max")
 MATCHES = ("offset", "linear", "plane", "none")
 NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
@@ -168,7 +174,7 @@ def _add_tile(commands: Any) -> None:
 def _add_tile_options(tile: argparse.ArgumentParser, match_sky: str, rewinsor: bool) -> None:
     """Add the options that say how a tile is made."""
     tile.add_argument("--config", type=Path, metavar="FILE", help="a run.toml: options, of which those here come first")
-    tile.add_argument("--reject", choices=REJECTIONS, default=REJECTIONS[0], help="rejection")
+    tile.add_argument("--reject", choices=REJECTIONS, default="winsorized_sigma_clip", help="rejection")
     tile.add_argument(
         "--kappa",
         type=float,
@@ -360,22 +366,23 @@ def _keep_options(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace) -> TileSettings:
     """Return the tile's settings, or raise UsageError naming the option that is out of range."""
-    from zemosaic_patch.tile import TileSettings
+    from nanstack.settings import TileSettings
+    from nanstack.stack.definition import Rejection
 
     if len(options.kappa) > 2 or not all(math.isfinite(kappa) and kappa > 0 for kappa in options.kappa):
         raise UsageError(f"--kappa takes one or two positive numbers, not {_listed(options.kappa)}")
     if not all(0 <= limit < 0.5 for limit in options.winsor):
         raise UsageError(f"--winsor takes two fractions from 0 to below 0.5, not {_listed(options.winsor)}")
+    method = (
+        REJECTIONS[options.reject]
+        if options.wsc_impl == "legacy_quantile"
+        else {"winsor": "huber"}.get(REJECTIONS[options.reject], REJECTIONS[options.reject])
+    )
     return TileSettings(
-        reject=options.reject,
-        kappa_low=options.kappa[0],
-        kappa_high=options.kappa[-1],
-        winsor_limits=tuple(options.winsor),
-        rewinsor=options.rewinsor,
-        wsc_impl=options.wsc_impl,
+        rejection=Rejection(method, options.kappa[0], options.kappa[-1], *options.winsor, options.rewinsor),
         combine=options.combine,
         normalize=options.norm,
-        match_sky=options.match_sky,
+        match=options.match_sky,
         weight=options.weight,
         interpolation=options.interpolation,
         gpu=options.gpu,
@@ -403,9 +410,8 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
 
 def _show(tile: Tile, folder: Path) -> None:
     from nanstack.io.layout import on_one_line
-    from zemosaic_patch.tile import report_lines
 
-    lines = [*report_lines(tile.report), f"written            {folder / OUTPUTS[0]}"]
+    lines = [*tile.report.lines(), f"written            {folder / OUTPUTS[0]}"]
     print("\n".join(map(on_one_line, lines)))
 
 
@@ -517,8 +523,9 @@ def _demo_mosaic(options: argparse.Namespace) -> None:
 
 def _demo_tile(options: argparse.Namespace) -> None:
     from nanstack.levels.photometry import band_metric
+    from nanstack.settings import TileSettings
+    from nanstack.stack.definition import Rejection
     from zemosaic_patch.demo import tile as demo
-    from zemosaic_patch.tile import TileSettings
 
     _check_output(options.output, (*OUTPUTS, "before_after.png"), options.overwrite)
     print(f"simulating {options.frames} Seestar frames of the Pleiades ...", flush=True)
@@ -529,11 +536,11 @@ def _demo_tile(options: argparse.Namespace) -> None:
         paths = demo.write_pleiades_frames(folder, options.frames)
         record(folder, names)
         with _Bars() as bars:
-            tile = tile_of_files(paths, TileSettings(rewinsor=False), progress=bars)
+            tile = tile_of_files(paths, TileSettings(Rejection(rewinsor=False)), progress=bars)
         save_tile(tile, options.output)
     _show(tile, options.output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
-    before = demo.stack_with_grey_fill(paths, tile.report["reference"])
+    before = demo.stack_with_grey_fill(paths, tile.report.reference)
     metrics = [band_metric(image, tile.coverage) for image in (before, tile.image)]
     captions = (f"ZeMosaic 4.3: band metric {metrics[0]:.1f} ADU", f"zemosaic-patch: band metric {metrics[1]:.2f} ADU")
     demo.before_after_picture(before, tile.image, captions, options.output / "before_after.png")
@@ -603,14 +610,14 @@ def _memory() -> str:
 
 def _gpu() -> str:
     """Return the GPU's name and memory, or why there is none."""
-    import zemosaic_align_stack_gpu as gpu_stack
-    from nanstack.stack import gpu
+    from nanstack.stack import device, gpu
 
-    reason = gpu_stack._fault()
+    reason = device.fault()
     if reason is not None:
         return f"none: {reason}"
-    free, total = gpu.device_memory(gpu_stack.cp)
-    return f"{gpu.device_name(gpu_stack.cp)}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
+    module = device.array_module()
+    free, total = gpu.device_memory(module)
+    return f"{gpu.device_name(module)}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
 
 
 def _cached_kernels() -> str:
@@ -698,33 +705,32 @@ class _Bars:
         self.frames = tqdm(desc="aligning", unit="frame", disable=None, leave=False)
         self.rows: Any = None
 
-    def __enter__(self) -> Callable:
-        return self.update
+    def __enter__(self) -> _Bars:
+        return self
 
     def __exit__(self, *_: object) -> None:
         for bar in (self.frames, self.rows):
             if bar is not None:
                 bar.close()
 
-    def update(self, key: str, progress: Any = None, level: Any = None, **details: Any) -> None:
-        """Take ZeMosaic's progress calls: frames by their details, rows as (done, total), warnings by level."""
-        _obey()
-        if key in ("stack_winsorized", "stack_kappa"):
-            self._show_rows(int(progress), int(level))
-        elif level in ("WARN", "ERROR"):
-            no_gpu = f"the GPU is not used: {details.get('reason')}; the tile is stacked on the CPU"
-            _warn(no_gpu if key.startswith("stack_gpu_fallback") else key)
-        if "done" in details:
-            self.frames.total = details["total"]
-            self.frames.update(1)
-
-    def _show_rows(self, done: int, total: int) -> None:
+    def step(self, name: str, done: int, total: int) -> None:
+        """Show how many frames are aligned, then how many rows are stacked."""
         from tqdm import tqdm
 
+        _obey()
+        if name == "aligning":
+            self.frames.total = total
+            self.frames.update(done - self.frames.n)
+            return
         if self.rows is None:
             self.frames.close()
             self.rows = tqdm(total=total, desc="stacking", unit="row", disable=None, leave=False)
         self.rows.update(done - self.rows.n)
+
+    def warn(self, text: str) -> None:
+        """Print a warning above the bars."""
+        _obey()
+        _warn(text)
 
 
 if __name__ == "__main__":

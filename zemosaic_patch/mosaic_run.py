@@ -30,18 +30,20 @@ from nanstack.io.frames import (
     read_fits_image,
     read_named_image,
 )
+from nanstack.io.images import card_value, image_hdus, write_hdus
 from nanstack.io.layout import card, read_layout
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
 from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
 from nanstack.progress import Quiet
+from nanstack.settings import TileSettings
+from nanstack.stack.definition import Rejection
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.groups import Group, fingerprint, group_frames
 from zemosaic_patch.jobs import JobError, run_jobs, workers_for
 from zemosaic_patch.outputs import claim, is_ours, record, remove_ours, set_aside
 from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
 from zemosaic_patch.solve import solve_frames
-from zemosaic_patch.tile import TileSettings, card_value
 from zemosaic_patch.tile_run import OUTPUTS as TILE_OUTPUTS
 from zemosaic_patch.tile_run import (
     find_frames,
@@ -51,7 +53,6 @@ from zemosaic_patch.tile_run import (
     save_tile,
     tile_of_frames,
 )
-from zemosaic_utils import image_hdus, write_hdus
 
 OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
 COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
@@ -82,7 +83,7 @@ class MosaicSettings:
         Number of processes; 0: as many as suit the machine. No influence on the result.
     """
 
-    tile: TileSettings = field(default_factory=lambda: TileSettings(match_sky="plane", rewinsor=False))
+    tile: TileSettings = field(default_factory=lambda: TileSettings(Rejection(rewinsor=False), match="plane"))
     tile_frames: int = 200
     min_frames: int = 3
     match_tiles: str = "plane"
@@ -228,7 +229,7 @@ def mosaic_of_files(
     made, failed = _make_tiles(groups, settings, folder, show, warn)
     if not made:
         raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
-    made_by = {"NPA_REJ": settings.tile.reject, "NPA_SKYM": settings.tile.match_sky}
+    made_by = {"NPA_REJ": settings.tile.rejection.method, "NPA_SKYM": settings.tile.match}
     told = _join(made, settings, made_by, folder, show)
     told["left_out"] = named_reasons(left_out, frames)
     told["failed_tiles"] = failed
@@ -350,27 +351,33 @@ def _report_beside(tile: Path) -> dict | None:
     return report if isinstance(report, dict) and tile.name == "tile.fits" else None
 
 
+class _Told:
+    """Progress that is told to the process which waits for the tile."""
+
+    def __init__(self, tell: Callable[[str, Any], None]) -> None:
+        self.tell = tell
+
+    def step(self, name: str, done: int, total: int) -> None:
+        if name == "aligning":
+            self.tell("aligned", done)
+
+    def warn(self, text: str) -> None:
+        self.tell("warning", text)
+
+
 def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> dict:
     """Make a tile and write it; return its report: what a worker process does."""
 
-    def progress(key: str, progress: Any = None, level: Any = None, **details: Any) -> None:
-        if "done" in details:
-            tell("aligned", details["done"])
-        if level in ("WARN", "ERROR"):
-            tell("warning", key)
-
     try:
-        tile = tile_of_frames(job.frames, job.settings, progress=progress)
-        tile.report["fingerprint"] = job.fingerprint
+        tile = tile_of_frames(job.frames, job.settings, progress=_Told(tell))
         for name in set_aside(job.folder, ALL_TILE_OUTPUTS):
             tell("warning", f"a file that was not as an earlier run wrote it is kept as {name}")
         remove_ours(job.folder, ALL_TILE_OUTPUTS)
-        save_tile(tile, job.folder)
+        return save_tile(tile, job.folder, job.fingerprint)
     except (FailureError, FrameError, ValueError) as error:
         raise JobError(str(error)) from error
     except OSError as error:
         raise JobError(f"{job.folder}: {error.strerror or error}") from error
-    return tile.report
 
 
 # --- existing tiles ---------------------------------------------------------------------------------------------------

@@ -10,11 +10,19 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the quality gate says of a tile: its score, 0 is good, and whether it is accepted."""
+
+    score: float
+    accepted: bool
 
 
 def optional_module(name: str, option: str, report: Callable) -> ModuleType | None:
@@ -95,14 +103,8 @@ def altaz_mask(
 
 def quality_gate(
     image: np.ndarray, threshold: float, edge_band_px: int, k_sigma: float, erode_px: int, report: Callable
-) -> dict[str, Any] | None:
-    """Return the score of `zequalityMT.quality_metrics` and whether it accepts the tile; None where it fails.
-
-    Returns
-    -------
-    dict or None
-        score (0 is good), accepted.
-    """
+) -> Verdict | None:
+    """Return the score of `zequalityMT.quality_metrics` and whether it accepts the tile; None where it fails."""
     module = optional_module("zequalityMT", "quality gate", report)
     if module is None:
         return None
@@ -118,7 +120,7 @@ def quality_gate(
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as failure:
         report(f"quality gate skipped: zequalityMT failed ({failure})", None, "WARN")
         return None
-    return {"score": score, "accepted": spared or (math.isfinite(score) and score <= float(threshold))}
+    return Verdict(score, spared or (math.isfinite(score) and score <= float(threshold)))
 
 
 def move_reject(path: Path) -> Path:

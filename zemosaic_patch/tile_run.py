@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nanstack.io.frames import FrameError, FrameFile
-    from zemosaic_patch.tile import Tile, TileSettings
+    from nanstack.progress import Progress
+    from nanstack.settings import TileSettings
+    from nanstack.tile import Tile
 
 OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
 
@@ -34,7 +36,10 @@ def installed_version() -> str:
 
 
 def tile_of_files(
-    names: Sequence[str | Path], settings: TileSettings, reference: str | None = None, progress: Callable | None = None
+    names: Sequence[str | Path],
+    settings: TileSettings,
+    reference: str | None = None,
+    progress: Progress | None = None,
 ) -> Tile:
     """Make a tile of frame files, read as they are needed; those that cannot be used are named and left out.
 
@@ -45,9 +50,7 @@ def tile_of_files(
     settings : TileSettings
     reference : str, optional
         The frame to align on; by default the most central one.
-    progress : callable, optional
-        ``progress(key, progress, level, **details)``, as `zemosaic_patch.tile.make_tile` calls it; a warning has
-        the level 'WARN', and is its own key.
+    progress : nanstack.progress.Progress, optional
 
     Raises
     ------
@@ -56,10 +59,12 @@ def tile_of_files(
     FailureError
         Nothing to stack.
     """
+    from nanstack.progress import Quiet
+
+    progress = progress or Quiet()
     paths = find_frames(names)
-    warn = _warner(progress)
     wanted = None if reference is None else _among(paths, reference)
-    frames, unusable = probe_frames(paths, warn)
+    frames, unusable = probe_frames(paths, progress.warn)
     return tile_of_frames(frames, settings, unusable, wanted, progress)
 
 
@@ -82,7 +87,7 @@ def tile_of_frames(
     settings: TileSettings,
     unusable: dict[Path, str] | None = None,
     wanted: Path | None = None,
-    progress: Callable | None = None,
+    progress: Progress | None = None,
 ) -> Tile:
     """Make a tile of frames whose headers were read, as `tile_of_files` does.
 
@@ -94,16 +99,19 @@ def tile_of_frames(
         Further files: why they cannot be used.
     wanted : Path, optional
         The frame to align on.
-    progress : callable, optional
+    progress : nanstack.progress.Progress, optional
     """
-    from nanstack.io.frames import short_names
-    from zemosaic_patch.tile import make_tile
+    from dataclasses import replace
 
-    warn = _warner(progress)
+    from nanstack.io.frames import short_names
+    from nanstack.progress import Quiet
+    from nanstack.tile import make_tile
+
+    progress = progress or Quiet()
     frames, unusable = list(frames), dict(unusable or {})
-    chosen, data = _load_reference(frames, unusable, wanted, warn)
+    chosen, data = _load_reference(frames, unusable, wanted, progress.warn)
     if len(frames) == 1:
-        warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
+        progress.warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
     sources: list[Any] = list(frames)
     sources[chosen] = data
     names = short_names([frame.path for frame in frames] + list(unusable))
@@ -115,12 +123,15 @@ def tile_of_frames(
         names=[names[frame.path] for frame in frames],
         progress=progress,
     )
-    tile.report["frames_given"] += len(unusable)
-    tile.report["frames_failed"].update(named_reasons(unusable, frames))
-    if len(frames) > 1 and tile.report["frames_aligned"] == 1:
-        name, reason = next(iter(tile.report["frames_failed"].items()))
+    report = replace(
+        tile.report,
+        frames_given=tile.report.frames_given + len(unusable),
+        frames_failed={**tile.report.frames_failed, **named_reasons(unusable, frames)},
+    )
+    if len(frames) > 1 and report.frames_aligned == 1:
+        name, reason = next(iter(report.frames_failed.items()))
         raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
-    return tile
+    return replace(tile, report=report)
 
 
 def _among(paths: Sequence[Path], reference: str) -> Path:
@@ -130,10 +141,6 @@ def _among(paths: Sequence[Path], reference: str) -> Path:
         if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
             return path
     raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
-
-
-def _warner(progress: Callable | None) -> Callable[[str], None]:
-    return (lambda text: None) if progress is None else (lambda text: progress(text, None, "WARN"))
 
 
 def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[Path, str]]:
@@ -191,39 +198,55 @@ def _load_reference(
 
 def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
     """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
-    from zemosaic_worker import _pick_central_reference_index
+    from nanstack.register.reference import most_central
 
     if wanted is not None:
         return next(index for index, frame in enumerate(frames) if frame.path == wanted)
     shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
     candidates = [index for index, frame in enumerate(frames) if frame.shape == shape]
-    central = _pick_central_reference_index([{"wcs": frames[index].wcs} for index in candidates], False)
+    central = most_central([frames[index].pointing for index in candidates])
     return candidates[len(candidates) // 2 if central is None else central]
 
 
-def save_tile(tile: Tile, folder: Path) -> None:
-    """Write a tile's files, into a folder that no other run writes to: FITS, two pictures, the report."""
+def save_tile(tile: Tile, folder: Path, fingerprint: str | None = None) -> dict:
+    """Write a tile's files, into a folder that no other run writes to: FITS, two pictures, the report.
+
+    Parameters
+    ----------
+    tile : nanstack.tile.Tile
+    folder : Path
+    fingerprint : str, optional
+        Of its frames and settings, for who wants to know later whether the tile is still theirs.
+
+    Returns
+    -------
+    dict
+        The report, as it was written.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from astropy.io import fits
 
     from nanstack.io.files import complete_file, remove_partial_files
-    from zemosaic_patch.tile import card_value, report_cards, write_tile
+    from nanstack.io.images import card_value, write_tile
 
     remove_partial_files(folder)
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
-    header.update(report_cards(tile.report))
-    for name, reason in tile.report["frames_failed"].items():
+    header.update(tile.report.cards())
+    for name, reason in tile.report.frames_failed.items():
         header.add_history(card_value(f"frame {name} failed: {reason}"))
     with ThreadPoolExecutor(max_workers=1) as pool:
         pictures = pool.submit(_save_pictures, tile.image, tile.coverage, folder)
         write_tile(tile, folder / "tile.fits", header)
         pictures.result()
-    tile.report["file_bytes"] = (folder / "tile.fits").stat().st_size
+    told = tile.report.json()
+    if fingerprint is not None:
+        told["fingerprint"] = fingerprint
     with complete_file(folder / "tile.json") as temporary:
-        temporary.write_text(json.dumps(tile.report, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     record(folder, OUTPUTS)
+    return told
 
 
 def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:

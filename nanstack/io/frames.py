@@ -236,6 +236,32 @@ def read_named_image(path: Path, name: str) -> np.ndarray | None:
     return None if layout is None else read_samples(layout)
 
 
+def read_with_alpha(path: Path) -> tuple[np.ndarray, Header, np.ndarray | None]:
+    """Return a FITS file's image as float32, (H, W) or (H, W, 3), its header, and its opacity.
+
+    A Bayer mosaic comes back as it is.
+
+    Returns
+    -------
+    image : ndarray of float32
+    header : astropy.io.fits.Header
+    alpha : ndarray of uint8, or None
+        The image named ALPHA, 0 to 255; None where there is none.
+
+    Raises
+    ------
+    FrameError
+        For a file that is no FITS image, or damaged.
+    """
+    data, header = read_fits_image(path)
+    image = channels_last(path, data)
+    alpha = read_named_image(path, "ALPHA")
+    if alpha is not None:
+        alpha = alpha if alpha.ndim == 2 else alpha[..., 0]
+        alpha = np.where(alpha > 0, np.minimum(alpha, 255), 0).astype(np.uint8)
+    return image, header, alpha
+
+
 def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape that an image stored as (H, W), or with one or three planes first or last, is given.
 

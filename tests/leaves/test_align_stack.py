@@ -364,7 +364,7 @@ def test_which_winsorized_clip(monkeypatch, environment, zconfig, default, expec
 def test_unknown_winsorized_clip_warns_and_is_ignored(monkeypatch):
     monkeypatch.setenv(zas.WINSOR_ENVIRONMENT, "magic")
     listener = Listener()
-    assert zas.winsor_method({"wsc_impl": "pixinsight"}, progress_callback=listener) == "huber"
+    assert zas.winsor_method({"wsc_impl": "pixinsight"}, callback=listener) == "huber"
     assert "'magic' is unknown" in listener.warnings()[0]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import zemosaic_align_stack_gpu as zas_gpu
+from nanstack.stack import device
 
 COMPILERS = ("g++", "clang++", "c++")
 PRELUDE = """
@@ -260,7 +261,7 @@ def put_in_cupys_place(monkeypatch, stand_in):
 
 def cupy_or_skip():
     """Return CuPy; skip the test where there is no device that computes."""
-    reason = zas_gpu._fault()
+    reason = device.fault()
     if reason:
         pytest.skip(f"no GPU: {reason}")
     assert not isinstance(zas_gpu.cp, StandIn)

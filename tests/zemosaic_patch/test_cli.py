@@ -285,7 +285,6 @@ def test_a_demo_replaces_no_frame_but_its_own(run, tmp_path):
     assert frame.read_bytes() == b"mine"
 
 
-@pytest.mark.xfail(strict=True, reason="falls out of the pipeline that takes typed settings")
 def test_zemosaics_variable_is_not_for_our_commands(run, frames, tmp_path, monkeypatch):
     """`ZEMOSAIC_WSC_IMPL` is how a ZeMosaic is told; our options say all, so that a run can be repeated."""
     for number, wanted in enumerate(("", "pixinsight", "legacy_quantile")):

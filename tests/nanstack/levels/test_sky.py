@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanstack.levels.sky import Overlap, SkyMatch, match_sky, measure_overlap, robust_fit, solve_backgrounds
+from nanstack.settings import TileSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.stacker import stack_frames
+from nanstack.tile import make_tile, stack_group
 from nanstack.truth.simulation import simulate_group
-from zemosaic_patch import tile as tiles
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -171,7 +172,7 @@ def moved():
     """Eight frames that are moved against each other, under skies that vary, and the same under one sky."""
     where = {"seed": 8, "max_shift": 50.0, "max_rotation": 4.0, "n_stars": 350}
     steady = [frame.data for frame in simulate_group(8, SHAPE, **where)[0]]
-    truth = tiles.make_tile(steady, 0, tiles.TileSettings(match_sky="none"))
+    truth = make_tile(steady, match="none")
     return where, truth
 
 
@@ -193,19 +194,19 @@ def test_tile_has_no_coverage_steps(moved, model, gradient):
     where, truth = moved
     frames = simulate_group(8, SHAPE, sky_scatter=0.1, sky_gradient=gradient, **where)[0]
     samples = [frame.data for frame in frames]
-    raw = tiles.make_tile(samples, 0, tiles.TileSettings(match_sky="none"))
+    raw = make_tile(samples, match="none")
     assert min(steps(raw, truth, frames[0])) > 10, "without matching they are there"
-    tile = tiles.make_tile(samples, 0, tiles.TileSettings(match_sky=model))
-    noise = truth.report["noise_adu"]
+    tile = make_tile(samples, match=model)
+    noise = truth.report.noise_adu
     assert max(steps(tile, truth, frames[0])) < 0.1 * noise
-    assert tile.report["noise_adu"] == pytest.approx(noise, rel=0.03)
-    assert tile.report["sky_matched_by"] == model
-    for line, frame in zip(tile.report["frames"], frames, strict=True):
+    assert tile.report.noise_adu == pytest.approx(noise, rel=0.03)
+    assert tile.report.sky_matched_by == model
+    for line, frame in zip(tile.report.frames, frames, strict=True):
         if model != "linear" and not gradient:
-            assert line["sky_offset_adu"] == pytest.approx(list((frames[0].sky - frame.sky)[0]), abs=1)
-    largest = max(abs(offset) for line in tile.report["frames"] for offset in line["sky_offset_adu"])
-    assert tile.report["sky_offset_adu_max"] == largest
-    cards = tiles.report_cards(tile.report)
+            assert line.sky_offset_adu == pytest.approx(tuple((frames[0].sky - frame.sky)[0]), abs=1)
+    largest = max(abs(offset) for line in tile.report.frames for offset in line.sky_offset_adu)
+    assert tile.report.sky_offset_adu_max == largest
+    cards = tile.report.cards()
     assert (cards["NPA_SKYM"][0], cards["NPA_SKYX"][0]) == (model, largest)
 
 
@@ -213,8 +214,9 @@ def test_mono_tile_and_a_frame_beside_the_reference():
     reference, frame, stranger = (frame.data[..., 1] for frame in group(3, sky_scatter=0.1))
     reference, frame, stranger = reference.copy(), frame.copy(), stranger.copy()
     reference[:, 240:], stranger[:, :240] = np.nan, np.nan
-    image, metadata = tiles.stack_tile([reference, frame, stranger], tiles.TileSettings())
-    assert [level.cells == 0 for level in metadata["levels"]] == [False, False, True]
+    stacked = stack_group([reference, frame, stranger], TileSettings())
+    assert [level.cells == 0 for level in stacked.plan.levels] == [False, False, True]
+    image = stacked.image
     assert image.shape == SHAPE
     level = np.median(reference[:, :240])
     assert np.median(image[:, :240]) == pytest.approx(level, abs=1)
@@ -222,10 +224,10 @@ def test_mono_tile_and_a_frame_beside_the_reference():
 
 def test_normalisation_comes_first():
     frames = [frame.data for frame in group(3, sky_scatter=0.1)]
-    both, metadata = tiles.stack_tile(frames, tiles.TileSettings(normalize="sky_mean", match_sky="plane"))
-    alone, _ = tiles.stack_tile(frames, tiles.TileSettings(normalize="sky_mean", match_sky="none"))
-    assert np.array_equal(both, alone)
-    assert metadata["levelled_by"] == "sky_mean"
+    both = stack_group(frames, TileSettings(normalize="sky_mean", match="plane"))
+    alone = stack_group(frames, TileSettings(normalize="sky_mean", match="none"))
+    assert np.array_equal(both.image, alone.image)
+    assert both.plan.levelled_by == "sky_mean"
 
 
 def test_levels_do_not_depend_on_the_memory():

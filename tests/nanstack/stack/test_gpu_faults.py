@@ -13,11 +13,13 @@ import pytest
 
 import zemosaic_align_stack as zas
 import zemosaic_align_stack_gpu as zas_gpu
-import zemosaic_worker as worker
 from nanstack.levels.sky import match_sky
+from nanstack.settings import TileSettings
 from nanstack.stack import gpu
 from nanstack.stack.definition import METHODS, Rejection
+from nanstack.stack.device import use_module
 from nanstack.stack.stacker import stack_frames
+from nanstack.tile import stack_group
 from tests.support.cuda_stand_in import (
     OutOfMemoryError,
     StandIn,
@@ -26,10 +28,10 @@ from tests.support.cuda_stand_in import (
     device_lost,
     put_in_cupys_place,
 )
-from zemosaic_patch.tile import TileSettings, stack_tile
+from zemosaic_patch import compat
 
 PARAMS = {"stack_reject_algo": "winsorized_sigma_clip", "poststack_equalize_rgb": False}
-SETTINGS = TileSettings(gpu="on", reject="winsorized_sigma_clip", match_sky="none")
+SETTINGS = TileSettings(gpu="on", match="none")
 PLAN = {"gpu_rows_per_chunk": 8}
 
 
@@ -61,6 +63,12 @@ def truth(frames):
     return stack_frames(frames, Rejection())
 
 
+def stack_tile(frames, settings, listener=None, plan=None):
+    """Stack as ZeMosaic's worker does."""
+    stacked = compat.stack_where_it_can(frames, settings, plan, "winsorized_sigma_clip", listener)
+    return stacked.image, {"device": stacked.device, **compat.metadata_of(stacked)}
+
+
 class Listener:
     def __init__(self):
         self.calls = []
@@ -70,6 +78,19 @@ class Listener:
 
     def warnings(self):
         return [(key, details["reason"]) for key, level, details in self.calls if level == "WARN"]
+
+
+class Told:
+    """Progress that keeps what it is told."""
+
+    def __init__(self):
+        self.steps, self.warnings = [], []
+
+    def step(self, *told):
+        self.steps.append(told)
+
+    def warn(self, text):
+        self.warnings.append(text)
 
 
 def assert_nothing_is_left(device):
@@ -189,7 +210,7 @@ def test_wrong_numbers_and_wrong_shapes_are_found(device, frames, truth, monkeyp
     assert "pixels have data and no number" in listener.warnings()[0][1]
     assert not zas_gpu._gpu_is_usable(), "a device that computes NaN from numbers is broken"
 
-    monkeypatch.setattr(zas_gpu, "_health", None)
+    use_module(device)
     device.corrupt = False
     stack_block = gpu.stack_block
 
@@ -297,12 +318,15 @@ def test_without_a_gpu_on_warns_and_auto_does_not(frames, truth, monkeypatch):
     with pytest.raises(zas_gpu.GPUStackingError):
         zas_gpu.gpu_stack_from_arrays(frames, PARAMS)
     for wanted, warnings in (("on", 1), ("auto", 0), ("off", 0)):
-        listener = Listener()
-        image, metadata = stack_tile(frames, TileSettings(gpu=wanted, match_sky="none"), listener)
-        assert_true(image, metadata, truth)
-        assert len(listener.warnings()) == warnings
-        if warnings:
-            assert listener.warnings()[0][0] == "stack_gpu_fallback_unavailable"
+        told = Told()
+        stacked = stack_group(frames, TileSettings(gpu=wanted, match="none"), told)
+        assert np.allclose(stacked.image, truth.image, atol=1e-3, equal_nan=True)
+        assert stacked.device == "cpu"
+        assert len(told.warnings) == warnings
+        assert all("the GPU is not used" in text for text in told.warnings)
+    listener = Listener()
+    stack_tile(frames, SETTINGS, listener)
+    assert [key for key, _ in listener.warnings()] == ["stack_gpu_fallback_unavailable"]
 
 
 def test_fault_is_found_once_and_said_once(monkeypatch, caplog):
@@ -345,13 +369,15 @@ def test_imports_and_stacks_without_a_working_cupy(kind, tmp_path):
         lines.append(f"sys.path.insert(0, {str(tmp_path)!r})")
     lines += [
         "import zemosaic_align_stack_gpu as gpu, zemosaic_utils",
-        "from zemosaic_patch import tile",
+        "from nanstack.settings import TileSettings",
+        "from nanstack.stack.device import fault",
+        "from nanstack.tile import stack_group",
         "assert 'cp' not in vars(gpu), 'CuPy is loaded when it is first asked for'",
         "assert gpu.cp is None and not gpu._gpu_is_usable() and not zemosaic_utils.gpu_is_available()",
         "frames = [np.full((4, 5, 3), level, np.float32) for level in (1, 2, 3)]",
-        "image, metadata = tile.stack_tile(frames, tile.TileSettings(gpu='on', match_sky='none'))",
-        "assert (image == 2).all() and metadata['device'] == 'cpu'",
-        "print(gpu._fault())",
+        "stacked = stack_group(frames, TileSettings(gpu='on', match='none'))",
+        "assert (stacked.image == 2).all() and stacked.device == 'cpu'",
+        "print(fault())",
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -375,5 +401,5 @@ def test_imports_and_stacks_without_a_working_cupy(kind, tmp_path):
     ],
 )
 def test_first_setting_wins_then_the_plan(settings, plan, asked):
-    assert worker._gpu_asked_for(settings, plan) is asked
-    assert worker._gpu_asked_for(SimpleNamespace(**settings), plan) is asked
+    assert compat.gpu_wanted(settings, plan) is asked
+    assert compat.gpu_wanted(SimpleNamespace(**settings), plan) is asked

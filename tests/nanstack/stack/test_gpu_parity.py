@@ -15,7 +15,7 @@ import zemosaic_align_stack as zas
 import zemosaic_align_stack_gpu as zas_gpu
 import zemosaic_utils
 from nanstack.levels.photometry import linear_fit_coefficients
-from nanstack.stack import gpu
+from nanstack.stack import device, gpu
 from tests.support.cuda_stand_in import StandIn, compiler, cupy_or_skip, put_in_cupys_place
 
 pytestmark = pytest.mark.numpy_bytes
@@ -174,7 +174,7 @@ def test_blocks_leave_no_trace(module, monkeypatch):
     for plan in (*plans, SimpleNamespace(gpu_rows_per_chunk=30, gpu_max_chunk_bytes=2**40)):
         image, _ = assert_parity(frames, params, plan=plan)
         assert np.array_equal(image, whole, equal_nan=True)
-    monkeypatch.setattr(zas_gpu, "SAFE_MODE_BYTES", 10_000)
+    monkeypatch.setattr(device, "SAFE_MODE_BYTES", 10_000)
     monkeypatch.setenv("ZEMOSAIC_GPU_SAFE_MODE", "1")
     seen = []
     image, _ = zas_gpu.gpu_stack_from_arrays(

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-import zemosaic_align_stack as zas
 from nanstack.io.files import exclusive
 from nanstack.io.frames import FrameError, read_frame
 from nanstack.levels.sky import SkyMatch
@@ -270,10 +269,11 @@ def test_scratch_of_killed_jobs_is_removed_and_that_of_others_kept(own_temp):
 
 def test_aligned_frames_beyond_the_budget_go_to_scratch_and_give_the_same_tile(monkeypatch, own_temp):
     group = [frame.data for frame in simulate_group(4, (150, 240), seed=3, max_shift=15.0, n_stars=200)[0]]
-    kept, _ = zas.align_group(group, 0, propagate_mask=True)
+    kept = [image for _, image in align_frames(group, 0)]
     monkeypatch.setattr("nanstack.memory.memory_budget", lambda: 1000)
     with Scratch() as scratch:
-        spilled, _ = zas.align_group(group, 0, propagate_mask=True, scratch=scratch)
+        keep = scratch.keeper(len(group))
+        spilled = [image for _, image in align_frames(group, 0, finish=lambda image, _: keep(image))]
         assert all(isinstance(image, np.memmap) for image in spilled)
         for one, other in zip(kept, spilled, strict=True):
             assert np.array_equal(one, other, equal_nan=True)

@@ -10,13 +10,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from nanstack.io.frames import read_frame
+from nanstack.io.images import image_hdus, write_hdus
 from nanstack.levels.photometry import noise_level
 from nanstack.mosaic import MosaicTile, make_mosaic
+from nanstack.stack.definition import Rejection
+from nanstack.tile import make_tile
 from nanstack.truth.simulation import sky_plane
 from zemosaic_patch.demo import mosaic as mosaic_demo
 from zemosaic_patch.demo import tile as demo
-from zemosaic_patch.tile import TileSettings, make_tile
-from zemosaic_utils import image_hdus, write_hdus
 
 SHAPE = (270, 480)
 FRAMES = 24
@@ -45,8 +46,8 @@ def tiles(folder, groups):
     tiles = []
     for names in groups:
         frames = [read_frame(folder / name) for name in names]
-        settings = TileSettings(match_sky="plane", rewinsor=False)
-        tile = make_tile([frame.data for frame in frames], 3, settings, wcs=[frame.wcs for frame in frames])
+        chosen = {"match": "plane", "rejection": Rejection(rewinsor=False)}
+        tile = make_tile([frame.data for frame in frames], 3, wcs=[frame.wcs for frame in frames], **chosen)
         tiles.append(MosaicTile(names[3], tile.image.shape, tile.wcs, lambda t=tile: (t.image, t.coverage)))
     return tiles
 

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nanstack.register.alignment import Alignment
+from nanstack.settings import TileSettings
+from nanstack.tile import describe, stack_group
 from zemosaic_patch import cli
 from zemosaic_patch.report.page import MOSAIC_PX, ReportError, _ticks, write_report
-from zemosaic_patch.tile import tile_report
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u202e\ud800.fit"
 VOID = {"meta", "link", "img", "input", "br"}
@@ -299,8 +300,9 @@ def test_weights_of_the_stack_reach_their_frames():
         Alignment(2, "reference", there),
         Alignment(3, "stars", there),
     ]
-    stacked = {"device": "cpu", "frame_weights": [1.5, 0.5, 1.0]}  # the reference comes first
-    lines = tile_report(alignments, list("abcd"), stacked)["frames"]
+    samples = np.full((3, 4, 5), 100.0, dtype=np.float32)
+    stacked = stack_group(list(samples), TileSettings(match="none"), weights=[1.5, 0.5, 1.0])  # the reference first
+    lines = describe(alignments, list("abcd"), stacked, samples[0]).json()["frames"]
     assert [(line["name"], line.get("weight")) for line in lines] == [("a", 0.5), ("b", None), ("c", 1.5), ("d", 1.0)]
 
 

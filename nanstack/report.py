@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a tile says about itself, and about each of its frames: records that become JSON and come back from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """How one frame of a group fared; None is what was not measured.
+
+    Attributes
+    ----------
+    name : str
+    method : {'reference', 'stars', 'wcs', 'failed'}
+        What the frame was aligned by.
+    stars_found, stars_matched : int
+    rms_px, fwhm_px : float or None
+        Alignment error, and the width of the stars.
+    shift_px : (float, float) or None
+        Where the reference's first pixel lies in the frame.
+    rotation_deg, scale : float or None
+        Of the frame against the reference.
+    sky_offset_adu : tuple of float or None
+        What was added to each channel; `sky_gain` and `sky_slope_adu_per_px` where there were any.
+    sky_adu : tuple of float or None
+        The frame's own sky level.
+    weight : float or None
+        In units of the frames' mean.
+    reason : str
+        Why the frame, or its stars, failed.
+    """
+
+    name: str
+    method: str
+    stars_found: int = 0
+    stars_matched: int = 0
+    rms_px: float | None = None
+    fwhm_px: float | None = None
+    shift_px: tuple[float, float] | None = None
+    rotation_deg: float | None = None
+    scale: float | None = None
+    sky_offset_adu: tuple[float, ...] | None = None
+    sky_adu: tuple[float, ...] | None = None
+    sky_gain: tuple[float, ...] | None = None
+    sky_slope_adu_per_px: tuple[tuple[float, ...], ...] | None = None
+    weight: float | None = None
+    reason: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """Return what is known of the frame, ready for JSON."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured on a tile; None is what could not be.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    coverage_min, coverage_max : int
+    coverage_median : float
+    noise_adu : float or None
+    noise_against_one_frame : float or None
+        The tile's noise over that of its reference frame.
+    band_metric_adu : float or None
+        The colour step between rim and inside: see `nanstack.levels.photometry.band_metric`.
+    """
+
+    shape: tuple[int, ...]
+    coverage_min: int
+    coverage_median: float
+    coverage_max: int
+    noise_adu: float | None
+    noise_against_one_frame: float | None
+    band_metric_adu: float | None
+
+
+@dataclass(frozen=True)
+class TileReport:
+    """What is known of a tile; None is what could not be measured.
+
+    Attributes
+    ----------
+    frames_given, frames_aligned : int
+    frames_failed : dict
+        Name of a frame: why it failed.
+    reference : str or None
+        Name of the frame whose pixels the tile has.
+    rms_px_median, rms_px_max : float or None
+        Of the alignment.
+    rejection, stacked_on : str
+        The method, and 'cpu' or 'gpu'.
+    rejected_percent : float or None
+        Of the samples with data.
+    sky_matched_by : str
+    sky_offset_adu_max : float or None
+        The largest offset added to a frame.
+    sky_unmatched : tuple of str
+        Frames that have too little in common with the reference to be matched.
+    shape, coverage_min, coverage_median, coverage_max, noise_adu, noise_against_one_frame, band_metric_adu
+        As of `Measures`.
+    seconds_align, seconds_stack : float or None
+    settings : dict
+        Those of the tile, ready for JSON.
+    frames : tuple of FrameReport
+    """
+
+    frames_given: int
+    frames_aligned: int
+    frames_failed: dict[str, str]
+    reference: str | None
+    rms_px_median: float | None
+    rms_px_max: float | None
+    rejection: str
+    stacked_on: str
+    rejected_percent: float | None
+    sky_matched_by: str
+    sky_offset_adu_max: float | None
+    sky_unmatched: tuple[str, ...]
+    shape: tuple[int, ...]
+    coverage_min: int
+    coverage_median: float
+    coverage_max: int
+    noise_adu: float | None
+    noise_against_one_frame: float | None
+    band_metric_adu: float | None
+    seconds_align: float | None = None
+    seconds_stack: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    frames: tuple[FrameReport, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return the report, ready for JSON."""
+        return {**asdict(self), "frames": [frame.json() for frame in self.frames]}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> TileReport:
+        """Return the report that `json` was told of; further keys are not its own, and are left alone.
+
+        Raises
+        ------
+        ValueError
+            For what is no such report.
+        """
+        try:
+            frames = tuple(FrameReport(**_tuples(frame)) for frame in told["frames"])
+            own = {one.name: told[one.name] for one in fields(cls)}
+            return cls(**{**_tuples(own), "frames": frames})
+        except (KeyError, TypeError) as misfit:
+            raise ValueError(f"this is no report of a tile: {misfit}") from misfit
+
+    def lines(self) -> list[str]:
+        """Return the report as lines for the screen."""
+        covered = f"{self.coverage_min} / {self.coverage_median:g} / {self.coverage_max}"
+        rows = {
+            "frames": f"{self.frames_aligned} of {self.frames_given} aligned on {self.reference}",
+            "alignment rms": f"{_shown(self.rms_px_median, ' px')} (worst {_shown(self.rms_px_max, ' px')})",
+            "coverage": f"{covered} frames (min / median / max)",
+            "rejected": f"{_shown(self.rejected_percent, ' %')} of the samples ({self.rejection})",
+            "sky matched by": f"{self.sky_matched_by}, offsets up to {_shown(self.sky_offset_adu_max, ' ADU')}",
+            "noise": f"{_shown(self.noise_adu, ' ADU')}, {_shown(self.noise_against_one_frame)} of one frame's",
+            "band metric": _shown(self.band_metric_adu, " ADU"),
+        }
+        if self.seconds_align is not None and self.seconds_stack is not None:
+            steps = f"{self.seconds_align:.1f} s alignment, {self.seconds_stack:.1f} s stack"
+            rows["time"] = f"{steps} on the {self.stacked_on.upper()}"
+        failed = (f"failed             {name}: {reason}" for name, reason in self.frames_failed.items())
+        return [f"{name:<18} {text}" for name, text in rows.items()] + list(failed)
+
+    def cards(self) -> dict[str, tuple[Any, str]]:
+        """Return the FITS cards in which a tile's file carries its report; what was not measured has none."""
+        cards = {
+            "NPA_GIVE": (self.frames_given, "frames given"),
+            "NPA_ALGN": (self.frames_aligned, "frames aligned and stacked"),
+            "NPA_RMS": (self.rms_px_median, "[px] median alignment rms"),
+            "NPA_RMSX": (self.rms_px_max, "[px] worst alignment rms"),
+            "NPA_COVN": (self.coverage_min, "least coverage"),
+            "NPA_COVM": (self.coverage_median, "median coverage"),
+            "NPA_COVX": (self.coverage_max, "maximal coverage"),
+            "NPA_REJP": (self.rejected_percent, "[%] rejected of the samples with data"),
+            "NPA_SKYM": (self.sky_matched_by, "how the frames' sky was matched"),
+            "NPA_SKYX": (self.sky_offset_adu_max, "[adu] largest offset added to a frame"),
+            "NPA_NOIS": (self.noise_against_one_frame, "noise against one frame's"),
+            "NPA_BAND": (self.band_metric_adu, "[adu] colour step of the rim (band metric)"),
+        }
+        return {name: card for name, card in cards.items() if card[0] is not None}
+
+
+def known(value: float, digits: int = 4) -> float | None:
+    """Return a number, rounded; None for what could not be measured."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def _shown(value: float | None, unit: str = "") -> str:
+    return "not measurable" if value is None else f"{value:g}{unit}"
+
+
+def _tuples(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with JSON's lists as tuples, which records hold."""
+
+    def turned(value: Any) -> Any:
+        return tuple(map(turned, value)) if isinstance(value, list) else value
+
+    return {name: turned(value) for name, value in told.items()}
