@@ -18,7 +18,7 @@ from nanstack.levels import photometry
 from nanstack.levels.colour import ColourBalance, equalize_medians
 from nanstack.levels.sky import SkyMatch
 from nanstack.levels.weights import quality_weights
-from nanstack.register.alignment import Detection, align_frames, fill_with_sky
+from nanstack.register.alignment import Detection, align_frames
 from nanstack.settings import TileSettings
 from nanstack.stack.definition import Rejection, reject, winsor_bounds
 from nanstack.stack.plan import StackPlan, plan_stack
@@ -80,7 +80,7 @@ def align_images_in_group(
     """
 
     def finish(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        return image if propagate_mask else fill_with_sky(image, frame)
+        return image if propagate_mask else compat.fill_with_sky(image, frame)
 
     images: list[np.ndarray | None] = []
     failed: list[int] = []

@@ -17,6 +17,7 @@ import numpy as np
 
 from nanstack.arrays import real_array
 from nanstack.levels.colour import ColourBalance
+from nanstack.levels.photometry import sky_level
 from nanstack.levels.sky import MODELS
 from nanstack.register.alignment import Alignment
 from nanstack.settings import NORMALIZATIONS, WEIGHTINGS, Radial, TileSettings
@@ -229,6 +230,32 @@ class StackProgress:
     def warn(self, text: str) -> None:
         """Report a warning."""
         report(text, "WARN", self.callback)
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def fill_with_sky(samples: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Fill what an aligned frame does not cover with that frame's own sky level, channel by channel.
+
+    The one exception to "no fill value ever": ZeMosaic's paths that cannot take NaN ask for it.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (H, W) or (H, W, C)
+        An aligned frame; modified.
+    frame : ndarray
+        The frame as it came, from which the sky level is measured.
+
+    Returns
+    -------
+    ndarray
+        `samples`, finite everywhere.
+    """
+    level = sky_level(frame)
+    hole = ~np.isfinite(samples)
+    samples[hole] = np.broadcast_to(level, samples.shape)[hole]
+    return samples
 
 
 # --- stacks -----------------------------------------------------------------------------------------------------------

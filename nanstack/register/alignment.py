@@ -253,28 +253,3 @@ def align_frames(
 def _loaded(frame: FrameSource, name: str) -> np.ndarray | None:
     frame = frame() if callable(frame) else frame
     return None if frame is None else float_frame(frame, name)
-
-
-def fill_with_sky(samples: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Fill what an aligned frame does not cover with that frame's own sky level, channel by channel.
-
-    The one exception to "no fill value ever": callers that cannot take NaN ask for it by name.
-
-    Parameters
-    ----------
-    samples : ndarray of float32, shape (H, W) or (H, W, C)
-        An aligned frame; modified.
-    frame : ndarray
-        The frame as it came, from which the sky level is measured.
-
-    Returns
-    -------
-    ndarray
-        `samples`, finite everywhere.
-    """
-    from nanstack.levels.photometry import sky_level
-
-    level = sky_level(frame)
-    hole = ~np.isfinite(samples)
-    samples[hole] = np.broadcast_to(level, samples.shape)[hole]
-    return samples

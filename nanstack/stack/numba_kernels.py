@@ -64,6 +64,16 @@ class Lanes(NamedTuple):
     chosen: np.ndarray  # intp (lanes,): some of the lanes
 
 
+class Group(NamedTuple):
+    """The pixels that are in the lanes: where their samples lie, and their weights."""
+
+    places: np.ndarray  # intp (n,): of each frame's first pixel
+    start: int
+    stop: int
+    weights: np.ndarray  # float64 (n, period + lanes) or (n, pixels); (0, 0) for none
+    offset: int  # of the first pixel's weights
+
+
 COUNT, FIRST, LAST, HOME = range(4)  # finite samples; the rows FIRST ... LAST - 1 are kept; where a lane came from
 LOW, HIGH = 0, 1  # where a sample that is replaced is clipped
 CENTER, SIGMA = 2, 3
@@ -102,17 +112,18 @@ def stack_columns(
     frames, pixels = len(samples), len(samples[0])
     lanes = _lane_count(frames)
     rows, period = _weight_rows(weights, pixels, lanes)
-    kernel, settings = _kernel(rejection.method), _settings(rejection)
+    kernel, clip = _kernel(rejection.method), (COMBINES.index(combine), *_settings(rejection))
     compilation.announce(kernel, "rejection")
-    table, combine_index, results = comparators(frames), COMBINES.index(combine), (image, coverage, rejected)
+    results = image, coverage, rejected
     turn = lanes if period >= pixels else lanes * period  # a run begins where the weights do
     run = max(1, SAMPLES_PER_RUN // (frames * turn)) * turn
 
     places = np.array([frame.ctypes.data for frame in samples])  # where each frame lies: they need not be one array
+    source = places, comparators(frames), lanes, rows, period
 
     def stack_run(start: int) -> None:
         stop = min(start + run, pixels)
-        kernel(places, start, stop, table, lanes, rows, period, combine_index, *results, *settings)
+        kernel(start, stop, source, clip, results)
 
     starts = range(0, pixels, run)
     with ThreadPoolExecutor(max(1, min(len(starts), numba.get_num_threads()))) as pool:
@@ -165,69 +176,49 @@ entry = compilation.compiled(error_model="numpy")
 # --- the kernels: each stacks the pixels start ... stop - 1 -----------------------------------------------------------
 
 
+# What they are told comes as plain tuples: Numba keeps their types with what it compiled, and a class of this module is
+# another one where the engine lies in another package.
+
+
 @entry
-def _stack_sigma_clip(
-    places,
-    start,
-    stop,
-    table,
-    width,
-    weights,
-    period,
-    combine,
-    image,
-    coverage,
-    rejected,
-    kappas,
-    fractions,
-    min_samples,
-    rewinsor,
-):
+def _stack_sigma_clip(start, stop, source, clip, results):
+    places, table, width, weights, period = source
+    image, coverage, rejected = results
     lanes = _new_lanes(places.size, width)
     for first in range(start, stop, width):
         last = min(first + width, stop)
-        _sigma_clip_group(
-            places,
-            first,
-            last,
-            table,
-            lanes,
-            weights,
-            first % period,
-            combine,
-            kappas,
-            fractions,
-            min_samples,
-            rewinsor,
-        )
+        _sigma_clip_group(Group(places, first, last, weights, first % period), table, lanes, clip)
         _store(lanes, first, last, image, coverage, rejected)
 
 
 @entry
-def _stack_huber(places, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
+def _stack_huber(start, stop, source, clip, results):
+    places, table, width, weights, period = source
+    image, coverage, rejected = results
     lanes, busy = _new_lanes(places.size, width), _new_lanes(places.size, width)
     for first in range(start, stop, width):
         last = min(first + width, stop)
-        _huber_group(places, first, last, table, lanes, busy, weights, first % period, combine, kappas)
+        _huber_group(Group(places, first, last, weights, first % period), table, lanes, busy, clip)
         _store(lanes, first, last, image, coverage, rejected)
 
 
 @entry
-def _stack_linear_fit(places, start, stop, table, width, weights, period, combine, image, coverage, rejected, kappas):
+def _stack_linear_fit(start, stop, source, clip, results):
+    places, table, width, weights, period = source
+    image, coverage, rejected = results
     lanes = _new_lanes(places.size, width)
     own = np.ones((places.size, width))
     kept = np.empty(places.size, np.bool_)
     for first in range(start, stop, width):
         last = min(first + width, stop)
-        _linear_fit_group(places, first, last, table, lanes, own, kept, weights, first % period, combine, kappas)
+        _linear_fit_group(Group(places, first, last, weights, first % period), table, lanes, own, kept, clip)
         _store(lanes, first, last, image, coverage, rejected)
 
 
 @helper
-def _sigma_clip_group(
-    places, start, stop, table, lanes, weights, offset, combine, kappas, fractions, min_samples, rewinsor
-):
-    rows = _load(places, start, stop, lanes)
+def _sigma_clip_group(group, table, lanes, clip):
+    combine, kappas, fractions, min_samples, rewinsor = clip
+    rows = _load(group, lanes)
     in_order = min_samples != NEVER or combine != MEAN
     if in_order:
         _sort(lanes.ordered, rows, table)
@@ -241,8 +232,8 @@ def _sigma_clip_group(
     if combine != MEAN:
         _pick(lanes, rows, combine, rewinsor)
         return
-    if weights.size > 0:
-        _sum_weighted(places, start, stop, weights, offset, lanes, rewinsor)
+    if group.weights.size > 0:
+        _sum_weighted(group, lanes, rewinsor)
     elif rewinsor:
         _sum_winsorized(lanes, rows, plain)
     else:
@@ -251,13 +242,14 @@ def _sigma_clip_group(
 
 
 @allocator
-def _huber_group(places, start, stop, table, lanes, busy, weights, offset, combine, kappas):
+def _huber_group(group, table, lanes, busy, clip):
+    combine, kappas = clip
     number = lanes.number
-    rows = _load(places, start, stop, lanes)
+    rows = _load(group, lanes)
     _sort(lanes.ordered, rows, table)
     _huber_start(lanes)
-    if weights.size > 0:
-        _huber_weighted(places, start, stop, lanes, rows, weights, offset, kappas)
+    if group.weights.size > 0:
+        _huber_weighted(group, lanes, rows, kappas)
     else:
         _huber_plain(lanes, busy, rows, kappas)
     _bound(lanes, *kappas)
@@ -271,12 +263,12 @@ def _huber_group(places, start, stop, table, lanes, busy, weights, offset, combi
 
 
 @helper
-def _linear_fit_group(places, start, stop, table, lanes, own, kept, weights, offset, combine, kappas):
+def _linear_fit_group(group, table, lanes, own, kept, clip):
+    combine, (kappa_low, kappa_high) = clip
     column = lanes.column
-    kappa_low, kappa_high = kappas
-    rows = _load(places, start, stop, lanes)
-    if weights.size > 0:
-        _load_weights(places, start, stop, weights, offset, own)
+    rows = _load(group, lanes)
+    if group.weights.size > 0:
+        _load_weights(group, own)
         _sort_with_weights(lanes.ordered, own, rows, table)
     else:
         _sort(lanes.ordered, rows, table)
@@ -308,14 +300,15 @@ def _aligned(rows, width):
 
 
 @helper
-def _load(places, start, stop, lanes):
+def _load(group, lanes):
     """Fill the rows with the frames that have any data here, and return their number; lanes beyond `stop` have none."""
+    start, stop = group.start, group.stop
     counts = lanes.tally[COUNT]
     _fill(counts, 0)
     rows = 0
-    for frame in range(places.size):
-        rows += _load_row(_samples(places[frame], start, stop), lanes.ordered, rows, counts)
-        _prefetch(_samples(places[frame], stop, 2 * stop - start))
+    for frame in range(group.places.size):
+        rows += _load_row(_samples(group.places[frame], start, stop), lanes.ordered, rows, counts)
+        _prefetch(_samples(group.places[frame], stop, 2 * stop - start))
     return rows
 
 
@@ -855,17 +848,17 @@ def _widen(begin, end, smallest, largest):
 
 
 @helper
-def _sum_weighted(places, start, stop, weights, offset, lanes, rewinsor):
+def _sum_weighted(group, lanes, rewinsor):
     """Sum what each sample counts as times its weight, frame by frame."""
     number = lanes.number
     _fill(number[TOTAL], 0.0)
     _fill(number[WEIGHT], 0.0)
     _start_extremes(lanes)
-    size = stop - start
-    for frame in range(places.size):
+    size = group.stop - group.start
+    for frame in range(group.places.size):
         _add_weighted(
-            _samples(places[frame], start, stop),
-            weights[frame, offset : offset + size],
+            _samples(group.places[frame], group.start, group.stop),
+            group.weights[frame, group.offset : group.offset + size],
             number[LOWER],
             number[UPPER],
             number[LOW],
@@ -1025,14 +1018,14 @@ def _widen_reach(first, last, beyond, center, reach, next_reach):
 
 
 @helper
-def _huber_weighted(places, start, stop, lanes, rows, weights, offset, kappas):
+def _huber_weighted(group, lanes, rows, kappas):
     number = lanes.number
     core = _whole_core(lanes, rows)
     for huber_round in range(HUBER_ROUNDS):
         _bound(lanes, *kappas)
         _copy(number[LOWER], number[LOW])
         _copy(number[UPPER], number[HIGH])
-        _sum_weighted(places, start, stop, weights, offset, lanes, True)
+        _sum_weighted(group, lanes, True)
         _divide(lanes, rows)
         core = _shrink_core(lanes, core, LOWER, UPPER, huber_round == 0)
         core = _huber_spread(lanes, rows, core, _reach(max(kappas), 1.0))
@@ -1233,15 +1226,14 @@ def _moved(old, new):
 
 
 @helper
-def _load_weights(places, start, stop, weights, offset, own):
+def _load_weights(group, own):
     """Fill the rows that `_load` fills with the weights of these samples."""
-    size = stop - start
     rows = 0
-    for frame in range(places.size):
-        samples = _samples(places[frame], start, stop)
+    for frame in range(group.places.size):
+        samples = _samples(group.places[frame], group.start, group.stop)
         found = 0
-        for lane in range(size):
-            own[rows, lane] = weights[frame, offset + lane]
+        for lane in range(group.stop - group.start):
+            own[rows, lane] = group.weights[frame, group.offset + lane]
             found |= np.int32(abs(samples[lane]) < INF)
         rows += found
 

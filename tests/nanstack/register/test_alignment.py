@@ -8,7 +8,7 @@ from scipy.ndimage import binary_erosion
 
 from nanstack.io.frames import debayer
 from nanstack.register import warp as warp_module
-from nanstack.register.alignment import Reference, align_frames, fill_with_sky, transform_from_wcs
+from nanstack.register.alignment import Reference, align_frames, transform_from_wcs
 from nanstack.register.matching import MatchError, match_stars
 from nanstack.survey.stars import Stars, find_stars
 from nanstack.truth.simulation import StarField, apply, random_star_field, render_stars, similarity, true_footprint
@@ -301,14 +301,3 @@ def test_group_none_wrong_shape_and_dead_frames_fail_with_reasons_and_inputs_sta
 def test_group_without_its_reference_is_refused(index):
     with pytest.raises(ValueError, match=f"reference_index {index} names none"):
         list(align_frames([np.zeros(SHAPE, np.float32), None], index))
-
-
-def test_sky_fills_channel_by_channel():
-    rng = np.random.default_rng(18)
-    frame = (SKY + rng.normal(0, 5, (*SHAPE, 3))).astype(np.float32)
-    warped = warp_module.warp(frame, similarity(SHAPE, 50, 30))
-    hole = np.isnan(warped[..., 0])
-    filled = fill_with_sky(warped, frame)
-    assert hole.any()
-    assert np.isfinite(filled).all()
-    assert np.allclose(filled[hole], SKY, atol=0.5)
