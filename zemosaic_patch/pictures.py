@@ -16,7 +16,8 @@ import numpy as np
 
 from nanstack.io.files import complete_file
 
-BLACK_SIGMA = 3.0  # black is this far below the sky, in units of its noise
+SCREEN_BLACK_SIGMA = 3.0  # black is this far below the sky, in units of its noise
+SKY_BLACK_SIGMA = 6.0  # and this far where the sky is what matters: what is darker than it is to show, too
 SOFT_SIGMA = 6.0  # a stretch is about linear over this range, above it about logarithmic
 WHITE_PERCENTILE = 99.8  # on the screen, what is brighter is white
 LEAST_WHITE_SIGMA = 30.0  # but nothing nearer to the sky: noise alone is not to look bright
@@ -67,7 +68,7 @@ def screen_stretch(image: np.ndarray, linked: bool = False) -> Stretch:
     white = np.maximum(np.percentile(seen, WHITE_PERCENTILE, axis=0) - sky, LEAST_WHITE_SIGMA * noise)
     if linked:
         noise, white = (np.full_like(level, level.mean()) for level in (noise, white))
-    return _above_sky(sky, noise, white)
+    return _around_sky(sky, noise, SCREEN_BLACK_SIGMA * noise, white)
 
 
 def sky_stretch(image: np.ndarray, white_sigma: float) -> Stretch:
@@ -84,12 +85,12 @@ def sky_stretch(image: np.ndarray, white_sigma: float) -> Stretch:
     """
     sky, noise = _sky(_seen(image))
     noise = np.full_like(noise, noise.mean())
-    return _above_sky(sky, noise, white_sigma * noise)
+    return _around_sky(sky, noise, SKY_BLACK_SIGMA * noise, white_sigma * noise)
 
 
-def _above_sky(sky: np.ndarray, noise: np.ndarray, white: np.ndarray) -> Stretch:
-    """Return the stretch from a little below the sky to so far above it."""
-    return Stretch(sky - BLACK_SIGMA * noise, BLACK_SIGMA * noise + white, SOFT_SIGMA * noise)
+def _around_sky(sky: np.ndarray, noise: np.ndarray, below: np.ndarray, above: np.ndarray) -> Stretch:
+    """Return the stretch from so far below the sky to so far above it."""
+    return Stretch(sky - below, below + above, SOFT_SIGMA * noise)
 
 
 def _with_channels(image: np.ndarray) -> np.ndarray:

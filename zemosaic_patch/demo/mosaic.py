@@ -37,12 +37,12 @@ OVERLAP = 0.2  # of a frame's height and width, between neighbouring pointings
 FIELD_MARGIN = 0.55  # stars reach this many diagonals beyond the middle frame's corners: as far as any frame
 SKY_SCATTER = 0.10  # a frame's sky lies within 1 +- this, in each channel on its own
 SKY_GRADIENT = 0.03  # from edge to edge the sky changes by this share: moonlight
-MOON_TURNS = 0.6  # turns of its direction within a session
-HAZE_SIGMA, HAZE_PEAK = 5.0, 0.35  # of a nebula's own: around each there is a wide faint one
-BRIGHT = 30_000.0  # ADU in green: stars that are measured
-ALONE_PX = 25.0  # and have no other one as bright within so many pixels
-CLEAR_PX = 60.0  # nor a saturated one within so many
-MAX_RMS_PX = 0.1  # to which two solutions may differ from an affine transform
+MOON_TURNS = 0.6  # times that the gradient's direction turns round within a session
+HAZE_SIGMA, HAZE_PEAK = 5.0, 0.35  # around each nebula lies a haze: so much wider, so much of its brightness
+BRIGHT = 30_000.0  # a star is measured where its flux in green, in ADU, is larger,
+ALONE_PX = 25.0  # where no other star as bright is nearer than this,
+CLEAR_PX = 60.0  # and no saturated one nearer than this
+MAX_RMS_PX = 0.1  # two solutions that differ by more from an affine transform are refused
 
 
 @dataclass(frozen=True)
@@ -213,9 +213,10 @@ def _scale(transform: np.ndarray) -> float:
 
 
 def _scaled(scene: demo.Scene, scale: float) -> demo.Scene:
-    """Return a scene for pixels `scale` times as many along each axis: widths and sums grow, brightness does not.
+    """Return a scene as finer pixels show it, `scale` times as many along each axis.
 
-    The stars keep their width in pixels, which is as it should be for a scale near 1.
+    Widths in pixels and fluxes summed over pixels grow, brightness in a pixel does not. The stars' own width stays as
+    it is: right for a scale near 1 alone.
     """
     return replace(
         scene,
@@ -229,7 +230,7 @@ def _scaled(scene: demo.Scene, scale: float) -> demo.Scene:
 def exact_stack(
     session: Session, folder: Path, wcs: WCS, shape: tuple[int, int], light: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stack a session's frames by what is known of them: their true transforms, their skies, the scene.
+    """Average a session's frames by what is known of them: their true transforms, their skies, the scene.
 
     Parameters
     ----------
@@ -239,7 +240,7 @@ def exact_stack(
     wcs, shape
         Of the stack.
     light : ndarray of float32, shape (H, W, 3)
-        What `light_on` says of it.
+        The scene on these pixels; see `light_on`.
 
     Returns
     -------
