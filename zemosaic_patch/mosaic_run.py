@@ -8,189 +8,73 @@ settings; so a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nanstack.io.files import complete_file
-from nanstack.io.frames import (
-    FrameError,
-    FrameFile,
-    channels_last,
-    probe_frame,
-    read_fits_image,
-    read_named_image,
-)
-from nanstack.io.images import card_value, image_hdus, write_hdus
-from nanstack.io.layout import card, read_layout
+from nanstack.io.frames import FrameError, FrameFile, probe_frame
+from nanstack.io.images import card_value
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
 from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
-from nanstack.progress import Quiet
+from nanstack.progress import Progress
+from nanstack.report import TileReport
 from nanstack.settings import TileSettings
-from nanstack.stack.definition import Rejection
-from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch import installed_version
+from zemosaic_patch.errors import FailureError
 from zemosaic_patch.groups import Group, fingerprint, group_frames
 from zemosaic_patch.jobs import JobError, run_jobs, workers_for
-from zemosaic_patch.outputs import claim, is_ours, record, remove_ours, set_aside
-from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
-from zemosaic_patch.solve import solve_frames
-from zemosaic_patch.tile_run import OUTPUTS as TILE_OUTPUTS
-from zemosaic_patch.tile_run import (
-    find_frames,
-    installed_version,
-    named_reasons,
-    probe_frames,
-    save_tile,
-    tile_of_frames,
+from zemosaic_patch.mosaic_files import (
+    MOSAIC,
+    SOLUTIONS,
+    TILES,
+    describe,
+    name_inside,
+    prepare,
+    save_mosaic,
+    tile_folders,
 )
+from zemosaic_patch.options import MosaicSettings
+from zemosaic_patch.outputs import remove_ours, set_aside
+from zemosaic_patch.progress import Told
+from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
+from zemosaic_patch.solve import solve_frames
+from zemosaic_patch.tile_files import (
+    ALL_OUTPUTS,
+    TILE,
+    agreed_cards,
+    finished,
+    frames_in,
+    read_tile,
+    report_beside,
+    save_tile,
+    tile_name,
+)
+from zemosaic_patch.tile_run import find_frames, named_reasons, probe_frames, tile_of_frames
 
-OUTPUTS = ("mosaic.fits", "mosaic.png", "mosaic_linked.png", "coverage.png", "mosaic.json", "report.html")
-COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
-TILES = "tiles"
-ALL_TILE_OUTPUTS = (*TILE_OUTPUTS, "report.html")  # the last one by the command `report`
-SOLUTIONS = "solutions"  # of frames without WCS, found here
-
-Show = Callable[[str, int, int], None]  # show(step, done, total)
-Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class MosaicSettings:
-    """How a mosaic is made.
-
-    Attributes
-    ----------
-    tile : TileSettings
-    tile_frames, min_frames : int
-        See `zemosaic_patch.groups.group_frames`.
-    match_tiles, combine, feather, interpolation
-        See `nanstack.mosaic.make_mosaic`.
-    compress : bool
-        Compress the mosaic's images, without loss.
-    picture : {'png', 'tif'}
-        Kind of the 16-bit pictures.
-    workers : int
-        Number of processes; 0: as many as suit the machine. No influence on the result.
-    """
-
-    tile: TileSettings = field(default_factory=lambda: TileSettings(Rejection(rewinsor=False), match="plane"))
-    tile_frames: int = 200
-    min_frames: int = 3
-    match_tiles: str = "plane"
-    combine: str = "mean"
-    feather: float = 0.05
-    interpolation: str = "bicubic"
-    compress: bool = False
-    picture: str = "png"
-    workers: int = 0
+REJECTION, MATCHING = "NPA_REJ", "NPA_SKYM"  # cards that say how the tiles were made
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A tile that is there: its name, its file, and what is known of it."""
+    """A tile that is there: its name, its file, the number of its frames, and its report, where it has one."""
 
     name: str
     file: FrameFile
-    report: dict
-
-    @property
-    def frames(self) -> int | None:
-        return self.report.get("frames_aligned")
-
-
-def earlier_output(folder: Path) -> Path | None:
-    """Return what an earlier run left in a folder; None where there is nothing."""
-    names = (*output_names("png"), *output_names("tif"), TILES)
-    return next((folder / name for name in names if (folder / name).exists()), None)
-
-
-def output_names(picture: str) -> tuple[str, ...]:
-    """Return the names of a mosaic's files, its pictures of the kind 'png' or 'tif'; its tiles are not among them."""
-    return tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
-
-
-def prepare(
-    folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False, joins_tiles: bool = False
-) -> None:
-    """Make sure that a mosaic can be written without a loss of anything that is not an earlier mosaic's.
-
-    Parameters
-    ----------
-    folder : Path
-    picture : {'png', 'tif'}
-        Kind of the pictures that will be written.
-    inputs : sequence of Path
-        Files that are read, and so stay.
-    anew : bool
-        Remove what earlier runs left, inputs apart.
-    joins_tiles : bool
-        The inputs are tiles, not frames: those of an earlier run may be among them.
-
-    Raises
-    ------
-    UsageError
-        Naming the file that is in the way.
-    """
-    claim(folder, output_names(picture), inputs)
-    if not joins_tiles:
-        _refuse_own_tiles(inputs, folder)
-    if not anew:
-        return
-    folders_of_inputs = {os.path.dirname(os.path.realpath(path)) for path in inputs}
-    for tile in _tile_folders(folder):
-        if os.path.realpath(tile) not in folders_of_inputs:
-            remove_ours(tile, ALL_TILE_OUTPUTS)
-    remove_ours(folder, (*output_names("png"), *output_names("tif"), "run.toml"), inputs)
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _tile_folders(folder: Path) -> list[Path]:
-    tiles = folder / TILES
-    return sorted(path for path in tiles.iterdir() if path.is_dir()) if tiles.is_dir() else []
-
-
-def _refuse_own_tiles(frames: Sequence[Path], folder: Path) -> None:
-    """Refuse frames that lie where the tiles of this run go."""
-    tiles = os.path.realpath(folder / TILES)
-    for path in frames:
-        if Path(os.path.realpath(path)).is_relative_to(tiles):
-            raise UsageError(
-                f"{path} is one of the inputs, and lies where the tiles go: add --existing-tiles to join tiles as they "
-                "are, or name another folder with -o"
-            )
-
-
-def mosaic_lines(told: dict, folder: Path) -> list[str]:
-    """Return what is known of a mosaic as lines for the screen."""
-    reports = [tile["report"] for tile in told["tiles"]]
-    height, width = told["mosaic"]["shape"][:2]
-    seconds = ", ".join(f"{value:.1f} s {name}" for name, value in told["seconds"].items())
-    return [
-        f"tiles              {len(reports)} of {len(reports) + len(told['failed_tiles'])}",
-        f"frames             {sum(report.get('frames_aligned') or 0 for report in reports)} in them, "
-        f"{sum(len(report.get('frames_failed') or ()) for report in reports)} failed, {len(told['left_out'])} left out",
-        f"mosaic             {width} x {height} pixels, up to {told['mosaic']['coverage_max']} frames in one",
-        f"background         {told['mosaic']['background']['model']}, by {told['mosaic']['background']['overlaps']} "
-        "overlaps",
-        f"time               {seconds}",
-        f"written            {folder / OUTPUTS[0]}",
-        f"report             {folder / OUTPUTS[-1]}",
-    ]
+    frames: int | None
+    report: TileReport | None
 
 
 def mosaic_of_files(
-    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
-) -> dict:
+    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, progress: Progress
+) -> MosaicReport:
     """Make a mosaic of frame files; what cannot be used is named and left out.
 
     Parameters
@@ -199,78 +83,82 @@ def mosaic_of_files(
         Files, folders and glob patterns.
     settings : MosaicSettings
     folder : Path
-        Gets `OUTPUTS`, and the tiles. Tiles that are there, and fit, are used.
-    show, warn : callable
-        ``show(step, done, total)``; ``warn(text)``.
+        Gets `zemosaic_patch.mosaic_files.OUTPUTS`, and the tiles. Tiles that are there, and fit, are used.
+    progress : nanstack.progress.Progress
 
     Returns
     -------
-    dict
-        What is known of the mosaic, as in `mosaic.json`; `failed_tiles` has name and reason.
+    MosaicReport
+        As in `mosaic.json`.
 
     Raises
     ------
     UsageError
-        No frames there.
+        No frames there, or a file in the way that is no earlier run's.
     FailureError
         Nothing to join.
     """
     started = time.perf_counter()
     paths = find_frames(names)
     prepare(folder, settings.picture, paths)
-    frames, left_out = _probed(paths, show, warn)
-    frames = _with_solutions(frames, folder, show, warn)
+    frames, left_out = _probed(paths, progress)
+    frames = _with_solutions(frames, folder, progress)
     groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
     for name, reason in named_reasons(ungrouped, frames).items():
-        warn(f"{name}: {reason}; left out")
+        progress.warn(f"{name}: {reason}; left out")
     left_out.update(ungrouped)
     if not groups:
         raise FailureError(f"none of the {len(left_out)} frames makes a tile: see above")
-    made, failed = _make_tiles(groups, settings, folder, show, warn)
+    made, failed = _make_tiles(groups, settings, folder, progress)
     if not made:
         raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
-    made_by = {"NPA_REJ": settings.tile.rejection.method, "NPA_SKYM": settings.tile.match}
-    told = _join(made, settings, made_by, folder, show)
-    told["left_out"] = named_reasons(left_out, frames)
-    told["failed_tiles"] = failed
-    told["seconds"] = {"tiles": round(time.perf_counter() - started - told["seconds"]["mosaic"], 3), **told["seconds"]}
-    return describe(told, folder)
+    seconds = {"tiles": round(time.perf_counter() - started, 3)}
+    made_by = {REJECTION: settings.tile.rejection.method, MATCHING: settings.tile.match}
+    report = _join(made, settings, made_by, folder, progress)
+    report = replace(
+        report,
+        settings=asdict(settings),
+        left_out=named_reasons(left_out, frames),
+        failed_tiles=failed,
+        seconds={**seconds, **report.seconds},
+    )
+    describe(report.json(), folder)
+    return report
 
 
 def mosaic_of_tiles(
-    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
-) -> dict:
+    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, progress: Progress
+) -> MosaicReport:
     """Make a mosaic of master tiles, ours or ZeMosaic's, as `mosaic_of_files` does of frames."""
     paths = find_frames(names)
     prepare(folder, settings.picture, paths, joins_tiles=True)
-    frames, left_out = _probed(paths, show, warn)
-    made = []
-    for frame in _of_one_depth(frames, left_out, warn):
-        report = _report_beside(frame.path) or {"frames_aligned": _frames_in(frame.path)}
-        made.append(_Made(_tile_name(frame.path), frame, report))
+    frames, left_out = _probed(paths, progress)
+    made = [_existing(frame) for frame in _of_one_depth(frames, left_out, progress)]
     if not made:
         raise FailureError(f"none of the {len(left_out)} tiles can be used: see above")
-    told = _join(made, settings, _agreed_cards([tile.file.path for tile in made]), folder, show)
-    del told["settings"]["tile"]  # which made none of them
-    told["left_out"], told["failed_tiles"] = named_reasons(left_out, frames), {}
-    return describe(told, folder)
+    made_by = agreed_cards([tile.file.path for tile in made], (REJECTION, MATCHING))
+    used = {name: value for name, value in asdict(settings).items() if name != "tile"}  # which made none of them
+    report = _join(made, settings, made_by, folder, progress)
+    report = replace(report, settings=used, left_out=named_reasons(left_out, frames))
+    describe(report.json(), folder)
+    return report
 
 
-def _probed(paths: Sequence[Path], show: Show, warn: Warn) -> tuple[list[FrameFile], dict[Path, str]]:
+def _probed(paths: Sequence[Path], progress: Progress) -> tuple[list[FrameFile], dict[Path, str]]:
     def shown() -> Iterator[Path]:
         for done, path in enumerate(paths, start=1):
             yield path
-            show("reading headers", done, len(paths))
+            progress.step("reading headers", done, len(paths))
 
-    return probe_frames(shown(), warn)
+    return probe_frames(shown(), progress.warn)
 
 
-def _with_solutions(frames: Sequence[FrameFile], folder: Path, show: Show, warn: Warn) -> list[FrameFile]:
+def _with_solutions(frames: Sequence[FrameFile], folder: Path, progress: Progress) -> list[FrameFile]:
     """Return the frames, those without a WCS solved where that can be done."""
     unsolved = [frame for frame in frames if frame.wcs is None]
     if not unsolved:
         return list(frames)
-    found = solve_frames(unsolved, folder / SOLUTIONS, lambda done, total: show("solving frames", done, total), warn)
+    found = solve_frames(unsolved, folder / SOLUTIONS, progress)
     return [*(frame for frame in frames if frame.wcs is not None), *found]
 
 
@@ -285,109 +173,94 @@ class _TileJob:
     folder: Path
     fingerprint: str
 
-    @property
-    def tile(self) -> Path:
-        return self.folder / "tile.fits"
-
 
 def _make_tiles(
-    groups: Sequence[Group], settings: MosaicSettings, folder: Path, show: Show, warn: Warn
+    groups: Sequence[Group], settings: MosaicSettings, folder: Path, progress: Progress
 ) -> tuple[list[_Made], dict[str, str]]:
     """Make the tiles that are not there yet; return those that are there now, and why others are not."""
-    jobs = [
-        _TileJob(group.name, group.frames, settings.tile, folder / TILES / group.name, _fingerprint(group, settings))
-        for group in groups
-    ]
-    for other in _tile_folders(folder):
+    jobs = [_job_of(group, settings, folder) for group in groups]
+    for other in tile_folders(folder):
         if other.name not in {job.name for job in jobs}:
-            remove_ours(other, ALL_TILE_OUTPUTS)
+            remove_ours(other, ALL_OUTPUTS)
     with ThreadPoolExecutor(threads()) as pool:  # reading and digesting let go of the interpreter
-        reports = dict(zip((job.name for job in jobs), pool.map(_finished, jobs), strict=True))
-    todo = [job for job in jobs if reports[job.name] is None]
-    aligned = dict.fromkeys((job.name for job in todo), 0)
-    frames = sum(len(job.frames) for job in todo)
-    ended = len(jobs) - len(todo)
+        there = list(pool.map(lambda job: finished(job.folder, job.fingerprint), jobs))
+    reports = {job.name: report for job, report in zip(jobs, there, strict=True) if report is not None}
+    todo = [job for job in jobs if job.name not in reports]
+    watch = _Watch(todo, len(jobs), progress)
     failed: dict[str, str] = {}
-    show("tiles", ended, len(jobs))
-
-    def tell(index: int, what: str, content: Any) -> None:
-        if what == "warning":
-            warn(f"{todo[index].name}: {content}")
-        else:
-            aligned[todo[index].name] = content
-            show("aligning frames", sum(aligned.values()), frames)
-
-    workers = settings.workers or workers_for(len(todo))
-    for outcome in run_jobs(make_tile_of_job, todo, workers, Path(tempfile.gettempdir()), tell):
+    for outcome in run_jobs(make_tile_of_job, todo, settings.workers or workers_for(len(todo)), _scratch(), watch.tell):
         name = todo[outcome.index].name
-        reports[name] = outcome.result
         if outcome.error:
             failed[name] = outcome.error
-            warn(f"{name} failed: {outcome.error}")
-        ended += 1
-        show("tiles", ended, len(jobs))
-    made = [_Made(job.name, probe_frame(job.tile), reports[job.name]) for job in jobs if reports[job.name]]
-    return made, failed
+            progress.warn(f"{name} failed: {outcome.error}")
+        else:
+            reports[name] = outcome.result
+        watch.end()
+    return [_made(job, reports[job.name]) for job in jobs if job.name in reports], failed
 
 
-def _fingerprint(group: Group, settings: MosaicSettings) -> str:
-    return fingerprint(group, (installed_version(), settings.tile))
+def _job_of(group: Group, settings: MosaicSettings, folder: Path) -> _TileJob:
+    told = fingerprint(group, (installed_version(), settings.tile))
+    return _TileJob(group.name, group.frames, settings.tile, folder / TILES / group.name, told)
 
 
-def _finished(job: _TileJob) -> dict | None:
-    """Return a tile's report where a complete one of these frames and settings is there."""
-    report = _report_beside(job.tile)
-    if report is None or report.get("fingerprint") != job.fingerprint:
-        return None
-    return report if all(is_ours(job.folder / name) for name in (job.tile.name, "tile.json")) else None
+def _made(job: _TileJob, report: TileReport) -> _Made:
+    return _Made(job.name, probe_frame(job.folder / TILE), report.frames_aligned, report)
 
 
-def _report_beside(tile: Path) -> dict | None:
-    """Return the report beside one of our tiles; None where there is none, or it is damaged."""
-    try:
-        report = json.loads((tile.parent / "tile.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # the last one of brackets within brackets
-        return None
-    return report if isinstance(report, dict) and tile.name == "tile.fits" else None
+def _scratch() -> Path:
+    return Path(tempfile.gettempdir())
 
 
-class _Told:
-    """Progress that is told to the process which waits for the tile."""
+class _Watch:
+    """Turns what tiles tell while they are made, several at a time, into the steps of all."""
 
-    def __init__(self, tell: Callable[[str, Any], None]) -> None:
-        self.tell = tell
+    def __init__(self, todo: Sequence[_TileJob], tiles: int, progress: Progress) -> None:
+        self.names = [job.name for job in todo]
+        self.frames = sum(len(job.frames) for job in todo)
+        self.aligned = [0] * len(todo)
+        self.tiles, self.ended, self.progress = tiles, tiles - len(todo), progress
+        progress.step("tiles", self.ended, tiles)
 
-    def step(self, name: str, done: int, total: int) -> None:
-        if name == "aligning":
-            self.tell("aligned", done)
+    def tell(self, index: int, what: str, content: Any) -> None:
+        """Take what the job of an index tells, as `Told` does."""
+        if what == "warning":
+            self.progress.warn(f"{self.names[index]}: {content}")
+        elif content[0] == "aligning":
+            self.aligned[index] = content[1]
+            self.progress.step("aligning frames", sum(self.aligned), self.frames)
 
-    def warn(self, text: str) -> None:
-        self.tell("warning", text)
+    def end(self) -> None:
+        """Take that a tile is made, or failed."""
+        self.ended += 1
+        self.progress.step("tiles", self.ended, self.tiles)
 
 
-def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> dict:
+def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> TileReport:
     """Make a tile and write it; return its report: what a worker process does."""
-
     try:
-        tile = tile_of_frames(job.frames, job.settings, progress=_Told(tell))
-        for name in set_aside(job.folder, ALL_TILE_OUTPUTS):
+        tile = tile_of_frames(job.frames, job.settings, progress=Told(tell))
+        for name in set_aside(job.folder, ALL_OUTPUTS):
             tell("warning", f"a file that was not as an earlier run wrote it is kept as {name}")
-        remove_ours(job.folder, ALL_TILE_OUTPUTS)
-        return save_tile(tile, job.folder, job.fingerprint)
+        remove_ours(job.folder, ALL_OUTPUTS)
+        save_tile(tile, job.folder, job.fingerprint)
     except (FailureError, FrameError, ValueError) as error:
         raise JobError(str(error)) from error
     except OSError as error:
         raise JobError(f"{job.folder}: {error.strerror or error}") from error
+    return tile.report
 
 
 # --- existing tiles ---------------------------------------------------------------------------------------------------
 
 
-def _tile_name(path: Path) -> str:
-    return path.parent.name if path.name == "tile.fits" else path.stem
+def _existing(frame: FrameFile) -> _Made:
+    report = report_beside(frame.path)
+    count = frames_in(frame.path) if report is None else report.frames_aligned
+    return _Made(tile_name(frame.path), frame, count, report)
 
 
-def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], warn: Warn) -> list[FrameFile]:
+def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], progress: Progress) -> list[FrameFile]:
     """Return the tiles that have a WCS and as many channels as most."""
     colour = sum(len(frame.shape) == 3 for frame in frames)
     axes = 3 if 2 * colour >= len(frames) else 2
@@ -400,74 +273,17 @@ def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], warn: 
         else:
             kept.append(frame)
             continue
-        warn(f"{_tile_name(frame.path)}: {reason}; left out")
+        progress.warn(f"{tile_name(frame.path)}: {reason}; left out")
         left_out[frame.path] = reason
     return kept
-
-
-def _agreed_cards(paths: Sequence[Path]) -> dict[str, str]:
-    """Return what the tiles' own headers say of how they were made, as far as all say the same."""
-    agreed = {}
-    headers = [read_layout(path).header for path in paths]
-    for name in ("NPA_REJ", "NPA_SKYM"):
-        said = {_text_of_card(header, name) for header in headers}
-        if len(said) == 1 and None not in said:
-            agreed[name] = said.pop()
-    return agreed
-
-
-def _text_of_card(header: Any, name: str) -> str | None:
-    try:
-        value = card(header, name)
-    except ValueError:  # it cannot be read, and tells nothing
-        return None
-    return value if isinstance(value, str) else None
-
-
-def _frames_in(path: Path) -> int | None:
-    header = read_layout(path).header
-    try:
-        counts = [card(header, name) for name in ("NPA_ALGN", "ZMT_NALGN", "MT_NFRAMES")]
-    except ValueError:  # a card that cannot be read tells nothing
-        return None
-    return next((count for count in counts if isinstance(count, int)), None)
-
-
-def read_tile(path: Path, frames: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a master tile, ours or ZeMosaic's.
-
-    Parameters
-    ----------
-    path : Path
-    frames : int, optional
-        Number of frames of a tile that does not have its coverage.
-
-    Returns
-    -------
-    image : ndarray of float32, shape (H, W) or (H, W, 3)
-        NaN where ALPHA is 0.
-    coverage : ndarray, shape (H, W), or None
-    """
-    image = channels_last(path, read_fits_image(path)[0])
-    alpha, coverage = (_plane(path, name, image.shape[:2]) for name in ("ALPHA", "COVERAGE"))
-    if alpha is not None:
-        image[alpha == 0] = np.nan
-    coverage = None if coverage is None else coverage.astype(np.int32)
-    if coverage is None and frames:
-        coverage = np.full(image.shape[:2], frames, dtype=np.int32)
-    return image, coverage
-
-
-def _plane(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return a tile's image of a name, None where it has none of its shape."""
-    plane = read_named_image(path, name)
-    return plane if plane is not None and plane.shape == shape else None
 
 
 # --- the mosaic -------------------------------------------------------------------------------------------------------
 
 
-def _join(made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, str], folder: Path, show: Show) -> dict:
+def _join(
+    made: Sequence[_Made], settings: MosaicSettings, made_by: Mapping[str, str], folder: Path, progress: Progress
+) -> MosaicReport:
     """Join tiles, write the mosaic, and return what is known of it; `made_by` has cards on how the tiles were made."""
     started = time.perf_counter()
     sources = [
@@ -475,70 +291,43 @@ def _join(made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, st
         for tile in made
     ]
     try:
-        mosaic = make_mosaic(
-            sources,
-            match=settings.match_tiles,
-            combine=settings.combine,
-            feather=settings.feather,
-            interpolation=settings.interpolation,
-            progress=_Steps(show),
-        )
+        mosaic = make_mosaic(sources, settings.join, progress=progress)
     except ValueError as error:  # a FrameError is one, too
         raise FailureError(str(error)) from error
-    show("writing", 0, 2)
-    with ThreadPoolExecutor(1) as pool:
-        cards = _cards(mosaic, made, settings, made_by)
-        written = pool.submit(write_mosaic, mosaic, folder / OUTPUTS[0], cards, settings.compress)
-        pictures = _write_pictures(mosaic, folder, settings.picture)
-        show("writing", 1, 2)
-        written.result()
-    record(folder, [OUTPUTS[0], *pictures.values()])
-    show("writing", 2, 2)
-    return {
-        "tiles": [
-            _told_of(tile, background, mosaic, folder)
-            for tile, background in zip(made, mosaic.backgrounds, strict=True)
-        ],
-        "mosaic": {
-            "file": OUTPUTS[0],
+    progress.step("writing", 0, 1)
+    pictures = save_mosaic(mosaic, folder, _cards(mosaic, made, settings, made_by), settings.picture, settings.compress)
+    progress.step("writing", 1, 1)
+    return MosaicReport(
+        tiles=tuple(
+            _joined(tile, background, mosaic, folder) for tile, background in zip(made, mosaic.backgrounds, strict=True)
+        ),
+        mosaic=MosaicImage(
+            file=MOSAIC,
             **pictures,
-            "shape": list(mosaic.image.shape),
-            "coverage_max": int(mosaic.coverage.max()),
-            "background": {"model": settings.match_tiles, "overlaps": len(mosaic.overlaps)},
-        },
-        "settings": asdict(settings),
-        "seconds": {"mosaic": round(time.perf_counter() - started, 3)},
-    }
+            shape=mosaic.image.shape,
+            coverage_max=int(mosaic.coverage.max()),
+            background=Levelling(settings.join.match, len(mosaic.overlaps)),
+        ),
+        settings={},
+        seconds={"mosaic": round(time.perf_counter() - started, 3)},
+    )
 
 
-class _Steps(Quiet):
-    def __init__(self, show: Show) -> None:
-        self.step = show
-
-
-def _told_of(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -> dict:
-    """Return a tile's part of `mosaic.json`; its corners are those in the picture, whose first row is the north."""
+def _joined(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -> JoinedTile:
+    """Return a tile's part of the report; its corners are those in the picture, whose first row is the north."""
     x, y = corners(mosaic.wcs, tile.file.shape, tile.file.wcs)
     height = mosaic.image.shape[0]
-    middle = background.at(x.mean(), y.mean())
-    seconds = [tile.report.get(name) for name in ("seconds_align", "seconds_stack")]
-    return {
-        "name": tile.name,
-        "file": _name_inside(tile.file.path, folder),
-        "corners": np.round(np.column_stack([x + 0.5, height - 0.5 - y]), 2).tolist(),
-        "background_adu": np.round(middle, 3).tolist(),
-        "report": tile.report,
-        "seconds": round(sum(seconds), 3) if None not in seconds else None,
-    }
+    return JoinedTile(
+        name=tile.name,
+        file=name_inside(tile.file.path, folder),
+        corners=tuple(map(tuple, np.round(np.column_stack([x + 0.5, height - 0.5 - y]), 2).tolist())),
+        background_adu=tuple(np.round(background.at(x.mean(), y.mean()), 3).tolist()),
+        frames=tile.frames,
+        report=tile.report,
+    )
 
 
-def _name_inside(path: Path, folder: Path) -> str:
-    """Return a file's path within a folder; of one elsewhere its name alone, which tells nobody whose it is."""
-    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-
-
-def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made_by: dict[str, str]) -> Any:
+def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made_by: Mapping[str, str]) -> Any:
     """Return the cards that say where the mosaic comes from."""
     from astropy.io import fits
 
@@ -552,75 +341,13 @@ def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made
     cards["NPA_TILE"] = (len(made), "tiles joined")
     cards["NPA_ALGN"] = (sum(tile.frames or 0 for tile in made), "frames in them")
     cards["NPA_COVX"] = (int(mosaic.coverage.max()), "maximal coverage")
-    for name, text in (("NPA_REJ", "rejection of the tiles"), ("NPA_SKYM", "how the frames' sky was matched")):
+    for name, text in ((REJECTION, "rejection of the tiles"), (MATCHING, "how the frames' sky was matched")):
         if name in made_by:
             cards[name] = (card_value(made_by[name]), text)
-    cards["NPA_BACK"] = (settings.match_tiles, "how the tiles' background was matched")
-    cards["NPA_COMB"] = (settings.combine, "how the tiles were combined")
-    cards["NPA_FEAT"] = (settings.feather, "feather, in shorter sides of a tile")
-    cards["NPA_INTP"] = (settings.interpolation, "interpolation of the tiles")
+    cards["NPA_BACK"] = (settings.join.match, "how the tiles' background was matched")
+    cards["NPA_COMB"] = (settings.join.combine, "how the tiles were combined")
+    cards["NPA_FEAT"] = (settings.join.feather, "feather, in shorter sides of a tile")
+    cards["NPA_INTP"] = (settings.join.interpolation, "interpolation of the tiles")
     for tile in made:
         cards.add_history(card_value(f"{tile.name}: {tile.frames or 'unknown number of'} frames"))
     return cards
-
-
-def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False) -> None:
-    """Write a mosaic: the image, planes first, with its WCS; COVERAGE (int32, frames); WEIGHT (float32).
-
-    Parameters
-    ----------
-    mosaic : Mosaic
-    path : Path
-        Appears complete or not at all; an existing file is replaced.
-    header : astropy.io.fits.Header
-        Further cards.
-    compress : bool
-        Tiled compression without loss (GZIP_2); the image is then the first extension.
-    """
-    from astropy.io import fits
-
-    solution = mosaic.wcs.to_header(relax=True)
-    cards = solution.copy()
-    cards.update(header)
-    hdus = image_hdus(mosaic.image, cards)
-    hdus.append(fits.ImageHDU(mosaic.coverage.copy(), solution, name="COVERAGE"))
-    hdus.append(fits.ImageHDU(mosaic.weight.copy(), solution, name="WEIGHT"))
-    hdus[-2].header["BUNIT"] = ("frame", "number of frames in a pixel")
-    hdus[-1].header["BUNIT"] = ("frame", "coverage x feather, summed over the tiles")
-    if compress:
-        packed = [
-            fits.CompImageHDU(hdu.data, hdu.header, name=hdu.name, compression_type="GZIP_2", quantize_level=0)
-            for hdu in hdus
-        ]
-        hdus = fits.HDUList([fits.PrimaryHDU(), *packed])
-    write_hdus(hdus, path)
-
-
-def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
-    """Write the mosaic for the screen, each channel for itself and all alike, and its coverage; return their names."""
-    names = {"picture": f"mosaic.{kind}", "picture_linked": f"mosaic_linked.{kind}", "coverage_picture": "coverage.png"}
-    north_up = mosaic.image[::-1]
-    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
-        written = [
-            pool.submit(lambda: _write_picture(north_up, False, folder / names["picture"])),
-            pool.submit(lambda: _write_picture(north_up, True, folder / names["picture_linked"])),
-            pool.submit(lambda: write_coverage(mosaic.coverage[::-1], folder / names["coverage_picture"])),
-        ]
-        for picture in written:
-            picture.result()
-    return names
-
-
-def _write_picture(image: np.ndarray, linked: bool, path: Path) -> None:
-    write_picture(screen_stretch(image, linked)(image), path, bits=16)
-
-
-def describe(told: dict, folder: Path) -> dict:
-    """Write what is known of a mosaic: `mosaic.json` and the report of it; return it."""
-    from zemosaic_patch.report.page import write_report
-
-    with complete_file(folder / "mosaic.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    written = write_report(folder / "mosaic.json")
-    record(folder, ["mosaic.json", written.name])
-    return told

@@ -1,95 +1,387 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options in a file: what a run was asked for, so that it can be asked for again.
+"""The options of the commands, each declared once: name, meaning, range and shape on the command line.
 
-A `run.toml` holds options under their long names on the command line, and `frames`. They take the place of the
-defaults, so what the command line says comes first.
+`zemosaic_patch.arguments` makes of these records the argument parsers, what `run.toml` holds, and the tables of
+docs/usage.md. Defaults are those of the engine's settings: a command is given records that hold them.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Container
+from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zemosaic_patch.errors import UsageError
-from zemosaic_patch.outputs import record
-from zemosaic_patch.tile_run import installed_version
+from nanstack.register.warp import INTERPOLATIONS
+from nanstack.settings import JOINS, NORMALIZATIONS, TILE_MATCHES, WEIGHTINGS, JoinSettings, TileSettings
+from nanstack.stack.definition import COMBINES, Rejection
 
-NEGATABLE = ("rewinsor",)  # others are off where they are not given
-NOT_KEPT = ("run", "parser", "output", "resume", "overwrite", "config")  # where to, and what with what is there
+MATCHES = ("offset", "linear", "plane", "none")  # the commonest first
+GPU = ("auto", "on", "off")
+METHODS = {  # ZeMosaic's names of the rejections, which its users know
+    "winsorized_sigma_clip": "winsor",
+    "kappa_sigma": "kappa_sigma",
+    "linear_fit_clip": "linear_fit",
+    "none": "none",
+}
+CLIPS = {"legacy_quantile": "winsor", "pixinsight": "huber"}  # the two that ZeMosaic calls winsorized
+PICTURES = ("png", "tif")
 
 
-def config_defaults(path: Path, parser: argparse.ArgumentParser, known: Container[str]) -> dict[str, Any]:
-    """Return the options of a file, checked by the command's own parser.
+@dataclass(frozen=True)
+class Range:
+    """Numbers that an option takes.
 
-    Parameters
+    Attributes
     ----------
-    path : Path
-        A TOML file.
-    parser : argparse.ArgumentParser
-        Of the command; it ends the program where a value is not what the option takes.
-    known : container of str
-        Names of the command's options, with underscores.
-
-    Raises
-    ------
-    UsageError
-        Where the file cannot be read, is no TOML, or holds what is no option.
+    low, high : float or None
+        None: without a limit.
+    with_low, with_high : bool
+        Whether the limits belong to it.
     """
-    values = {name.replace("-", "_"): value for name, value in _read(path).items()}
-    for name, value in values.items():
-        if name not in known or name in NOT_KEPT or isinstance(value, dict):
-            raise UsageError(f"{path}: {name} is no option of this command that a file can hold")
-    frames = values.pop("frames", [])
-    if not isinstance(frames, list):
-        raise UsageError(f"{path}: frames must be a list of names")
-    words = [word for name, value in values.items() for word in _words(name, value)]
-    parsed = vars(parser.parse_args(["--output", ".", *words]))
-    return {name: parsed[name] for name in values} | {"frames": list(map(str, frames))}
+
+    low: float | None = None
+    high: float | None = None
+    with_low: bool = True
+    with_high: bool = True
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low is None or value > self.low or (self.with_low and value == self.low)
+        below = self.high is None or value < self.high or (self.with_high and value == self.high)
+        return above and below and abs(value) < float("inf")  # which NaN is not, either
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"of at least {self.low:g}" if self.with_low else f"above {self.low:g}"
+        return f"from {self.low:g} to {'' if self.with_high else 'below '}{self.high:g}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ImportError:  # before Python 3.11
-        import tomli as tomllib
+@dataclass(frozen=True)
+class Option:
+    """How a field of a record is asked for.
 
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # neither UTF-8 nor TOML
-        raise UsageError(f"{path} is no TOML file: {error}") from error
-
-
-def _words(name: str, value: Any) -> list[str]:
-    """Return an option as the words that it is on the command line."""
-    option = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{option}"] if value else [f"--no-{option}"] if name in NEGATABLE else []
-    return [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
-
-
-def write_config(options: argparse.Namespace, path: Path) -> None:
-    """Write the options of a run, so that ``--config`` repeats it.
-
-    Parameters
+    Attributes
     ----------
-    options : argparse.Namespace
-    path : Path
-        Appears complete or not at all.
+    text : str
+        What it does, in a line.
+    kind : type
+        Of a value: str, int, float, Path or bool. A bool is a flag.
+    metavar : str or tuple of str
+        What stands for the value in help texts; empty: the choices, or nothing.
+    choices : tuple of str
+    within : Range or None
+    unit : str
+        Of a number.
+    count : (int, int)
+        How many values it takes, at least and at most.
+    short : str
+        A short name, '-o'.
+    positional, required, negatable : bool
+        Without a name; must be given; a flag that has a '--no-...', too.
+    bare : str or None
+        Its value where only its name is given.
+    kept : bool
+        Whether a run's settings, run.toml, hold it: not what says where the output goes.
     """
-    import tomli_w
 
-    from nanstack.io.files import complete_file
+    text: str
+    kind: type = str
+    metavar: str | tuple[str, ...] = ""
+    choices: tuple[str, ...] = ()
+    within: Range | None = None
+    unit: str = ""
+    count: tuple[int, int] = (1, 1)
+    short: str = ""
+    positional: bool = False
+    required: bool = False
+    negatable: bool = False
+    bare: str | None = None
+    kept: bool = True
 
-    kept = {
-        name.replace("_", "-"): value
-        for name, value in vars(options).items()
-        if name not in NOT_KEPT and value is not None
-    }
-    text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
-    with complete_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # TOML cannot hold a name that is no text
-    record(path.parent, [path.name])
+    @property
+    def takes(self) -> str:
+        """What a value must be, in words."""
+        number = "whole number" if self.kind is int else "number"
+        counts = {(1, 1): f"a {number}", (1, 2): f"one or two {number}s", (2, 2): f"two {number}s"}
+        return f"{counts[self.count]} {self.within}"
+
+
+def option(text: str, kind: type = str, **shape: Any) -> Any:
+    """Declare a field of a record of options, as `Option` describes it; it has the default of its kind, if any."""
+    default = shape.pop("default", False if kind is bool else None)
+    return field(default=default, metadata={"option": Option(text, kind, **shape)})
+
+
+def option_of(declared: Field) -> Option:
+    """Return what `option` declared of a field."""
+    return declared.metadata["option"]
+
+
+# --- a tile -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TileFiles:
+    """What the command `tile` reads and writes."""
+
+    frames: tuple[str, ...] = option(
+        "FITS or .npy files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
+    )
+    output: Path = option(
+        "folder for the results: tile.fits, tile.png, coverage.png, tile.json",
+        Path, short="-o", metavar="DIR", required=True, kept=False,
+    )  # fmt: skip
+    overwrite: bool = option("replace the results of an earlier run in DIR", bool, kept=False)
+    reference: str | None = option("frame that the others are aligned on; by default the most central", metavar="FILE")
+    config: Path | None = option(
+        "take the options from a run.toml that an earlier run wrote; those given here come first",
+        Path, metavar="FILE", kept=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """How a tile is made."""
+
+    reject: str = option("how outliers (satellites, cosmic rays) are found", choices=tuple(METHODS))
+    kappa: tuple[float, ...] = option(
+        "reject what is further off than K; two numbers: below and above",
+        float, unit="standard deviations", metavar="K", count=(1, 2), within=Range(0, with_low=False),
+    )  # fmt: skip
+    winsor: tuple[float, ...] = option(
+        "how many of the lowest and highest samples are pulled in before the limits are found",
+        float, unit="shares of all", metavar=("LOW", "HIGH"), count=(2, 2), within=Range(0, 0.5, with_high=False),
+    )  # fmt: skip
+    wsc_impl: str = option(
+        "which winsorized_sigma_clip: ZeMosaic's, by quantiles, or the one that PixInsight has", choices=tuple(CLIPS)
+    )
+    rewinsor: bool = option(
+        "count a rejected sample as the nearest value within the limits, as ZeMosaic does; --no-rewinsor leaves it out",
+        bool, negatable=True,
+    )  # fmt: skip
+    combine: str = option("how the samples that are left become one value", choices=COMBINES)
+    match_sky: str = option(
+        "bring each frame's sky to the reference's: by a number (offset), a number and a factor (linear), or a number "
+        "and a gradient (plane)",
+        choices=MATCHES,
+    )
+    norm: str = option("one of ZeMosaic's normalisations, in place of --match-sky", choices=NORMALIZATIONS)
+    weight: str = option("give noisy, or noisy and blurred, frames less weight", choices=WEIGHTINGS)
+    interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
+    gpu: str = option(
+        "stack on an NVIDIA GPU: where there is one (auto), the same with a warning where there is none (on), or never",
+        choices=GPU,
+    )
+
+    @classmethod
+    def of(cls, settings: TileSettings) -> TileOptions:
+        """Return the options that stand for settings."""
+        rejection = settings.rejection
+        kappa = (rejection.kappa_low, rejection.kappa_high)
+        huber = rejection.method == "huber"
+        return cls(
+            reject=_name_of(METHODS, "winsor" if huber else rejection.method),
+            kappa=kappa[:1] if kappa[0] == kappa[1] else kappa,
+            winsor=(rejection.winsor_low, rejection.winsor_high),
+            wsc_impl=_name_of(CLIPS, "huber" if huber else "winsor"),
+            rewinsor=rejection.rewinsor,
+            combine=settings.combine,
+            match_sky=settings.match,
+            norm=settings.normalize,
+            weight=settings.weight,
+            interpolation=settings.interpolation,
+            gpu=settings.gpu,
+        )
+
+    def settings(self) -> TileSettings:
+        """Return the settings that these options stand for."""
+        method = METHODS[self.reject]
+        return TileSettings(
+            rejection=Rejection(
+                CLIPS[self.wsc_impl] if method == "winsor" else method,
+                self.kappa[0],
+                self.kappa[-1],
+                *self.winsor,
+                rewinsor=self.rewinsor,
+            ),
+            combine=self.combine,
+            match=self.match_sky,
+            normalize=self.norm,
+            weight=self.weight,
+            interpolation=self.interpolation,
+            gpu=self.gpu,
+        )
+
+
+def _name_of(names: dict[str, str], value: str) -> str:
+    return next(name for name, known in names.items() if known == value)
+
+
+# --- a mosaic ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MosaicSettings:
+    """How a mosaic is made.
+
+    Attributes
+    ----------
+    tile : TileSettings
+    join : JoinSettings
+    tile_frames, min_frames : int
+        Most and fewest frames of a tile: see `zemosaic_patch.groups.group_frames`.
+    compress : bool
+        Compress the mosaic's images, without loss.
+    picture : {'png', 'tif'}
+        Kind of the 16-bit pictures.
+    workers : int
+        Number of processes; 0: as many as suit the machine. No influence on the result.
+    """
+
+    tile: TileSettings = field(default_factory=lambda: TileSettings(Rejection(rewinsor=False), match="plane"))
+    join: JoinSettings = field(default_factory=JoinSettings)
+    tile_frames: int = 200
+    min_frames: int = 3
+    compress: bool = False
+    picture: str = "png"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class MosaicFiles:
+    """What the command `mosaic` reads and writes."""
+
+    frames: tuple[str, ...] = option(
+        "FITS files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
+    )
+    output: Path = option(
+        "folder for the mosaic, its pictures and report, and its tiles",
+        Path, short="-o", metavar="DIR", required=True, kept=False,
+    )  # fmt: skip
+    resume: bool = option("go on with a run that was stopped: tiles in DIR that fit are used", bool, kept=False)
+    overwrite: bool = option("remove the results of an earlier run in DIR, and make all anew", bool, kept=False)
+    config: Path | None = option(
+        "take the options from a run.toml that an earlier run wrote; those given here come first",
+        Path, metavar="FILE", kept=False,
+    )  # fmt: skip
+    existing_tiles: bool = option("FRAMES are master tiles, ours or ZeMosaic's: only join them", bool)
+
+
+@dataclass(frozen=True)
+class MosaicOptions:
+    """How frames are grouped, and tiles joined."""
+
+    tile_frames: int = option("most frames of a tile", int, metavar="N", within=Range(1))
+    min_frames: int = option(
+        "fewest frames of a tile; a frame that belongs to no tile is left out", int, metavar="N", within=Range(1)
+    )
+    match_tiles: str = option(
+        "bring the tiles to one background: by a gradient each (plane), a number each (offset), or not",
+        choices=TILE_MATCHES,
+    )
+    join: str = option("how tiles that overlap become one value", choices=JOINS)
+    feather: float = option(
+        "how far from its edge a tile counts less",
+        float, unit="shorter sides of the tile", metavar="SHARE", within=Range(0, 0.5),
+    )  # fmt: skip
+    compress: bool = option("compress mosaic.fits, without loss", bool)
+    picture: str = option("kind of the 16-bit pictures", choices=PICTURES)
+    workers: int = option(
+        "tiles made at the same time, each by a process; 0: as many as processors and memory allow",
+        int, metavar="N", within=Range(0),
+    )  # fmt: skip
+
+    @classmethod
+    def of(cls, settings: MosaicSettings) -> MosaicOptions:
+        """Return the options that stand for settings, those of the tiles apart."""
+        return cls(
+            tile_frames=settings.tile_frames,
+            min_frames=settings.min_frames,
+            match_tiles=settings.join.match,
+            join=settings.join.combine,
+            feather=settings.join.feather,
+            compress=settings.compress,
+            picture=settings.picture,
+            workers=settings.workers,
+        )
+
+    def settings(self, tile: TileOptions) -> MosaicSettings:
+        """Return the settings that these options and those of the tiles stand for."""
+        made = tile.settings()
+        return MosaicSettings(
+            tile=made,
+            join=JoinSettings(self.match_tiles, self.join, self.feather, made.interpolation),
+            tile_frames=self.tile_frames,
+            min_frames=self.min_frames,
+            compress=self.compress,
+            picture=self.picture,
+            workers=self.workers,
+        )
+
+
+# --- the other commands -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command `demo` makes."""
+
+    output: Path = option(
+        "folder for the simulated frames and the results",
+        Path, short="-o", metavar="DIR", default=Path("zemosaic-patch-demo"),
+    )  # fmt: skip
+    mosaic: bool = option("make a mosaic of 2 x 2 pointings, not a single tile; each frame has a sky of its own", bool)
+    frames: int | None = option(
+        "number of frames: for a tile at least 3, by default 16; for a mosaic at least 12, by default 40",
+        int, metavar="N", within=Range(1),
+    )  # fmt: skip
+    overwrite: bool = option("replace the files of an earlier demo", bool)
+
+
+@dataclass(frozen=True)
+class ReportFolder:
+    """What the command `report` describes."""
+
+    folder: Path = option("folder of a mosaic or a tile: it holds mosaic.json or tile.json", Path, metavar="DIR",
+                          positional=True, required=True)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A ZeMosaic."""
+
+    folder: str = option(
+        "folder of ZeMosaic, the one that holds zemosaic_worker.py", metavar="DIR", positional=True, required=True
+    )
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How the patch is put in."""
+
+    dry_run: bool = option("show what would change, and change nothing", bool)
+    all_algorithms: bool = option("make the tiles of every rejection, not of winsorized sigma clipping alone", bool)
+    match_sky: str = option(
+        "match the sky of these tiles' frames, as the command tile does; MODEL is offset where none is named",
+        choices=MATCHES, metavar="MODEL", bare=MATCHES[0], default="none",
+    )  # fmt: skip
+    accept_unknown: bool = option("change files, too, that differ from all versions of ZeMosaic known here", bool)
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """With what a ZeMosaic is run."""
+
+    python: str | None = option(
+        "Python of ZeMosaic; by default the one in DIR, or the one of this command", metavar="FILE"
+    )
+
+
+def tile_defaults() -> TileOptions:
+    """Return the options of `tile` that nobody gave."""
+    return TileOptions.of(TileSettings())
+
+
+def mosaic_defaults() -> tuple[MosaicOptions, TileOptions]:
+    """Return the options of `mosaic` that nobody gave, those of its tiles last."""
+    settings = MosaicSettings()
+    return MosaicOptions.of(settings), TileOptions.of(settings.tile)

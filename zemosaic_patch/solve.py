@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from nanstack.io.files import complete_file
 from nanstack.io.frames import FITS_SUFFIXES, FrameFile, celestial_wcs
 from nanstack.memory import threads
+from nanstack.progress import Progress
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -36,9 +37,7 @@ def solver() -> str | None:
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
-def solve_frames(
-    frames: Sequence[FrameFile], folder: Path, show: Callable[[int, int], None], warn: Callable[[str], None]
-) -> list[FrameFile]:
+def solve_frames(frames: Sequence[FrameFile], folder: Path, progress: Progress) -> list[FrameFile]:
     """Return frames with a WCS each, as far as it can be found; those that cannot be solved come back without.
 
     Parameters
@@ -47,25 +46,26 @@ def solve_frames(
         Without WCS.
     folder : Path
         Keeps the solutions.
-    show, warn : callable
-        ``show(done, total)``; ``warn(text)``.
+    progress : nanstack.progress.Progress
+        Is told the step 'solving frames', and which frames cannot be solved.
     """
     program = solver()
     if program is None:
         return list(frames)
 
-    def solved(frame: FrameFile) -> FrameFile:
+    def solved(frame: FrameFile) -> tuple[FrameFile, str]:
         try:
-            return replace(frame, wcs=_solution(program, frame, folder))
+            return replace(frame, wcs=_solution(program, frame, folder)), ""
         except SolveError as failure:
-            warn(f"{frame.path.name}: {failure}")
-            return frame
+            return frame, f"{frame.path.name}: {failure}"
 
     found = []
     with ThreadPoolExecutor(threads()) as pool:
-        for frame in pool.map(solved, frames):
+        for frame, why_not in pool.map(solved, frames):
             found.append(frame)
-            show(len(found), len(frames))
+            if why_not:
+                progress.warn(why_not)
+            progress.step("solving frames", len(found), len(frames))
     return found
 
 

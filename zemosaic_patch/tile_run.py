@@ -1,38 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tiles from frame files to tile files: what the command line does, and a worker process of a mosaic.
+"""Frame files to a tile: what the command `tile` does, and a worker process of a mosaic.
 
 What can be wrong with files and options ends in UsageError or FailureError, whose message is for the user.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from nanstack.io.frames import FrameError, FrameFile, find_frame_files, probe_frame, short_names
+from nanstack.io.layout import on_one_line
+from nanstack.progress import Progress, Quiet
+from nanstack.register.reference import most_central
+from nanstack.settings import TileSettings
+from nanstack.tile import Tile, make_tile
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.outputs import record
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from nanstack.io.frames import FrameError, FrameFile
-    from nanstack.progress import Progress
-    from nanstack.settings import TileSettings
-    from nanstack.tile import Tile
-
-OUTPUTS = ("tile.fits", "tile.png", "coverage.png", "tile.json")
-
-
-def installed_version() -> str:
-    """Return this project's version."""
-    try:
-        return version("zemosaic-patch")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def tile_of_files(
@@ -59,8 +47,6 @@ def tile_of_files(
     FailureError
         Nothing to stack.
     """
-    from nanstack.progress import Quiet
-
     progress = progress or Quiet()
     paths = find_frames(names)
     wanted = None if reference is None else _among(paths, reference)
@@ -73,9 +59,6 @@ def find_frames(names: Sequence[str | Path]) -> list[Path]:
 
     A name that was given alone is named as it was given.
     """
-    from nanstack.io.frames import FrameError, find_frame_files
-    from nanstack.io.layout import on_one_line
-
     try:
         return find_frame_files(names)
     except FrameError as error:
@@ -101,12 +84,6 @@ def tile_of_frames(
         The frame to align on.
     progress : nanstack.progress.Progress, optional
     """
-    from dataclasses import replace
-
-    from nanstack.io.frames import short_names
-    from nanstack.progress import Quiet
-    from nanstack.tile import make_tile
-
     progress = progress or Quiet()
     frames, unusable = list(frames), dict(unusable or {})
     chosen, data = _load_reference(frames, unusable, wanted, progress.warn)
@@ -145,8 +122,6 @@ def _among(paths: Sequence[Path], reference: str) -> Path:
 
 def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[Path, str]]:
     """Return the frames whose headers make sense, and the reasons why the others' do not."""
-    from nanstack.io.frames import FrameError, probe_frame
-
     frames, unusable = [], {}
     for path in paths:
         try:
@@ -163,8 +138,6 @@ def _leave_out(error: FrameError, unusable: dict[Path, str], warn: Callable[[str
 
 def named_reasons(reasons: dict[Path, str], others: Sequence[FrameFile]) -> dict[str, str]:
     """Return the reasons for files by their names, which tell them, and the other frames, apart."""
-    from nanstack.io.frames import short_names
-
     names = short_names([*reasons, *(frame.path for frame in others)])
     return {names[path]: reason for path, reason in reasons.items()}
 
@@ -173,10 +146,6 @@ def _load_reference(
     frames: list[FrameFile], unusable: dict[Path, str], wanted: Path | None, warn: Callable[[str], None]
 ) -> tuple[int, np.ndarray]:
     """Return the reference's place and samples; a frame that cannot be one is left out, unless it was asked for."""
-    import numpy as np
-
-    from nanstack.io.frames import FrameError
-
     if wanted in unusable:
         raise FailureError(f"{wanted.name} cannot be the reference: {unusable[wanted]}")
     while frames:
@@ -198,59 +167,9 @@ def _load_reference(
 
 def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:
     """Return the frame asked for; else, among those of the commonest shape, the most central or the middle one."""
-    from nanstack.register.reference import most_central
-
     if wanted is not None:
         return next(index for index, frame in enumerate(frames) if frame.path == wanted)
     shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
     candidates = [index for index, frame in enumerate(frames) if frame.shape == shape]
     central = most_central([frames[index].pointing for index in candidates])
     return candidates[len(candidates) // 2 if central is None else central]
-
-
-def save_tile(tile: Tile, folder: Path, fingerprint: str | None = None) -> dict:
-    """Write a tile's files, into a folder that no other run writes to: FITS, two pictures, the report.
-
-    Parameters
-    ----------
-    tile : nanstack.tile.Tile
-    folder : Path
-    fingerprint : str, optional
-        Of its frames and settings, for who wants to know later whether the tile is still theirs.
-
-    Returns
-    -------
-    dict
-        The report, as it was written.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    from astropy.io import fits
-
-    from nanstack.io.files import complete_file, remove_partial_files
-    from nanstack.io.images import card_value, write_tile
-
-    remove_partial_files(folder)
-    header = fits.Header()
-    header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
-    header.update(tile.report.cards())
-    for name, reason in tile.report.frames_failed.items():
-        header.add_history(card_value(f"frame {name} failed: {reason}"))
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pictures = pool.submit(_save_pictures, tile.image, tile.coverage, folder)
-        write_tile(tile, folder / "tile.fits", header)
-        pictures.result()
-    told = tile.report.json()
-    if fingerprint is not None:
-        told["fingerprint"] = fingerprint
-    with complete_file(folder / "tile.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    record(folder, OUTPUTS)
-    return told
-
-
-def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
-    from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
-
-    write_picture(screen_stretch(image)(image), folder / "tile.png")
-    write_coverage(coverage, folder / "coverage.png")

@@ -26,8 +26,8 @@ from tests.fuzz.entry import one_input
 from tests.support.cached_groups import SHAPE as TILE_SHAPE
 from tests.support.cached_groups import Listener, cached, make
 from zemosaic_patch import cli
-from zemosaic_patch.mosaic_run import read_tile
 from zemosaic_patch.report.page import ReportError, write_report
+from zemosaic_patch.tile_files import read_tile
 
 SHAPE = (200, 320)
 CORPUS = sorted(path for path in (Path(__file__).parents[1] / "corpus").iterdir() if path.is_file())

@@ -15,7 +15,7 @@ from PIL import Image
 import zemosaic_align_stack_gpu as zas_gpu
 from nanstack.truth.simulation import simulate_group
 from tests.support.cuda_stand_in import StandIn
-from zemosaic_patch import tile_run
+from zemosaic_patch import tile_files
 
 SHAPE = (200, 320)
 
@@ -40,7 +40,7 @@ def test_tile_of_a_folder(run, frames, tmp_path):
     assert "5 of 5 aligned" in out
     assert "band metric" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        [*tile_run.OUTPUTS, "run.toml", "written.json"]
+        [*tile_files.OUTPUTS, "run.toml", "written.json"]
     )
     report = json.loads((tmp_path / "out" / "tile.json").read_text())
     assert report["frames_aligned"] == 5

@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from tests.support.pointings import FRAMES, SHAPE, data_of, write_pointings
-from zemosaic_patch import cli, mosaic_run
+from zemosaic_patch import cli, mosaic_files
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_mosaic_holds_what_it_promises(original):
     told = json.loads((out / "mosaic.json").read_text())
     assert [tile["name"] for tile in told["tiles"]] == ["tile_001", "tile_002"]
     assert told["left_out"] == told["failed_tiles"] == {}
-    assert set(mosaic_run.OUTPUTS) < {path.name for path in out.iterdir()}
+    assert set(mosaic_files.OUTPUTS) < {path.name for path in out.iterdir()}
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     for name in ("mosaic.png", "mosaic_linked.png", "coverage.png"):
         assert Image.open(out / name).size == image.shape[:0:-1]
@@ -298,6 +298,9 @@ def test_a_run_is_repeated_from_its_settings(run, copied):
         ("[kappa]\nlow = 3", "kappa is no option"),
         ("kappa = 'much'", "argument --kappa: invalid float value: 'much'"),
         ("frames = 'x.fits'", "frames must be a list"),
+        ("compress = 'yes'", "compress takes true or false"),
+        ("kappa = true", "kappa takes a value, not true or false"),
+        ("x = " + "[" * 100_000, "is no TOML file"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(run, tmp_path, text, message):
@@ -418,8 +421,8 @@ def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
     [
         (["nowhere"], 2, "nowhere: no frames there"),
         ([], 2, "no frames: name files"),
-        (["frames", "--tile-frames", "0"], 2, "--tile-frames must be at least 1, not 0"),
-        (["frames", "--feather", "0.7"], 2, "--feather takes a share from 0 to 0.5, not 0.7"),
+        (["frames", "--tile-frames", "0"], 2, "--tile-frames takes a whole number of at least 1, not 0"),
+        (["frames", "--feather", "0.7"], 2, "--feather takes a number from 0 to 0.5, not 0.7"),
         (["frames", "--min-frames", "50"], 1, "none of the 8 frames makes a tile"),
         (["frames", "--resume", "--overwrite"], 2, "not allowed with argument"),
         (["frames/light_0_0.fits", "--existing-tiles", "-o", "frames/light_0_0.fits"], 2, "is a file"),

@@ -40,6 +40,29 @@ open(arguments[arguments.index("-o") + 1] + ".wcs", "w").write(text + "\\nEND\\n
 """
 
 
+class Heard:
+    """Keeps what is told."""
+
+    def __init__(self, steps, warnings):
+        self.steps, self.warnings = steps, warnings
+
+    def step(self, name, done, total):
+        self.steps.append((name, done, total))
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+class NothingToSay(Heard):
+    """Fails at the first warning."""
+
+    def __init__(self):
+        super().__init__([], None)
+
+    def warn(self, text):
+        pytest.fail(text)
+
+
 @pytest.fixture
 def frames(tmp_path):
     paths = [tmp_path / f"{name}.fits" for name in ("a", "cloudy", "b")]
@@ -74,7 +97,7 @@ def test_frames_are_solved_once(frames, install, tmp_path, name, text):
     install(name, text)
     warnings, shown = [], []
     for _ in range(2):
-        frames_now = solve_frames(frames, tmp_path / "kept", lambda *how: shown.append(how), warnings.append)
+        frames_now = solve_frames(frames, tmp_path / "kept", Heard(shown, warnings))
         assert [frame.path for frame in frames_now] == [frame.path for frame in frames]
         assert frames_now[0].wcs.wcs.crval == pytest.approx((56.75, 24.25))
         assert frames_now[3].wcs is None
@@ -86,14 +109,14 @@ def test_frames_are_solved_once(frames, install, tmp_path, name, text):
         expected.append(str(frames[1].path))  # asked again: there was no answer to keep
     assert asked == sorted(expected)
     assert any("c.npy: it is no FITS file" in text for text in warnings)
-    assert shown[3] == (4, 4)
+    assert shown[3] == ("solving frames", 4, 4)
 
 
 @pytest.mark.parametrize("harm", ["cut", "digit", "bytes", "empty"])
 def test_a_damaged_solution_is_found_again(frames, install, tmp_path, harm):
     install("astap", ASTAP)
     for _ in range(2):
-        found = solve_frames(frames[:1], tmp_path / "kept", lambda *how: None, pytest.fail)
+        found = solve_frames(frames[:1], tmp_path / "kept", NothingToSay())
         assert found[0].wcs.wcs.crval == pytest.approx((56.75, 24.25))
         (kept,) = (tmp_path / "kept").iterdir()
         data = kept.read_bytes()
@@ -104,7 +127,7 @@ def test_a_damaged_solution_is_found_again(frames, install, tmp_path, harm):
 
 def test_without_a_program_nothing_is_solved(frames, install, tmp_path):
     assert solve.solver() is None
-    found = solve_frames(frames, tmp_path / "kept", lambda *how: None, pytest.fail)
+    found = solve_frames(frames, tmp_path / "kept", NothingToSay())
     assert [frame.wcs for frame in found] == [None] * 4
 
 
@@ -112,6 +135,6 @@ def test_a_program_that_hangs_is_left(frames, install, tmp_path, monkeypatch):
     install("solve-field", "#!{python}\nimport time\ntime.sleep(60)\n")
     monkeypatch.setattr(solve, "PATIENCE_S", 0.5)
     warnings = []
-    found = solve_frames(frames[:1], tmp_path / "kept", lambda *how: None, warnings.append)
+    found = solve_frames(frames[:1], tmp_path / "kept", Heard([], warnings))
     assert found[0].wcs is None
     assert warnings == ["a.fits: solve-field took too long"]

@@ -475,7 +475,7 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
     -------
     before, after : Figures
     """
-    from zemosaic_patch.mosaic_run import describe
+    from zemosaic_patch.mosaic_files import describe
 
     run = read_run(folder)
     shape = run.mosaic.image.shape[:2]

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is made of the options that `zemosaic_patch.options` declares: parsers, `run.toml`, tables for the docs.
+
+A `run.toml` holds options under their long names on the command line, and `frames`. They take the place of the
+defaults, so what the command line says comes first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.options import Option, option_of
+from zemosaic_patch.outputs import record
+
+CONFIG = "run.toml"
+EXCLUSIVE = ("resume", "overwrite")  # of these a command line has one
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes
+    ----------
+    name, text, about : str
+        Its name; what it does, in a line, and at the head of its help.
+    groups : tuple of records
+        Of `zemosaic_patch.options`, with the defaults.
+    run : callable
+        Called with a record of each group, as the user has it; returns the exit code, None for 0.
+    """
+
+    name: str
+    text: str
+    about: str
+    groups: tuple[Any, ...]
+    run: Callable[..., int | None]
+
+
+# --- parsers ----------------------------------------------------------------------------------------------------------
+
+
+def add_command(commands: Any, command: Command) -> None:
+    """Add a command, with its options, to the subparsers of a parser."""
+    parser = commands.add_parser(command.name, help=command.text, description=command.about)
+    declared = [(name, option, default) for group in command.groups for name, option, default in declarations(group)]
+    exclusive = parser.add_mutually_exclusive_group() if set(EXCLUSIVE) <= {name for name, *_ in declared} else parser
+    for name, option, default in declared:
+        (exclusive if name in EXCLUSIVE else parser).add_argument(
+            *_flags(name, option), **_shape(name, option, default)
+        )
+    flags = {name: default for name, option, default in declared if option.kind is bool}
+    parser.set_defaults(command=command, parser=parser, **flags)
+
+
+def declarations(group: Any) -> list[tuple[str, Option, Any]]:
+    """Return the fields of a record: name, option, value."""
+    return [(one.name, option_of(one), getattr(group, one.name)) for one in fields(group)]
+
+
+def long_name(name: str) -> str:
+    """Return a field's name on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _flags(name: str, option: Option) -> list[str]:
+    return [name] if option.positional else [*filter(None, [option.short]), long_name(name)]
+
+
+def _shape(name: str, option: Option, default: Any) -> dict[str, Any]:
+    """Return what `add_argument` is to be called with."""
+    text = (_meaning(option) + _default_text(option, default)).replace("%", "%%")
+    if option.kind is bool:
+        action = argparse.BooleanOptionalAction if option.negatable else "store_true"
+        return {"help": text, "action": action}  # the default is set apart: some versions of Python would name it again
+    shape: dict[str, Any] = {"help": text, "type": option.kind, "default": default}
+    if option.choices:
+        shape["choices"] = option.choices
+    if option.metavar:
+        shape["metavar"] = option.metavar
+    if option.positional:
+        return shape if option.required else {**shape, "nargs": "*"}
+    if option.required:
+        shape["required"] = True
+    if option.bare is not None:
+        return {**shape, "nargs": "?", "const": option.bare}
+    if option.count != (1, 1):
+        shape["nargs"] = option.count[0] if option.count[0] == option.count[1] else "+"
+    return shape
+
+
+def _meaning(option: Option) -> str:
+    return f"{option.text} (in {option.unit})" if option.unit else option.text
+
+
+def _default_text(option: Option, default: Any) -> str:
+    if option.negatable:
+        return f" (default: {'yes' if default else 'no'})"
+    return f" (default: {shown(default)})" if _is_told(default) else ""
+
+
+def _is_told(default: Any) -> bool:
+    """Tell whether a default says more than that nothing is given."""
+    return not (default is None or default is False or default == ())
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def read(group: Any, parsed: argparse.Namespace) -> Any:
+    """Return a record of a group's kind with what was given.
+
+    Raises
+    ------
+    UsageError
+        For a number out of range: option, range, what was given.
+    """
+    values = {}
+    for name, option, _ in declarations(group):
+        value = getattr(parsed, name)
+        values[name] = tuple(value) if isinstance(value, list) else value
+        if option.within is not None and value is not None:
+            _check_numbers(name, option, values[name])
+    return type(group)(**values)
+
+
+def _check_numbers(name: str, option: Option, value: Any) -> None:
+    numbers = value if isinstance(value, tuple) else (value,)
+    least, most = option.count
+    if not least <= len(numbers) <= most or not all(number in option.within for number in numbers):
+        given = " ".join(f"{number:g}" for number in numbers)
+        raise UsageError(f"{long_name(name)} takes {option.takes}, not {given}")
+
+
+# --- run.toml ---------------------------------------------------------------------------------------------------------
+
+
+def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Return the options of a file, checked by the command's own parser.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+    command : Command
+    parser : argparse.ArgumentParser
+        Of the command; it ends the program where a value is not what the option takes.
+
+    Raises
+    ------
+    UsageError
+        Where the file cannot be read, is no TOML, or holds what is no option.
+    """
+    known = {name: option for group in command.groups for name, option, _ in declarations(group) if option.kept}
+    values = {name.replace("-", "_"): value for name, value in _read_toml(path).items()}
+    for name, value in values.items():
+        if name not in known or isinstance(value, dict):
+            raise UsageError(f"{path}: {name} is no option of this command that a file can hold")
+        if isinstance(value, bool) != (known[name].kind is bool):
+            kind = "takes true or false" if known[name].kind is bool else "takes a value, not true or false"
+            raise UsageError(f"{path}: {name} {kind}")
+    frames = values.pop("frames", [])
+    if not isinstance(frames, list):
+        raise UsageError(f"{path}: frames must be a list of names")
+    words = [word for name, value in values.items() for word in _words(name, known[name], value)]
+    parsed = vars(parser.parse_args(["--output", ".", *words]))
+    return {name: parsed[name] for name in values} | {"frames": list(map(str, frames))}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ImportError:  # before Python 3.11
+        import tomli as tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML, or brackets within brackets
+        raise UsageError(f"{path} is no TOML file: {error}") from error
+
+
+def _words(name: str, option: Option, value: Any) -> list[str]:
+    """Return an option as the words that it is on the command line."""
+    flag = long_name(name)
+    if isinstance(value, bool):
+        return [flag] if value else [f"--no-{flag[2:]}"] if option.negatable else []
+    return [flag, *map(str, value if isinstance(value, list) else [value])]
+
+
+def write_config(groups: Sequence[Any], path: Path) -> None:
+    """Write the options of a run, so that ``--config`` repeats it.
+
+    Parameters
+    ----------
+    groups : sequence of records
+        Of `zemosaic_patch.options`.
+    path : Path
+        Appears complete or not at all.
+    """
+    import tomli_w
+
+    from nanstack.io.files import complete_file
+    from zemosaic_patch import installed_version
+
+    kept = {
+        name.replace("_", "-"): list(value) if isinstance(value, tuple) else value
+        for group in groups
+        for name, option, value in declarations(group)
+        if option.kept and value is not None
+    }
+    text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
+    with complete_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # TOML cannot hold a name that is no text
+    record(path.parent, [path.name])
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def table(groups: Sequence[Any]) -> str:
+    """Return the options of records, what has no name apart, as a table in Markdown."""
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for name, option, default in (one for group in groups for one in declarations(group)):
+        if not option.positional:
+            rows.append(f"| {_usage(name, option)} | {_table_default(name, option, default)} | {_meaning(option)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _usage(name: str, option: Option) -> str:
+    flag = long_name(name)
+    if option.kind is bool:
+        return f"`{flag}`, `--no-{flag[2:]}`" if option.negatable else f"`{flag}`"
+    value = option.metavar or " \\| ".join(option.choices)
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    elif option.count[1] > option.count[0]:
+        value = f"{value} [{value}]"
+    return f"`{', '.join(filter(None, [option.short, flag]))} {value}`"
+
+
+def _table_default(name: str, option: Option, default: Any) -> str:
+    if option.negatable:
+        return f"`{long_name(name) if default else '--no-' + long_name(name)[2:]}`"
+    return f"`{shown(default)}`" if _is_told(default) else ""

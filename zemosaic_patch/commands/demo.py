@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`demo`: simulated frames of the Pleiades, stacked before and after the fix."""
+
+from __future__ import annotations
+
+from zemosaic_patch.arguments import Command
+from zemosaic_patch.commands import mosaic, tile
+from zemosaic_patch.commands.output import check_address_space, check_folder, check_new, own_folder
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.options import DemoOptions, MosaicSettings
+
+BEFORE_AFTER = "before_after.png"
+LEAST_AND_USUAL = {"tile": (3, 16), "mosaic": (12, 40)}  # frames
+
+
+def run(options: DemoOptions) -> None:
+    """Make the demo."""
+    check_address_space()
+    least, usual = LEAST_AND_USUAL["mosaic" if options.mosaic else "tile"]
+    frames = usual if options.frames is None else options.frames
+    if frames < least:
+        raise UsageError(f"--frames takes a whole number of at least {least}, not {frames}")
+    (_mosaic if options.mosaic else _tile)(options, frames)
+
+
+def _mosaic(options: DemoOptions, count: int) -> None:
+    from zemosaic_patch.demo import mosaic as demo
+    from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare
+    from zemosaic_patch.mosaic_run import mosaic_of_files
+    from zemosaic_patch.outputs import claim, record
+    from zemosaic_patch.progress import Bars
+
+    output, folder, settings = options.output, options.output / "frames", MosaicSettings()
+    earlier = earlier_output(output)
+    if earlier is not None:
+        check_new(output, [earlier.name], options.overwrite)
+    check_new(output, demo.OUTPUTS, options.overwrite)
+    print(f"simulating {count} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
+    session = demo.pleiades_session(count)
+    names = [frame.name for frame in session.frames]
+    claim(output, demo.OUTPUTS)
+    claim(folder, (*names, demo.RECORD))
+    check_folder(output)
+    with own_folder(output), Bars() as bars:
+        prepare(output, settings.picture, [folder / name for name in names], anew=True)
+        demo.write_frames(session, folder)
+        record(folder, (*names, demo.RECORD))
+        report = mosaic_of_files([folder / name for name in names], settings, output, bars)
+    mosaic.show(report, output)
+    print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)
+    print("\n".join(demo.figure_lines(*demo.compare(output))))
+    record(output, (*demo.OUTPUTS, REPORT, PAGE))
+    print(f"picture            {output / BEFORE_AFTER}")
+
+
+def _tile(options: DemoOptions, count: int) -> None:
+    from nanstack.levels.photometry import band_metric
+    from nanstack.settings import TileSettings
+    from nanstack.stack.definition import Rejection
+    from zemosaic_patch.demo import tile as demo
+    from zemosaic_patch.outputs import claim, record
+    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
+    from zemosaic_patch.tile_run import tile_of_files
+
+    output, folder = options.output, options.output / "frames"
+    check_new(output, (*OUTPUTS, BEFORE_AFTER), options.overwrite)
+    names = [demo.frame_name(number) for number in range(count)]
+    claim(output, (*ALL_OUTPUTS, BEFORE_AFTER))
+    claim(folder, names)
+    check_folder(output)
+    print(f"simulating {count} Seestar frames of the Pleiades ...", flush=True)
+    with own_folder(output):
+        paths = demo.write_pleiades_frames(folder, count)
+        record(folder, names)
+        with Bars() as bars:
+            made = tile_of_files(paths, TileSettings(Rejection(rewinsor=False)), progress=bars)
+        save_tile(made, output)
+    tile.show(made, output)
+    print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
+    before = demo.stack_with_grey_fill(paths, made.report.reference)
+    metrics = [band_metric(image, made.coverage) for image in (before, made.image)]
+    captions = (f"ZeMosaic 4.3: band metric {metrics[0]:.1f} ADU", f"zemosaic-patch: band metric {metrics[1]:.2f} ADU")
+    demo.before_after_picture(before, made.image, captions, output / BEFORE_AFTER)
+    record(output, [BEFORE_AFTER])
+    print(f"band metric        before {metrics[0]:.1f} ADU, after {metrics[1]:.2f} ADU")
+    print(f"picture            {output / BEFORE_AFTER}")
+
+
+COMMAND = Command(
+    "demo",
+    "simulate a Seestar's frames of the Pleiades and stack them before and after the fix",
+    "Simulate a Seestar's frames of the Pleiades, stack them as ZeMosaic does without the fix and with it, and put the "
+    "two results side by side.",
+    (DemoOptions(),),
+    run,
+)

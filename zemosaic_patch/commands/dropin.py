@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`check`, `apply`, `revert`, `verify`: the patch for a ZeMosaic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from zemosaic_patch.arguments import Command
+from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.options import ApplyOptions, Checkout, VerifyOptions
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    from zemosaic_patch.dropin.patch import NotPatchableError, RefusedError
+
+    try:
+        yield
+    except NotPatchableError as error:
+        raise UsageError(error) from error
+    except RefusedError as error:
+        raise FailureError(error) from error
+
+
+def check(checkout: Checkout) -> int:
+    """Say what holds in a ZeMosaic."""
+    from zemosaic_patch.dropin import patch
+
+    with _refusals():
+        code, lines = patch.check(checkout.folder)
+    print("\n".join(lines))
+    return code
+
+
+def apply(checkout: Checkout, options: ApplyOptions) -> None:
+    """Put the patch in."""
+    from zemosaic_patch.dropin import patch
+
+    with _refusals():
+        lines = patch.apply(checkout.folder, **asdict(options))
+    print("\n".join(lines))
+
+
+def revert(checkout: Checkout) -> None:
+    """Take the patch out."""
+    from zemosaic_patch.dropin import patch
+
+    with _refusals():
+        lines = patch.revert(checkout.folder)
+    print("\n".join(lines))
+
+
+def verify(checkout: Checkout, options: VerifyOptions) -> int:
+    """Make a simulated tile with a ZeMosaic."""
+    from zemosaic_patch.dropin.verify import verify as measure
+
+    with _refusals():
+        code, lines = measure(checkout.folder, options.python)
+    print("\n".join(lines))
+    return code
+
+
+def _command(run: Callable[..., int | None], text: str, *groups: object) -> Command:
+    return Command(run.__name__, text, text[0].upper() + text[1:] + ".", (Checkout(), *groups), run)
+
+
+COMMANDS = (
+    _command(check, "say what holds in a ZeMosaic (exit code 0: clean or patched; 1: affected; 2: cannot be patched)"),
+    _command(apply, "put the patch into a ZeMosaic", ApplyOptions()),
+    _command(revert, "take the patch out of a ZeMosaic"),
+    _command(verify, "make a simulated tile with a ZeMosaic and measure it", VerifyOptions()),
+)

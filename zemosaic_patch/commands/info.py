@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`info`: what there is to know about this installation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from importlib.metadata import packages_distributions, version
+
+from zemosaic_patch import installed_version
+from zemosaic_patch.arguments import Command
+
+PACKAGES = ("numpy", "scipy", "astropy", "sep", "numba", "cupy")
+
+
+def run() -> None:
+    """Print versions, processors, memory, GPU and compiled kernels."""
+    for name, text in _facts():
+        print(f"{name:<18} {text}")
+
+
+def _facts() -> list[tuple[str, str]]:
+    return [
+        ("zemosaic-patch", installed_version()),
+        ("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
+        *((package, _package_version(package)) for package in PACKAGES),
+        ("CPU threads", str(os.cpu_count())),
+        ("memory", _memory()),
+        ("GPU", _gpu()),
+        ("cached kernels", _cached_kernels()),
+    ]
+
+
+def _package_version(package: str) -> str:
+    """Return a package's version; CuPy's wheels are named after the CUDA that they are built for."""
+    names = packages_distributions().get(package, ())
+    return ", ".join(f"{version(name)} ({name})" if name != package else version(name) for name in names) or "missing"
+
+
+def _memory() -> str:
+    try:
+        import psutil
+    except ImportError:
+        return "unknown: psutil is missing"
+    memory = psutil.virtual_memory()
+    return f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free"
+
+
+def _gpu() -> str:
+    """Return the GPU's name and memory, or why there is none."""
+    from nanstack.stack import device, gpu
+
+    reason = device.fault(logging.getLogger(__name__))  # which is not shown: the answer is
+    if reason is not None:
+        return f"none: {reason}"
+    module = device.array_module()
+    free, total = gpu.device_memory(module)
+    return f"{gpu.device_name(module)}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
+
+
+def _cached_kernels() -> str:
+    """Return the CPU's kernels that are compiled; the others will be when they are first needed."""
+    from nanstack.stack.definition import METHODS, Rejection
+
+    try:
+        from nanstack.stack import numba_kernels as kernels
+    except ImportError as missing:
+        return f"none: Numba cannot be imported ({missing})"
+    return ", ".join(method for method in METHODS if kernels.is_compiled(Rejection(method))) or "none yet"
+
+
+COMMAND = Command(
+    "info",
+    "show versions, processors, memory, compiled kernels",
+    "Show what there is to know about this installation, for a report of a fault.",
+    (),
+    run,
+)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the commands that write have in common: a folder of their own, checked before the work; options kept in it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zemosaic_patch.arguments import CONFIG, write_config
+from zemosaic_patch.errors import FailureError, UsageError
+
+ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 2**27  # bytes; loaded, libraries take 0.8 GiB, threads theirs
+
+
+def check_address_space() -> None:
+    """Refuse a limit that the libraries would meet while they load: some of them crash there, or wait for ever."""
+    from nanstack import memory
+
+    space, needed = memory.address_space(), ADDRESS_SPACE + memory.threads() * ADDRESS_SPACE_PER_THREAD
+    if space < needed:
+        raise FailureError(
+            f"this process may have {space // 2**20} MiB of address space (ulimit -v), and its libraries need "
+            f"{needed // 2**20} MiB: allow that, or set no limit"
+        )
+
+
+def check_frames(names: Sequence[str]) -> None:
+    """Refuse a command without frames."""
+    if not names:
+        raise UsageError("no frames: name files, folders or patterns such as 'night/*.fit'")
+
+
+def check_folder(folder: Path) -> None:
+    """Fail now, not after the work, where a folder cannot be written to; make it where it is not there."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder for the output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
+
+
+def check_new(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Refuse to write into a folder files that are there, unless they may be replaced."""
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise UsageError(
+            f"{folder / existing[0]} exists: add --overwrite to replace it, or name another folder with -o"
+        )
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Keep the output's folder to this run, with a place for temporary files in it."""
+    from nanstack.io.files import FolderInUseError, exclusive, work_folder
+
+    try:
+        with exclusive(folder), work_folder(folder):
+            yield
+    except FolderInUseError as error:
+        raise UsageError(str(error)) from error
+
+
+def kept_config(files: Any) -> tuple[str, ...]:
+    """Return the name under which a run keeps its options; none where it read them from that very file.
+
+    Parameters
+    ----------
+    files : TileFiles or MosaicFiles
+    """
+    path = files.output / CONFIG
+    given = files.config is not None and path.exists() and path.samefile(files.config)
+    return () if given else (CONFIG,)
+
+
+def keep_options(files: Any, *groups: Any) -> None:
+    """Write a run's options into its folder, unless it read them there."""
+    for name in kept_config(files):
+        write_config((files, *groups), files.output / name)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`report`: one page about a mosaic or a tile."""
+
+from __future__ import annotations
+
+from zemosaic_patch.arguments import Command
+from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.options import ReportFolder
+
+
+def run(asked: ReportFolder) -> None:
+    """Write the report of a folder."""
+    from zemosaic_patch.outputs import claim, record
+    from zemosaic_patch.report.page import REPORT, SOURCES, ReportError, write_report
+
+    folder = asked.folder
+    source = next((folder / name for name in SOURCES if (folder / name).is_file()), None)
+    if source is None:
+        raise UsageError(f"{folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")
+    claim(folder, [REPORT])
+    try:
+        written = write_report(source)
+    except ReportError as error:
+        raise FailureError(str(error)) from error
+    record(folder, [written.name])
+    print(f"written            {written}")
+
+
+COMMAND = Command(
+    "report",
+    "make a report of a mosaic or a tile: one page for the browser",
+    "Write report.html, which needs no other file and no network, into the folder of a mosaic or tile.",
+    (ReportFolder(),),
+    run,
+)

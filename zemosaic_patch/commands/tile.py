@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`tile`: one master tile of a group of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zemosaic_patch.arguments import Command
+from zemosaic_patch.commands.output import (
+    check_address_space,
+    check_folder,
+    check_frames,
+    check_new,
+    keep_options,
+    kept_config,
+    own_folder,
+)
+from zemosaic_patch.options import TileFiles, TileOptions, tile_defaults
+
+if TYPE_CHECKING:
+    from nanstack.tile import Tile
+
+
+def run(files: TileFiles, options: TileOptions) -> None:
+    """Make a tile."""
+    check_address_space()
+    check_frames(files.frames)
+    from zemosaic_patch.outputs import claim, remove_ours
+    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
+    from zemosaic_patch.tile_run import find_frames, tile_of_files
+
+    paths = find_frames(files.frames)
+    kept = kept_config(files)
+    check_new(files.output, (*OUTPUTS, *kept), files.overwrite)
+    claim(files.output, (*ALL_OUTPUTS, *kept), paths)
+    check_folder(files.output)
+    with own_folder(files.output):
+        with Bars() as bars:
+            tile = tile_of_files(paths, options.settings(), files.reference, bars)
+        remove_ours(files.output, ALL_OUTPUTS, paths)  # a report of another tile among them
+        save_tile(tile, files.output)
+        keep_options(files, options)
+    show(tile, files.output)
+
+
+def show(tile: Tile, folder: Path) -> None:
+    """Print what is known of a tile that was written into a folder."""
+    from nanstack.io.layout import on_one_line
+    from zemosaic_patch.tile_files import TILE
+
+    print("\n".join(map(on_one_line, [*tile.report.lines(), f"written            {folder / TILE}"])))
+
+
+COMMAND = Command(
+    "tile",
+    "make one master tile of a group of frames",
+    "Align a group of frames on one of them, reject outliers, average: one tile without coloured rims.",
+    (TileFiles(), tile_defaults()),
+    run,
+)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mosaic as files: FITS, pictures, mosaic.json and the report; and which of them may be written where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanstack.io.images import image_hdus, write_hdus
+from nanstack.memory import threads
+from nanstack.mosaic import Mosaic
+from zemosaic_patch import tile_files
+from zemosaic_patch.arguments import CONFIG
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.options import PICTURES
+from zemosaic_patch.outputs import claim, record, remove_ours
+from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
+from zemosaic_patch.reports import write_json
+
+MOSAIC, REPORT, PAGE = "mosaic.fits", "mosaic.json", "report.html"
+OUTPUTS = (MOSAIC, "mosaic.png", "mosaic_linked.png", "coverage.png", REPORT, PAGE)
+COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
+TILES = "tiles"
+SOLUTIONS = "solutions"  # of frames without WCS, found here
+
+
+def output_names(picture: str) -> tuple[str, ...]:
+    """Return the names of a mosaic's files, its pictures of the kind 'png' or 'tif'; its tiles are not among them."""
+    return tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
+
+
+def earlier_output(folder: Path) -> Path | None:
+    """Return what an earlier run left in a folder; None where there is nothing."""
+    names = (*(name for kind in PICTURES for name in output_names(kind)), TILES)
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def prepare(
+    folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False, joins_tiles: bool = False
+) -> None:
+    """Make sure that a mosaic can be written without a loss of anything that is not an earlier mosaic's.
+
+    Parameters
+    ----------
+    folder : Path
+    picture : {'png', 'tif'}
+        Kind of the pictures that will be written.
+    inputs : sequence of Path
+        Files that are read, and so stay.
+    anew : bool
+        Remove what earlier runs left, inputs apart.
+    joins_tiles : bool
+        The inputs are tiles, not frames: those of an earlier run may be among them.
+
+    Raises
+    ------
+    UsageError
+        Naming the file that is in the way.
+    """
+    claim(folder, output_names(picture), inputs)
+    if not joins_tiles:
+        _refuse_own_tiles(inputs, folder)
+    if anew:
+        _remove_earlier(folder, inputs)
+
+
+def _refuse_own_tiles(frames: Sequence[Path], folder: Path) -> None:
+    """Refuse frames that lie where the tiles of this run go."""
+    tiles = os.path.realpath(folder / TILES)
+    for path in frames:
+        if Path(os.path.realpath(path)).is_relative_to(tiles):
+            raise UsageError(
+                f"{path} is one of the inputs, and lies where the tiles go: add --existing-tiles to join tiles as they "
+                "are, or name another folder with -o"
+            )
+
+
+def _remove_earlier(folder: Path, inputs: Sequence[Path]) -> None:
+    folders_of_inputs = {os.path.dirname(os.path.realpath(path)) for path in inputs}
+    for tile in tile_folders(folder):
+        if os.path.realpath(tile) not in folders_of_inputs:
+            remove_ours(tile, tile_files.ALL_OUTPUTS)
+    for kind in PICTURES:
+        remove_ours(folder, (*output_names(kind), CONFIG), inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def tile_folders(folder: Path) -> list[Path]:
+    """Return the folders of tiles in that of a mosaic."""
+    tiles = folder / TILES
+    return sorted(path for path in tiles.iterdir() if path.is_dir()) if tiles.is_dir() else []
+
+
+def name_inside(path: Path, folder: Path) -> str:
+    """Return a file's path within a folder; of one elsewhere its name alone, which tells nobody whose it is."""
+    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compress: bool) -> dict[str, str]:
+    """Write a mosaic's FITS file and its pictures.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+    folder : Path
+    header : astropy.io.fits.Header
+        Further cards.
+    picture : {'png', 'tif'}
+        Kind of the 16-bit pictures.
+    compress : bool
+
+    Returns
+    -------
+    dict
+        The names of the pictures, as `zemosaic_patch.reports.MosaicImage` has them.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write_mosaic, mosaic, folder / MOSAIC, header, compress)
+        pictures = _write_pictures(mosaic, folder, picture)
+        written.result()
+    record(folder, [MOSAIC, *pictures.values()])
+    return pictures
+
+
+def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False) -> None:
+    """Write a mosaic: the image, planes first, with its WCS; COVERAGE (int32, frames); WEIGHT (float32).
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+    path : Path
+        Appears complete or not at all; an existing file is replaced.
+    header : astropy.io.fits.Header
+        Further cards.
+    compress : bool
+        Tiled compression without loss (GZIP_2); the image is then the first extension.
+    """
+    from astropy.io import fits
+
+    solution = mosaic.wcs.to_header(relax=True)
+    cards = solution.copy()
+    cards.update(header)
+    hdus = image_hdus(mosaic.image, cards)
+    hdus.append(fits.ImageHDU(mosaic.coverage.copy(), solution, name="COVERAGE"))
+    hdus.append(fits.ImageHDU(mosaic.weight.copy(), solution, name="WEIGHT"))
+    hdus[-2].header["BUNIT"] = ("frame", "number of frames in a pixel")
+    hdus[-1].header["BUNIT"] = ("frame", "coverage x feather, summed over the tiles")
+    if compress:
+        packed = [
+            fits.CompImageHDU(hdu.data, hdu.header, name=hdu.name, compression_type="GZIP_2", quantize_level=0)
+            for hdu in hdus
+        ]
+        hdus = fits.HDUList([fits.PrimaryHDU(), *packed])
+    write_hdus(hdus, path)
+
+
+def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
+    """Write the mosaic for the screen, each channel for itself and all alike, and its coverage; return their names."""
+    names = {"picture": f"mosaic.{kind}", "picture_linked": f"mosaic_linked.{kind}", "coverage_picture": "coverage.png"}
+    north_up = mosaic.image[::-1]
+    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
+        written = [
+            pool.submit(lambda: _write_picture(north_up, False, folder / names["picture"])),
+            pool.submit(lambda: _write_picture(north_up, True, folder / names["picture_linked"])),
+            pool.submit(lambda: write_coverage(mosaic.coverage[::-1], folder / names["coverage_picture"])),
+        ]
+        for picture in written:
+            picture.result()
+    return names
+
+
+def _write_picture(image: np.ndarray, linked: bool, path: Path) -> None:
+    write_picture(screen_stretch(image, linked)(image), path, bits=16)
+
+
+def describe(told: Mapping[str, Any], folder: Path) -> None:
+    """Write what is known of a mosaic: `mosaic.json`, and the report made of it."""
+    from zemosaic_patch.report.page import write_report
+
+    write_json(told, folder / REPORT)
+    written = write_report(folder / REPORT)
+    record(folder, [REPORT, written.name])
