@@ -165,7 +165,9 @@ class TileOptions:
         choices=MATCHES,
     )
     norm: str = option("one of ZeMosaic's normalisations, in place of --match-sky", choices=NORMALIZATIONS)
-    weight: str = option("give noisy, or noisy and blurred, frames less weight", choices=WEIGHTINGS)
+    weight: str = option(
+        "give frames less weight that are noisy (noise_variance) or blurred (noise_fwhm)", choices=WEIGHTINGS
+    )
     interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
     gpu: str = option(
         "stack on an NVIDIA GPU: where there is one (auto), the same with a warning where there is none (on), or never",
