@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import Option, option_of
@@ -43,6 +43,14 @@ class Command:
 
 
 # --- parsers ----------------------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the options are listed, not all of them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def add_command(commands: Any, command: Command) -> None:
@@ -142,7 +150,7 @@ def _check_numbers(name: str, option: Option, value: Any) -> None:
 # --- run.toml ---------------------------------------------------------------------------------------------------------
 
 
-def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParser) -> dict[str, Any]:
+def config_defaults(path: Path, command: Command, parser: Parser) -> dict[str, Any]:
     """Return the options of a file, checked by the command's own parser.
 
     Parameters
@@ -150,13 +158,13 @@ def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParse
     path : Path
         A TOML file.
     command : Command
-    parser : argparse.ArgumentParser
-        Of the command; it ends the program where a value is not what the option takes.
+    parser : Parser
+        Of the command.
 
     Raises
     ------
     UsageError
-        Where the file cannot be read, is no TOML, or holds what is no option.
+        Where the file cannot be read, is no TOML, or holds what is no option, or not what an option takes.
     """
     known = {name: option for group in command.groups for name, option, _ in declarations(group) if option.kept}
     values = {name.replace("-", "_"): value for name, value in _read_toml(path).items()}
@@ -170,7 +178,10 @@ def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParse
     if not isinstance(frames, list):
         raise UsageError(f"{path}: frames must be a list of names")
     words = [word for name, value in values.items() for word in _words(name, known[name], value)]
-    parsed = vars(parser.parse_args(["--output", ".", *words]))
+    try:
+        parsed = vars(parser.parse_args(["--output", ".", *words]))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     return {name: parsed[name] for name in values} | {"frames": list(map(str, frames))}
 
 

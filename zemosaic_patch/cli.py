@@ -7,7 +7,6 @@ arguments, no frames where they should be, output that exists).
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import errno
 import gc
@@ -17,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from zemosaic_patch import installed_version
-from zemosaic_patch.arguments import add_command, config_defaults, read
+from zemosaic_patch.arguments import Parser, add_command, config_defaults, read
 from zemosaic_patch.commands import demo, dropin, info, mosaic, report, tile
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.signals import leaving_on_signals
@@ -36,16 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and a program without a console has none
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
     atexit.register(gc.freeze)  # what is left then needs no collecting, which would take 0.2 s
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
     with leaving_on_signals():
-        return _run(parser, parsed, arguments)
+        return _run(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="zemosaic-patch",
         description="Mosaics and master tiles without coloured rims, and the patch that gives them to ZeMosaic.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.",
@@ -57,8 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(parser: argparse.ArgumentParser, parsed: argparse.Namespace, arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
     try:
+        parsed, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            parsed.parser.error(f"unknown here: {' '.join(unknown)}")
         if getattr(parsed, "config", None) is not None:
             parsed.parser.set_defaults(**config_defaults(parsed.config, parsed.command, parsed.parser))
             parsed = parser.parse_args(arguments)

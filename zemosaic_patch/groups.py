@@ -206,7 +206,8 @@ def _without_small_ones(
                 kept[number].append(frame)
             else:
                 left_out[frame.path] = (
-                    f"there are but {len(leaf)} frames like it where it points, fewer than --min-frames {min_frames}"
+                    f"where it points there {'is 1 frame' if len(leaf) == 1 else f'are {len(leaf)} frames'} of its "
+                    f"kind, fewer than --min-frames {min_frames}"
                 )
     return kept
 

@@ -57,7 +57,7 @@ from zemosaic_patch.tile_files import (
     save_tile,
     tile_name,
 )
-from zemosaic_patch.tile_run import find_frames, named_reasons, probe_frames, tile_of_frames
+from zemosaic_patch.tile_run import counted, find_frames, named_reasons, probe_frames, tile_of_frames
 
 REJECTION, MATCHING = "NPA_REJ", "NPA_SKYM"  # cards that say how the tiles were made
 
@@ -108,7 +108,7 @@ def mosaic_of_files(
         progress.warn(f"{name}: {reason}; left out")
     left_out.update(ungrouped)
     if not groups:
-        raise FailureError(f"none of the {len(left_out)} frames makes a tile: see above")
+        raise FailureError(f"no tile can be made of {counted(len(left_out), 'file')}: see above")
     made, failed = _make_tiles(groups, settings, folder, progress)
     if not made:
         raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
@@ -135,7 +135,7 @@ def mosaic_of_tiles(
     frames, left_out = _probed(paths, progress)
     made = [_existing(frame) for frame in _of_one_depth(frames, left_out, progress)]
     if not made:
-        raise FailureError(f"none of the {len(left_out)} tiles can be used: see above")
+        raise FailureError(f"there is no tile to join in {counted(len(left_out), 'file')}: see above")
     made_by = agreed_cards([tile.file.path for tile in made], (REJECTION, MATCHING))
     used = {name: value for name, value in asdict(settings).items() if name != "tile"}  # which made none of them
     report = _join(made, settings, made_by, folder, progress)
@@ -286,13 +286,10 @@ def _join(
 ) -> MosaicReport:
     """Join tiles, write the mosaic, and return what is known of it; `made_by` has cards on how the tiles were made."""
     started = time.perf_counter()
-    sources = [
-        MosaicTile(tile.name, tile.file.shape, tile.file.wcs, partial(read_tile, tile.file.path, tile.frames))
-        for tile in made
-    ]
+    sources = [MosaicTile(tile.name, tile.file.shape, tile.file.wcs, partial(_samples_of, tile)) for tile in made]
     try:
         mosaic = make_mosaic(sources, settings.join, progress=progress)
-    except ValueError as error:  # a FrameError is one, too
+    except ValueError as error:
         raise FailureError(str(error)) from error
     progress.step("writing", 0, 1)
     pictures = save_mosaic(mosaic, folder, _cards(mosaic, made, settings, made_by), settings.picture, settings.compress)
@@ -311,6 +308,13 @@ def _join(
         settings={},
         seconds={"mosaic": round(time.perf_counter() - started, 3)},
     )
+
+
+def _samples_of(tile: _Made) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        return read_tile(tile.file.path, tile.frames)
+    except FrameError as error:  # which calls all of ours tile.fits
+        raise ValueError(f"{tile.name}: {error.reason}") from error
 
 
 def _joined(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -> JoinedTile:

@@ -133,7 +133,8 @@ class MosaicReport:
         """Return the report as lines for the screen."""
         height, width = self.mosaic.shape[:2]
         failed = sum(len(tile.report.frames_failed) for tile in self.tiles if tile.report is not None)
-        frames = sum(tile.frames or 0 for tile in self.tiles)
+        counts = [tile.frames for tile in self.tiles]
+        frames = "an unknown number" if None in counts else sum(counts)
         rows = {
             "tiles": f"{len(self.tiles)} of {len(self.tiles) + len(self.failed_tiles)}",
             "frames": f"{frames} in them, {failed} failed, {len(self.left_out)} left out",

@@ -121,7 +121,10 @@ def _solve(program: str, path: Path) -> Any:
                 _command(program, path, base), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S
             )
         except (OSError, subprocess.TimeoutExpired) as failure:
-            reason = "took too long" if isinstance(failure, subprocess.TimeoutExpired) else str(failure)
+            cannot = (
+                f"cannot be run: {getattr(failure, 'strerror', failure)}"  # without the path, which tells whose it is
+            )
+            reason = "took too long" if isinstance(failure, subprocess.TimeoutExpired) else cannot
             raise SolveError(f"{name} {reason}") from failure
         if not result.is_file():
             raise SolveError(f"{name} found no solution (exit code {done.returncode})")

@@ -117,7 +117,7 @@ def _among(paths: Sequence[Path], reference: str) -> Path:
     for path in paths:
         if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
             return path
-    raise UsageError(f"--reference {reference} is none of the {len(paths)} frames")
+    raise UsageError(f"--reference {reference} is none of the frames given ({len(paths)})")
 
 
 def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[Path, str]]:
@@ -162,7 +162,12 @@ def _load_reference(
             del frames[index]
         else:
             return index, data
-    raise FailureError(f"none of the {len(unusable)} files can be used: see above")
+    raise FailureError(f"no frame can be used of {counted(len(unusable), 'file')}: see above")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: '1 file', '2 files'."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _reference_index(frames: Sequence[FrameFile], wanted: Path | None) -> int:

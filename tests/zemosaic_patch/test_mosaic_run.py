@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`zemosaic-patch mosaic` as a user runs it: frames to a mosaic, stopped and resumed, and every kind of bad input."""
 
+import gzip
+import importlib.util
 import json
 import os
 import re
@@ -322,6 +324,28 @@ def test_existing_tiles_go_straight_to_the_mosaic(run, copied):
             assert np.array_equal(packed[hdu.name], hdu.data, equal_nan=hdu.name == "RGB")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="the GPU may be used here")
+def test_why_the_gpu_is_not_used_is_said(run, copied):
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "new", "--gpu", "on")
+    assert code == 0
+    assert sorted(line for line in err if "GPU" in line) == [
+        f"warning: tile_00{number}: the GPU is not used: CuPy is not installed; the tile is stacked on the CPU"
+        for number in (1, 2)
+    ]
+
+
+def test_a_tile_that_cannot_be_read_is_named(run, copied):
+    """Its header is whole, and its data are not; ours are all called tile.fits."""
+    tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
+    for number, path in enumerate(tiles):
+        (copied / f"master_{number}.fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+    whole = (copied / "master_1.fits.gz").read_bytes()
+    (copied / "master_1.fits.gz").write_bytes(whole[: len(whole) // 2])
+    code, _, err = run("mosaic", "--existing-tiles", *sorted(copied.glob("*.gz")), "-o", copied / "joined")
+    assert code in (0, 1)
+    assert any("master_1.fits" in line for line in err), err
+
+
 def test_no_path_tells_where_tiles_lie(run, copied, monkeypatch):
     """On Windows there is no relative path from one drive to another, either."""
     tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
@@ -361,7 +385,7 @@ def test_a_failed_tile_is_reported_and_the_others_are_joined(run, copied):
             hdus[0].data[:] = np.nan
     code, out, err = run("mosaic", copied / "frames", "-o", copied / "new")
     assert code == 1
-    assert any("failed: none of the 4 files can be used" in line for line in err)
+    assert any("failed: no frame can be used of 4 files" in line for line in err)
     assert re.search(r"the mosaic lacks tile_00\d", err[-1])
     assert "tiles              1 of 2" in out
     assert len(json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]) == 1
@@ -423,7 +447,7 @@ def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
         ([], 2, "no frames: name files"),
         (["frames", "--tile-frames", "0"], 2, "--tile-frames takes a whole number of at least 1, not 0"),
         (["frames", "--feather", "0.7"], 2, "--feather takes a number from 0 to 0.5, not 0.7"),
-        (["frames", "--min-frames", "50"], 1, "none of the 8 frames makes a tile"),
+        (["frames", "--min-frames", "50"], 1, "no tile can be made of 8 files"),
         (["frames", "--resume", "--overwrite"], 2, "not allowed with argument"),
         (["frames/light_0_0.fits", "--existing-tiles", "-o", "frames/light_0_0.fits"], 2, "is a file"),
     ],
