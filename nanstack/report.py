@@ -183,6 +183,7 @@ class TileReport:
             "NPA_COVN": (self.coverage_min, "least coverage"),
             "NPA_COVM": (self.coverage_median, "median coverage"),
             "NPA_COVX": (self.coverage_max, "maximal coverage"),
+            "NPA_REJ": (self.rejection, "rejection"),
             "NPA_REJP": (self.rejected_percent, "[%] rejected of the samples with data"),
             "NPA_SKYM": (self.sky_matched_by, "how the frames' sky was matched"),
             "NPA_SKYX": (self.sky_offset_adu_max, "[adu] largest offset added to a frame"),
