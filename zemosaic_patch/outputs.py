@@ -20,6 +20,12 @@ from zemosaic_patch.errors import UsageError
 WRITTEN = "written.json"
 ABOUT = "The files that zemosaic-patch wrote here, and their digests: only these does it ever replace or remove."
 CREATOR = "zemosaic-patch"  # begins the CREATOR card of what this project writes
+SIMULATED = "(simulated)"  # ends the INSTRUME card of the demo's frames
+FORMER = (  # what the version that kept no list wrote
+    "mosaic.fits", "mosaic.png", "mosaic.tif", "mosaic_linked.png", "mosaic_linked.tif", "mosaic.json",
+    "tile.fits", "tile.png", "tile.json", "coverage.png", "report.html", "run.toml",
+    "before.png", "after.png", "before_after.png",
+)  # fmt: skip
 
 
 def record(folder: Path, names: Iterable[str]) -> None:
@@ -47,13 +53,13 @@ def is_ours(path: Path) -> bool:
     return listed is not None and listed == digest(path)
 
 
-def claim(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> None:
+def claim(folder: Path, names: Sequence[str], inputs: Sequence[Path] = ()) -> None:
     """Make sure that a run may write files: what is there under their names is ours, and none of its inputs.
 
     Parameters
     ----------
     folder : Path
-    names : iterable of str
+    names : sequence of str
         Of the files that the run will write, or replace.
     inputs : sequence of Path
         Files that the run reads.
@@ -73,8 +79,8 @@ def claim(folder: Path, names: Iterable[str], inputs: Sequence[Path] = ()) -> No
                 f"{path} is in the way: no earlier run wrote it, or it was changed since; "
                 "move it elsewhere, or name another folder with -o"
             )
-    if there and not (folder / WRITTEN).exists():  # the former version's: from now on they are on a list
-        record(folder, [path.name for path in there])
+    if there and not (folder / WRITTEN).exists():  # the former version's: from now on all that is its is on a list
+        record(folder, [name for name in {*FORMER, *names} if is_ours(folder / name)])
 
 
 def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -> None:
@@ -161,10 +167,13 @@ def _is_former_versions(path: Path) -> bool:
     if path.suffix == ".json":
         return _is_report(path)
     if path.suffix in (".toml", ".html"):
-        return CREATOR in path.read_text(encoding="utf-8", errors="replace")[:2000]
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return text.startswith(f"# {CREATOR}") or f"<p>{CREATOR}" in text
+    if path.suffix == ".fit":
+        return _card(path, "INSTRUME").endswith(SIMULATED)
     reports = [path.with_name(name) for name in ("mosaic.json", "tile.json")]
     older = any(_is_report(report) and path.stat().st_mtime_ns <= report.stat().st_mtime_ns for report in reports)
-    return older and (path.suffix != ".fits" or _creator(path).startswith(CREATOR))
+    return older and (path.suffix != ".fits" or _card(path, "CREATOR").startswith(CREATOR))
 
 
 def _is_report(path: Path) -> bool:
@@ -175,10 +184,10 @@ def _is_report(path: Path) -> bool:
     return isinstance(told, dict) and not {"mosaic", "frames_aligned"}.isdisjoint(told)
 
 
-def _creator(path: Path) -> str:
+def _card(path: Path, name: str) -> str:
     from nanstack.io.layout import FrameError, card, read_layout
 
     try:
-        return str(card(read_layout(path).header, "CREATOR"))
+        return str(card(read_layout(path).header, name))
     except (FrameError, ValueError):
         return ""

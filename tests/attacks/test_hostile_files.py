@@ -25,7 +25,7 @@ from nanstack.truth.simulation import simulate_group
 from tests.fuzz.entry import one_input
 from tests.support.cached_groups import SHAPE as TILE_SHAPE
 from tests.support.cached_groups import Listener, cached, make
-from zemosaic_patch import cli
+from zemosaic_patch import cli, tile_files
 from zemosaic_patch.report.page import ReportError, write_report
 from zemosaic_patch.tile_files import read_tile
 
@@ -304,7 +304,7 @@ def test_odd_paths_beside_good_frames(tmp_path):
         assert line.isprintable()
     assert b"4 of 9 aligned" in done.stdout
     left = {path.name for path in out.iterdir()}
-    assert left.issuperset(cli.OUTPUTS)
+    assert left.issuperset(tile_files.OUTPUTS)
     assert not any(name.startswith(".") for name in left), "no temporary file"
     assert len(json.loads((out / "tile.json").read_text())["frames_failed"]) == 5
     assert "cut\\x1b[2J.fits failed: it is truncated" in str(fits.getheader(out / "tile.fits")["HISTORY"])

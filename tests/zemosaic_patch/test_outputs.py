@@ -93,13 +93,19 @@ def test_what_the_version_without_lists_wrote_is_known(tmp_path):
     (tmp_path / "run.toml").write_text("# zemosaic-patch 0.1.0: repeat with")
     names = ["mosaic.fits", "mosaic.png", "mosaic.json", "report.html", "run.toml"]
     assert [name for name in names if not outputs.is_ours(tmp_path / name)] == []
-    outputs.claim(tmp_path, names)
+    outputs.claim(tmp_path, names[:1])  # the others, too, are on the list from now on
     assert set(json.loads((tmp_path / outputs.WRITTEN).read_text())["files"]) == set(names)
     (tmp_path / outputs.WRITTEN).unlink()
     (tmp_path / "mosaic.png").write_bytes(b"edited")
     later = (tmp_path / "mosaic.json").stat().st_mtime_ns + 10**9
     os.utime(tmp_path / "mosaic.png", ns=(later, later))
     assert not outputs.is_ours(tmp_path / "mosaic.png")
+    image.header["INSTRUME"] = "Seestar S50 (simulated)"
+    image.writeto(tmp_path / "Light_M45_0001.fit")
+    assert outputs.is_ours(tmp_path / "Light_M45_0001.fit")
+    image.header["INSTRUME"] = "Seestar S50"
+    image.writeto(tmp_path / "Light_M45_0002.fit")
+    assert not outputs.is_ours(tmp_path / "Light_M45_0002.fit")
     image.header["CREATOR"] = "Siril"
     image.writeto(tmp_path / "coverage.fits")
     os.utime(tmp_path / "coverage.fits", ns=(0, 0))
