@@ -247,7 +247,7 @@ def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> TileRep
     except (FailureError, FrameError, ValueError) as error:
         raise JobError(str(error)) from error
     except OSError as error:
-        raise JobError(f"{job.folder}: {error.strerror or error}") from error
+        raise JobError(f"its files cannot be written: {error.strerror or 'unknown'}") from error  # without their place
     return tile.report
 
 

@@ -78,8 +78,9 @@ def report_beside(tile: Path) -> TileReport | None:
 
 
 def tile_name(path: Path) -> str:
-    """Return what to call a tile: one of ours is called as its folder."""
-    return path.parent.name if path.name == TILE else path.stem
+    """Return what to call a tile: one of ours is called as its folder, unless that is the user's own name."""
+    folder = path.absolute().parent
+    return folder.name if path.name == TILE and folder.name and folder != Path.home() else path.stem
 
 
 def agreed_cards(paths: Sequence[Path], names: Sequence[str]) -> dict[str, str]:

@@ -347,6 +347,25 @@ def test_a_tile_that_cannot_be_read_is_named(run, copied):
     assert any("master_1.fits" in line for line in err), err
 
 
+def test_a_tile_is_not_called_by_its_users_name(run, copied, monkeypatch):
+    shutil.copy(copied / "out" / "tiles" / "tile_001" / "tile.fits", copied)
+    monkeypatch.chdir(copied)
+    for home, name in ((copied.parent, "run"), (copied, "tile")):
+        monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(home))
+        assert run("mosaic", "--existing-tiles", "tile.fits", "-o", name)[0] == 0
+        assert [tile["name"] for tile in json.loads((copied / name / "mosaic.json").read_text())["tiles"]] == [name]
+
+
+def test_where_a_tile_cannot_be_written_is_not_in_the_report(run, copied):
+    (copied / "new" / "tiles").mkdir(parents=True)
+    (copied / "new" / "tiles" / "tile_001").write_text("mine")
+    assert run("mosaic", copied / "frames", "-o", copied / "new", "--resume")[0] == 1
+    failed = json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]["tile_001"]
+    assert failed.startswith("its files cannot be written: ")
+    assert str(copied) not in failed
+    assert (copied / "new" / "tiles" / "tile_001").read_text() == "mine"
+
+
 def test_no_path_tells_where_tiles_lie(run, copied, monkeypatch):
     """On Windows there is no relative path from one drive to another, either."""
     tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))

@@ -38,10 +38,10 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     print(f"simulating {count} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
     session = demo.pleiades_session(count)
     names = [frame.name for frame in session.frames]
-    claim(output, demo.OUTPUTS)
-    claim(folder, (*names, demo.RECORD))
     check_folder(output)
     with own_folder(output), Bars() as bars:
+        claim(output, demo.OUTPUTS)
+        claim(folder, (*names, demo.RECORD))
         prepare(output, settings.picture, [folder / name for name in names], anew=True)
         demo.write_frames(session, folder)
         record(folder, (*names, demo.RECORD))
@@ -66,11 +66,11 @@ def _tile(options: DemoOptions, count: int) -> None:
     output, folder = options.output, options.output / "frames"
     check_new(output, (*OUTPUTS, BEFORE_AFTER), options.overwrite)
     names = [demo.frame_name(number) for number in range(count)]
-    claim(output, (*ALL_OUTPUTS, BEFORE_AFTER))
-    claim(folder, names)
     check_folder(output)
     print(f"simulating {count} Seestar frames of the Pleiades ...", flush=True)
     with own_folder(output):
+        claim(output, (*ALL_OUTPUTS, BEFORE_AFTER))
+        claim(folder, names)
         paths = demo.write_pleiades_frames(folder, count)
         record(folder, names)
         with Bars() as bars:

@@ -36,11 +36,11 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
     earlier = earlier_output(files.output)
     if earlier is not None and not (files.resume or files.overwrite):
         raise UsageError(f"{earlier} exists: add --resume to go on, --overwrite to make all anew, or name another DIR")
-    claim(files.output, kept_config(files), paths)
     check_folder(files.output)
     make = mosaic_of_tiles if files.existing_tiles else mosaic_of_files
     inputs = [*paths, *filter(None, [files.config])]
     with own_folder(files.output), Bars() as bars:
+        claim(files.output, kept_config(files), paths)
         prepare(files.output, options.picture, inputs, anew=files.overwrite, joins_tiles=files.existing_tiles)
         keep_options(files, options, tile)
         report = make(paths, options.settings(tile), files.output, bars)

@@ -34,9 +34,9 @@ def run(files: TileFiles, options: TileOptions) -> None:
     paths = find_frames(files.frames)
     kept = kept_config(files)
     check_new(files.output, (*OUTPUTS, *kept), files.overwrite)
-    claim(files.output, (*ALL_OUTPUTS, *kept), paths)
     check_folder(files.output)
     with own_folder(files.output):
+        claim(files.output, (*ALL_OUTPUTS, *kept), paths)
         with Bars() as bars:
             tile = tile_of_files(paths, options.settings(), files.reference, bars)
         remove_ours(files.output, ALL_OUTPUTS, paths)  # a report of another tile among them
