@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import Option, option_of
-from zemosaic_patch.outputs import record
+from zemosaic_patch.outputs import expect, record
 
 CONFIG = "run.toml"
 EXCLUSIVE = ("resume", "overwrite")  # of these a command line has one
@@ -229,6 +229,7 @@ def write_config(groups: Sequence[Any], path: Path) -> None:
         if option.kept and value is not None
     }
     text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
+    expect(path.parent, [path.name])
     with complete_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")  # TOML cannot hold a name that is no text
     record(path.parent, [path.name])

@@ -18,7 +18,7 @@ from zemosaic_patch import tile_files
 from zemosaic_patch.arguments import CONFIG
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import PICTURES
-from zemosaic_patch.outputs import claim, record, remove_ours
+from zemosaic_patch.outputs import claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
 from zemosaic_patch.reports import write_json
 
@@ -120,6 +120,7 @@ def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compres
     dict
         The names of the pictures, as `zemosaic_patch.reports.MosaicImage` has them.
     """
+    expect(folder, output_names(picture))
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(write_mosaic, mosaic, folder / MOSAIC, header, compress)
         pictures = _write_pictures(mosaic, folder, picture)
@@ -183,6 +184,7 @@ def describe(told: Mapping[str, Any], folder: Path) -> None:
     """Write what is known of a mosaic: `mosaic.json`, and the report made of it."""
     from zemosaic_patch.report.page import write_report
 
+    expect(folder, [REPORT, PAGE])
     write_json(told, folder / REPORT)
     written = write_report(folder / REPORT)
     record(folder, [REPORT, written.name])

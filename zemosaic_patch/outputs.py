@@ -2,7 +2,8 @@
 """Which files in a folder our runs wrote: nothing else is ever replaced or removed.
 
 Each folder that a run writes to has a list of them, `written.json`: name and digest. A file that is not listed, or
-whose bytes have changed since, is the user's.
+whose bytes have changed since, is the user's. Names are listed before their files are written, without a digest: a run
+that is killed meanwhile leaves nothing that the next one would not know.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ FORMER = (  # what the version that kept no list wrote
 )  # fmt: skip
 
 
+def expect(folder: Path, names: Iterable[str]) -> None:
+    """Say that a run is about to write files, whose names `claim` found free: until `record` all under them is ours."""
+    _write_list(folder, _listed(folder) | dict.fromkeys(names))
+
+
 def record(folder: Path, names: Iterable[str]) -> None:
     """Add files, just written, to the list of their folder.
 
@@ -49,8 +55,14 @@ def is_ours(path: Path) -> bool:
         return _read_list(path) is not None
     if not os.path.lexists(path.with_name(WRITTEN)):
         return _is_former_versions(path)
+    listed = _listed(path.parent)
+    return path.name in listed and listed[path.name] in (None, digest(path))
+
+
+def is_intact(path: Path) -> bool:
+    """Tell whether a file has the bytes that a run of ours wrote."""
     listed = _listed(path.parent).get(path.name)
-    return listed is not None and listed == digest(path)
+    return listed is not None and path.is_file() and listed == digest(path)
 
 
 def claim(folder: Path, names: Sequence[str], inputs: Sequence[Path] = ()) -> None:
@@ -137,12 +149,12 @@ def _identity(path: Path) -> Any:
 # --- the list ---------------------------------------------------------------------------------------------------------
 
 
-def _listed(folder: Path) -> dict[str, str]:
+def _listed(folder: Path) -> dict[str, str | None]:
     return _read_list(folder / WRITTEN) or {}
 
 
-def _read_list(path: Path) -> dict[str, str] | None:
-    """Return the digests by name; None where there is no list, or a damaged one."""
+def _read_list(path: Path) -> dict[str, str | None] | None:
+    """Return the digests by name, None for a file that was being written; no dict for no list, or a damaged one."""
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -150,7 +162,7 @@ def _read_list(path: Path) -> dict[str, str] | None:
     return files if isinstance(files, dict) else None
 
 
-def _write_list(folder: Path, files: dict[str, str]) -> None:
+def _write_list(folder: Path, files: dict[str, str | None]) -> None:
     text = json.dumps({"about": ABOUT, "files": dict(sorted(files.items()))}, indent=2) + "\n"
     with complete_file(folder / WRITTEN) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ from nanstack.io.images import card_value, write_tile
 from nanstack.io.layout import card, read_layout
 from nanstack.report import TileReport
 from zemosaic_patch import installed_version
-from zemosaic_patch.outputs import is_ours, record
+from zemosaic_patch.outputs import expect, is_intact, record
 from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
 from zemosaic_patch.reports import read_json, write_json
 
@@ -41,6 +41,7 @@ def save_tile(tile: Tile, folder: Path, fingerprint: str | None = None) -> None:
     from astropy.io import fits
 
     remove_partial_files(folder)
+    expect(folder, OUTPUTS)
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
     header.update(tile.report.cards())
@@ -65,7 +66,7 @@ def finished(folder: Path, fingerprint: str) -> TileReport | None:
     told = read_json(folder / REPORT)
     if told is None or told.get("fingerprint") != fingerprint:
         return None
-    return report_beside(folder / TILE) if is_ours(folder / TILE) and is_ours(folder / REPORT) else None
+    return report_beside(folder / TILE) if is_intact(folder / TILE) and is_intact(folder / REPORT) else None
 
 
 def report_beside(tile: Path) -> TileReport | None:

@@ -35,6 +35,19 @@ def test_only_what_is_listed_and_unchanged_is_ours(written):
     assert not outputs.is_ours(written / "a.fits")
 
 
+def test_what_a_killed_run_was_writing_is_ours_and_not_known_to_be_whole(written):
+    (written / "b.fits").write_text("before")
+    outputs.expect(written, ["b.fits", "c.fits"])
+    assert outputs.is_ours(written / "b.fits")
+    assert not outputs.is_intact(written / "b.fits")
+    assert outputs.is_intact(written / "a.fits")
+    assert not outputs.is_ours(written / "c.fits")
+    outputs.record(written, ["b.fits"])
+    assert outputs.is_intact(written / "b.fits")
+    outputs.remove_ours(written, ["b.fits"])
+    assert "c.fits" not in json.loads((written / outputs.WRITTEN).read_text())["files"]
+
+
 def test_what_is_ours_is_removed_and_all_else_stays(written):
     outputs.remove_ours(written, ["a.fits", "a.json", "notes.txt"], keep=[written / "a.json"])
     assert names_in(written) == ["a.json", "notes.txt", outputs.WRITTEN]

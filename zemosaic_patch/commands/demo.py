@@ -27,7 +27,7 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     from zemosaic_patch.demo import mosaic as demo
     from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare
     from zemosaic_patch.mosaic_run import mosaic_of_files
-    from zemosaic_patch.outputs import claim, record
+    from zemosaic_patch.outputs import claim, expect, record
     from zemosaic_patch.progress import Bars
 
     output, folder, settings = options.output, options.output / "frames", MosaicSettings()
@@ -43,11 +43,13 @@ def _mosaic(options: DemoOptions, count: int) -> None:
         claim(output, demo.OUTPUTS)
         claim(folder, (*names, demo.RECORD))
         prepare(output, settings.picture, [folder / name for name in names], anew=True)
+        expect(folder, (*names, demo.RECORD))
         demo.write_frames(session, folder)
         record(folder, (*names, demo.RECORD))
         report = mosaic_of_files([folder / name for name in names], settings, output, bars)
     mosaic.show(report, output)
     print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)
+    expect(output, demo.OUTPUTS)
     print("\n".join(demo.figure_lines(*demo.compare(output))))
     record(output, (*demo.OUTPUTS, REPORT, PAGE))
     print(f"picture            {output / BEFORE_AFTER}")
@@ -58,7 +60,7 @@ def _tile(options: DemoOptions, count: int) -> None:
     from nanstack.settings import TileSettings
     from nanstack.stack.definition import Rejection
     from zemosaic_patch.demo import tile as demo
-    from zemosaic_patch.outputs import claim, record
+    from zemosaic_patch.outputs import claim, expect, record
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
     from zemosaic_patch.tile_run import tile_of_files
@@ -71,6 +73,7 @@ def _tile(options: DemoOptions, count: int) -> None:
     with own_folder(output):
         claim(output, (*ALL_OUTPUTS, BEFORE_AFTER))
         claim(folder, names)
+        expect(folder, names)
         paths = demo.write_pleiades_frames(folder, count)
         record(folder, names)
         with Bars() as bars:
@@ -81,6 +84,7 @@ def _tile(options: DemoOptions, count: int) -> None:
     before = demo.stack_with_grey_fill(paths, made.report.reference)
     metrics = [band_metric(image, made.coverage) for image in (before, made.image)]
     captions = (f"ZeMosaic 4.3: band metric {metrics[0]:.1f} ADU", f"zemosaic-patch: band metric {metrics[1]:.2f} ADU")
+    expect(output, [BEFORE_AFTER])
     demo.before_after_picture(before, made.image, captions, output / BEFORE_AFTER)
     record(output, [BEFORE_AFTER])
     print(f"band metric        before {metrics[0]:.1f} ADU, after {metrics[1]:.2f} ADU")

@@ -10,7 +10,7 @@ from zemosaic_patch.options import ReportFolder
 
 def run(asked: ReportFolder) -> None:
     """Write the report of a folder."""
-    from zemosaic_patch.outputs import claim, record
+    from zemosaic_patch.outputs import claim, expect, record
     from zemosaic_patch.report.page import REPORT, SOURCES, ReportError, write_report
 
     folder = asked.folder
@@ -18,6 +18,7 @@ def run(asked: ReportFolder) -> None:
     if source is None:
         raise UsageError(f"{folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")
     claim(folder, [REPORT])
+    expect(folder, [REPORT])
     try:
         written = write_report(source)
     except ReportError as error:
