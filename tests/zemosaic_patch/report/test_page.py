@@ -10,7 +10,9 @@ import math
 import re
 import shutil
 import subprocess
+import tempfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,7 +25,7 @@ from nanstack.register.alignment import Alignment
 from nanstack.settings import TileSettings
 from nanstack.tile import describe, stack_group
 from zemosaic_patch import cli
-from zemosaic_patch.report.page import MOSAIC_PX, ReportError, _ticks, write_report
+from zemosaic_patch.report.page import MOSAIC_PX, ReportError, write_report
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u202e\ud800.fit"
 VOID = {"meta", "link", "img", "input", "br"}
@@ -264,16 +266,22 @@ def test_a_frame_that_failed_is_a_cross_and_breaks_the_line(mosaic):
     assert (path.count("M"), path.count("L")) == (2, 2)
 
 
-@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
-def test_ticks_enclose_the_range_evenly(low, width):
-    ticks = _ticks(low, low + width)
-    steps = np.diff(ticks)
-    assert 2 <= len(ticks) <= 6
-    slack = 1e-9 * max(abs(low), abs(low + width))
-    assert ticks[0] <= low + slack
-    assert ticks[-1] >= low + width - slack
-    assert steps.min() > 0
-    np.testing.assert_allclose(steps, steps[0], rtol=1e-5)
+@given(st.lists(st.text(), min_size=4, max_size=4))
+def test_any_text_leaves_the_elements_as_they_are(texts):
+    def elements(name, reason, caption, setting):
+        report = {**tile(0)["report"], "frames_failed": {name: reason}, "reference": name}
+        told = {
+            "tiles": [{**tile(0), "name": name, "report": report}, tile(1)],
+            "mosaic": {"file": name, "picture": f"x{caption}", "shape": [420, 630]},
+            "left_out": {name: reason},
+            "settings": {setting: setting},
+            "comparison": {"before": f"x{name}", "after": "", "captions": [caption, caption]},
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            page = Page(report_of(Path(folder), told))
+        return [(tag, sorted(attributes)) for tag, attributes in page.elements]
+
+    assert elements(*("-" + text for text in texts)) == elements("a", "b", "c", "d")
 
 
 def test_command_writes_the_report_of_a_tile(tmp_path, capsys):
