@@ -675,5 +675,9 @@ def _say_rejected(path: Path, verdict: quality.Verdict, threshold: float, move: 
     """Report a tile that the quality gate rejected, and move it aside where that is asked for."""
     score = f"{verdict.score:.3f}"
     report("mt_quality_gate_result", None, "INFO", score=score, threshold=f"{float(threshold):.3f}", status="REJECT")
-    if move:
+    if not move:
+        return
+    try:
         report("mt_quality_gate_moved", None, "WARN", dst=str(quality.move_reject(path)))
+    except OSError as failure:  # it stays where it is, and carries the verdict in its header
+        report(f"{path.name}: rejected, and cannot be moved aside ({failure.strerror or failure})", None, "WARN")

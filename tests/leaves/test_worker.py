@@ -2,7 +2,9 @@
 """From cached frames to a master tile file, and back."""
 
 import inspect
+import signal
 import sys
+import tempfile
 import threading
 from types import ModuleType, SimpleNamespace
 
@@ -336,6 +338,38 @@ def test_output_that_cannot_be_written_is_reported(simulated, tmp_path):
     listener = Listener()
     assert make(cached(tmp_path, simulated[:3]), tmp_path / "file", listener)[0] == (None, None)
     assert listener.keys[-1] == "mastertile_error_saving"
+
+
+@pytest.fixture
+def no_large_files():
+    """Let no file grow beyond 200 kB: a disk on which a frame has no room."""
+    resource = pytest.importorskip("resource", reason="limits on file sizes are Unix's")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_full_scratch_disk_is_reported(simulated, tmp_path, monkeypatch, request):
+    infos = cached(tmp_path, simulated[:3])
+    monkeypatch.setattr("nanstack.memory.memory_budget", lambda: 1000)  # so that aligned frames go to files
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    request.getfixturevalue("no_large_files")
+    listener = Listener()
+    assert make(infos, tmp_path / "out", listener) == ((None, None), [])
+    key, level, details = listener.calls[-1]
+    assert (key, level) == ("mastertile_error_stacking_failed", "ERROR")
+    assert "temporary folder" in details["error"]
+    assert not list(tmp_path.glob("nanstack-scratch-*")), "nothing is left"
+
+
+def test_temporary_folder_that_is_gone_is_reported(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr("nanstack.memory.memory_budget", lambda: 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    listener = Listener()
+    assert make(cached(tmp_path, simulated[:3]), tmp_path / "out", listener)[0] == (None, None)
+    assert listener.keys[-1] == "mastertile_error_stacking_failed"
 
 
 def test_nothing_fills_nan(simulated, tmp_path, monkeypatch):
