@@ -102,28 +102,7 @@ def make_radial_weight_map(
     min_weight_floor: float = 0.05,
     progress_callback: Progress = None,
 ) -> np.ndarray:
-    """Return weights that fall from 1 in the middle by a power of a cosine.
-
-    Parameters
-    ----------
-    height, width : int
-        In pixels.
-    feather_fraction : float
-        Where the cosine ends, as a share of the half diagonal; limited to 0.1 ... 1.
-    shape_power : float
-        Exponent of the cosine.
-    min_weight_floor : float
-        Least weight; limited to 0 ... 0.99.
-
-    Returns
-    -------
-    ndarray of float32, shape (height, width)
-
-    Raises
-    ------
-    ValueError
-        For a size or a power below 0, or what is no number.
-    """
+    """Return weights that fall from 1 in the middle of a frame: `nanstack.levels.weights.radial_map`."""
     return radial_map(height, width, feather_fraction, shape_power, min_weight_floor)
 
 

@@ -376,9 +376,7 @@ def create_master_tile(
     try:
         _announce(seestar_stack_group_info, zconfig, report)
         step_done()
-        if words.reject == compat.WINSORIZED and words.normalize != "none":
-            report(f"normalisation '{words.normalize}' not applied: winsorized tiles are matched in sky level alone")
-            words = replace(words, normalize="none")
+        words = _without_normalisation(words, report)
         group = _load_group(seestar_stack_group_info, report)
         _check_reference(group, report)
         step_done()
@@ -395,10 +393,7 @@ def create_master_tile(
         crop_box = None
         if quality_crop_enabled:
             crop = (quality_crop_band_px, quality_crop_k_sigma, quality_crop_margin_px)
-            crop_box = quality.quality_crop_box(tile.image, *crop, report)
-        if crop_box is not None:
-            y0, x0, y1, x1 = crop_box
-            tile = crop_tile(tile, y0, y1, x0, x1)
+            tile, crop_box = _crop(tile, crop, report)
         alpha = opacity(tile.image)
         if altaz_cleanup_enabled:
             tile, alpha = _clean_altaz(tile, altaz_margin_percent, altaz_decay, altaz_nanize, report)
@@ -431,6 +426,14 @@ def _announce(infos: Sequence[dict] | None, zconfig: Any, report: _Reporter) -> 
         report("mastertile_error_no_images_provided", None, "ERROR")
         raise _NoTileError
     report("mastertile_info_loading_from_cache_started", None, "DEBUG_DETAIL", num_images=count)
+
+
+def _without_normalisation(words: compat.StackWords, report: _Reporter) -> compat.StackWords:
+    """Return the words as they are applied: winsorized tiles are matched in sky level alone, as in ZeMosaic."""
+    if words.reject != compat.WINSORIZED or words.normalize == "none":
+        return words
+    report(f"normalisation '{words.normalize}' not applied: winsorized tiles are matched in sky level alone")
+    return replace(words, normalize="none")
 
 
 def _load_zconfig() -> Any:
@@ -540,6 +543,17 @@ def _stack(
     facts = describe(aligned.alignments, names, stacked, group.frames[group.reference_index])
     warn_unmatched(facts, compat.StackProgress(report, facts.rejection))
     return Tile(stacked.image, coverage, group.reference["wcs"], aligned.alignments, facts, stacked.colour)
+
+
+def _crop(
+    tile: Tile, limits: tuple[int, float, int], report: _Reporter
+) -> tuple[Tile, tuple[int, int, int, int] | None]:
+    """Crop a tile as ZeMosaic's quality crop says; return it, and the box y0, x0, y1, x1 where it is smaller."""
+    box = quality.quality_crop_box(tile.image, *limits, report)
+    if box is None:
+        return tile, None
+    y0, x0, y1, x1 = box
+    return crop_tile(tile, y0, y1, x0, x1), box
 
 
 def _clean_altaz(

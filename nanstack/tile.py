@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
     from nanstack.mosaic import MosaicTile
-    from nanstack.stack.device import BlockLimits, GpuError
+    from nanstack.stack.device import GpuError
+    from nanstack.stack.gpu import BlockLimits
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def stack_group(
         Hears of the step 'stacking' (rows).
     weights : optional
         See `nanstack.stack.plan.plan_stack`.
-    limits : nanstack.stack.device.BlockLimits, optional
+    limits : nanstack.stack.gpu.BlockLimits, optional
         Of the GPU.
     fell_back : callable, optional
         Hears why the GPU could not; by default a warning, unless there is none and `settings.gpu` is 'auto'.

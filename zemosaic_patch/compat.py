@@ -23,7 +23,8 @@ from nanstack.register.alignment import Alignment
 from nanstack.settings import NORMALIZATIONS, WEIGHTINGS, Radial, TileSettings
 from nanstack.stack import device
 from nanstack.stack.definition import COMBINES, Rejection
-from nanstack.stack.device import BlockLimits, GpuError
+from nanstack.stack.device import GpuError
+from nanstack.stack.gpu import BlockLimits
 from nanstack.tile import StackedGroup, stack_group
 
 log = logging.getLogger("zemosaic_align_stack")

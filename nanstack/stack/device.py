@@ -8,12 +8,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nanstack.stack import gpu
+from nanstack.stack.gpu import BlockLimits
 from nanstack.stack.plan import StackPlan
 from nanstack.stack.stacker import Stack
 
@@ -41,21 +42,6 @@ class GpuError(RuntimeError):
     ) -> None:
         super().__init__(reason)
         self.kind, self.transient, self.needed, self.allowed = kind, transient, needed, allowed
-
-
-@dataclass(frozen=True)
-class BlockLimits:
-    """How much is stacked on the GPU at once, at most; no influence on the result.
-
-    Attributes
-    ----------
-    rows : int or None
-    nbytes : int or None
-        Of the samples.
-    """
-
-    rows: int | None = None
-    nbytes: int | None = None
 
 
 class _Device:
@@ -154,9 +140,8 @@ def stack_on_gpu(
 
 
 def _stacked(plan: StackPlan, progress: Callable[[int, int], None] | None, limits: BlockLimits) -> Stack:
-    nbytes = limits.nbytes
     if is_in_safe_mode():
-        nbytes = min(nbytes or SAFE_MODE_BYTES, SAFE_MODE_BYTES)
+        limits = replace(limits, nbytes=min(limits.nbytes or SAFE_MODE_BYTES, SAFE_MODE_BYTES))
     result = gpu.stack_frames(
         plan.frames,
         plan.rejection,
@@ -165,8 +150,7 @@ def _stacked(plan: StackPlan, progress: Callable[[int, int], None] | None, limit
         progress,
         xp=array_module(),
         levels=plan.levels,
-        max_rows=limits.rows,
-        max_bytes=nbytes,
+        limits=limits,
     )
     if not np.isfinite(result.image).any():
         raise gpu.DeviceError("the stack holds no finite pixel", transient=True)

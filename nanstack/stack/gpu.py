@@ -14,6 +14,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -143,6 +144,21 @@ def is_out_of_memory(failure: BaseException) -> bool:
     return isinstance(failure, MemoryError) or getattr(failure, "status", None) == CUDA_OUT_OF_MEMORY
 
 
+@dataclass(frozen=True)
+class BlockLimits:
+    """How much is stacked on the GPU at once, at most; no influence on the result.
+
+    Attributes
+    ----------
+    rows : int or None
+    nbytes : int or None
+        Of the samples.
+    """
+
+    rows: int | None = None
+    nbytes: int | None = None
+
+
 # --- a stack ----------------------------------------------------------------------------------------------------------
 
 
@@ -155,8 +171,7 @@ def stack_frames(
     *,
     xp: Any,
     levels: Sequence[SkyMatch] | None = None,
-    max_rows: int | None = None,
-    max_bytes: int | None = None,
+    limits: BlockLimits | None = None,
 ) -> Stack:
     """Reject outliers and combine what is left, as `nanstack.stack.stacker.stack_frames`, on an array module's device.
 
@@ -166,10 +181,7 @@ def stack_frames(
         See `nanstack.stack.stacker.stack_frames`.
     xp : module
         CuPy, or what stands in for it.
-    max_rows : int, optional
-        Rows of a block at most.
-    max_bytes : int, optional
-        Bytes of a block's samples at most. Neither has any influence on the result.
+    limits : BlockLimits, optional
 
     Returns
     -------
@@ -191,41 +203,42 @@ def stack_frames(
             shape = checked_shape([source.shape for source in sources])
             prepare = leveller(levels, len(sources)) if levels is not None else None
             weights = expand_weights(weights, len(sources), shape)
-            job = _Job(xp, sources, shape, rejection, combine, weights, prepare, progress)
-            job.run(max_rows, max_bytes)
+            job = _Job(xp, _Recipe(sources, rejection, combine, weights, prepare), shape, progress)
+            job.run(limits or BlockLimits())
             return job.finish()
     finally:
         files.close()
+
+
+class _Recipe(NamedTuple):
+    """What is stacked, and how; `prepare` brings rows to their level as they are read."""
+
+    sources: Sequence[Rows]
+    rejection: Rejection
+    combine: str
+    weights: np.ndarray | None
+    prepare: Callable[[int, np.ndarray, int], None] | None
 
 
 class _Job:
     """A stack in the making: whole images on the host, of which the first `done` rows are there."""
 
     def __init__(
-        self,
-        xp: Any,
-        sources: Sequence[Rows],
-        shape: tuple[int, ...],
-        rejection: Rejection,
-        combine: str,
-        weights: np.ndarray | None,
-        prepare: Callable[[int, np.ndarray, int], None] | None,
-        progress: Callable[[int, int], None] | None,
+        self, xp: Any, recipe: _Recipe, shape: tuple[int, ...], progress: Callable[[int, int], None] | None
     ) -> None:
-        self.xp, self.sources, self.rejection, self.combine = xp, sources, rejection, combine
-        self.weights, self.prepare, self.progress = weights, prepare, progress
+        self.xp, self.recipe, self.progress = xp, recipe, progress
         self.image = np.empty(shape, dtype=np.float32)
         self.coverage = np.empty(shape, dtype=np.uint16)
         self.rejected = self.done = 0
 
-    def run(self, max_rows: int | None, max_bytes: int | None) -> None:
+    def run(self, limits: BlockLimits) -> None:
         """Stack all rows; out of memory: half as many at a time, from where it stopped."""
         row_bytes = self._row_bytes()
         allowed = int(SHARE_OF_FREE * device_memory(self.xp)[0] / processes())
-        samples = 4 * len(self.sources) * math.prod(self.image.shape[1:])
-        block = min(BLOCK_BYTES, memory_budget() // BUFFERS, max_bytes or BLOCK_BYTES) // max(1, samples)
+        samples = 4 * len(self.recipe.sources) * math.prod(self.image.shape[1:])
+        block = min(BLOCK_BYTES, memory_budget() // BUFFERS, limits.nbytes or BLOCK_BYTES) // max(1, samples)
         height = self.image.shape[0]
-        rows = int(np.clip(min(block, allowed // max(1, row_bytes)), 1, min(height, max_rows or height) or 1))
+        rows = int(np.clip(min(block, allowed // max(1, row_bytes)), 1, min(height, limits.rows or height) or 1))
         while self.done < height:
             if self._stack_on(rows):
                 return
@@ -240,17 +253,17 @@ class _Job:
         """Return the device memory that a row takes."""
         pixels = math.prod(self.image.shape[1:])
         per_sample = 4 * BUFFERS
-        if kernel_launch(self.xp, self.rejection, len(self.sources)) is None:
+        if kernel_launch(self.xp, self.recipe.rejection, len(self.recipe.sources)) is None:
             per_sample += DEFINITION_BYTES
-        if self.weights is not None and self.weights[0].size > self.image.shape[-1]:
+        if self.recipe.weights is not None and self.recipe.weights[0].size > self.image.shape[-1]:
             per_sample += 8
-        return pixels * (per_sample * len(self.sources) + PIXEL_BYTES)
+        return pixels * (per_sample * len(self.recipe.sources) + PIXEL_BYTES)
 
     def _stack_on(self, rows: int) -> bool:
         """Stack what is left; return False where memory runs out."""
         try:
             with _Uploader(self.xp) as uploader:
-                blocks = blocks_ahead(self.sources, rows, self.prepare, self.done, uploader.empty_pinned)
+                blocks = blocks_ahead(self.recipe.sources, rows, self.recipe.prepare, self.done, uploader.empty_pinned)
                 with contextlib.closing(blocks):
                     for top, samples in uploader.uploaded(blocks):
                         self._add(top, samples)
@@ -264,12 +277,12 @@ class _Job:
         """Stack a block that lies on the device."""
         bottom = top + samples.shape[1]
         block = np.s_[top:bottom]
-        weights = self.weights
+        weights = self.recipe.weights
         if weights is not None:
             weights = weights if weights.shape[1] == 1 else weights[:, block]
             weights = self.xp.asarray(weights_of_columns(weights, samples.shape))
         columns = samples.reshape(samples.shape[0], math.prod(samples.shape[1:]))
-        result = stack_block(self.xp, columns, self.rejection, self.combine, weights)
+        result = stack_block(self.xp, columns, self.recipe.rejection, self.recipe.combine, weights)
         if any(part.shape != columns.shape[1:] for part in result):
             shapes = ", ".join(str(part.shape) for part in result)
             raise DeviceError(f"the device's block has the wrong shape: {shapes}, not {columns.shape[1:]}")

@@ -248,7 +248,7 @@ def test_uploads_are_waited_for(device, frames, truth, monkeypatch):
         return made
 
     device.cuda.Stream = counting
-    result = gpu.stack_frames(frames, Rejection(), xp=device, max_rows=3)
+    result = gpu.stack_frames(frames, Rejection(), xp=device, limits=gpu.BlockLimits(rows=3))
     assert np.allclose(result.image, truth.image, atol=1e-3, equal_nan=True)
     assert sum(synchronize) == 7, "a copy for each of the 7 blocks of 3 rows, each waited for"
 
