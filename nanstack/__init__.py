@@ -31,7 +31,7 @@ _HOMES = {
     "make_mosaic": "nanstack.mosaic",
     "Grid": "nanstack.mosaic",
     "Mosaic": "nanstack.mosaic",
-    "MosaicTile": "nanstack.mosaic",
+    "MosaicTile": "nanstack.tile",
     "Rejection": "nanstack.stack.definition",
 }
 __all__ = sorted(_HOMES)

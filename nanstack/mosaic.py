@@ -11,7 +11,7 @@ Pixel coordinates are (x, y) = (column, row) with pixel centres at integers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from nanstack.progress import Progress, Quiet
 from nanstack.register.warp import sample_at
 from nanstack.settings import JoinSettings
 from nanstack.stack.rows import OpenFiles, Rows, open_rows
+from nanstack.tile import MosaicTile
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -37,29 +38,6 @@ POSITION_DIGITS = 6  # of a pixel: where two grids are the same, samples are cop
 PROJECTED_ROWS = 64  # rows of a tile that are projected at once
 MAX_COVERAGE = 2**24  # frames in a pixel; float32 counts no farther
 MAX_SIDE_PX = 200_000  # a mosaic larger than this comes from a wrong solution
-
-Read = Callable[[], tuple[np.ndarray, np.ndarray | None]]
-
-
-@dataclass(frozen=True)
-class MosaicTile:
-    """A tile of a mosaic, read when it is needed.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-        (H, W) or (H, W, C).
-    wcs : astropy.wcs.WCS
-    read : callable
-        Returns the image, of that shape, in ADU, NaN where there is no data; and the coverage, (H, W), the number of
-        frames in each pixel, or None: one everywhere.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    wcs: WCS
-    read: Read
 
 
 @dataclass(frozen=True)

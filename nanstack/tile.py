@@ -28,9 +28,10 @@ from nanstack.stack.stacker import Stack, Weights, stack_frames
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-    from nanstack.mosaic import MosaicTile
     from nanstack.stack.device import GpuError
     from nanstack.stack.gpu import BlockLimits
+
+Read = Callable[[], tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,27 @@ class StackedGroup:
 
 
 @dataclass(frozen=True)
+class MosaicTile:
+    """A tile of a mosaic, read when it is needed.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        (H, W) or (H, W, C).
+    wcs : astropy.wcs.WCS
+    read : callable
+        Returns the image, of that shape, in ADU, NaN where there is no data; and the coverage, (H, W), the number of
+        frames in each pixel, or None: one everywhere.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    wcs: WCS
+    read: Read
+
+
+@dataclass(frozen=True)
 class Tile:
     """A stacked group on the reference's pixels.
 
@@ -92,8 +114,6 @@ class Tile:
 
     def for_mosaic(self, name: str) -> MosaicTile:
         """Return the tile as `nanstack.make_mosaic` takes it."""
-        from nanstack.mosaic import MosaicTile
-
         return MosaicTile(name, self.image.shape, self.wcs, lambda: (self.image, self.coverage))
 
 
