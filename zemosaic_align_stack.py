@@ -25,7 +25,8 @@ from nanstack.stack.plan import StackPlan, plan_stack
 from nanstack.stack.stacker import Stack, expand_weights, stack_frames
 from nanstack.tile import StackedGroup
 from zemosaic_patch import compat
-from zemosaic_patch.compat import COMBINES, REJECTIONS, WINSOR_ENVIRONMENT, WINSOR_METHODS, winsor_method
+from zemosaic_patch.compat import COMBINES, WINSOR_ENVIRONMENT, winsor_method
+from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
 __all__ = ["COMBINES", "REJECTIONS", "WINSOR_ENVIRONMENT", "WINSOR_METHODS", "winsor_method"]
 

@@ -9,7 +9,7 @@ import pytest
 
 HOME = Path(__file__).parents[1]
 LEAVES = ("zemosaic_align_stack", "zemosaic_align_stack_gpu", "zemosaic_utils", "zemosaic_worker")
-FOR_LEAVES = ("zemosaic_patch", "zemosaic_patch.compat", "zemosaic_patch.quality")
+FOR_LEAVES = ("zemosaic_patch", "zemosaic_patch.compat", "zemosaic_patch.names", "zemosaic_patch.quality")
 HOOKS = "zemosaic_patch.dropin.hooks"
 STAGES = ("io", "survey", "register", "levels", "stack")  # data flows from one to the next
 

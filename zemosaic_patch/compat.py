@@ -26,13 +26,12 @@ from nanstack.stack.definition import COMBINES, Rejection
 from nanstack.stack.device import GpuError
 from nanstack.stack.gpu import BlockLimits
 from nanstack.tile import StackedGroup, stack_group
+from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
 log = logging.getLogger("zemosaic_align_stack")
 
 Callback = Callable[..., Any] | None
 WINSORIZED = "winsorized_sigma_clip"
-REJECTIONS = {WINSORIZED: "winsor", "kappa_sigma": "kappa_sigma", "linear_fit_clip": "linear_fit", "none": "none"}
-WINSOR_METHODS = {"legacy_quantile": "winsor", "pixinsight": "huber"}  # ZeMosaic 4.5's names of the two
 WINSOR_ENVIRONMENT = "ZEMOSAIC_WSC_IMPL"
 LOG_LEVELS = {"WARN": logging.WARNING, "ERROR": logging.ERROR, "INFO": logging.INFO, "SUCCESS": logging.INFO}
 ROW_KEYS = {"winsor": "stack_winsorized", "huber": "stack_winsorized", "kappa_sigma": "stack_kappa"}

@@ -14,16 +14,10 @@ from typing import Any
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.settings import JOINS, NORMALIZATIONS, TILE_MATCHES, WEIGHTINGS, JoinSettings, TileSettings
 from nanstack.stack.definition import COMBINES, Rejection
+from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
 MATCHES = ("offset", "linear", "plane", "none")  # the commonest first
 GPU = ("auto", "on", "off")
-METHODS = {  # ZeMosaic's names of the rejections, which its users know
-    "winsorized_sigma_clip": "winsor",
-    "kappa_sigma": "kappa_sigma",
-    "linear_fit_clip": "linear_fit",
-    "none": "none",
-}
-CLIPS = {"legacy_quantile": "winsor", "pixinsight": "huber"}  # the two that ZeMosaic calls winsorized
 PICTURES = ("png", "tif")
 
 
@@ -142,7 +136,7 @@ class TileFiles:
 class TileOptions:
     """How a tile is made."""
 
-    reject: str = option("how outliers (satellites, cosmic rays) are found", choices=tuple(METHODS))
+    reject: str = option("how outliers (satellites, cosmic rays) are found", choices=tuple(REJECTIONS))
     kappa: tuple[float, ...] = option(
         "reject what is further off than K; two numbers: below and above",
         float, unit="standard deviations", metavar="K", count=(1, 2), within=Range(0, with_low=False),
@@ -152,7 +146,8 @@ class TileOptions:
         float, unit="shares of all", metavar=("LOW", "HIGH"), count=(2, 2), within=Range(0, 0.5, with_high=False),
     )  # fmt: skip
     wsc_impl: str = option(
-        "which winsorized_sigma_clip: ZeMosaic's, by quantiles, or the one that PixInsight has", choices=tuple(CLIPS)
+        "which winsorized_sigma_clip: ZeMosaic's, by quantiles, or the one that PixInsight has",
+        choices=tuple(WINSOR_METHODS),
     )
     rewinsor: bool = option(
         "count a rejected sample as the nearest value within the limits, as ZeMosaic does; --no-rewinsor leaves it out",
@@ -181,10 +176,10 @@ class TileOptions:
         kappa = (rejection.kappa_low, rejection.kappa_high)
         huber = rejection.method == "huber"
         return cls(
-            reject=_name_of(METHODS, "winsor" if huber else rejection.method),
+            reject=_name_of(REJECTIONS, "winsor" if huber else rejection.method),
             kappa=kappa[:1] if kappa[0] == kappa[1] else kappa,
             winsor=(rejection.winsor_low, rejection.winsor_high),
-            wsc_impl=_name_of(CLIPS, "huber" if huber else "winsor"),
+            wsc_impl=_name_of(WINSOR_METHODS, "huber" if huber else "winsor"),
             rewinsor=rejection.rewinsor,
             combine=settings.combine,
             match_sky=settings.match,
@@ -196,10 +191,10 @@ class TileOptions:
 
     def settings(self) -> TileSettings:
         """Return the settings that these options stand for."""
-        method = METHODS[self.reject]
+        method = REJECTIONS[self.reject]
         return TileSettings(
             rejection=Rejection(
-                CLIPS[self.wsc_impl] if method == "winsor" else method,
+                WINSOR_METHODS[self.wsc_impl] if method == "winsor" else method,
                 self.kappa[0],
                 self.kappa[-1],
                 *self.winsor,

@@ -20,8 +20,8 @@ from nanstack.levels.photometry import HIGH_COVERAGE, band_metric, noise_level
 from nanstack.stack.definition import Rejection
 from nanstack.truth.exact import exact_stack, sample_frame
 from nanstack.truth.simulation import SimulatedFrame, apply, compose, invert, simulate_group
-from zemosaic_patch.compat import WINSOR_METHODS
 from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.names import WINSOR_METHODS
 
 FRAMES, SHAPE = 16, (540, 960)
 MAX_NOISE, MAX_RMS_ADU, MAX_BAND_ADU = 1.03, 2.5, 0.5

@@ -236,7 +236,7 @@ def test_the_engine_takes_what_stacks_need_and_no_more():
     product = {
         Path(name).relative_to("zemosaic_patch").as_posix() for name in files if name.startswith("zemosaic_patch/")
     }
-    assert product == {"__init__.py", "compat.py", "dropin/__init__.py", "dropin/hooks.py"}
+    assert product == {"__init__.py", "compat.py", "names.py", "dropin/__init__.py", "dropin/hooks.py"}
     assert [name for name in files if set(Path(name).with_suffix("").parts) & {"mosaic", "truth"}] == []
     foreign = set()
     for name, data in files.items():
