@@ -11,18 +11,19 @@ from zemosaic_patch.options import ReportFolder
 def run(asked: ReportFolder) -> None:
     """Write the report of a folder."""
     from zemosaic_patch.outputs import claim, expect, record
-    from zemosaic_patch.report.page import REPORT, SOURCES, ReportError, write_report
+    from zemosaic_patch.report.page import REPORT, SOURCES, ReportError, page_of, write_page
 
     folder = asked.folder
     source = next((folder / name for name in SOURCES if (folder / name).is_file()), None)
     if source is None:
         raise UsageError(f"{folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")
     claim(folder, [REPORT])
-    expect(folder, [REPORT])
     try:
-        written = write_report(source)
+        page = page_of(source)
     except ReportError as error:
         raise FailureError(str(error)) from error
+    expect(folder, [REPORT])
+    written = write_page(page, folder)
     record(folder, [written.name])
     print(f"written            {written}")
 

@@ -55,9 +55,18 @@ def write_report(mosaic_json: Path) -> Path:
     OSError
         It cannot be read, or the report cannot be written.
     """
+    return write_page(page_of(mosaic_json), Path(mosaic_json).parent)
+
+
+def page_of(mosaic_json: Path) -> str:
+    """Return the report of a mosaic, or of a tile, as `write_report` writes it."""
     mosaic_json = Path(mosaic_json)
-    path = mosaic_json.with_name(REPORT)
-    page = _page(read_told(mosaic_json), mosaic_json.absolute().parent)
+    return _page(read_told(mosaic_json), mosaic_json.absolute().parent)
+
+
+def write_page(page: str, folder: Path) -> Path:
+    """Write a report into its folder, and return its path; it appears complete or not at all."""
+    path = folder / REPORT
     with complete_file(path) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))  # a file name may hold what is no character
     return path
