@@ -4,10 +4,7 @@
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +12,9 @@ from astropy.io import fits
 from PIL import Image
 
 import zemosaic_align_stack_gpu as zas_gpu
+from nanstack.settings import TileSettings
+from nanstack.stack.definition import Rejection
+from nanstack.tile import make_tile
 from nanstack.truth.simulation import simulate_group
 from tests.support.cuda_stand_in import StandIn
 from zemosaic_patch import cli, tile_files
@@ -57,21 +57,6 @@ def test_tile_of_a_folder(run, frames, tmp_path):
     assert Image.open(tmp_path / "out" / "tile.png").size == SHAPE[::-1]
     picture = np.asarray(Image.open(tmp_path / "out" / "coverage.png"))
     assert np.array_equal(picture, np.rint(coverage / 5 * 255))
-
-
-SCRIPT = Path(sys.executable).with_name("zemosaic-patch")
-
-
-@pytest.mark.parametrize("command", [[str(SCRIPT)], [sys.executable, "-m", "zemosaic_patch"]], ids=["script", "module"])
-def test_installed_command_and_module_answer(frames, tmp_path, command):
-    if command == [str(SCRIPT)] and shutil.which(command[0]) is None:
-        pytest.skip("the project is not installed here: there is no script")
-    done = subprocess.run(
-        [*command, "tile", str(frames / "*.fits"), "-o", str(tmp_path / "out")],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "5 of 5 aligned" in done.stdout
 
 
 def test_gpu_is_used_where_it_can_be_and_missed_only_where_it_was_asked_for(run, frames, tmp_path, monkeypatch):
@@ -137,17 +122,25 @@ def test_every_kind_of_frame_file(run, simulated, tmp_path, kind):
     assert np.allclose(np.nanmedian(tile, axis=(-2, -1)), expected, rtol=0.01)
 
 
-def test_options_reach_the_tile(run, frames, tmp_path):
+def test_options_reach_the_tile(run, frames, simulated, tmp_path):
+    """Against the engine with settings of its own; each of them changes the tile, which the last line holds."""
     code, _, _ = run(
-        "tile", frames, "-o", tmp_path / "out", "--reject", "kappa_sigma", "--kappa", 2, 4, "--winsor", 0.1, 0.2,
-        "--combine", "median", "--norm", "sky_mean", "--weight", "noise_variance", "--interpolation", "lanczos3",
+        "tile", frames, "-o", tmp_path / "out", "--reject", "kappa_sigma", "--kappa", 1, 1.5,
+        "--norm", "sky_mean", "--weight", "noise_variance", "--interpolation", "lanczos3",
         "--reference", "light_3.fits",
     )  # fmt: skip
     assert code == 0
-    report = json.loads((tmp_path / "out" / "tile.json").read_text())
-    assert report["rejection"] == "kappa_sigma"
-    assert report["reference"] == "light_3.fits"
-    assert report["sky_matched_by"] == "sky_mean"
+    settings = TileSettings(
+        Rejection("kappa_sigma", 1.0, 1.5), normalize="sky_mean", weight="noise_variance", interpolation="lanczos3"
+    )
+    expected = make_tile(simulated, 3, settings).image
+    found = np.moveaxis(fits.getdata(tmp_path / "out" / "tile.fits"), 0, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    plain = TileSettings()
+    for name in ("rejection", "normalize", "weight", "interpolation"):
+        other = make_tile(simulated, 3, replace(settings, **{name: getattr(plain, name)})).image
+        assert not np.allclose(found, other, rtol=1e-6, equal_nan=True), name
+    assert json.loads((tmp_path / "out" / "tile.json").read_text())["reference"] == "light_3.fits"
 
 
 def test_skies_are_matched_as_asked_for(run, frames, tmp_path):
