@@ -1,4 +1,6 @@
 # Two commands: `make demo` and `make test`. Each sets up its own virtual environment first.
+# `make gpu-check`: all that a GPU can show, with the Python that is there (or PYTHON=...) and its CuPy, in six minutes.
+# `make gpu-wheels`: small packages that a machine with a GPU and no network may lack, for GPU_PYTHON, into gpu-wheels/.
 # `make test-numpy1`: what depends on NumPy, under NumPy 1.26; and that it gives the bytes of the other's.
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +8,9 @@ BIN := $(VENV)/bin
 VENV1 ?= .venv-numpy1
 PYTEST := -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-numpy1 lint clean
+GPU_PYTHON ?= 3.10 3.11 3.12 3.13
+
+.PHONY: demo test test-numpy1 lint clean gpu-check gpu-wheels
 
 demo: $(VENV)/.installed
 	$(BIN)/zemosaic-patch demo --mosaic --overwrite -o zemosaic-patch-demo
@@ -16,6 +20,12 @@ test: $(VENV)/.installed
 
 test-numpy1: $(VENV)/.installed $(VENV1)/.installed
 	ZEMOSAIC_PATCH_OTHER_PYTHON=$(abspath $(BIN)/python) $(VENV1)/bin/python $(PYTEST) -m numpy_bytes
+
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py
+
+gpu-wheels:
+	$(PYTHON) benchmarks/gpu_packages.py $(GPU_PYTHON)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -33,4 +43,4 @@ $(VENV1)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV1) build *.egg-info zemosaic-patch-demo
+	rm -rf $(VENV) $(VENV1) build gpu-wheels *.egg-info zemosaic-patch-demo

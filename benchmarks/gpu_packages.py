@@ -10,19 +10,22 @@ nothing but Python and pip.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEELS = ROOT / "gpu-wheels"
-SITE = ROOT / "build" / "gpu-site"  # what a machine lacks is installed here, and nowhere else
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+SITE = ROOT / "build" / f"gpu-site-{VERSION}"  # what this Python lacks is installed here, and nowhere else
 MOST_BYTES = 60 * 10**6  # of all wheels together
 PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux2010")  # pip matches each by its name
-INSTALL_S = 60.0  # for one package
+INSTALL_S = 40.0  # for all packages
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ PACKAGES = (
     Package("tomli-w", "tomli_w"),
     Package("pytest", "pytest"),
     Package("pytest-xdist", "xdist"),
+    Package("pytest-reportlog", "pytest_reportlog"),
     Package("execnet", "execnet"),
     Package("iniconfig", "iniconfig"),
     Package("pluggy", "pluggy"),
@@ -89,13 +93,15 @@ def needed(version: str) -> list[Package]:
 
 
 def missing() -> list[Package]:
-    """Return the packages that this Python lacks."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return [package for package in needed(version) if importlib.util.find_spec(package.module) is None]
+    """Return the packages that this Python lacks, with what was installed for it here."""
+    if str(SITE) not in sys.path:
+        sys.path.append(str(SITE))
+    importlib.invalidate_caches()
+    return [package for package in needed(VERSION) if importlib.util.find_spec(package.module) is None]
 
 
 def install(packages: Sequence[Package]) -> dict[str, str]:
-    """Install packages into a folder of their own: what is there already stays as it is.
+    """Install packages into a folder of their own: what is there already stays as it is, its NumPy above all.
 
     From the folder of wheels where it is there, without asking a network; else from the network.
 
@@ -104,20 +110,22 @@ def install(packages: Sequence[Package]) -> dict[str, str]:
     dict of str to str
         The packages that could not be installed, and why.
     """
+    deadline = time.monotonic() + INSTALL_S
     source = ["--no-index", "--find-links", str(WHEELS)] if WHEELS.is_dir() else ["--retries", "0", "--timeout", "10"]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += [*source, "--no-cache-dir", "--upgrade", "--target", str(SITE)]
-    return {package.name: reason for package in packages if (reason := _failure([*command, package.name])) is not None}
+    reasons = {package.name: _failure([*command, package.name], deadline) for package in packages}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _failure(command: list[str]) -> str | None:
-    """Run pip; return the last line of what it complains of, or None."""
+def _failure(command: list[str], deadline: float) -> str:
+    """Run pip; return what it complains of, or nothing."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        return f"pip took more than {INSTALL_S:g} s"
-    lines = done.stderr.strip().splitlines()
-    return None if done.returncode == 0 else (lines[-1] if lines else f"pip ended with {done.returncode}")
+        return f"there was no time left: all packages have {INSTALL_S:g} s"
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    return "" if done.returncode == 0 else (errors[-1] if errors else f"pip ended with {done.returncode}")
 
 
 def main() -> int:

@@ -13,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import peers
-
 OURS = ("numpy", "scipy", "numba", "sep", "zemosaic-patch")
 
 
@@ -59,18 +57,24 @@ class Section:
     others_cores: float | None = None
 
     def markdown(self) -> str:
-        table = [
-            "| " + " | ".join(column.heading for column in self.columns) + " |",
-            "|" + "|".join("---" if column.style == "{}" else "---:" for column in self.columns) + "|",
-            *("| " + " | ".join(column.write(row) for column in self.columns) + " |" for row in self.rows),
-        ]
         notes = "\n".join(f"- {note}" for note in self.notes)
-        parts = [f"## {self.title}", self.intro, "\n".join(table) if self.rows else "Nothing was measured.", notes]
+        measured = table(self.columns, self.rows) if self.rows else "Nothing was measured."
+        parts = [f"## {self.title}", self.intro, measured, notes]
         busy = "" if self.others_cores is None else f" Other processes kept {self.others_cores:.2f} cores busy."
         return "\n\n".join(part for part in parts if part) + f"\n\n*Took {self.seconds:.0f} s.{busy}*\n"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> str:
+    """Return a Markdown table."""
+    lines = [
+        "| " + " | ".join(column.heading for column in columns) + " |",
+        "|" + "|".join("---" if column.style == "{}" else "---:" for column in columns) + "|",
+        *("| " + " | ".join(column.write(row) for column in columns) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
 
 
 def machine_facts(command: str) -> dict[str, str]:
@@ -85,9 +89,7 @@ def machine_facts(command: str) -> dict[str, str]:
         "load average at the start": _load(),
         "Python": platform.python_version(),
     }
-    facts.update({name: _version(name) for name in OURS})
-    facts.update(peers.versions())
-    return facts
+    return facts | {name: _version(name) for name in OURS}
 
 
 def facts_markdown(facts: dict[str, str]) -> str:

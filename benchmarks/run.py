@@ -17,6 +17,7 @@ from pathlib import Path
 
 import in_memory
 import on_disk
+import peers
 from plan import FULL, QUICK, Plan
 from plots import plot
 from report import Section, facts_markdown, machine_facts
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sections; return 1 where one of them failed."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
-    facts = machine_facts(shlex.join(["python", "benchmarks/run.py", *arguments]))
+    facts = machine_facts(shlex.join(["python", "benchmarks/run.py", *arguments])) | peers.versions()
     names = [name for name in SECTIONS if name in (options.only or _default_names(options.full))]
     sections, failures = [], {}
     for name in names:
