@@ -30,8 +30,8 @@ SAMPLING_S = 0.02
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shape", type=int, nargs=2, default=(1080, 1920), metavar=("H", "W"))
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each part")
+    parser.add_argument("--shape", type=int, nargs=2, default=(1080, 1920), metavar=("H", "W"), help="of a frame")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("results"), metavar="DIR")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
@@ -81,11 +81,7 @@ def memory_of(pid: int) -> int:
 
 
 def report(runs: dict[tuple[int, int], list[tuple[float, float]]], options: argparse.Namespace) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """Write the table, and the plot where matplotlib is there."""
     height, width = options.shape
     lines = [
         f"`python benchmarks/mosaic.py --rounds {options.rounds} --shape {height} {width}`, "
@@ -102,6 +98,20 @@ def report(runs: dict[tuple[int, int], list[tuple[float, float]]], options: argp
         lines.append(f"| {tiles} | {frames} | {seconds:.1f} s | {each:.3f} s | {memory:,.0f} MiB |")
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "mosaic.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    try:
+        plot(medians, options)
+    except ImportError:
+        print("matplotlib cannot be imported: no plot", file=sys.stderr)
+
+
+def plot(medians: dict[tuple[int, int], float], options: argparse.Namespace) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    height, width = options.shape
     figure, axes = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
     for label, keep in {"4 tiles": lambda part: part[0] == 4, "16 frames a tile": lambda part: part[1] == 16}.items():
         points = sorted(
@@ -114,7 +124,6 @@ def report(runs: dict[tuple[int, int], list[tuple[float, float]]], options: argp
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(options.output / "mosaic.png", dpi=120)
-    print("\n".join(lines))
 
 
 if __name__ == "__main__":
