@@ -25,7 +25,8 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 SITE = ROOT / "build" / f"gpu-site-{VERSION}"  # what this Python lacks is installed here, and nowhere else
 MOST_BYTES = 60 * 10**6  # of all wheels together
 PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux2010")  # pip matches each by its name
-INSTALL_S = 40.0  # for all packages
+INSTALL_S = 60.0  # for all packages
+LARGE = "it is large, and was expected to be there"
 
 
 @dataclass(frozen=True)
@@ -103,18 +104,22 @@ def missing() -> list[Package]:
 def install(packages: Sequence[Package]) -> dict[str, str]:
     """Install packages into a folder of their own: what is there already stays as it is, its NumPy above all.
 
-    From the folder of wheels where it is there, without asking a network; else from the network.
+    From the folder of wheels where it is there, the small ones without asking a network; else from the network. All at
+    once, since pip takes long to start; one by one where that fails.
 
     Returns
     -------
     dict of str to str
         The packages that could not be installed, and why.
     """
-    deadline = time.monotonic() + INSTALL_S
+    reasons = {package.name: LARGE for package in packages if WHEELS.is_dir() and not package.small}
+    names = [package.name for package in packages if package.name not in reasons]
     source = ["--no-index", "--find-links", str(WHEELS)] if WHEELS.is_dir() else ["--retries", "0", "--timeout", "10"]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += [*source, "--no-cache-dir", "--upgrade", "--target", str(SITE)]
-    reasons = {package.name: _failure([*command, package.name], deadline) for package in packages}
+    command += [*source, "--no-cache-dir", "--no-compile", "--upgrade", "--target", str(SITE)]
+    deadline = time.monotonic() + INSTALL_S
+    if names and _failure([*command, *names], deadline):
+        reasons |= {name: _failure([*command, name], deadline) for name in names}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
