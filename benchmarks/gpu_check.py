@@ -35,6 +35,14 @@ ON_DEVICE = re.compile(r"^test_cupy_|[\[-]cupy\b")  # the names of the tests tha
 FOR_A_DEVICE = "cupy or not (numpy or stand)"  # those on NumPy and on the stand-in need none
 MOST_WORKERS = 8  # tests at the same time: each is a process with a context on the device
 REASON_LENGTH = 500
+WRITTEN_TO = {
+    "TMPDIR": "gpu-tmp",
+    "NUMBA_CACHE_DIR": "gpu-numba",
+    "CUPY_CACHE_DIR": "gpu-cupy",
+    "CUDA_CACHE_PATH": "gpu-cuda",
+    "XDG_CACHE_HOME": "gpu-cache",
+    "XDG_CONFIG_HOME": "gpu-config",
+}  # below build: variables of the system and the libraries
 FIND_DEVICE = """
 import json
 from nanstack.stack import gpu
@@ -222,11 +230,10 @@ def run_benchmarks(check: Check, rehearsal: bool) -> None:
 
 def run(name: str, command: Sequence[str], limit_s: float) -> tuple[Part, str]:
     """Run a process and all that it starts, no longer than its limit; return what became of it, and its output."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH"), str(SITE)]))
     started = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         child = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdout=output, stderr=output, text=True,
+            command, cwd=ROOT, env=environment(), stdout=output, stderr=output, text=True,
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -237,6 +244,15 @@ def run(name: str, command: Sequence[str], limit_s: float) -> tuple[Part, str]:
         output.seek(0)
         text = output.read()
     return Part(name, time.monotonic() - started, limit_s, code, "" if code == 0 else text[-REASON_LENGTH:]), text
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which what was installed is found, and nothing is written outside the working tree."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH"), str(SITE)]))
+    places = {name: ROOT / "build" / folder for name, folder in WRITTEN_TO.items()}
+    for place in places.values():
+        place.mkdir(parents=True, exist_ok=True)
+    return {**os.environ, **{name: str(place) for name, place in places.items()}, "PYTHONPATH": path}
 
 
 def stop(child: subprocess.Popen) -> None:

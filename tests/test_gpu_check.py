@@ -50,6 +50,19 @@ def test_benchmark_measures_everything_on_both_sides(tmp_path):
     assert len(found["table"].splitlines()) == 2 + len(found["rows"])
 
 
+@pytest.mark.parametrize("script", ["gpu.py", "gpu_check.py", "load.py", "mosaic.py", "run.py", "swarp.py"])
+def test_every_benchmark_starts(script):
+    done = subprocess.run([sys.executable, BENCHMARKS / script, "--help"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage:")
+
+
+def test_what_the_check_writes_stays_in_the_tree(check):
+    program = "import os, tempfile; print(tempfile.gettempdir(), os.environ['NUMBA_CACHE_DIR'], sep='|')"
+    _, said = check.run("places", [sys.executable, "-c", program], 60.0)
+    assert all(Path(place).is_relative_to(BENCHMARKS.parent / "build") for place in said.strip().split("|"))
+
+
 def test_without_a_device_it_says_so_and_fails(check, monkeypatch, tmp_path, capsys):
     (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
