@@ -166,7 +166,7 @@ def find_device(check: Check) -> bool:
 def run_tests(check: Check, rehearsal: bool) -> None:
     """Run the tests of the GPU's code, several at a time."""
     files = [str(Path("tests", "nanstack", "stack", name)) for name in TESTS]
-    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+    with tempfile.TemporaryDirectory(dir=places()["TMPDIR"]) as folder:
         log = Path(folder) / "log"
         workers = str(max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2)))
         command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "worksteal", "--tb=line"]
@@ -216,7 +216,7 @@ def _reason(longrepr: Any) -> str:
 
 def run_benchmarks(check: Check, rehearsal: bool) -> None:
     """Run benchmarks/gpu.py; of a run that was stopped, keep what it had measured."""
-    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+    with tempfile.TemporaryDirectory(dir=places()["TMPDIR"]) as folder:
         output = Path(folder) / "gpu.json"
         command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "-o", str(output)]
         told(f"benchmarks, {BENCHMARKS_S:.0f} s at most")
@@ -231,7 +231,7 @@ def run_benchmarks(check: Check, rehearsal: bool) -> None:
 def run(name: str, command: Sequence[str], limit_s: float) -> tuple[Part, str]:
     """Run a process and all that it starts, no longer than its limit; return what became of it, and its output."""
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=places()["TMPDIR"]) as output:
         child = subprocess.Popen(
             command, cwd=ROOT, env=environment(), stdout=output, stderr=output, text=True,
             start_new_session=True,
@@ -249,10 +249,15 @@ def run(name: str, command: Sequence[str], limit_s: float) -> tuple[Part, str]:
 def environment() -> dict[str, str]:
     """Return the environment in which what was installed is found, and nothing is written outside the working tree."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH"), str(SITE)]))
-    places = {name: ROOT / "build" / folder for name, folder in WRITTEN_TO.items()}
-    for place in places.values():
-        place.mkdir(parents=True, exist_ok=True)
-    return {**os.environ, **{name: str(place) for name, place in places.items()}, "PYTHONPATH": path}
+    return {**os.environ, **places(), "PYTHONPATH": path}
+
+
+def places() -> dict[str, str]:
+    """Return the folders of the working tree that are written to, by the variables that name them."""
+    folders = {name: ROOT / "build" / folder for name, folder in WRITTEN_TO.items()}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return {name: str(folder) for name, folder in folders.items()}
 
 
 def stop(child: subprocess.Popen) -> None:
