@@ -53,9 +53,10 @@ def command(*arguments, limit=None, **more):
     return subprocess.run(words, capture_output=True, text=True, timeout=600, **more)
 
 
-def one_line(done, *words):
+def explained(done, *words):
     """Tell whether a command ended with an exit code and a message, not a traceback."""
     assert done.returncode in (1, 2), (done.returncode, done.stderr)
+    assert done.stderr.strip()
     assert "Traceback" not in done.stderr
     return all(word in done.stderr for word in words)
 
@@ -153,18 +154,18 @@ def hidden(folder):
     return [path.name for path in folder.rglob(".*")]
 
 
-def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original, tmp_path):
+def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_a_message(original, tmp_path):
     folder, _ = original
     sizes = sorted(path.stat().st_size for path in (folder / "out").rglob("*") if path.is_file())
     for number, limit in enumerate(size - 1 for size in sizes):
         out = tmp_path / str(number)
         done = command("mosaic", folder / "frames", "-o", out, limit=("RLIMIT_FSIZE", limit))
-        assert done.returncode == 0 or one_line(done), (limit, done.stderr)  # a report may be smaller by a digit
+        assert done.returncode == 0 or explained(done), (limit, done.stderr)  # a report may be smaller by a digit
         whole_files_alone(out)
         assert not (out / ".work").exists()
         assert (done.returncode == 0) == ((out / "report.html").exists())
         tile = command("tile", folder / "frames", "-o", tmp_path / f"tile{number}", limit=("RLIMIT_FSIZE", limit))
-        assert tile.returncode == 0 or one_line(tile)
+        assert tile.returncode == 0 or explained(tile)
         whole_files_alone(tmp_path / f"tile{number}")
     done = command("mosaic", folder / "frames", "-o", out, "--resume")
     assert done.returncode == 0, done.stderr
@@ -173,7 +174,7 @@ def test_a_disk_that_fills_at_any_write_leaves_whole_files_and_one_line(original
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can make a small disk, on Linux")
 @pytest.mark.parametrize("what", ["tile", "mosaic"])
-def test_a_disk_too_small_costs_one_line(original, tmp_path, what):
+def test_a_disk_too_small_is_told(original, tmp_path, what):
     folder, _ = original
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -183,7 +184,7 @@ def test_a_disk_too_small_costs_one_line(original, tmp_path, what):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(share * need)}", "tmpfs", disk], check=True)
         try:
             done = command(what, folder / "frames", "-o", disk / "out")
-            assert done.returncode == 0 or one_line(done, "disk") or one_line(done, "No space left"), done.stderr
+            assert done.returncode == 0 or explained(done, "disk") or explained(done, "No space left"), done.stderr
             whole_files_alone(disk / "out")
             assert hidden(disk / "out") == []
             codes.append(done.returncode)
@@ -218,7 +219,7 @@ def test_memory_that_ends_is_one_line_or_no_matter(tmp_path):
     for share in (1.0, *np.linspace(0.98, 0.8, 10), 0.6, 0.45, 0.3):
         out = tmp_path / f"tile{share}"
         done = command("tile", frames, "-o", out, limit=("RLIMIT_AS", int(share * need)))
-        assert done.returncode == 0 or one_line(done, "memory") or one_line(done, "ulimit -v"), (share, done.stderr)
+        assert done.returncode == 0 or explained(done, "memory") or explained(done, "ulimit -v"), (share, done.stderr)
         whole_files_alone(out)
         codes.append(done.returncode)
     assert codes[0] == 0
@@ -256,6 +257,7 @@ def test_a_scratch_folder_that_someone_removes_costs_a_line(original, tmp_path):
     child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while child.poll() is None and not (out / ".work").exists():
         time.sleep(0.01)
+    assert (out / ".work").exists(), "the run had one"
     shutil.rmtree(out / ".work", ignore_errors=True)
     _, err = child.communicate(timeout=120)
     assert child.returncode in (0, 1)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a process takes of the machine where several share it."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,18 @@ def test_processes_share_the_gpus_memory(monkeypatch, processes):
     assert device.freed == 0, "no attempt failed"
 
 
+@pytest.mark.parametrize(("free", "budget"), [(2**31, 2**29), (2**40, 2**30), (float("inf"), 2**28), (0, 0)])
+def test_a_budget_is_a_quarter_of_what_is_free_and_at_most_a_gibibyte(monkeypatch, free, budget):
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    assert memory.memory_budget() == budget
+
+
 def test_processes_share_threads_and_memory(monkeypatch):
-    alone = memory.memory_budget(), memory.threads()
-    monkeypatch.setattr(memory, "_processes", 2)
-    assert memory.threads() == max(1, alone[1] // 2)
-    assert memory.memory_budget() <= alone[0]
+    monkeypatch.setattr(memory, "_processes", 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert memory.threads() == 2
+    for free, budget in ((2**31, 2**27), (float("inf"), 2**26)):
+        monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
+        assert memory.memory_budget() == budget
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert memory.threads() == 1

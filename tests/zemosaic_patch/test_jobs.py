@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -62,7 +63,16 @@ def test_workers_are_kept_and_share_the_machine(tmp_path):
     assert all(outcome.result == (share, str(share), str(tmp_path)) for outcome in outcomes.values())
     outcomes, _ = run([("share", None)], tmp_path, workers=8)  # those that have nothing to do take no share
     assert outcomes[0].result[0] == (os.cpu_count() or 1)
-    assert 1 <= workers_for(3) <= 3
+
+
+@pytest.mark.parametrize(
+    ("jobs", "processors", "gibibytes", "workers"),
+    [(3, 8, 64, 3), (20, 8, 64, 8), (20, 8, 4, 3), (20, 8, 0.5, 1), (20, None, 64, 1), (0, 8, 64, 1)],
+)
+def test_no_more_workers_than_jobs_processors_and_memory_for_them(monkeypatch, jobs, processors, gibibytes, workers):
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(gibibytes * 2**30)))
+    assert workers_for(jobs) == workers
 
 
 def test_a_caller_who_leaves_leaves_no_process(tmp_path):

@@ -13,7 +13,7 @@ from astropy.io import fits
 from nanstack.io.files import exclusive
 from nanstack.io.frames import FrameError, read_frame
 from nanstack.levels.sky import SkyMatch
-from nanstack.memory import Scratch, memory_budget
+from nanstack.memory import Scratch
 from nanstack.register.alignment import align_frames
 from nanstack.stack import rows
 from nanstack.stack.definition import METHODS, Rejection
@@ -291,10 +291,6 @@ def test_frames_are_read_when_they_are_needed_and_failures_stay_theirs(tmp_path)
     results = list(align_frames([group[0], lambda: group[1], broken, group[3]], 0, threads=2))
     assert [alignment.method for alignment, _ in results] == ["reference", "stars", "failed", "stars"]
     assert results[2][0].reason == "there is no such file"
-
-
-def test_a_budget_is_always_there(monkeypatch):
-    assert 2**20 < memory_budget() <= 2**30
 
 
 def test_where_nothing_can_be_locked_jobs_work_and_touch_nothing_of_others(own_temp, monkeypatch):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The simulated mosaic session, and the truth that mosaics are held to: against geometry and arithmetic."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -66,9 +65,9 @@ def truth(session, folder, joined):
 
 
 def test_same_arguments_same_frames(session, folder, tmp_path):
-    again = mosaic_demo.pleiades_session(FRAMES, SHAPE)
-    mosaic_demo.write_frames(dataclasses.replace(again, frames=again.frames), tmp_path)
-    for path in sorted(folder.iterdir())[:3]:
+    mosaic_demo.write_frames(mosaic_demo.pleiades_session(FRAMES, SHAPE), tmp_path)
+    assert len(list(folder.iterdir())) >= FRAMES
+    for path in folder.iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
@@ -115,11 +114,9 @@ def test_light_keeps_its_brightness_on_finer_pixels(session):
     coarse_light = mosaic_demo.light_on(session, session.wcs, SHAPE)
     fine_light = mosaic_demo.light_on(session, fine, (338, 600))
     assert fine_light.sum() / 1.25**2 == pytest.approx(coarse_light.sum(), rel=0.02)
-    glow = session.scene.nebulae[-1]
-    column, row = round(glow.x) + 12, round(glow.y)
-    there = [round((column + 0.5) * 1.25 - 0.5), round((row + 0.5) * 1.25 - 0.5)]
-    if 0 <= row < SHAPE[0] and 0 <= column < SHAPE[1]:
-        assert fine_light[there[1], there[0], 2] == pytest.approx(coarse_light[row, column, 2], rel=0.1)
+    coarse_parts = coarse_light[:264].reshape(33, 8, 60, 8, 3).mean(axis=(1, 3))
+    fine_parts = fine_light[:330].reshape(33, 10, 60, 10, 3).mean(axis=(1, 3))  # of the same places on the sky
+    assert np.mean(np.isclose(fine_parts, coarse_parts, rtol=0.05, atol=1)) > 0.95
 
 
 def test_solutions_that_differ_by_more_than_a_turn_are_refused(session):
