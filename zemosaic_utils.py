@@ -114,7 +114,7 @@ def crop_image_and_wcs(
     Returns
     -------
     image, wcs
-        Copies of neither where nothing is cut; (None, None) for a share out of range, or what is no image.
+        Copies of neither where nothing is cut; (None, None) for a share out of range, or input that is not an image.
     """
     if not 0.0 <= crop_percentage_per_side < 0.5:
         _tell(f"crop of {crop_percentage_per_side} per side is not within 0 to 0.5", "ERROR", progress_callback)
@@ -155,7 +155,7 @@ def stretch_auto_asifits_like(
     Raises
     ------
     ValueError
-        For what is no image, percentiles out of 0 to 100, or an `asinh_a` out of 1e-30 to 1e30.
+        For input that is not an image, percentiles out of 0 to 100, or an `asinh_a` out of 1e-30 to 1e30.
     """
     check_percentile("p_low", p_low)
     check_percentile("p_high", p_high)

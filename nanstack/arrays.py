@@ -28,7 +28,7 @@ def real_array(given: Any, name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where it holds anything but real numbers, or is no array.
+        Where it holds other things than real numbers, or is not an array.
     """
     if isinstance(given, np.ma.MaskedArray):
         data = real_array(given.data, name)
@@ -37,7 +37,7 @@ def real_array(given: Any, name: str) -> np.ndarray:
         try:
             given = np.asarray(given)
         except (ValueError, TypeError) as misfit:
-            raise ValueError(f"{name} is no array: {misfit}") from misfit
+            raise ValueError(f"{name} is not an array: {misfit}") from misfit
     if given.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers, not the type {given.dtype}")
     return given

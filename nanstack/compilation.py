@@ -30,14 +30,14 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
             try:
                 return super().load_overload(signature, context)
             except DAMAGE as damage:
-                log.warning("what was compiled in %s is damaged (%s): compiling it again", self.cache_path, damage)
+                log.warning("compiled functions in %s are damaged (%s): compiling them again", self.cache_path, damage)
                 self.flush()
 
         def save_overload(self, signature: Any, data: Any) -> None:
             try:
                 super().save_overload(signature, data)
             except OSError as failure:
-                log.warning("what was compiled cannot be kept (%s): the next run compiles it again", failure)
+                log.warning("compiled functions cannot be kept (%s): the next run compiles them again", failure)
 
         def flush(self) -> None:
             try:

@@ -177,7 +177,7 @@ class _Workshop:
 
 def _check(tiles: Sequence[MosaicTile]) -> None:
     if not tiles:
-        raise ValueError("tiles: there are none")
+        raise ValueError("no tiles were given")
     for tile in tiles:
         if len(tile.shape) not in (2, 3) or tile.shape[2:] != tiles[0].shape[2:]:
             raise ValueError(f"{tile.name}: its shape {tile.shape} does not go with {tiles[0].name}'s {tiles[0].shape}")
@@ -216,7 +216,7 @@ def mosaic_grid(tiles: Sequence[MosaicTile]) -> Grid:
     try:
         wcs, shape = find_optimal_celestial_wcs([(tile.shape[:2], tile.wcs) for tile in tiles], frame="icrs")
     except ValueError as nowhere:
-        raise ValueError("the tiles are too far apart: no plane shows them all") from nowhere
+        raise ValueError("the tiles are too far apart: no flat map shows them all") from nowhere
     if max(shape) > MAX_SIDE_PX:
         raise ValueError(f"the tiles are too far apart: the mosaic would be {shape[1]} x {shape[0]} pixels")
     return Grid(wcs, tuple(int(side) for side in shape))
@@ -488,7 +488,7 @@ def _parts(
             continue
         samples, weights = _rows(layer, layer.image, first, last), _rows(layer, layer.weights, first, last)
         shift = background.at(np.arange(layer.left, layer.right), np.arange(first, last)[:, np.newaxis])
-        with np.errstate(over="ignore"):  # infinite is no data
+        with np.errstate(over="ignore"):  # an infinite sample counts as no data
             samples += to_float32(shift if samples.ndim == 3 else shift[..., 0])
         weights[~has_data(samples)] = 0
         place = np.s_[first - top : last - top, layer.left : layer.right]

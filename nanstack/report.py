@@ -146,7 +146,7 @@ class TileReport:
         Raises
         ------
         ValueError
-            For what is no such report.
+            For values that are not such a report.
         """
         try:
             frames = tuple(FrameReport(**_tuples(frame)) for frame in told["frames"])

@@ -164,13 +164,13 @@ def config_defaults(path: Path, command: Command, parser: Parser) -> dict[str, A
     Raises
     ------
     UsageError
-        Where the file cannot be read, is no TOML, or holds what is no option, or not what an option takes.
+        Where the file cannot be read, is not valid TOML, names an unknown option, or gives an option a wrong value.
     """
     known = {name: option for group in command.groups for name, option, _ in declarations(group) if option.kept}
     values = {name.replace("-", "_"): value for name, value in _read_toml(path).items()}
     for name, value in values.items():
         if name not in known or isinstance(value, dict):
-            raise UsageError(f"{path}: {name} is no option of this command that a file can hold")
+            raise UsageError(f"{path}: {name} is not an option that this command reads from a file")
         if isinstance(value, bool) != (known[name].kind is bool):
             kind = "takes true or false" if known[name].kind is bool else "takes a value, not true or false"
             raise UsageError(f"{path}: {name} {kind}")
@@ -196,7 +196,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML, or brackets within brackets
-        raise UsageError(f"{path} is no TOML file: {error}") from error
+        raise UsageError(f"{path} is not a valid TOML file: {error}") from error
 
 
 def _words(name: str, option: Option, value: Any) -> list[str]:

@@ -59,7 +59,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         parsed, unknown = parser.parse_known_args(arguments)
         if unknown:
-            parsed.parser.error(f"unknown here: {' '.join(unknown)}")
+            parsed.parser.error(f"unknown option or argument: {' '.join(unknown)}")
         if getattr(parsed, "config", None) is not None:
             parsed.parser.set_defaults(**config_defaults(parsed.config, parsed.command, parsed.parser))
             parsed = parser.parse_args(arguments)

@@ -267,7 +267,7 @@ def frames_of_one_shape(frames: Sequence[np.ndarray | None], callback: Callback)
     Raises
     ------
     ValueError
-        For no frames, or what is no image.
+        For no frames, or input that is not an image.
     """
     arrays = [(index, real_array(frame, f"frame {index}")) for index, frame in enumerate(frames) if frame is not None]
     if not arrays:

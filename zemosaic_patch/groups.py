@@ -80,7 +80,7 @@ def _by(frames: Sequence[FrameFile], key: Callable[[FrameFile], Hashable]) -> It
 def _solved(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     for frame in frames:
         if frame.pointing is None:
-            left_out[frame.path] = "it has no WCS: solve it first, by solve-field or ASTAP"
+            left_out[frame.path] = "it has no WCS: plate-solve it first, with solve-field or ASTAP"
     return [frame for frame in frames if frame.pointing is not None]
 
 
@@ -106,7 +106,7 @@ def _of_one_kind(frames: list[FrameFile], left_out: dict[Path, str]) -> list[Fra
         "binning": lambda frame: frame.cards.get("XBINNING", "1"),
         "kind": lambda frame: "colour" if len(frame.shape) == 3 else "mono",
     }.items():
-        reason = f"its {what} is {{}}, that of most frames {{}}: one mosaic, one {what}"
+        reason = f"its {what} is {{}}, unlike that of most frames ({{}}): a mosaic needs one {what}"
         frames = _commonest(frames, key, reason, left_out)
     return frames
 
@@ -115,14 +115,14 @@ def _of_one_hand(frames: list[FrameFile], left_out: dict[Path, str]) -> list[Fra
     def hand(frame: FrameFile) -> bool:
         return bool(np.linalg.det(frame.wcs.pixel_scale_matrix) > 0)
 
-    reason = "its WCS is mirrored against those of most frames: solve it anew"
+    reason = "its WCS is mirrored compared with most frames: solve it again"
     return _commonest(frames, hand, reason, left_out)
 
 
 def _commonest(
     frames: list[FrameFile], key: Callable[[FrameFile], Hashable], reason: str, left_out: dict[Path, str]
 ) -> list[FrameFile]:
-    """Keep the frames of the commonest key; the reason for the others is told their own and the commonest."""
+    """Keep the frames with the commonest key; `reason` is filled in with a dropped frame's key and the commonest."""
     kept, *others = _by(frames, key) if frames else ([],)
     for frame in (frame for alike in others for frame in alike):
         left_out[frame.path] = reason.format(key(frame), key(kept[0]))
@@ -206,8 +206,8 @@ def _without_small_ones(
                 kept[number].append(frame)
             else:
                 left_out[frame.path] = (
-                    f"where it points there {'is 1 frame' if len(leaf) == 1 else f'are {len(leaf)} frames'} of its "
-                    f"kind, fewer than --min-frames {min_frames}"
+                    f"only {'1 frame' if len(leaf) == 1 else f'{len(leaf)} frames'} of its size and kind "
+                    f"cover its place on the sky, fewer than --min-frames {min_frames}"
                 )
     return kept
 

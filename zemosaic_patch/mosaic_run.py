@@ -135,7 +135,7 @@ def mosaic_of_tiles(
     frames, left_out = _probed(paths, progress)
     made = [_existing(frame) for frame in _of_one_depth(frames, left_out, progress)]
     if not made:
-        raise FailureError(f"there is no tile to join in {counted(len(left_out), 'file')}: see above")
+        raise FailureError(f"no tile can be joined: {counted(len(left_out), 'file')} left out, see above")
     made_by = agreed_cards([tile.file.path for tile in made], (REJECTION, MATCHING))
     used = {name: value for name, value in asdict(settings).items() if name != "tile"}  # which made none of them
     report = _join(made, settings, made_by, folder, progress)

@@ -127,7 +127,7 @@ class TileFiles:
     overwrite: bool = option("replace the results of an earlier run in DIR", bool, kept=False)
     reference: str | None = option("frame that the others are aligned on; by default the most central", metavar="FILE")
     config: Path | None = option(
-        "take the options from a run.toml that an earlier run wrote; those given here come first",
+        "take the options from a run.toml that an earlier run wrote; options given here override it",
         Path, metavar="FILE", kept=False,
     )  # fmt: skip
 
@@ -138,34 +138,34 @@ class TileOptions:
 
     reject: str = option("how outliers (satellites, cosmic rays) are found", choices=tuple(REJECTIONS))
     kappa: tuple[float, ...] = option(
-        "reject what is further off than K; two numbers: below and above",
+        "reject samples farther than K from the middle; two numbers: below and above it",
         float, unit="standard deviations", metavar="K", count=(1, 2), within=Range(0, with_low=False),
     )  # fmt: skip
     winsor: tuple[float, ...] = option(
-        "how many of the lowest and highest samples are pulled in before the limits are found",
-        float, unit="shares of all", metavar=("LOW", "HIGH"), count=(2, 2), within=Range(0, 0.5, with_high=False),
+        "how many of the lowest and highest samples are pulled in before the scatter is measured",
+        float, unit="fractions of all", metavar=("LOW", "HIGH"), count=(2, 2), within=Range(0, 0.5, with_high=False),
     )  # fmt: skip
     wsc_impl: str = option(
-        "which winsorized_sigma_clip: ZeMosaic's, by quantiles, or the one that PixInsight has",
+        "which winsorized_sigma_clip: ZeMosaic's (legacy_quantile) or PixInsight's (pixinsight)",
         choices=tuple(WINSOR_METHODS),
     )
     rewinsor: bool = option(
-        "count a rejected sample as the nearest value within the limits, as ZeMosaic does; --no-rewinsor leaves it out",
+        "replace a rejected sample by its pulled-in value, as ZeMosaic does; --no-rewinsor leaves it out",
         bool, negatable=True,
     )  # fmt: skip
-    combine: str = option("how the samples that are left become one value", choices=COMBINES)
+    combine: str = option("how the samples that remain are combined", choices=COMBINES)
     match_sky: str = option(
-        "bring each frame's sky to the reference's: by a number (offset), a number and a factor (linear), or a number "
-        "and a gradient (plane)",
+        "match each frame's sky to the reference's: add a constant (offset), a constant and a gradient (plane), or "
+        "scale and add a constant (linear)",
         choices=MATCHES,
     )
     norm: str = option("one of ZeMosaic's normalisations, in place of --match-sky", choices=NORMALIZATIONS)
     weight: str = option(
-        "give frames less weight that are noisy (noise_variance) or blurred (noise_fwhm)", choices=WEIGHTINGS
+        "give less weight to noisy frames (noise_variance) or to blurred ones (noise_fwhm)", choices=WEIGHTINGS
     )
     interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
     gpu: str = option(
-        "stack on an NVIDIA GPU: where there is one (auto), the same with a warning where there is none (on), or never",
+        "stack on an NVIDIA GPU: if there is one (auto), the same but warn if there is none (on), or never (off)",
         choices=GPU,
     )
 
@@ -254,10 +254,10 @@ class MosaicFiles:
         "folder for the mosaic, its pictures and report, and its tiles",
         Path, short="-o", metavar="DIR", required=True, kept=False,
     )  # fmt: skip
-    resume: bool = option("go on with a run that was stopped: tiles in DIR that fit are used", bool, kept=False)
-    overwrite: bool = option("remove the results of an earlier run in DIR, and make all anew", bool, kept=False)
+    resume: bool = option("continue a run that was stopped: finished tiles in DIR are used again", bool, kept=False)
+    overwrite: bool = option("remove the results of an earlier run in DIR, and start again", bool, kept=False)
     config: Path | None = option(
-        "take the options from a run.toml that an earlier run wrote; those given here come first",
+        "take the options from a run.toml that an earlier run wrote; options given here override it",
         Path, metavar="FILE", kept=False,
     )  # fmt: skip
     existing_tiles: bool = option("FRAMES are master tiles, ours or ZeMosaic's: only join them", bool)
@@ -267,23 +267,23 @@ class MosaicFiles:
 class MosaicOptions:
     """How frames are grouped, and tiles joined."""
 
-    tile_frames: int = option("most frames of a tile", int, metavar="N", within=Range(1))
+    tile_frames: int = option("a tile has at most N frames", int, metavar="N", within=Range(1))
     min_frames: int = option(
-        "fewest frames of a tile; a frame that belongs to no tile is left out", int, metavar="N", within=Range(1)
+        "a tile has at least N frames; frames that belong to no tile are left out", int, metavar="N", within=Range(1)
     )
     match_tiles: str = option(
-        "bring the tiles to one background: by a gradient each (plane), a number each (offset), or not",
+        "match the tiles' backgrounds: add a gradient to each (plane), a constant to each (offset), or nothing (none)",
         choices=TILE_MATCHES,
     )
-    join: str = option("how tiles that overlap become one value", choices=JOINS)
+    join: str = option("how overlapping tiles are combined", choices=JOINS)
     feather: float = option(
-        "how far from its edge a tile counts less",
-        float, unit="shorter sides of the tile", metavar="SHARE", within=Range(0, 0.5),
+        "width of the edge in which a tile counts less",
+        float, unit="fractions of its shorter side", metavar="SHARE", within=Range(0, 0.5),
     )  # fmt: skip
     compress: bool = option("compress mosaic.fits, without loss", bool)
-    picture: str = option("kind of the 16-bit pictures", choices=PICTURES)
+    picture: str = option("format of the 16-bit pictures", choices=PICTURES)
     workers: int = option(
-        "tiles made at the same time, each by a process; 0: as many as processors and memory allow",
+        "number of tiles made at the same time; 0: as many as processors and memory allow",
         int, metavar="N", within=Range(0),
     )  # fmt: skip
 
@@ -326,7 +326,9 @@ class DemoOptions:
         "folder for the simulated frames and the results",
         Path, short="-o", metavar="DIR", default=Path("zemosaic-patch-demo"),
     )  # fmt: skip
-    mosaic: bool = option("make a mosaic of 2 x 2 pointings, not a single tile; each frame has a sky of its own", bool)
+    mosaic: bool = option(
+        "make a mosaic of 2 x 2 pointings, not a single tile; each frame has its own sky background", bool
+    )
     frames: int | None = option(
         "number of frames: for a tile at least 3, by default 16; for a mosaic at least 12, by default 40",
         int, metavar="N", within=Range(1),
@@ -356,12 +358,14 @@ class ApplyOptions:
     """How the patch is put in."""
 
     dry_run: bool = option("show what would change, and change nothing", bool)
-    all_algorithms: bool = option("make the tiles of every rejection, not of winsorized sigma clipping alone", bool)
+    all_algorithms: bool = option(
+        "use the patch for all rejection methods, not only for winsorized sigma clipping", bool
+    )
     match_sky: str = option(
-        "match the sky of these tiles' frames, as the command tile does; MODEL is offset where none is named",
+        "also match the frames' skies in these tiles, as the command tile does; MODEL is offset if you name none",
         choices=MATCHES, metavar="MODEL", bare=MATCHES[0], default="none",
     )  # fmt: skip
-    accept_unknown: bool = option("change files, too, that differ from all versions of ZeMosaic known here", bool)
+    accept_unknown: bool = option("also patch files that differ from every version of ZeMosaic known here", bool)
 
 
 @dataclass(frozen=True)
@@ -369,7 +373,7 @@ class VerifyOptions:
     """With what a ZeMosaic is run."""
 
     python: str | None = option(
-        "Python of ZeMosaic; by default the one in DIR, or the one of this command", metavar="FILE"
+        "Python that runs ZeMosaic; by default the one in DIR, or else the one that runs this command", metavar="FILE"
     )
 
 

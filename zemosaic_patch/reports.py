@@ -137,9 +137,9 @@ class MosaicReport:
         frames = "an unknown number" if None in counts else sum(counts)
         rows = {
             "tiles": f"{len(self.tiles)} of {len(self.tiles) + len(self.failed_tiles)}",
-            "frames": f"{frames} in them, {failed} failed, {len(self.left_out)} left out",
+            "frames": f"{frames} in the tiles, {failed} failed, {len(self.left_out)} left out",
             "mosaic": f"{width} x {height} pixels, up to {self.mosaic.coverage_max} frames in one",
-            "background": f"{self.mosaic.background.model}, by {self.mosaic.background.overlaps} overlaps",
+            "background": f"{self.mosaic.background.model}, overlaps compared: {self.mosaic.background.overlaps}",
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }
         return [f"{name:<18} {text}" for name, text in rows.items()]

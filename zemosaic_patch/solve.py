@@ -72,7 +72,7 @@ def solve_frames(frames: Sequence[FrameFile], folder: Path, progress: Progress) 
 def _solution(program: str, frame: FrameFile, folder: Path) -> WCS:
     path = frame.path
     if not path.name.lower().endswith(FITS_SUFFIXES):
-        raise SolveError("it is no FITS file, which alone can be solved")
+        raise SolveError("it is not a FITS file, and plate solvers read no others")
     kept = folder / f"{_digest(repr(frame.identity))}.wcs"
     text = _kept_text(kept)
     if text is None:
@@ -81,7 +81,7 @@ def _solution(program: str, frame: FrameFile, folder: Path) -> WCS:
             temporary.write_text(f"{text}\n{_check_line(text)}", encoding="ascii")
     wcs = _wcs_of(text)
     if wcs is None:
-        raise SolveError(f"{Path(program).name} gave no celestial solution")
+        raise SolveError(f"{Path(program).name} found no position on the sky")
     return wcs
 
 

@@ -88,7 +88,7 @@ def tile_of_frames(
     frames, unusable = list(frames), dict(unusable or {})
     chosen, data = _load_reference(frames, unusable, wanted, progress.warn)
     if len(frames) == 1:
-        progress.warn(f"{frames[0].path.name} is the only frame: it is the tile, as it is")
+        progress.warn(f"{frames[0].path.name} is the only frame: the tile is this frame, unchanged")
     sources: list[Any] = list(frames)
     sources[chosen] = data
     names = short_names([frame.path for frame in frames] + list(unusable))
@@ -117,7 +117,7 @@ def _among(paths: Sequence[Path], reference: str) -> Path:
     for path in paths:
         if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
             return path
-    raise UsageError(f"--reference {reference} is none of the frames given ({len(paths)})")
+    raise UsageError(f"--reference {reference} is not among the {len(paths)} frames given")
 
 
 def probe_frames(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[list[FrameFile], dict[Path, str]]:
@@ -162,7 +162,7 @@ def _load_reference(
             del frames[index]
         else:
             return index, data
-    raise FailureError(f"no frame can be used of {counted(len(unusable), 'file')}: see above")
+    raise FailureError(f"no usable frame in {counted(len(unusable), 'file')}: see above")
 
 
 def counted(number: int, noun: str) -> str:

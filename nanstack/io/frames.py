@@ -218,7 +218,7 @@ def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
     Raises
     ------
     FrameError
-        Where there is none, or the file is no FITS file, or damaged.
+        Where there is none, or the file is not a FITS file, or damaged.
     """
     layout = read_layout(path)
     return read_samples(layout), layout.header
@@ -230,7 +230,7 @@ def read_named_image(path: Path, name: str) -> np.ndarray | None:
     Raises
     ------
     FrameError
-        Where the file is no FITS file, or damaged.
+        Where the file is not a FITS file, or damaged.
     """
     layout = fits_layout(path, lambda header: str(card(header, "EXTNAME", "")).strip().upper() == name)
     return None if layout is None else read_samples(layout)
@@ -276,7 +276,7 @@ def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
     elif len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
         shape = (*shape[1:], 3)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
-        raise FrameError(path, f"its shape is {tuple(stored)}: one or three planes of an image are needed")
+        raise FrameError(path, f"its shape is {tuple(stored)}: a mono image or one of three colour planes is needed")
     return shape
 
 

@@ -265,7 +265,7 @@ def _npy_layout(path: Path, file: BinaryIO) -> Layout:
 
     head = io.BytesIO(file.read(MAX_NPY_HEADER))  # a copy in memory: its header cannot make it be read to any length
     if head.getvalue()[:6] != np.lib.format.MAGIC_PREFIX:
-        raise FrameError(path, "it is no .npy file: it does not begin as one")
+        raise FrameError(path, "it is not a .npy file: it does not start like one")
     version = np.lib.format.read_magic(head)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
@@ -286,7 +286,7 @@ def _npy_layout(path: Path, file: BinaryIO) -> Layout:
 def _sides(path: Path, shape: tuple[Any, ...]) -> tuple[int, ...]:
     """Return a shape, or refuse one that is no image's."""
     if len(shape) not in (2, 3) or not all(type(side) is int and 0 < side <= MAX_SIDE for side in shape):
-        raise FrameError(path, f"its shape is {short(shape)}: one or three planes of an image are needed")
+        raise FrameError(path, f"its shape is {short(shape)}: a mono image or one of three colour planes is needed")
     return shape
 
 
@@ -294,10 +294,10 @@ def _check_size(layout: Layout) -> None:
     """Refuse a file that is smaller than its header says."""
     size, wanted = layout.stamp[0], layout.offset + layout.nbytes
     if not layout.packed and size < wanted:
-        raise FrameError(layout.path, f"it is truncated: its header tells of {wanted} bytes, it has {size}")
+        raise FrameError(layout.path, f"it is truncated: its header promises {wanted} bytes, the file has {size}")
     if layout.packed and layout.nbytes > MAX_RATIO * size:
         raise FrameError(
-            layout.path, f"its header tells of {layout.nbytes} bytes, which {size} packed ones cannot hold"
+            layout.path, f"its header promises {layout.nbytes} bytes, more than {size} compressed bytes can hold"
         )
 
 
@@ -310,7 +310,7 @@ def fits_layout(path: Path, wanted: Callable[[Header], bool]) -> Layout | None:
     Raises
     ------
     FrameError
-        For a file that is no FITS file, or whose image is not whole.
+        For a file that is not a FITS file, or whose image is not whole.
     """
     with _named(path, "FITS"), open_file(path) as file:
         stamp = stamp_of(file)
@@ -322,7 +322,7 @@ def fits_layout(path: Path, wanted: Callable[[Header], bool]) -> Layout | None:
             if card(header, "ZIMAGE", False) is True:
                 most = MAX_RATIO * stamp[0] if packed else stamp[0] - source.tell()
                 if _data_bytes(path, header) > most:
-                    raise FrameError(path, "it is truncated: its header tells of more than it has")
+                    raise FrameError(path, "it is truncated: its header promises more than the file has")
                 return _tiles_layout(path, header, number, stamp)
             is_image = number == 0 or card(header, "XTENSION", "") in ("IMAGE", "IUEIMAGE")
             if is_image and _integer(path, header, "NAXIS", 0) in (2, 3):
@@ -362,7 +362,7 @@ def _header_text(path: Path, file: BinaryIO, begins: bytes) -> bytes | None:
         if not blocks and not block.startswith(begins):
             if begins == b"XTENSION":
                 return None
-            raise FrameError(path, "it is no FITS file: it does not begin as one" if block else "it is empty")
+            raise FrameError(path, "it is not a FITS file: it does not start like one" if block else "it is empty")
         blocks.append(block)
         if any(block[at : at + 8].rstrip(b" \0") == b"END" for at in range(0, len(block), CARD)):
             return b"".join(blocks)
@@ -449,7 +449,7 @@ def _data_bytes(path: Path, header: Header) -> int:
         axes = axes[:-1]
     extra, groups = _integer(path, header, "PCOUNT", 0), _integer(path, header, "GCOUNT", 1)
     if min(axes, default=0) < 0 or extra < 0 or groups < 0:
-        raise FrameError(path, "its header is damaged: it tells of a negative size")
+        raise FrameError(path, "its header is damaged: it gives a negative size")
     return _type(path, header, "BITPIX", 8).itemsize * groups * (extra + (math.prod(axes) if axes else 0))
 
 
@@ -464,7 +464,7 @@ def _image_layout(path: Path, header: Header, number: int, offset: int, stamp: t
     dtype = _type(path, header, "BITPIX")
     scale, zero = _finite(path, header, "BSCALE", 1.0), _finite(path, header, "BZERO", 0.0)
     if scale == 0:
-        raise FrameError(path, "its header is damaged: BSCALE is 0, which makes all samples one")
+        raise FrameError(path, "its header is damaged: BSCALE is 0, which would make all pixels equal")
     blank = _integer(path, header, "BLANK") if dtype.kind != "f" and card(header, "BLANK") is not None else None
     stored = _sides(path, _axes(path, header))
     layout = Layout(path, header, stored, dtype, offset, stamp, scale, zero, blank, packed=packed, hdu=number)
@@ -482,7 +482,7 @@ def _tiles_layout(path: Path, header: Header, number: int, stamp: tuple[int, int
         return None
     code = card(header, "ZCMPTYPE", "")
     if code not in TILE_CODES:
-        raise FrameError(path, f"it is compressed by {short(code)}, which is not read here: unpack it with funpack")
+        raise FrameError(path, f"its compression {short(code)} cannot be read here: unpack it with funpack")
     for name, least, most in (("NAXIS", 2, 2), ("TFIELDS", 1, MAX_AXES)):  # its decoder counts to there, come what may
         if not least <= _integer(path, header, name) <= most:
             raise FrameError(path, f"its header is damaged: {name} is {short(card(header, name))}")
@@ -524,7 +524,7 @@ def _unpacked_tiles(layout: Layout) -> np.ndarray:
     with _by_astropy(path, header, table) as hdu:
         data = hdu.data
     if data is None or data.shape != layout.stored:
-        raise FrameError(path, "its header is damaged: the image is not of the size that it tells of")
+        raise FrameError(path, "its header is damaged: the image does not have the size that it gives")
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(data, dtype=np.float32)
 

@@ -54,5 +54,5 @@ def equalize_medians(image: np.ndarray) -> ColourBalance:
         with np.errstate(over="ignore", invalid="ignore"):  # too large for float32: infinite, no data
             image *= gains.astype(image.dtype)
     else:
-        log.warning("colours not equalised: the image is read-only, or of a type without fractions, %s", image.dtype)
+        log.warning("colours not equalised: the image must be writable and of floats, not %s", image.dtype)
     return ColourBalance(True, math.isfinite(target) and scalable, tuple(map(float, gains)), target)

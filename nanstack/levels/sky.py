@@ -130,7 +130,7 @@ def match_sky(frame: np.ndarray, reference: np.ndarray, model: str = "offset") -
     Raises
     ------
     ValueError
-        For another model, frames of different shapes, or what is no frame.
+        For another model, frames of different shapes, or input that is not a frame.
     """
     frame, reference = float_frame(frame), float_frame(reference, "reference")
     _check_pair(frame, reference)
@@ -447,7 +447,7 @@ def solve_backgrounds(
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     components, component = connected_components(links, directed=False)
     if components > 1:
-        log.warning("the tiles fall into %d groups without common pixels: each keeps its own mean level", components)
+        log.warning("the tiles form %d groups that do not overlap: each group keeps its own mean level", components)
     if not overlaps:
         zero = np.zeros(1)
         return [Background(zero, zero, zero, (0.0, 0.0), int(own)) for own in component]
@@ -510,7 +510,7 @@ def _checked_areas(
         raise ValueError(f"model '{model}' is unknown (known: offset, plane)")
     for i, j in overlaps:
         if not (0 <= i < count and 0 <= j < count and i != j):
-            raise ValueError(f"overlap ({i}, {j}) is no pair of {count} tiles")
+            raise ValueError(f"overlap ({i}, {j}) does not name two of the {count} tiles")
     for pair, overlap in overlaps.items():
         for name in Overlap.__annotations__:
             values = getattr(overlap, name)

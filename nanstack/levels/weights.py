@@ -55,7 +55,7 @@ def radial_map(
     Raises
     ------
     ValueError
-        For a size or a power below 0, or what is no number.
+        For a size or a power below 0, or a value that is not a number.
     """
     for name, value in (("height", height), ("width", width), ("shape_power", shape_power)):
         if not value >= 0:

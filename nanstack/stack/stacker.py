@@ -259,7 +259,7 @@ def checked_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     if not len(shapes):
         raise ValueError("no frames to stack")
     if len(shapes) > np.iinfo(np.uint16).max:
-        raise ValueError(f"{len(shapes)} frames: coverage counts up to {np.iinfo(np.uint16).max}")
+        raise ValueError(f"{len(shapes)} frames are too many: at most {np.iinfo(np.uint16).max} can be stacked")
     shape = tuple(shapes[0])
     if len(shape) not in (2, 3):
         raise ValueError(f"frames must be (H, W) or (H, W, C), not {shape}")

@@ -146,7 +146,7 @@ def star_errors(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarra
     Raises
     ------
     ValueError
-        Where no star lies on data with all its ring.
+        Where no star lies where the image has data with all its ring.
     """
     sep = load_sep()
     reach = int(np.ceil(RING_FWHM[1] * fwhm))
@@ -157,7 +157,7 @@ def star_errors(image: np.ndarray, x: np.ndarray, y: np.ndarray, flux: np.ndarra
         for row, column in zip(np.rint(y[whole]).astype(int), np.rint(x[whole]).astype(int), strict=True)
     ]
     if not whole.any():
-        raise ValueError("no star lies on data")
+        raise ValueError("no star lies where the image has data")
     x, y, flux = x[whole], y[whole], flux[whole]
     measured = np.column_stack([_fluxes(np.ascontiguousarray(image[..., c]), x, y, fwhm) for c in range(flux.shape[1])])
     plane = luminance(image)

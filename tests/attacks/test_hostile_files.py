@@ -75,14 +75,14 @@ def npy_header(text, version=(1, 0)):
 NUMBERS = np.ones((20, 24), np.float32)
 ATTACKS = {  # name of the file: (its bytes, what is said)
     "empty.fits": (b"", "it is empty"),
-    "empty.npy": (b"", "does not begin as one"),
+    "empty.npy": (b"", "does not start like one"),
     "empty.fits.gz": (b"", "it is empty"),
-    "magic.fits": (b"XIMPLE  =" + bytes(5000), "does not begin as one"),
-    "magic.npy": (b"\x93NUMPI" + bytes(200), "does not begin as one"),
-    "html.fits": (b"<!DOCTYPE html><html>404</html>", "does not begin as one"),
+    "magic.fits": (b"XIMPLE  =" + bytes(5000), "does not start like one"),
+    "magic.npy": (b"\x93NUMPI" + bytes(200), "does not start like one"),
+    "html.fits": (b"<!DOCTYPE html><html>404</html>", "does not start like one"),
     "header-cut.fits": (in_fits(mono(), size=1000), "truncated"),
     "header-without-end.fits": (b"SIMPLE  =                    T".ljust(80) * 40_000, "no end within"),
-    "samples-cut.fits": (in_fits(mono(), size=3000), "truncated: its header tells of 3840 bytes, it has 3000"),
+    "samples-cut.fits": (in_fits(mono(), size=3000), "truncated: its header promises 3840 bytes, the file has 3000"),
     "samples-cut.npy": (in_npy(NUMBERS)[:-1], "truncated"),
     "packed-cut.fits.gz": (gzip.compress(in_fits(mono()))[:-30], "damaged"),
     "packed-flipped.fits.gz": (gzip.compress(in_fits(mono()), 0)[:-8] + bytes(8), "CRC"),
@@ -98,8 +98,11 @@ ATTACKS = {  # name of the file: (its bytes, what is said)
     "bscale-0.fits": (in_fits(mono(), ("BSCALE", 0)), "BSCALE is 0"),
     "bzero.fits": (in_fits(mono(), ("BZERO", "1E999")), "BZERO is inf"),
     "blank.fits": (in_fits(mono(), ("BLANK", "'no'")), "BLANK is no"),
-    "2gb.fits": (in_fits(mono(), ("NAXIS1", 40_000), ("NAXIS2", 25_000)), "tells of 2000002880 bytes"),
-    "2gb.fits.gz": (gzip.compress(in_fits(mono(), ("NAXIS1", 40_000), ("NAXIS2", 25_000))), "cannot hold"),
+    "2gb.fits": (in_fits(mono(), ("NAXIS1", 40_000), ("NAXIS2", 25_000)), "promises 2000002880 bytes"),
+    "2gb.fits.gz": (
+        gzip.compress(in_fits(mono(), ("NAXIS1", 40_000), ("NAXIS2", 25_000))),
+        "compressed bytes can hold",
+    ),
     "2gb.npy": (
         in_npy(np.zeros(1))[:10] + b"{'descr':'<f4','fortran_order':False,'shape':(20000,25000)}".ljust(118),
         "tr",
@@ -108,7 +111,7 @@ ATTACKS = {  # name of the file: (its bytes, what is said)
     "2gb.fits.fz": (in_fits(tiled(), ("ZNAXIS1", 40_000), ("ZNAXIS2", 25_000)), "tiles"),
     "2gb-one-tile.fits.fz": (
         in_fits(tiled("GZIP_1"), ("ZNAXIS1", 40_000), ("ZNAXIS2", 25_000), ("ZTILE1", 50_000), ("ZTILE2", 1250)),
-        "cannot hold",
+        "compressed bytes can hold",
     ),
     "exabytes.fits": (in_fits(mono(), ("NAXIS1", 9223372036854775807)), "its shape is"),
     "exabytes.npy": (npy_header(f"{{'descr':'<f4','fortran_order':False,'shape':({'9' * 400},3)}}\n"), "its shape is"),
@@ -190,7 +193,10 @@ def test_pickles_are_never_executed(tmp_path):
     frame = in_npy(np.array([[Marker(mark)]], dtype=object), allow_pickle=True)
     (tmp_path / "objects.npy").write_bytes(frame)
     (tmp_path / "bare.npy").write_bytes(pickle.dumps(Marker(mark)))
-    for name, reason in {"objects.npy": "pickled objects, which are never loaded", "bare.npy": "no .npy file"}.items():
+    for name, reason in {
+        "objects.npy": "pickled objects, which are never loaded",
+        "bare.npy": "not a .npy file",
+    }.items():
         said = refusals(tmp_path / name)
         assert len(said) == 3
         assert all(reason in line for line in said)

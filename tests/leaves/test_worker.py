@@ -418,5 +418,5 @@ def test_nanize_by_coverage():
 
 def test_reading_an_image_that_is_none(tmp_path):
     (tmp_path / "no.fits").write_text("SIMPLE = no")
-    with pytest.raises(FrameError, match=r"no\.fits: .*no FITS file"):
+    with pytest.raises(FrameError, match=r"no\.fits: .*not a FITS file"):
         worker.load_image_with_optional_alpha(str(tmp_path / "no.fits"))

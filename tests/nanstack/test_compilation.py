@@ -54,7 +54,7 @@ def test_what_is_damaged_is_compiled_again(use, tmp_path, suffix, left):
         file.write_bytes(left)
     out, said = use(NUMBA_CACHE_DIR=str(kept))
     assert out == ["6", "True", "0"]
-    assert "is damaged" in said
+    assert "are damaged" in said
     assert len(said.splitlines()) == 1
     assert use(NUMBA_CACHE_DIR=str(kept)) == (["6", "True", "1"], "")
 

@@ -157,7 +157,7 @@ def test_skies_are_matched_as_asked_for(run, frames, tmp_path):
 def test_one_frame_is_its_own_tile_with_a_warning(run, frames, tmp_path):
     code, _, err = run("tile", frames / "light_0.fits", "-o", tmp_path / "out")
     assert code == 0
-    assert err == ["warning: light_0.fits is the only frame: it is the tile, as it is"]
+    assert err == ["warning: light_0.fits is the only frame: the tile is this frame, unchanged"]
     assert np.array_equal(fits.getdata(tmp_path / "out" / "tile.fits"), fits.getdata(frames / "light_0.fits"))
 
 
@@ -202,8 +202,8 @@ def test_unusable_frames_are_named_and_left_out(run, frames, tmp_path, simulated
     assert "5 of 11 aligned" in out
     failed = json.loads((tmp_path / "out" / "tile.json").read_text())["frames_failed"]
     for name, word in {
-        "light_1.fits": "truncated: its header tells of 770880 bytes, it has 20000",
-        "light_5.fits": "no FITS file",
+        "light_1.fits": "truncated: its header promises 770880 bytes, the file has 20000",
+        "light_5.fits": "not a FITS file",
         "light_6.fits": "no finite sample",
         "light_7.fits": "shape",
         "light_8.npy": "pickled objects, which are never loaded",
@@ -221,7 +221,7 @@ def test_nothing_usable(run, tmp_path):
     code, _, err = run("tile", tmp_path / "bad.fits", "-o", tmp_path / "out")
     assert code == 1
     assert "bad.fits" in err[0]
-    assert "no frame can be used of 1 file" in err[-1]
+    assert "no usable frame in 1 file" in err[-1]
     assert not (tmp_path / "out" / "tile.fits").exists()
 
 
@@ -349,7 +349,7 @@ def test_zemosaics_variable_is_not_for_our_commands(run, frames, tmp_path, monke
         (["--kappa", "1", "2", "3"], ["--kappa", "1 2 3"]),
         (["--kappa", "nan"], ["--kappa", "nan"]),
         (["--winsor", "0.6", "0.1"], ["--winsor", "0.6 0.1"]),
-        (["--reference", "other.fits"], ["--reference other.fits", "none of the frames given (5)"]),
+        (["--reference", "other.fits"], ["--reference other.fits", "not among the 5 frames given"]),
     ],
 )
 def test_values_out_of_range(run, frames, tmp_path, options, words):

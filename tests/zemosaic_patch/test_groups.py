@@ -99,12 +99,12 @@ def test_a_few_frames_near_a_tile_join_it(frame):
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        ({"cards": {"FILTER": "Ha"}}, "its filter is Ha, that of most frames none: one mosaic, one filter"),
-        ({"cards": {"XBINNING": "2"}}, "its binning is 2, that of most frames 1"),
-        ({"shape": SHAPE[:2]}, "its kind is mono, that of most frames colour"),
-        ({"handed": 1}, "its WCS is mirrored against those of most frames"),
+        ({"cards": {"FILTER": "Ha"}}, "its filter is Ha, unlike that of most frames (none): a mosaic needs one filter"),
+        ({"cards": {"XBINNING": "2"}}, "its binning is 2, unlike that of most frames (1)"),
+        ({"shape": SHAPE[:2]}, "its kind is mono, unlike that of most frames (colour)"),
+        ({"handed": 1}, "its WCS is mirrored compared with most frames"),
         ({"east": 40.0}, "its WCS points 40 degrees away from most frames"),
-        ({"wcs": WCS(naxis=2)}, "it has no WCS: solve it first"),
+        ({"wcs": WCS(naxis=2)}, "it has no WCS: plate-solve it first"),
         ({"content": b"0.fit"}, "it is the same as 0.fit, which is used"),
     ],
 )

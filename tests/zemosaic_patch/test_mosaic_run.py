@@ -191,11 +191,25 @@ def test_as_many_tiles_are_made_at_once_as_workers_are_asked_for(run, copied, mo
     assert data_of(copied / "new") == data_of(copied / "out")
 
 
+def test_the_tiles_of_a_mosaic_are_made_as_the_command_tile_makes_them(run, copied):
+    """Of the same frames, with options of which none is a default."""
+    options = (
+        "--reject kappa_sigma --kappa 1 1.5 --combine median --match-sky linear --weight noise_variance "
+        "--interpolation lanczos3"
+    ).split()
+    assert run("mosaic", copied / "frames", "-o", copied / "new", "--workers", 1, *options)[0] == 0
+    made = {fits.getdata(path).tobytes() for path in (copied / "new").glob("tiles/*/tile.fits")}
+    for pointing in (0, 1):
+        frames = sorted((copied / "frames").glob(f"light_{pointing}_*"))
+        assert run("tile", *frames, "-o", copied / str(pointing), *options)[0] == 0
+    assert made == {fits.getdata(copied / str(pointing) / "tile.fits").tobytes() for pointing in (0, 1)}
+
+
 def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied):
     before = data_of(copied / "out")
     code, _, err = run("mosaic", copied / "frames", "-o", copied / "out")
     assert code == 2
-    assert re.search(r"mosaic\.fits exists: add --resume to go on, --overwrite", err[-1])
+    assert re.search(r"mosaic\.fits exists: add --resume to continue, --overwrite", err[-1])
     (copied / "out" / "tiles" / "tile_001" / "tile.fits").write_bytes(b"torn")
     kept = (copied / "out" / "tiles" / "tile_002" / "tile.fits").stat().st_mtime_ns
     (copied / "out" / ".work").mkdir()
@@ -273,8 +287,8 @@ def test_no_input_is_replaced_or_removed(run, copied):
         ("mosaic", [out / "mosaic.fits"], "--resume", "mosaic.fits is one of the inputs"),
         ("mosaic", ["--existing-tiles", out / "mosaic.fits"], "--overwrite", "mosaic.fits is one of the inputs"),
         ("mosaic", ["--existing-tiles", copied / "linked.fits"], "--overwrite", "mosaic.fits is one of the inputs"),
-        ("mosaic", [out / "tiles" / "tile_001" / "tile.fits"], "--overwrite", "lies where the tiles go"),
-        ("mosaic", [out / "tiles" / "tile_001" / "tile.fits"], "--resume", "lies where the tiles go"),
+        ("mosaic", [out / "tiles" / "tile_001" / "tile.fits"], "--overwrite", "lies in the folder for the tiles"),
+        ("mosaic", [out / "tiles" / "tile_001" / "tile.fits"], "--resume", "lies in the folder for the tiles"),
     ]:
         code, _, err = run(command, *named, "-o", out, again)
         assert (code, len(err)) == (2, 1), err
@@ -380,15 +394,15 @@ def test_a_run_is_repeated_from_its_settings(run, copied):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kappa = [1", "is no TOML file"),
-        ("capa = 3", "capa is no option"),
-        ("output = 'x'", "output is no option"),
-        ("[kappa]\nlow = 3", "kappa is no option"),
+        ("kappa = [1", "is not a valid TOML file"),
+        ("capa = 3", "capa is not an option"),
+        ("output = 'x'", "output is not an option"),
+        ("[kappa]\nlow = 3", "kappa is not an option"),
         ("kappa = 'much'", "argument --kappa: invalid float value: 'much'"),
         ("frames = 'x.fits'", "frames must be a list"),
         ("compress = 'yes'", "compress takes true or false"),
         ("kappa = true", "kappa takes a value, not true or false"),
-        ("x = " + "[" * 100_000, "is no TOML file"),
+        ("x = " + "[" * 100_000, "is not a valid TOML file"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(run, tmp_path, text, message):
@@ -479,7 +493,7 @@ def test_zemosaics_master_tiles_are_tiles(run, copied):
             hdus.writeto(copied / f"master_tile_{number:03d}.fits")
     code, out, _ = run("mosaic", "--existing-tiles", copied / "master_tile_*.fits", "-o", copied / "joined")
     assert code == 0
-    assert "14 in them" in out
+    assert "14 in the tiles" in out
     with fits.open(copied / "joined" / "mosaic.fits") as hdus:
         assert hdus["COVERAGE"].data.max() == 14
         assert np.nanmin(hdus[0].data) > 200  # what ALPHA hides is no data, not 0
@@ -491,7 +505,7 @@ def test_a_failed_tile_is_reported_and_the_others_are_joined(run, copied):
             hdus[0].data[:] = np.nan
     code, out, err = run("mosaic", copied / "frames", "-o", copied / "new")
     assert code == 1
-    assert any("failed: no frame can be used of 4 files" in line for line in err)
+    assert any("failed: no usable frame in 4 files" in line for line in err)
     assert re.search(r"the mosaic lacks tile_00\d", err[-1])
     assert "tiles              1 of 2" in out
     assert len(json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]) == 1

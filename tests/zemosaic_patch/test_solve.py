@@ -108,7 +108,7 @@ def test_frames_are_solved_once(frames, install, tmp_path, name, text):
         assert f"{frames[1].path.name}: solve-field found no solution (exit code 1)" in warnings
         expected.append(str(frames[1].path))  # asked again: there was no answer to keep
     assert asked == sorted(expected)
-    assert any("c.npy: it is no FITS file" in text for text in warnings)
+    assert any("c.npy: it is not a FITS file" in text for text in warnings)
     assert shown[3] == ("solving frames", 4, 4)
 
 

@@ -48,7 +48,10 @@ def _mosaic(options: DemoOptions, count: int) -> None:
         record(folder, (*names, demo.RECORD))
         report = mosaic_of_files([folder / name for name in names], settings, output, bars)
     mosaic.show(report, output)
-    print("the same frames with a grey fill and without matching; both held to the truth ...", flush=True)
+    print(
+        "stacking them with a grey fill and without matching, and comparing both with the truth ...",
+        flush=True,
+    )
     expect(output, demo.OUTPUTS)
     print("\n".join(demo.figure_lines(*demo.compare(output))))
     record(output, (*demo.OUTPUTS, REPORT, PAGE))

@@ -67,7 +67,10 @@ def _command(run: Callable[..., int | None], text: str, *groups: object) -> Comm
 
 
 COMMANDS = (
-    _command(check, "say what holds in a ZeMosaic (exit code 0: clean or patched; 1: affected; 2: cannot be patched)"),
+    _command(
+        check,
+        "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: affected; 2: cannot be patched)",
+    ),
     _command(apply, "put the patch into a ZeMosaic", ApplyOptions()),
     _command(revert, "take the patch out of a ZeMosaic"),
     _command(verify, "make a simulated tile with a ZeMosaic and measure it", VerifyOptions()),

@@ -73,7 +73,7 @@ def _cached_kernels() -> str:
 COMMAND = Command(
     "info",
     "show versions, processors, memory, compiled kernels",
-    "Show what there is to know about this installation, for a report of a fault.",
+    "Show what a bug report should say about this installation.",
     (),
     run,
 )

@@ -35,7 +35,7 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
     paths = find_frames(files.frames)
     earlier = earlier_output(files.output)
     if earlier is not None and not (files.resume or files.overwrite):
-        raise UsageError(f"{earlier} exists: add --resume to go on, --overwrite to make all anew, or name another DIR")
+        raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")
     check_folder(files.output)
     make = mosaic_of_tiles if files.existing_tiles else mosaic_of_files
     inputs = [*paths, *filter(None, [files.config])]

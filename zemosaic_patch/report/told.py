@@ -175,9 +175,9 @@ def read_told(path: Path) -> Told:
     except FrameError as error:
         raise ReportError(f"{path}: {error.reason}") from error
     except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or brackets within brackets
-        raise ReportError(f"{path} is damaged, write it anew: {error}") from error
+        raise ReportError(f"{path} is damaged: make it again ({error})") from error
     if not isinstance(told, dict):
-        raise ReportError(f"{path} describes neither a mosaic nor a tile: it holds no named values")
+        raise ReportError(f"{path} describes neither a mosaic nor a tile")
     return _told(told if "tiles" in told or "mosaic" in told else _mosaic_of_one(told, path.stem))
 
 

@@ -352,7 +352,7 @@ def test_tiles_without_connection_keep_their_own_level(caplog):
     }
     with caplog.at_level(logging.WARNING, "nanstack"):
         found = solve_backgrounds(5, overlaps)
-    assert "3 groups without common pixels" in caplog.text
+    assert "3 groups that do not overlap" in caplog.text
     assert [background.component for background in found] == [0, 0, 1, 1, 2]
     assert np.allclose([background.at(0.0, 0.0)[0] for background in found], [10, -10, 5, -5, 0])
     assert [background.at(3.0, [1.0, 2.0]).shape for background in solve_backgrounds(2, {})] == [(2, 1)] * 2
@@ -374,8 +374,8 @@ def test_a_chain_of_tiles_has_no_slopes_that_nothing_shows():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((2, {(0, 2): 0}), r"overlap \(0, 2\) is no pair of 2 tiles"),
-        ((2, {(1, 1): 0}), r"overlap \(1, 1\) is no pair"),
+        ((2, {(0, 2): 0}), r"overlap \(0, 2\) does not name two of the 2 tiles"),
+        ((2, {(1, 1): 0}), r"overlap \(1, 1\) does not name two"),
         ((2, {}, "linear"), "model 'linear' is unknown"),
         ((2, {}, "offset", [1.0]), "areas must be 2 positive numbers"),
         ((2, {}, "offset", [1.0, 0.0]), "areas must be 2 positive numbers"),

@@ -88,7 +88,7 @@ def test_stars_are_held_to_their_places_and_fluxes(stars, dx, dy, gain):
 
 
 def test_no_star_on_data_is_said(stars):
-    with pytest.raises(ValueError, match="no star lies on data"):
+    with pytest.raises(ValueError, match="no star lies where the image has data"):
         star_errors(np.full((*SHAPE, 3), np.nan, np.float32), stars.x, stars.y, stars.flux, 3.0)
 
 
