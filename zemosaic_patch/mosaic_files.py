@@ -75,8 +75,8 @@ def _refuse_own_tiles(frames: Sequence[Path], folder: Path) -> None:
     for path in frames:
         if Path(os.path.realpath(path)).is_relative_to(tiles):
             raise UsageError(
-                f"{path} is one of the inputs, and lies in the folder for the tiles of this run: add --existing-tiles to join "
-                "tiles as they are, or name another folder with -o"
+                f"{path} is one of the inputs, and lies in the folder for the tiles of this run: add "
+                "--existing-tiles to join tiles as they are, or name another folder with -o"
             )
 
 

@@ -193,10 +193,8 @@ def test_as_many_tiles_are_made_at_once_as_workers_are_asked_for(run, copied, mo
 
 def test_the_tiles_of_a_mosaic_are_made_as_the_command_tile_makes_them(run, copied):
     """Of the same frames, with options of which none is a default."""
-    options = (
-        "--reject kappa_sigma --kappa 1 1.5 --combine median --match-sky linear --weight noise_variance "
-        "--interpolation lanczos3"
-    ).split()
+    options = ["--reject", "kappa_sigma", "--kappa", 1, 1.5, "--combine", "median", "--match-sky", "linear"]
+    options += ["--weight", "noise_variance", "--interpolation", "lanczos3"]
     assert run("mosaic", copied / "frames", "-o", copied / "new", "--workers", 1, *options)[0] == 0
     made = {fits.getdata(path).tobytes() for path in (copied / "new").glob("tiles/*/tile.fits")}
     for pointing in (0, 1):

@@ -30,9 +30,11 @@ def test_only_what_is_listed_and_unchanged_is_ours(written):
     assert not outputs.is_ours(written / "notes.txt")
     assert not outputs.is_ours(written / "nothing")
     when = os.stat(written / "a.fits")
+    assert outputs.is_intact(written / "a.fits")
     (written / "a.fits").write_text("a.fitS")  # of the same size and time
     os.utime(written / "a.fits", ns=(when.st_atime_ns, when.st_mtime_ns))
     assert not outputs.is_ours(written / "a.fits")
+    assert not outputs.is_intact(written / "a.fits")
 
 
 def test_what_a_killed_run_was_writing_is_ours_and_not_known_to_be_whole(written):
