@@ -156,12 +156,16 @@ def make_tile(
     Raises
     ------
     ValueError
-        For a reference that is no image, settings out of range, or weights that are not one a frame.
+        For no frames, a reference that is no image, settings out of range, or weights that are not one a frame.
     nanstack.io.frames.FrameError
         For a file that is no frame.
     """
     settings = replace(settings or TileSettings(), **changes)
     progress = progress or Quiet()
+    if isinstance(frames, (str, Path)):
+        raise ValueError(f"frames must be a list of frames, not the single name {str(frames)!r}")
+    if not len(frames):
+        raise ValueError("frames: there are none")
     sources = [probe_frame(frame) if isinstance(frame, (str, Path)) else frame for frame in frames]
     solutions = [getattr(source, "wcs", None) for source in sources] if wcs is None else list(wcs)
     if 0 <= reference < len(sources) and callable(sources[reference]):

@@ -2,7 +2,7 @@
 """The command line: mosaic, tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
-arguments, no frames where they should be, output that exists).
+arguments, no frames where they should be, output that exists); 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="zemosaic-patch",
         description="Mosaics and master tiles without coloured rims, and the patch that gives them to ZeMosaic.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"zemosaic-patch {installed_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -67,7 +67,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except UsageError as error:
         return _complain(error, 2)
     except (FailureError, OSError) as error:
-        return _complain(REASONS.get(getattr(error, "errno", None), error), 1)
+        return _complain(_reason(error), 1)
     except MemoryError:
         return _complain(NO_MEMORY, 1)
     except RuntimeError as error:
@@ -79,6 +79,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped by the user", 130)
     return code or 0
+
+
+def _reason(error: Exception) -> object:
+    """Return what the system's words leave out; astropy tells of a full disk in words of its own, without a number."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, OSError) and number is None and "Not enough space" in str(error):
+        number = errno.ENOSPC
+    return REASONS.get(number, error)
 
 
 def _complain(error: object, code: int) -> int:

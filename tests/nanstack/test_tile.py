@@ -139,6 +139,14 @@ def test_the_reference_is_read_once_and_gives_its_solution(frames, tmp_path):
         make_tile([tmp_path / "objects.npy", *frames[1:]])
 
 
+@pytest.mark.parametrize(
+    ("frames", "text"), [([], "there are none"), ("light.fits", "not the single name 'light.fits'")]
+)
+def test_frames_that_are_none(frames, text):
+    with pytest.raises(ValueError, match=text):
+        make_tile(frames)
+
+
 @pytest.mark.parametrize("reference", [-1, 5])
 def test_a_reference_that_is_none_of_the_frames(frames, reference):
     with pytest.raises(ValueError, match="names none of the 5 frames"):

@@ -272,7 +272,7 @@ def test_only_what_an_earlier_run_wrote_is_replaced(run, frames, tmp_path):
     (tmp_path / "new" / "run.toml").write_text("mine = true")
     code, _, err = run("tile", frames, "-o", tmp_path / "new")
     assert code == 2
-    one_line(err, "run.toml exists")
+    one_line(err, "run.toml is in the way")
 
 
 def test_a_demo_replaces_no_frame_but_its_own(run, tmp_path):
@@ -389,3 +389,34 @@ def test_demo_bad_input(run, tmp_path):
     code, _, err = run("demo", "-o", tmp_path / "demo", "--frames", 2)
     assert code == 2
     one_line(err, "--frames")
+
+
+def test_a_failed_run_does_not_block_the_next(run, frames, tmp_path):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "text.fits").write_text("no FITS")
+    for command in ("tile", "mosaic"):
+        assert run(command, tmp_path / "e", "-o", tmp_path / "out")[0] == 1
+    assert run("tile", frames, "-o", tmp_path / "out")[0] == 0
+
+
+def test_a_tile_and_a_mosaic_do_not_share_a_folder(run, frames, tmp_path):
+    for command, other, what in (("tile", "mosaic.fits", "a mosaic"), ("mosaic", "tile.fits", "a single tile")):
+        folder = tmp_path / command
+        folder.mkdir()
+        (folder / other).write_bytes(b"somebody's")
+        code, _, (line,) = run(command, frames, "-o", folder, "--overwrite")
+        assert code == 2
+        assert f"{folder} holds {what}" in line
+        assert [path.name for path in folder.iterdir()] == [other]
+
+
+def test_a_full_disk_is_told_in_our_words(run, monkeypatch, tmp_path):
+    from zemosaic_patch.demo import tile as demo
+
+    def full(*_):
+        raise OSError("Not enough space on disk: requested 4147200, available 0. ")  # as astropy says it
+
+    monkeypatch.setattr(demo, "write_pleiades_frames", full)
+    code, _, lines = run("demo", "-o", tmp_path / "demo")
+    assert code == 1
+    assert lines[-1].startswith("zemosaic-patch: the disk is full: make room where the output goes")

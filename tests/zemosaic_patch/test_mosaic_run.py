@@ -585,14 +585,15 @@ def test_wrong_usage_is_named_and_nothing_is_left(run, copied, monkeypatch, argu
 def test_two_runs_do_not_share_a_folder(copied, command):
     from nanstack.io.files import exclusive
 
-    with exclusive(copied / "out"):
+    folder = copied / ("out" if command[0] == "mosaic" else "tile")
+    with exclusive(folder):
         child = subprocess.run(
-            [sys.executable, "-m", "zemosaic_patch", *command, copied / "frames", "-o", copied / "out"],
+            [sys.executable, "-m", "zemosaic_patch", *command, copied / "frames", "-o", folder],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
     assert child.returncode == 2
     assert "is in use by another run" in child.stderr
-    assert not (copied / "out" / ".lock").exists()
+    assert not (folder / ".lock").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -54,8 +55,11 @@ def revert(checkout: Checkout) -> None:
 
 def verify(checkout: Checkout, options: VerifyOptions) -> int:
     """Make a simulated tile with a ZeMosaic."""
+    from zemosaic_patch.dropin.verify import FRAMES
     from zemosaic_patch.dropin.verify import verify as measure
 
+    print(f"making a tile of {FRAMES} simulated frames with this ZeMosaic: seconds with the patch, minutes without ...")
+    sys.stdout.flush()
     with _refusals():
         code, lines = measure(checkout.folder, options.python)
     print("\n".join(lines))

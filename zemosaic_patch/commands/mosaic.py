@@ -11,6 +11,7 @@ from zemosaic_patch.commands.output import (
     check_address_space,
     check_folder,
     check_frames,
+    check_kind,
     keep_options,
     kept_config,
     own_folder,
@@ -30,9 +31,11 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
     from zemosaic_patch.mosaic_run import mosaic_of_files, mosaic_of_tiles
     from zemosaic_patch.outputs import claim
     from zemosaic_patch.progress import Bars
+    from zemosaic_patch.tile_files import TILE
     from zemosaic_patch.tile_run import find_frames
 
     paths = find_frames(files.frames)
+    check_kind(files.output, TILE, "a single tile")
     earlier = earlier_output(files.output)
     if earlier is not None and not (files.resume or files.overwrite):
         raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")

@@ -45,6 +45,12 @@ def check_folder(folder: Path) -> None:
         raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
 
 
+def check_kind(folder: Path, other: str, what: str) -> None:
+    """Refuse a folder that holds results of another kind, which have files of the same names."""
+    if (folder / other).exists():
+        raise UsageError(f"{folder} holds {what} ({other}): name another folder with -o")
+
+
 def check_new(folder: Path, names: Sequence[str], overwrite: bool) -> None:
     """Refuse to write into a folder files that are there, unless they may be replaced."""
     existing = [name for name in names if (folder / name).exists()]

@@ -11,6 +11,7 @@ from zemosaic_patch.commands.output import (
     check_address_space,
     check_folder,
     check_frames,
+    check_kind,
     check_new,
     keep_options,
     kept_config,
@@ -26,6 +27,7 @@ def run(files: TileFiles, options: TileOptions) -> None:
     """Make a tile."""
     check_address_space()
     check_frames(files.frames)
+    from zemosaic_patch.mosaic_files import MOSAIC
     from zemosaic_patch.outputs import claim, remove_ours
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
@@ -33,7 +35,8 @@ def run(files: TileFiles, options: TileOptions) -> None:
 
     paths = find_frames(files.frames)
     kept = kept_config(files)
-    check_new(files.output, (*OUTPUTS, *kept), files.overwrite)
+    check_kind(files.output, MOSAIC, "a mosaic")
+    check_new(files.output, OUTPUTS, files.overwrite)
     check_folder(files.output)
     with own_folder(files.output):
         claim(files.output, (*ALL_OUTPUTS, *kept), paths)

@@ -231,6 +231,9 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
         return "none", "the patch is not in"
     wrong = [f"{name} is {state}" for name, state in checkout.states().items() if state != "patched"]
     wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
+    edited = [name for name, state in checkout.states().items() if state == "edited"]
+    if edited:
+        return "half", _edited(checkout, edited[0])
     if wrong:
         return "half", (
             f"the patch is half in ({', '.join(wrong)}): "
@@ -239,6 +242,15 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
     tiles = "all tiles" if checkout.manifest.choices.all_algorithms else "winsorized tiles"
     sky = _sky_model(checkout)
     return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
+
+
+def _edited(checkout: Checkout, name: str) -> str:
+    """Return what an owner can do about a module that was edited after it was patched."""
+    original = checkout.engine / ORIGINALS / f"{name}.orig"
+    return (
+        f"{checkout.paths[name]} was edited since it was patched: undo your edits, or copy {original} over it, "
+        "ZeMosaic's own file without them; then run `zemosaic-patch revert`"
+    )
 
 
 def _sky_model(checkout: Checkout) -> str:
@@ -441,7 +453,7 @@ def _revert(checkout: Checkout) -> list[str]:
     for name, state in states.items():
         path = checkout.paths[name]
         if state == "edited":
-            raise RefusedError(f"{path} was edited since it was patched: undo that, or restore it with git checkout")
+            raise RefusedError(_edited(checkout, name))
         if state == "patched" and not _is_original(originals[name], checkout.manifest.modules[name]):
             raise RefusedError(f"{originals[name]} is gone or changed: restore {path} with git checkout")
     back = [name for name, state in states.items() if state == "patched"]
