@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which frames make which tile, whatever their order; and which make none."""
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -172,5 +173,7 @@ def test_fingerprint_tells_frames_settings_and_solutions_apart(frame):
     assert fingerprint(group_frames(frames[::-1])[0][0], "settings") == same
     assert fingerprint(group, "others") != same
     assert fingerprint(group_frames([*frames, frame("3.fit")])[0][0], "settings") != same
+    solved_anew = replace(group, frames=[replace(frames[0], wcs=solution(0.001, 0)), *group.frames[1:]])
+    assert fingerprint(solved_anew, "settings") != same
     frames[1].path.write_bytes(b"longer than before")
     assert fingerprint(group, "settings") != same
