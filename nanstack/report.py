@@ -56,7 +56,7 @@ class FrameReport:
         return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measures:
     """What was measured on a tile; None is what could not be.
 
@@ -81,9 +81,9 @@ class Measures:
     band_metric_adu: float | None
 
 
-@dataclass(frozen=True)
-class TileReport:
-    """What is known of a tile; None is what could not be measured.
+@dataclass(frozen=True, kw_only=True)
+class TileReport(Measures):
+    """What is known of a tile, beside what was measured on it; None is what could not be.
 
     Attributes
     ----------
@@ -103,8 +103,6 @@ class TileReport:
         The largest offset added to a frame.
     sky_unmatched : tuple of str
         Frames that have too little in common with the reference to be matched.
-    shape, coverage_min, coverage_median, coverage_max, noise_adu, noise_against_one_frame, band_metric_adu
-        As of `Measures`.
     seconds_align, seconds_stack : float or None
     settings : dict
         Those of the tile, ready for JSON.
@@ -123,13 +121,6 @@ class TileReport:
     sky_matched_by: str
     sky_offset_adu_max: float | None
     sky_unmatched: tuple[str, ...]
-    shape: tuple[int, ...]
-    coverage_min: int
-    coverage_median: float
-    coverage_max: int
-    noise_adu: float | None
-    noise_against_one_frame: float | None
-    band_metric_adu: float | None
     seconds_align: float | None = None
     seconds_stack: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
