@@ -15,21 +15,9 @@ from nanstack.settings import JoinSettings, Radial, TileSettings
 from nanstack.stack.definition import METHODS, Rejection
 from nanstack.tile import make_tile, stack_group, stacking_order
 from nanstack.truth.simulation import simulate_group
+from tests.support.told import Told
 
 SHAPE = (150, 220)
-
-
-class Told:
-    """Progress that keeps what it is told."""
-
-    def __init__(self):
-        self.steps, self.warnings = [], []
-
-    def step(self, *told):
-        self.steps.append(told)
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")

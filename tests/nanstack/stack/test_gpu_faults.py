@@ -28,6 +28,7 @@ from tests.support.cuda_stand_in import (
     device_lost,
     put_in_cupys_place,
 )
+from tests.support.told import Told
 from zemosaic_patch import compat
 
 PARAMS = {"stack_reject_algo": "winsorized_sigma_clip", "poststack_equalize_rgb": False}
@@ -78,19 +79,6 @@ class Listener:
 
     def warnings(self):
         return [(key, details["reason"]) for key, level, details in self.calls if level == "WARN"]
-
-
-class Told:
-    """Progress that keeps what it is told."""
-
-    def __init__(self):
-        self.steps, self.warnings = [], []
-
-    def step(self, *told):
-        self.steps.append(told)
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 def assert_nothing_is_left(device):
