@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,6 +63,11 @@ def add_command(commands: Any, command: Command) -> None:
         (exclusive if name in EXCLUSIVE else parser).add_argument(
             *_flags(name, option), **_shape(name, option, default)
         )
+        if option.off is not None:
+            parser.add_argument(
+                off_name(name), dest=name, action="store_const", const=option.off, default=argparse.SUPPRESS,
+                help=f"the same as {long_name(name)} {option.off}",
+            )  # fmt: skip
     flags = {name: default for name, option, default in declared if option.kind is bool}
     parser.set_defaults(command=command, parser=parser, **flags)
 
@@ -74,6 +80,11 @@ def declarations(group: Any) -> list[tuple[str, Option, Any]]:
 def long_name(name: str) -> str:
     """Return a field's name on the command line."""
     return f"--{name.replace('_', '-')}"
+
+
+def off_name(name: str) -> str:
+    """Return what switches a field off on the command line."""
+    return f"--no-{long_name(name)[2:]}"
 
 
 def _flags(name: str, option: Option) -> list[str]:
@@ -96,10 +107,17 @@ def _shape(name: str, option: Option, default: Any) -> dict[str, Any]:
     if option.required:
         shape["required"] = True
     if option.bare is not None:
-        return {**shape, "nargs": "?", "const": option.bare}
+        return {**shape, "nargs": "?", "const": option.bare, "type": partial(_no_folder, option)}
     if option.count != (1, 1):
         shape["nargs"] = option.count[0] if option.count[0] == option.count[1] else "+"
     return shape
+
+
+def _no_folder(option: Option, text: str) -> str:
+    """Return a value that may be left out; a folder there is what was to come after the option without its value."""
+    if text not in option.choices and Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, no {option.metavar}: name the folder before this option")
+    return text
 
 
 def _meaning(option: Option) -> str:
@@ -203,7 +221,7 @@ def _words(name: str, option: Option, value: Any) -> list[str]:
     """Return an option as the words that it is on the command line."""
     flag = long_name(name)
     if isinstance(value, bool):
-        return [flag] if value else [f"--no-{flag[2:]}"] if option.negatable else []
+        return [flag] if value else [off_name(name)] if option.negatable else []
     return [flag, *map(str, value if isinstance(value, list) else [value])]
 
 
@@ -250,16 +268,17 @@ def table(groups: Sequence[Any]) -> str:
 def _usage(name: str, option: Option) -> str:
     flag = long_name(name)
     if option.kind is bool:
-        return f"`{flag}`, `--no-{flag[2:]}`" if option.negatable else f"`{flag}`"
+        return f"`{flag}`, `{off_name(name)}`" if option.negatable else f"`{flag}`"
     value = option.metavar or " \\| ".join(option.choices)
     if isinstance(value, tuple):
         value = " ".join(value)
     elif option.count[1] > option.count[0]:
         value = f"{value} [{value}]"
-    return f"`{', '.join(filter(None, [option.short, flag]))} {value}`"
+    usage = f"`{', '.join(filter(None, [option.short, flag]))} {value}`"
+    return usage if option.off is None else f"{usage}, `{off_name(name)}`"
 
 
 def _table_default(name: str, option: Option, default: Any) -> str:
     if option.negatable:
-        return f"`{long_name(name) if default else '--no-' + long_name(name)[2:]}`"
+        return f"`{long_name(name) if default else off_name(name)}`"
     return f"`{shown(default)}`" if _is_told(default) else ""

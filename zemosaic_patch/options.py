@@ -14,6 +14,7 @@ from typing import Any
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.settings import JOINS, NORMALIZATIONS, TILE_MATCHES, WEIGHTINGS, JoinSettings, TileSettings
 from nanstack.stack.definition import COMBINES, Rejection
+from zemosaic_patch.dropin.sources import SKY_MODEL
 from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
 MATCHES = ("offset", "linear", "plane", "none")  # the commonest first
@@ -71,8 +72,8 @@ class Option:
         A short name, '-o'.
     positional, required, negatable : bool
         Without a name; must be given; a flag that has a '--no-...', too.
-    bare : str or None
-        Its value where only its name is given.
+    bare, off : str or None
+        Its value where only its name is given, and where it is given as '--no-...'.
     kept : bool
         Whether a run's settings, run.toml, hold it: not what says where the output goes.
     """
@@ -89,6 +90,7 @@ class Option:
     required: bool = False
     negatable: bool = False
     bare: str | None = None
+    off: str | None = None
     kept: bool = True
 
     @property
@@ -362,8 +364,9 @@ class ApplyOptions:
         "use the patch for all rejection methods, not only for winsorized sigma clipping", bool
     )
     match_sky: str = option(
-        "also match the frames' skies in these tiles, as the command tile does; MODEL is offset if you name none",
-        choices=MATCHES, metavar="MODEL", bare=MATCHES[0], default="none",
+        "how the frames' skies are matched in these tiles, as the command tile does it: plane, offset or linear; "
+        "--no-match-sky leaves them as they are",
+        choices=MATCHES, metavar="MODEL", bare=SKY_MODEL, off="none", default=SKY_MODEL,
     )  # fmt: skip
     accept_unknown: bool = option("also patch files that differ from every version of ZeMosaic known here", bool)
 

@@ -68,7 +68,7 @@ def plain(home, tmp_path_factory):
 def patched(home, tmp_path_factory):
     copy = shutil.copytree(home, tmp_path_factory.mktemp("patched") / "zemosaic")
     assert dropin.check(copy)[0] == 1
-    dropin.apply(copy)
+    dropin.apply(copy, match_sky="none")
     assert dropin.check(copy)[0] == 0
     return copy
 
@@ -76,7 +76,7 @@ def patched(home, tmp_path_factory):
 @pytest.fixture(scope="module")
 def matched(home, tmp_path_factory):
     copy = shutil.copytree(home, tmp_path_factory.mktemp("matched") / "zemosaic")
-    dropin.apply(copy, match_sky="offset")
+    dropin.apply(copy)
     return copy
 
 
@@ -110,7 +110,7 @@ def steps(tile, exact, coverage):
     return np.ptp(left, axis=0).max(), np.ptp(left[:, [0, 2]] - left[:, [1]], axis=0).max()
 
 
-def test_sky_levels_are_matched_on_request(plain, patched, matched, frames, tmp_path):
+def test_sky_levels_are_matched_unless_told_not_to(plain, patched, matched, frames, tmp_path):
     """Against the exact stack of the same frames under one sky."""
     varied, found = simulate_group(16, (540, 960), seed=5, sky_scatter=0.05)[0], {}
     for name, root in (("before", plain), ("after", patched), ("matched", matched)):

@@ -23,7 +23,7 @@ from typing import TypeVar
 from nanstack.io.files import FolderInUseError, exclusive
 from zemosaic_patch.dropin import sources
 from zemosaic_patch.dropin.known import KNOWN
-from zemosaic_patch.dropin.sources import BOM, ENGINE, MODULES, AnchorError, Source
+from zemosaic_patch.dropin.sources import BOM, ENGINE, MODULES, SKY_MODEL, AnchorError, Source
 
 LOCK = ".zemosaic-patch.lock"
 PARTIAL = f"{ENGINE}.partial"
@@ -294,7 +294,7 @@ def apply(
     *,
     dry_run: bool = False,
     all_algorithms: bool = False,
-    match_sky: str = "none",
+    match_sky: str = SKY_MODEL,
     accept_unknown: bool = False,
 ) -> list[str]:
     """Put the patch in.
@@ -307,7 +307,8 @@ def apply(
     all_algorithms : bool
         Send the tiles of all algorithms through our alignment and stack, not winsorized ones alone.
     match_sky : {'none', 'offset', 'linear', 'plane'}
-        Match the frames of these tiles in sky level before they are stacked; see `nanstack.levels.sky.match_sky`.
+        How the frames of these tiles are matched in sky level before they are stacked: see
+        `nanstack.levels.sky.match_sky`.
     accept_unknown : bool
         Change modules, too, that are no published version's.
 

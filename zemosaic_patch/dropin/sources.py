@@ -31,6 +31,7 @@ MARK = b"zemosaic_patch"  # in every insertion
 BOM = b"\xef\xbb\xbf"
 DECISION = "propagate_mask_for_coverage"
 WINSORIZED = "winsorized_sigma_clip"
+SKY_MODEL = "plane"  # by which `apply` matches frames: their gradients differ, too (docs/dropin.md has the figures)
 NAN_PERCENTILES = ("nanpercentile", "nanquantile")
 T = TypeVar("T")
 

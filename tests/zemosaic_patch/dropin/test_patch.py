@@ -112,7 +112,7 @@ def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
     root = zemosaic(tmp_path / "z", newline=newline)
     before = tree(root)
     assert any(line.startswith("ADVISED   apply --match-sky") for line in dropin.check(root)[1])
-    patch(root)
+    patch(root, match_sky="none")
     plain = tree(root)
     code, lines = dropin.check(root)
     assert code == 0
@@ -131,7 +131,7 @@ def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
         assert f"sky matched by: {model};" in lines[-1]
         assert "nothing to do" in patch(root, match_sky=model)[0]
         assert patch(root, match_sky=model, dry_run=True) == [lines[-1]]
-    patch(root)
+    patch(root, match_sky="none")
     assert tree(root) == plain
     patch(root, match_sky="linear")
     dropin.revert(root)
@@ -313,7 +313,7 @@ def cached(frames, tmp_path_factory):
 
 def test_winsorized_tiles_are_ours_and_no_others(tmp_path, cached, frames):
     root = zemosaic(tmp_path / "z")
-    patch(root)
+    patch(root, match_sky="none")
     out = run(
         root,
         TILE.format(frames=cached)
@@ -351,16 +351,16 @@ def levels(tile, reference):
     return np.array([np.nanmedian(left[area], axis=0) for area in areas])
 
 
-def test_sky_levels_are_matched_on_request_in_a_spawned_process_too(tmp_path, frames):
+def test_sky_levels_are_matched_unless_told_not_to_in_a_spawned_process_too(tmp_path, frames):
     """Against the same frames under one sky."""
     aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
     steady = zemosaic_align_stack.stack_winsorized_sigma_clip(aligned)[0], np.isfinite(aligned)[..., 0].sum(axis=0)
     varied = str(tmp_path / "varied.npy")
     np.save(varied, [frame.data for frame in simulate_group(4, (200, 240), **SCENE, sky_scatter=0.05)[0]])
     found = {}
-    for model in ("none", "offset"):
-        root = zemosaic(tmp_path / model)
-        patch(root, match_sky=model)
+    for name, choices in (("unmatched", {"match_sky": "none"}), ("default", {})):
+        root = zemosaic(tmp_path / name)
+        patch(root, **choices)
         out = run(
             root,
             TILE.format(frames=varied)
@@ -369,15 +369,15 @@ import multiprocessing
 with multiprocessing.get_context("spawn").Pool(1, exec, ("import sys; sys.modules['numba'] = None",)) as pool:
     spawned = pool.apply(zemosaic_worker.create_master_tile, (frames, "winsorized_sigma_clip"))[1]
 image = tile("winsorized_sigma_clip")[1]
-np.save("{model}.npy", image)
+np.save("{name}.npy", image)
 kappa = tile("kappa_sigma")[1]
 print(np.array_equal(spawned, image, equal_nan=True), np.array_equal(kappa, np.mean(frames, axis=0) + 8000))
 """,
         )
         assert out == "True True"
-        found[model] = np.ptp(levels(np.load(tmp_path / f"{model}.npy"), steady), axis=0).max()
-    assert found["none"] > 5
-    assert found["offset"] < 0.5
+        found[name] = np.ptp(levels(np.load(tmp_path / f"{name}.npy"), steady), axis=0).max()
+    assert found["unmatched"] > 5
+    assert found["default"] < 0.5
 
 
 def test_frames_without_a_common_pixel_are_counted_and_others_frames_are_left_alone():
@@ -396,7 +396,7 @@ def test_frames_without_a_common_pixel_are_counted_and_others_frames_are_left_al
 
 def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
     root = zemosaic(tmp_path / "z", "fixed")
-    patch(root, all_algorithms=True)
+    patch(root, all_algorithms=True, match_sky="none")
     run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('kappa_sigma')[1])")
     aligned, _ = zemosaic_align_stack.align_images_in_group([frame.data for frame in frames], 0, propagate_mask=True)
     expected, _ = zemosaic_align_stack.stack_kappa_sigma_clip(aligned)
@@ -405,7 +405,7 @@ def test_all_algorithms_are_ours_on_request(tmp_path, cached, frames):
 
 def test_the_newest_gets_its_canvas_and_its_clip(tmp_path, cached, frames):
     root = zemosaic(tmp_path / "z", "newest")
-    patch(root)
+    patch(root, match_sky="none")
     run(root, TILE.format(frames=cached) + "np.save('ours.npy', tile('winsorized_sigma_clip')[1])")
     tile = np.load(tmp_path / "ours.npy")
     side = 313  # ceil(hypot(200, 240))
@@ -806,10 +806,13 @@ def test_commands_and_exit_codes(tmp_path, capsys):
     assert "--accept-unknown" in capsys.readouterr().err
     assert command(["apply", str(root), "--accept-unknown"]) == 0
     assert command(["check", str(root)]) == 0
-    assert command(["apply", str(root), "--match-sky", "--accept-unknown"]) == 0
-    assert command(["check", str(root)]) == 0
-    assert "sky matched by: offset" in capsys.readouterr().out
+    for option, model in ((), "plane"), (["--match-sky"], "plane"), (["--no-match-sky"], "none"):
+        assert command(["apply", str(root), *option, "--accept-unknown"]) == 0
+        assert command(["check", str(root)]) == 0
+        assert f"sky matched by: {model}" in capsys.readouterr().out
     assert command(["apply", str(root), "--match-sky", "median"]) == 2
+    assert command(["apply", "--match-sky", str(root)]) == 2
+    assert "is a folder, no MODEL: name the folder before this option" in capsys.readouterr().err
     assert command(["revert", str(root)]) == 0
     assert tree(root) == before
     assert command(["check", str(tmp_path)]) == 2
