@@ -395,9 +395,7 @@ __device__ int drop_outliers(const Fitted &fitted, int left, double kappa_low, d
     for (int i = 0; i < fitted.column.count; i++)
         if (fitted.kept(i)) sigma += fabs(line.deviation(fitted.column[i], rank++));
     sigma /= left;
-    double down = reach(kappa_low, sigma), up = reach(kappa_high, sigma);
-    down = down > rounding ? down : rounding;
-    up = up > rounding ? up : rounding;
+    double down = reach(kappa_low, sigma) + rounding, up = reach(kappa_high, sigma) + rounding;
     rank = -(left - 1) / 2.0;
     for (int i = 0; i < fitted.column.count; i++) {
         if (!fitted.kept(i)) continue;

@@ -28,7 +28,7 @@ WINSOR_CLIP_SIGMA = 3.0
 WINSOR_MIN_SAMPLES = 3
 LINEAR_FIT_ROUNDS = 10
 LINEAR_FIT_MIN_SAMPLES = 4
-LINEAR_FIT_ROUNDING = 1e-6  # of a column's largest absolute value: smaller deviations are float32 rounding
+LINEAR_FIT_ROUNDING = 1e-6  # of a column's largest absolute value: what bounds are wider by, for float32's rounding
 HUBER_ROUNDS = 10
 HUBER_TOLERANCE = 5e-4
 HUBER_SCALE_FLOOR = 1e-10
@@ -245,8 +245,8 @@ def _linear_fit(columns: Array, rejection: Rejection) -> tuple[Array, Array]:
     for _ in range(LINEAR_FIT_ROUNDS):
         before = _pixels(kept, active)
         deviations, sigma = _line_deviations(_pixels(ordered, active), before)
-        down = xp.maximum(_reach(rejection.kappa_low, sigma), rounding[active])
-        up = xp.maximum(_reach(rejection.kappa_high, sigma), rounding[active])
+        down = _reach(rejection.kappa_low, sigma) + rounding[active]
+        up = _reach(rejection.kappa_high, sigma) + rounding[active]
         after = before & (deviations >= -down) & (deviations <= up)
         kept[:, active] = after
         left = after.sum(axis=0)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanstack.levels.sky import SkyMatch
-from nanstack.memory import Scratch, memory_budget, processes
+from nanstack.memory import Scratch, memory_budget, processes, threads
 from nanstack.stack import definition
 from nanstack.stack.definition import COMBINES, Block, Rejection
 from nanstack.stack.rows import FrameLike, OpenFiles, Rows, blocks_ahead, open_all
@@ -48,6 +48,7 @@ KERNELS = {
     "linear_fit": "stack_linear_fit",
 }
 KERNEL_OPTIONS = ("--fmad=false",)  # fused operations would round, and so decide, unlike the definition
+# CuPy adds -ftz=true to them: numbers below 1.2e-38, which no image holds, count as zero on a device
 NEVER = 2**31 - 1  # more samples than a column can have
 
 Array = Any  # of the array module
@@ -263,7 +264,9 @@ class _Job:
         """Stack what is left; return False where memory runs out."""
         try:
             with _Uploader(self.xp) as uploader:
-                blocks = blocks_ahead(self.recipe.sources, rows, self.recipe.prepare, self.done, uploader.empty_pinned)
+                blocks = blocks_ahead(
+                    self.recipe.sources, rows, self.recipe.prepare, self.done, uploader.empty_pinned, threads()
+                )
                 with contextlib.closing(blocks):
                     for top, samples in uploader.uploaded(blocks):
                         self._add(top, samples)

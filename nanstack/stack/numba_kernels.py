@@ -1275,7 +1275,7 @@ def _linear_fit_lane(column, kept, count, kappa_low, kappa_high):
                 sigma += abs(column[i] - mean - slope * rank)
                 rank += 1.0
         sigma /= left
-        down, up = max(_reach(kappa_low, sigma), rounding), max(_reach(kappa_high, sigma), rounding)
+        down, up = _reach(kappa_low, sigma) + rounding, _reach(kappa_high, sigma) + rounding
         rank = -(before - 1) / 2
         for i in range(count):
             if kept[i]:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -216,6 +216,7 @@ def blocks_ahead(
     prepare: Callable[[int, np.ndarray, int], None] | None = None,
     first: int = 0,
     empty: Callable[..., np.ndarray] = np.empty,
+    readers: int = 1,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Give the frames' rows block by block; the next block is read while the last one is worked on.
 
@@ -232,6 +233,8 @@ def blocks_ahead(
         Row to begin with.
     empty : callable
         ``empty(size, dtype=...)`` makes the two buffers that hold a block each.
+    readers : int
+        Threads that read, and prepare, a frame each.
 
     Yields
     ------
@@ -244,22 +247,24 @@ def blocks_ahead(
     row = sources[0].shape[1:]
     buffers = [empty(len(sources) * rows * int(np.prod(row)), dtype=np.float32) for _ in range(2)]
 
-    def read(number: int) -> tuple[int, np.ndarray]:
+    def read(index: int, samples: np.ndarray, top: int) -> None:
+        sources[index].read(top, top + len(samples), samples)
+        if prepare is not None:
+            prepare(index, samples, top)
+
+    def begin(number: int) -> tuple[int, np.ndarray, list[Future]]:
         top = first + number * rows
-        bottom = min(top + rows, height)
-        shape = (len(sources), bottom - top, *row)
+        shape = (len(sources), min(rows, height - top), *row)
         samples = buffers[number % 2][: int(np.prod(shape))].reshape(shape)
-        for index, source in enumerate(sources):
-            source.read(top, bottom, samples[index])
-            if prepare is not None:
-                prepare(index, samples[index], top)
-        return top, samples
+        return top, samples, [pool.submit(read, index, part, top) for index, part in enumerate(samples)]
 
     count = -(-(height - first) // rows)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
-        ahead = reader.submit(read, 0)
+    with ThreadPoolExecutor(max_workers=readers, thread_name_prefix="read-ahead") as pool:
+        ahead = begin(0)
         for number in range(count):
-            block = ahead.result()
+            top, samples, parts = ahead
+            for part in parts:
+                part.result()
             if number + 1 < count:
-                ahead = reader.submit(read, number + 1)
-            yield block
+                ahead = begin(number + 1)
+            yield top, samples

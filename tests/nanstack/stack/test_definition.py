@@ -103,7 +103,7 @@ class Truth:
             ranks = np.arange(left.size)
             deviation = v[left] - np.polyval(np.polyfit(ranks, v[left], 1), ranks)
             sigma = np.abs(deviation).mean()
-            drop = self.outside(deviation, -max(r.kappa_low * sigma, floor), max(r.kappa_high * sigma, floor))
+            drop = self.outside(deviation, -r.kappa_low * sigma - floor, r.kappa_high * sigma + floor)
             left = left[~drop]
             if not drop.any():
                 break
@@ -316,6 +316,16 @@ def test_an_infinite_kappa_rejects_nothing_on_its_side(method):
 def test_rounding_of_a_straight_ramp_is_not_rejected():
     ramp = (1000 + 0.1 * np.arange(20)).astype(np.float32)
     assert stack_block(ramp, Rejection("linear_fit", kappa_low=1.0, kappa_high=1.0)).rejected == 0
+
+
+def test_rounding_does_not_decide_on_a_sample_that_lies_on_the_linear_fits_bound():
+    rng = np.random.default_rng(8)
+    size, slope, level = rng.uniform([[1], [4], [500]], [[9], [20], [2000]], (3, 500))
+    on_the_line = level + size * slope * np.arange(4)[:, None]
+    alone_on_its_side = np.array([[1], [-2], [1], [0]])  # off the line by twice the mean, which is as far as four can
+    samples = (on_the_line + size * alone_on_its_side).astype(np.float32)
+    assert stack_block(samples, Rejection("linear_fit", kappa_low=2.0)).rejected.sum() == 0
+    assert (stack_block(samples, Rejection("linear_fit", kappa_low=1.99)).rejected == 1).all()
 
 
 def test_a_rejected_sample_counts_as_its_winsorized_value_or_not_at_all():
