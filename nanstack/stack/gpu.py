@@ -289,12 +289,13 @@ class _Job:
         if any(part.shape != columns.shape[1:] for part in result):
             shapes = ", ".join(str(part.shape) for part in result)
             raise DeviceError(f"the device's block has the wrong shape: {shapes}, not {columns.shape[1:]}")
-        image, coverage, rejected = (to_host(self.xp, part).reshape(samples.shape[1:]) for part in result)
+        parts = result.image, result.coverage.astype(np.uint16)
+        image, coverage = (to_host(self.xp, part).reshape(samples.shape[1:]) for part in parts)
         wrong = np.count_nonzero(np.isfinite(image) != (coverage > 0))
         if wrong:
             raise DeviceError(f"the device's result is wrong: {wrong} pixels have data and no number, or the reverse")
         self.image[block], self.coverage[block] = image, coverage
-        self.rejected += int(rejected.sum(dtype=np.int64))
+        self.rejected += int(result.rejected.sum())
         self.done = bottom
         if self.progress:
             self.progress(bottom, self.image.shape[0])
