@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nanstack.io.files import FolderInUseError, exclusive
-from zemosaic_patch.dropin import sources
+from zemosaic_patch.dropin import installation, recovery, sources
 from zemosaic_patch.dropin.known import KNOWN
 from zemosaic_patch.dropin.sources import BOM, ENGINE, MODULES, SKY_MODEL, AnchorError, Source
 
@@ -35,8 +35,17 @@ MATCH_SKY = (
     "stack leaves them so: a step shows wherever a frame ends (measured at a noise of 2.4 ADU: 13 ADU in brightness "
     "and 7 in colour with 4.5.0, 124 and 70 with 4.3)"
 )
+STATES = {  # of a module that was patched, and is not as the patch left it
+    "original": "is ZeMosaic's own again",
+    "replaced": "was replaced by another version",
+    "edited": "was changed since",
+}
 HOME = Path(__file__).resolve().parents[2]  # of our own modules; once installed, others lie beside them
 OWN = ("nanstack", "zemosaic_patch", *(name.removesuffix(".py") for name in MODULES))
+WRITABLE = (
+    "run this command as the folder's owner (Windows: in a terminal opened with 'Run as administrator'; else: with "
+    "sudo), or copy the folder to one of your own, and patch the copy"
+)
 T = TypeVar("T")
 
 
@@ -140,7 +149,8 @@ class Checkout:
             return Manifest.of((self.engine / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RefusedError(
-                f"{self.engine} holds no manifest of zemosaic-patch ({error}): move that folder away"
+                f"{self.engine} holds no manifest of zemosaic-patch ({error}): move that folder away, then run this "
+                "command again"
             ) from error
 
     def states(self) -> dict[str, str]:
@@ -170,11 +180,8 @@ def open_checkout(folder: str | Path) -> Checkout:
         For a file that lies outside of the folder, behind a symbolic link.
     """
     root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise NotPatchableError(f"{root} is {'no folder' if root.exists() else 'not there'}: name ZeMosaic's folder")
-    missing = [name for name in MODULES if not (root / name).is_file()]
-    if missing:
-        raise NotPatchableError(f"{root} is no ZeMosaic: it has no {' and no '.join(missing)}")
+    if not all((root / name).is_file() for name in MODULES):
+        raise NotPatchableError(installation.why_not(root))
     inside = root.resolve()
     paths = {name: (root / name).resolve() for name in MODULES}
     for path in (*(root / name for name in MODULES), root / ENGINE, root / PARTIAL):
@@ -212,7 +219,7 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
         lines.append(f"ADVISED   {MATCH_SKY}")
     lines.append(text)
     if state == "none":
-        unknown = unknown_modules(checkout)
+        unknown = unknown_modules(checkout.sources)
         lines.append(
             f"can be patched, but {_unpublished(unknown)}: look at `zemosaic-patch apply --dry-run`, "
             "then use --accept-unknown"
@@ -226,30 +233,23 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
 def _condition(checkout: Checkout) -> tuple[str, str]:
     """Return whether the patch is in ('none', 'patched', 'half'), and that as a sentence."""
     if checkout.manifest is None:
-        if any(source.patched for source in checkout.sources.values()):
-            return "half", f"the patch is in, but its folder {ENGINE} is gone: restore the files with git checkout"
-        return "none", "the patch is not in"
-    wrong = [f"{name} is {state}" for name, state in checkout.states().items() if state != "patched"]
-    wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
-    edited = [name for name, state in checkout.states().items() if state == "edited"]
-    if edited:
-        return "half", _edited(checkout, edited[0])
-    if wrong:
-        return "half", (
-            f"the patch is half in ({', '.join(wrong)}): "
-            "`zemosaic-patch apply` completes it, `zemosaic-patch revert` takes it out"
-        )
-    tiles = "all tiles" if checkout.manifest.choices.all_algorithms else "winsorized tiles"
-    sky = _sky_model(checkout)
-    return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
-
-
-def _edited(checkout: Checkout, name: str) -> str:
-    """Return what an owner can do about a module that was edited after it was patched."""
-    original = checkout.engine / ORIGINALS / f"{name}.orig"
-    return (
-        f"{checkout.paths[name]} was edited since it was patched: undo your edits, or copy {original} over it, "
-        "ZeMosaic's own file without them; then run `zemosaic-patch revert`"
+        if not any(source.patched for source in checkout.sources.values()):
+            return "none", "the patch is not in"
+        wrong = [f"its folder {ENGINE} is gone, and ZeMosaic does not start without it"]
+    else:
+        wrong = [f"{name} {STATES[state]}" for name, state in checkout.states().items() if state != "patched"]
+        wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
+    if not wrong:
+        tiles = "all tiles" if checkout.manifest.choices.all_algorithms else "winsorized tiles"
+        sky = _sky_model(checkout)
+        return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
+    try:
+        _plain(checkout)
+    except RefusedError as refused:
+        return "half", str(refused)
+    return "half", (
+        f"the patch is half in ({', '.join(wrong)}): `zemosaic-patch apply` completes it, `zemosaic-patch revert` "
+        "takes it out; your own changes stay"
     )
 
 
@@ -265,11 +265,13 @@ def _changed_engine_files(checkout: Checkout) -> list[str]:
     ]
 
 
-def unknown_modules(checkout: Checkout) -> list[str]:
-    """Return the modules that are no published version's: edited, or newer than this patch."""
-    return [
-        name for name, source in checkout.sources.items() if sources.fingerprint(source.data) not in KNOWN[name].split()
-    ]
+def unknown_modules(modules: dict[str, Source]) -> list[str]:
+    """Return those modules that are no published version's: edited, or newer than this patch."""
+    return [name for name, source in modules.items() if not _is_published(name, source.data)]
+
+
+def _is_published(name: str, data: bytes) -> bool:
+    return sources.fingerprint(data) in KNOWN[name].split()
 
 
 def _unpublished(names: list[str]) -> str:
@@ -331,22 +333,19 @@ def apply(
     if dry_run:
         return _dry_run(checkout, choices)
     with _locked(checkout.root):
-        lines = []
         state, text = _condition(checkout)
         if state == "patched" and _is_current(checkout, choices):
             return [f"nothing to do: {text}"]
-        if checkout.manifest is not None:
-            lines += _revert(checkout)
-            checkout = open_checkout(folder)
-        elif state == "half":
-            raise RefusedError(text)
-        changed = _anchored(lambda: sources.patched(checkout.sources, **asdict(choices)), checkout)
-        unknown = unknown_modules(checkout)
+        plain = _plain(checkout)
+        changed = _anchored(lambda: sources.patched(plain, **asdict(choices)), checkout)
+        unknown = unknown_modules(plain)
         if unknown and not accept_unknown:
             raise RefusedError(
                 f"in {checkout.root}, {_unpublished(unknown)}: look at `zemosaic-patch apply --dry-run`, "
                 "then add --accept-unknown"
             )
+        lines = [] if state == "none" else _take_out(checkout, plain)
+        checkout = open_checkout(folder)
         _prepare(checkout, changed, choices)
         _swap_in(checkout, changed)
         return [*lines, f"patched: {', '.join(changed)}; added: {ENGINE}"]
@@ -359,19 +358,14 @@ def _is_current(checkout: Checkout, choices: Choices) -> bool:
 
 def _dry_run(checkout: Checkout, choices: Choices) -> list[str]:
     state, text = _condition(checkout)
-    if state == "half" or (state == "patched" and _is_current(checkout, choices)):
+    if state == "patched" and _is_current(checkout, choices):
         return [text]
-    changed = _anchored(lambda: sources.patched(_originals(checkout), **asdict(choices)), checkout)
+    plain = _plain(checkout)
+    changed = {name: source.data for name, source in plain.items()}
+    changed |= _anchored(lambda: sources.patched(plain, **asdict(choices)), checkout)
     lines = [sources.difference(name, checkout.sources[name].data, data) for name, data in changed.items()]
     lines += [f"new file {ENGINE}/{name}" for name in engine_files() if not (checkout.engine / name).is_file()]
     return list(filter(None, lines))
-
-
-def _originals(checkout: Checkout) -> dict[str, Source]:
-    """Return the modules as they were before they were patched."""
-    paths = {name: checkout.engine / ORIGINALS / f"{name}.orig" for name in MODULES}
-    kept = {name: Source(name, path.read_bytes()) for name, path in paths.items() if path.is_file()}
-    return {**checkout.sources, **kept}
 
 
 def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: Choices) -> None:
@@ -411,7 +405,8 @@ def _swap_in(checkout: Checkout, changed: dict[str, bytes]) -> None:
             os.replace(checkout.engine / STAGED / name, checkout.paths[name])
         (checkout.engine / STAGED).rmdir()
     except OSError as error:
-        _revert(Checkout(checkout.root, checkout.paths))
+        patched = Checkout(checkout.root, checkout.paths)
+        _take_out(patched, _plain(patched))
         raise RefusedError(
             f"{checkout.paths[name]} cannot be replaced ({error.strerror or error}), nothing was changed: "
             "close the programs that use it"
@@ -434,40 +429,91 @@ def revert(folder: str | Path) -> list[str]:
     NotPatchableError
         For what is no ZeMosaic.
     RefusedError
-        Where a patched module was edited since.
+        Where the patch cannot be told from what else was changed in a module.
     """
     checkout = open_checkout(folder)
     with _locked(checkout.root):
-        state, text = _condition(checkout)
-        if checkout.manifest is None:
+        if checkout.manifest is None and not any(source.patched for source in checkout.sources.values()):
             shutil.rmtree(checkout.root / PARTIAL, ignore_errors=True)
-            if state == "half":
-                raise RefusedError(text)
             return ["nothing to do: the patch is not in"]
-        return _revert(checkout)
+        return _take_out(checkout, _plain(checkout))
 
 
-def _revert(checkout: Checkout) -> list[str]:
-    """Put the originals back, then remove the engine. What an update has replaced is ZeMosaic's own already."""
-    states = checkout.states()
-    originals = {name: checkout.engine / ORIGINALS / f"{name}.orig" for name in states}
-    for name, state in states.items():
-        path = checkout.paths[name]
-        if state == "edited":
-            raise RefusedError(_edited(checkout, name))
-        if state == "patched" and not _is_original(originals[name], checkout.manifest.modules[name]):
-            raise RefusedError(f"{originals[name]} is gone or changed: restore {path} with git checkout")
-    back = [name for name, state in states.items() if state == "patched"]
+def _plain(checkout: Checkout) -> dict[str, Source]:
+    """Return the modules without the patch: as they were before it, with whatever was changed in them since.
+
+    Raises
+    ------
+    RefusedError
+        Where the patch cannot be told from the rest of a module.
+    """
+    return {name: Source(name, _plain_bytes(checkout, source)) for name, source in checkout.sources.items()}
+
+
+def _plain_bytes(checkout: Checkout, source: Source) -> bytes:
+    if not source.patched:  # ZeMosaic's own, or another version's, by an update
+        return source.data
+    kept = _original(checkout, source.name)
+    unchanged = checkout.states().get(source.name) == "patched" if checkout.manifest else False
+    if unchanged and kept.is_file() and _is_original(checkout, source.name, kept.read_bytes()):
+        return kept.read_bytes()
+    try:
+        plain = recovery.without_patch(source, lambda data: _is_original(checkout, source.name, data))
+    except AnchorError as error:
+        raise RefusedError(_not_recovered(checkout, error)) from error
+    if unchanged and not _is_original(checkout, source.name, plain):
+        raise RefusedError(_not_recovered(checkout, f"{kept} is gone or changed"))
+    return plain
+
+
+def _original(checkout: Checkout, name: str) -> Path:
+    """Return where the patch keeps a module as it was."""
+    return checkout.engine / ORIGINALS / f"{name}.orig"
+
+
+def _is_original(checkout: Checkout, name: str, data: bytes) -> bool:
+    """Tell whether bytes are those that were patched, or of a published version."""
+    kept = None if checkout.manifest is None else checkout.manifest.modules.get(name)
+    return (kept is not None and digest(data) == kept.original) or _is_published(name, data)
+
+
+def _not_recovered(checkout: Checkout, reason: object) -> str:
+    return (
+        f"in {checkout.root}, {reason}, so that the patch cannot be told from the rest: put ZeMosaic's own file in its "
+        "place (with git: `git checkout HEAD -- FILE`; without: from a download of the same version; your changes to "
+        "it are lost), then run this command again"
+    )
+
+
+def _take_out(checkout: Checkout, plain: dict[str, Source]) -> list[str]:
+    """Put the modules back as they are without the patch, then remove the engine."""
+    partial = checkout.root / PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    back = [name for name, source in plain.items() if source.data != checkout.sources[name].data]
     for name in back:
-        os.replace(originals[name], checkout.paths[name])
-    shutil.rmtree(checkout.root / PARTIAL, ignore_errors=True)
-    checkout.engine.rename(checkout.root / PARTIAL)  # half an engine must never be taken for one
-    shutil.rmtree(checkout.root / PARTIAL)
-    return [f"taken out: {', '.join(back) or 'no module'} as before; removed: {ENGINE}"]
+        _put_back(checkout, plain[name], partial / name)
+    shutil.rmtree(partial, ignore_errors=True)
+    if checkout.engine.exists():
+        checkout.engine.rename(partial)  # half an engine must never be taken for one
+        shutil.rmtree(partial)
+    changed = [name for name in back if not _is_original(checkout, name, plain[name].data)]
+    stay = f" ({' and '.join(changed)} with the changes made since)" if changed else ""
+    return [f"taken out: {', '.join(back) or 'no module'} as before{stay}; removed: {ENGINE}"]
 
 
-def _is_original(path: Path, digests: Digests) -> bool:
-    return path.is_file() and digest(path.read_bytes()) == digests.original
+def _put_back(checkout: Checkout, plain: Source, scratch: Path) -> None:
+    path, original = checkout.paths[plain.name], _original(checkout, plain.name)
+    if not (original.is_file() and original.read_bytes() == plain.data):
+        _write(scratch, plain.data)
+        shutil.copymode(path, scratch)
+        original = scratch
+    try:
+        os.replace(original, path)
+    except OSError as error:
+        raise RefusedError(
+            f"{path} cannot be replaced ({error.strerror or error}): close the programs that use it, "
+            "then run this command again"
+        ) from error
 
 
 # --------------------------------------------------------------------------------------------------------- lock
@@ -482,7 +528,7 @@ def _locked(root: Path) -> Iterator[None]:
         except FolderInUseError as taken:
             raise RefusedError(f"another zemosaic-patch is at work in {root}: wait until it has finished") from taken
         except OSError as error:
-            raise RefusedError(f"{root} cannot be written to: {error.strerror or error}") from error
+            raise RefusedError(f"{root} cannot be written to ({error.strerror or error}): {WRITABLE}") from error
         yield
 
 

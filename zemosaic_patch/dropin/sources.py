@@ -30,6 +30,8 @@ END = "# <<< zemosaic-patch"
 MARK = b"zemosaic_patch"  # in every insertion
 BOM = b"\xef\xbb\xbf"
 DECISION = "propagate_mask_for_coverage"
+OURS = "zemosaic_align_stack.zemosaic_patch_nan_safe(stack_reject_algo, progress_callback) or "  # before the decision
+KEPT = f"{DECISION} is not zemosaic_align_stack.ZEMOSAIC_PATCH_NAN_SAFE and "  # before the test of the NaN's filling
 WINSORIZED = "winsorized_sigma_clip"
 SKY_MODEL = "plane"  # by which `apply` matches frames: their gradients differ, too (docs/dropin.md has the figures)
 NAN_PERCENTILES = ("nanpercentile", "nanquantile")
@@ -148,10 +150,8 @@ def _worker_insertions(source: Source, match_sky: str) -> list[Insertion]:
     """Put our decision before ZeMosaic's, let our tiles keep their NaN, and match their frames if that is wanted."""
     decision = _propagate_decision(source).value
     fill = _nan_fill(source)
-    ours = "zemosaic_align_stack.zemosaic_patch_nan_safe(stack_reject_algo, progress_callback) or "
-    kept = f"{DECISION} is not zemosaic_align_stack.ZEMOSAIC_PATCH_NAN_SAFE and "
     matched = [_sky_line(source, fill, match_sky)] if match_sky != "none" else []
-    return [*_before(source, decision, ours), *matched, *_before(source, fill.test, kept)]
+    return [*_before(source, decision, OURS), *matched, *_before(source, fill.test, KEPT)]
 
 
 def _sky_line(source: Source, fill: ast.If, model: str) -> Insertion:
@@ -167,10 +167,14 @@ def _sky_line(source: Source, fill: ast.If, model: str) -> Insertion:
 
 def _before(source: Source, node: ast.expr, text: str) -> list[Insertion]:
     """Put text before an expression, which gets parentheses where it may need them."""
-    safe = isinstance(node, (ast.Call, ast.Name)) or (isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And))
-    if safe:
+    if binds_tightly(node):
         return [Insertion(source.start(node), text.encode())]
     return [Insertion(source.start(node), f"{text}(".encode()), Insertion(source.end(node), b")")]
+
+
+def binds_tightly(node: ast.expr) -> bool:
+    """Tell whether `or` and `and` before an expression need no parentheses around it."""
+    return isinstance(node, (ast.Call, ast.Name)) or (isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And))
 
 
 def _propagate_decision(source: Source) -> ast.Assign:
@@ -255,8 +259,6 @@ def _block(source: Source, lines: list[str]) -> list[Insertion]:
         END,
         "",
     ]
-    if source.data and not source.data.endswith((b"\n", b"\r")):
-        text.insert(0, "")
     return [Insertion(len(source.data), source.newline.join(line.encode() for line in text))]
 
 

@@ -515,16 +515,6 @@ def test_percentiles_leave_out_what_is_not_there():
 # ---------------------------------------------------------------------------------------------------- bad cases
 
 
-def test_what_is_no_zemosaic_is_named(tmp_path):
-    with pytest.raises(dropin.NotPatchableError, match="is not there"):
-        dropin.check(tmp_path / "nowhere")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(dropin.NotPatchableError, match="no folder"):
-        dropin.check(tmp_path / "file")
-    with pytest.raises(dropin.NotPatchableError, match=r"no zemosaic_worker\.py"):
-        dropin.check(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
@@ -560,19 +550,6 @@ def test_an_unknown_file_is_refused_unless_told(tmp_path, monkeypatch):
     monkeypatch.setattr(dropin, "KNOWN", published)
     dropin.apply(root)
     assert dropin.check(root)[0] == 0
-
-
-def test_revert_refuses_what_was_edited_since(tmp_path):
-    root = zemosaic(tmp_path / "z")
-    patch(root)
-    path = root / MODULES[1]
-    path.write_text(path.read_text() + "# mine\n")
-    before = tree(root)
-    for refused in (dropin.revert, patch):
-        with pytest.raises(dropin.RefusedError, match=r"zemosaic_align_stack\.py was edited"):
-            refused(root)
-        assert tree(root) == before
-    assert dropin.check(root)[0] == 1
 
 
 def test_a_checkout_that_git_updated_is_patched_anew_or_cleaned(tmp_path):
@@ -625,15 +602,6 @@ def test_a_folder_of_the_engines_name_is_not_touched(tmp_path):
         with pytest.raises(dropin.RefusedError, match="holds no manifest"):
             refused(root)
     assert tree(root) == before
-
-
-def test_a_patch_without_its_folder_is_named(tmp_path):
-    root = zemosaic(tmp_path / "z")
-    patch(root)
-    (root / ENGINE).rename(tmp_path / "gone")
-    for refused in (patch, dropin.revert):
-        with pytest.raises(dropin.RefusedError, match="is gone"):
-            refused(root)
 
 
 def test_a_damaged_engine_is_seen_and_mended(tmp_path):
