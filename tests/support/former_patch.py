@@ -50,11 +50,11 @@ ENGINE_FILES = (
 )  # and 18 more of nanstack's, all in one folder
 
 
-def patched_by_the_former_version(folder, left_out=()):
+def patched_by_the_former_version(folder, left_out=(), all_algorithms=False):
     """Write a ZeMosaic as a run of the former version left it; `left_out` names modules that a killed run left."""
     root = zemosaic(folder)
     engine = root / "zemosaic_patch_engine"
-    manifest = {"all_algorithms": False, "match_sky": "none", "modules": {}, "engine": {}}
+    manifest = {"all_algorithms": all_algorithms, "match_sky": "none", "modules": {}, "engine": {}}
     for name in ENGINE_FILES:
         manifest["engine"][name] = _write(engine / name, f"# {name} of the former engine\n".encode())
     for name, data in _patched(root).items():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,8 +20,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from nanstack.io.files import FolderInUseError, exclusive
+from zemosaic_patch import installed_version
 from zemosaic_patch.dropin import installation, recovery, sources
 from zemosaic_patch.dropin.known import KNOWN
+from zemosaic_patch.dropin.manifest import Choices, Digests, Manifest
 from zemosaic_patch.dropin.sources import BOM, ENGINE, MODULES, SKY_MODEL, AnchorError, Source
 
 LOCK = ".zemosaic-patch.lock"
@@ -30,11 +31,7 @@ PARTIAL = f"{ENGINE}.partial"
 MANIFEST = "manifest.json"
 STAGED, ORIGINALS = "staged", "originals"
 ENTRY = "zemosaic_patch.dropin.hooks"
-MATCH_SKY = (
-    "apply --match-sky: the frames of a tile often differ in sky level by several per cent, and ZeMosaic's winsorized "
-    "stack leaves them so: a step shows wherever a frame ends (measured at a noise of 2.4 ADU: 13 ADU in brightness "
-    "and 7 in colour with 4.5.0, 124 and 70 with 4.3)"
-)
+LEGEND = "what a clean tile needs (AFFECTED: your ZeMosaic lacks it, and `zemosaic-patch apply` mends that):"
 STATES = {  # of a module that was patched, and is not as the patch left it
     "original": "is ZeMosaic's own again",
     "replaced": "was replaced by another version",
@@ -55,62 +52,6 @@ class NotPatchableError(Exception):
 
 class RefusedError(Exception):
     """Nothing was changed, or not all: the message names the file, the reason and what to do."""
-
-
-# ------------------------------------------------------------------------------------------------- the manifest
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the user chose when the patch was put in; see `apply`."""
-
-    all_algorithms: bool = False
-    match_sky: str = "none"
-
-
-@dataclass(frozen=True)
-class Digests:
-    """The SHA-256 of a module of ZeMosaic before and after it was patched."""
-
-    original: str
-    patched: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What was put in, as the engine's folder keeps it.
-
-    Attributes
-    ----------
-    choices : Choices
-    modules : dict of str to Digests
-        The modules that were changed.
-    engine : dict of str to str
-        The files that were added, relative to their folder, and their SHA-256.
-    """
-
-    choices: Choices
-    modules: dict[str, Digests]
-    engine: dict[str, str]
-
-    def json(self) -> str:
-        """Return the manifest as it is kept."""
-        modules = {name: asdict(digests) for name, digests in self.modules.items()}
-        return json.dumps({**asdict(self.choices), "modules": modules, "engine": self.engine}, indent=1)
-
-    @classmethod
-    def of(cls, text: str) -> Manifest:
-        """Read a manifest back, of this version or an earlier one; a text that is none raises ValueError."""
-        try:
-            kept = json.loads(text)
-            choices = Choices(kept["all_algorithms"], kept.get("match_sky", "none"))  # the earliest had no such choice
-            modules = {name: Digests(**digests) for name, digests in kept["modules"].items()}
-            engine = dict(kept["engine"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it is damaged: {error}") from error
-        if not modules.keys() <= set(MODULES):
-            raise ValueError("it names files that the patch never changes")
-        return cls(choices, modules, engine)
 
 
 # ------------------------------------------------------------------------------------------------- the checkout
@@ -182,6 +123,8 @@ def open_checkout(folder: str | Path) -> Checkout:
     root = Path(folder).expanduser()
     if not all((root / name).is_file() for name in MODULES):
         raise NotPatchableError(installation.why_not(root))
+    if (root / "nanstack").is_dir():
+        raise NotPatchableError(f"{root} holds zemosaic-patch itself, and is no ZeMosaic: name ZeMosaic's folder")
     inside = root.resolve()
     paths = {name: (root / name).resolve() for name in MODULES}
     for path in (*(root / name for name in MODULES), root / ENGINE, root / PARTIAL):
@@ -212,11 +155,10 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
     """
     checkout = open_checkout(folder)
     found = _anchored(lambda: list(sources.findings(checkout.sources)), checkout)
-    lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}"]
-    lines += [f"{'holds   ' if one.holds else 'AFFECTED'}  {one.text}  ({one.place})" for one in found]
     state, text = _condition(checkout)
-    if state != "half" and _sky_model(checkout) == "none":
-        lines.append(f"ADVISED   {MATCH_SKY}")
+    left_out = {found[-1]} if state == "patched" and checkout.manifest.left_out else set()
+    lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}", LEGEND]
+    lines += [f"{_verdict(one, one in left_out)}  {one.text}  ({one.place})" for one in found]
     lines.append(text)
     if state == "none":
         unknown = unknown_modules(checkout.sources)
@@ -226,8 +168,23 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
             if unknown
             else "can be patched by `zemosaic-patch apply`: for winsorized tiles, with --all-algorithms for all tiles"
         )
+    elif state == "patched" and not _is_current(checkout):
+        update = f"`zemosaic-patch apply{checkout.manifest.options}`"
+        lines.append(f"it is {_age(checkout.manifest)}: {update} brings it up to date")
+        state = "outdated"
     clean = state == "patched" or (state == "none" and all(one.holds for one in found))
     return 0 if clean else 1, lines
+
+
+def _verdict(finding: sources.Finding, left_out: bool) -> str:
+    return "left out" if left_out else "holds   " if finding.holds else "AFFECTED"
+
+
+def _age(manifest: Manifest) -> str:
+    """Return of which version a patch is that is not this one's."""
+    if manifest.version in (None, installed_version()):
+        return "an earlier version's"
+    return f"that of zemosaic-patch {manifest.version}, and this is {installed_version()}"
 
 
 def _condition(checkout: Checkout) -> tuple[str, str]:
@@ -240,9 +197,8 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
         wrong = [f"{name} {STATES[state]}" for name, state in checkout.states().items() if state != "patched"]
         wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
     if not wrong:
-        tiles = "all tiles" if checkout.manifest.choices.all_algorithms else "winsorized tiles"
-        sky = _sky_model(checkout)
-        return "patched", f"the patch is in, for {tiles}, sky matched by: {sky}; `zemosaic-patch revert` takes it out"
+        chosen = ", as you chose" if checkout.manifest.left_out else ""
+        return "patched", f"the patch is in, {checkout.manifest.choices}{chosen}; `zemosaic-patch revert` takes it out"
     try:
         _plain(checkout)
     except RefusedError as refused:
@@ -251,10 +207,6 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
         f"the patch is half in ({', '.join(wrong)}): `zemosaic-patch apply` completes it, `zemosaic-patch revert` "
         "takes it out; your own changes stay"
     )
-
-
-def _sky_model(checkout: Checkout) -> str:
-    return "none" if checkout.manifest is None else checkout.manifest.choices.match_sky
 
 
 def _changed_engine_files(checkout: Checkout) -> list[str]:
@@ -334,7 +286,7 @@ def apply(
         return _dry_run(checkout, choices)
     with _locked(checkout.root):
         state, text = _condition(checkout)
-        if state == "patched" and _is_current(checkout, choices):
+        if state == "patched" and _is_current(checkout) and checkout.manifest.choices == choices:
             return [f"nothing to do: {text}"]
         plain = _plain(checkout)
         changed = _anchored(lambda: sources.patched(plain, **asdict(choices)), checkout)
@@ -344,21 +296,27 @@ def apply(
                 f"in {checkout.root}, {_unpublished(unknown)}: look at `zemosaic-patch apply --dry-run`, "
                 "then add --accept-unknown"
             )
-        lines = [] if state == "none" else _take_out(checkout, plain)
+        lines = [] if checkout.manifest is None else choices.since(checkout.manifest.choices)
+        lines += [] if state == "none" else _take_out(checkout, plain)
         checkout = open_checkout(folder)
         _prepare(checkout, changed, choices)
         _swap_in(checkout, changed)
-        return [*lines, f"patched: {', '.join(changed)}; added: {ENGINE}"]
+        return [
+            *lines,
+            f"patched: {', '.join(changed)}; added: {ENGINE}",
+            f"the patch is in, {choices}: start ZeMosaic as always",
+        ]
 
 
-def _is_current(checkout: Checkout, choices: Choices) -> bool:
+def _is_current(checkout: Checkout) -> bool:
+    """Tell whether the patch that is in is the one that this version would put in."""
     engine = {name: digest(data) for name, data in engine_files().items()}
-    return (checkout.manifest.choices, checkout.manifest.engine) == (choices, engine)
+    return checkout.manifest.version is not None and checkout.manifest.engine == engine
 
 
 def _dry_run(checkout: Checkout, choices: Choices) -> list[str]:
     state, text = _condition(checkout)
-    if state == "patched" and _is_current(checkout, choices):
+    if state == "patched" and _is_current(checkout) and checkout.manifest.choices == choices:
         return [text]
     plain = _plain(checkout)
     changed = {name: source.data for name, source in plain.items()}
@@ -373,7 +331,7 @@ def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: Choices) ->
     partial = checkout.root / PARTIAL
     files = engine_files()
     modules = {name: Digests(digest(checkout.sources[name].data), digest(data)) for name, data in changed.items()}
-    manifest = Manifest(choices, modules, {name: digest(data) for name, data in files.items()})
+    manifest = Manifest.new(choices, modules, {name: digest(data) for name, data in files.items()})
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
     try:
         for name, data in files.items():

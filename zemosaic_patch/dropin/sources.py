@@ -303,7 +303,7 @@ class Finding:
 
 
 def findings(sources: dict[str, Source]) -> Iterator[Finding]:
-    """Yield what holds on the way of a winsorized tile and what does not, item by item.
+    """Yield what holds on the way of a winsorized tile and what does not, item by item; the sky is the last.
 
     Raises
     ------
@@ -312,22 +312,29 @@ def findings(sources: dict[str, Source]) -> Iterator[Finding]:
     """
     worker, align, gpu, utils = (sources[name] for name in MODULES)
     decision, fill = _propagate_decision(worker), _nan_fill(worker)
-    yield _found(worker, decision, _spares_winsorized(decision.value), "winsorized tiles propagate their masks")
-    yield _found(worker, fill, _spares_winsorized(fill.test), "nan_to_num spares winsorized tiles")
-    replaced = align.patched
+    text = "what a frame does not cover is marked as such in winsorized tiles (mask)"
+    yield _found(worker, decision, _spares_winsorized(decision.value), text)
+    text = "it is not filled with a number before they are stacked (nan_to_num)"
+    yield _found(worker, fill, _spares_winsorized(fill.test), text)
+    text = "the limits of the winsorized clip leave it out"
     node = align.required("_winsorize_block_numpy")
-    yield _found(align, node, replaced or _mentions(node, NAN_PERCENTILES), "CPU quantiles ignore NaN")
+    yield _found(align, node, align.patched or _mentions(node, NAN_PERCENTILES), f"{text} (CPU)")
     node = gpu.required("_winsorize_chunk")
-    yield _found(gpu, node, gpu.patched or _mentions(node, NAN_PERCENTILES), "GPU quantiles ignore NaN")
+    yield _found(gpu, node, gpu.patched or _mentions(node, NAN_PERCENTILES), f"{text} (GPU)")
+    text = "percentiles leave it out (GPU)"
     node = utils.required("_percentiles_gpu")
-    yield _found(utils, node, utils.patched or _mentions(node, NAN_PERCENTILES), "GPU percentiles ignore NaN")
+    yield _found(utils, node, utils.patched or _mentions(node, NAN_PERCENTILES), text)
+    text = "an external winsorized stack is given complete frames alone"
     node = align.required("stack_winsorized_sigma_clip")
-    text = "an external winsorized stack gets finite frames alone"
-    yield _found(align, node, replaced or _guards_external_stack(node), text)
+    yield _found(align, node, align.patched or _guards_external_stack(node), text)
+    text = "a frame's outline is read the right way round, not inside out (footprint)"
     node = align.required("align_images_in_group")
-    yield _found(align, node, replaced or _inverts_footprint(node), "footprints are read with the right polarity")
+    yield _found(align, node, align.patched or _inverts_footprint(node), text)
+    text = "frames are not shifted, which would fill their edges, before they are aligned"
     shift = next((inner for inner in ast.walk(node) if getattr(inner, "name", "") == "_fft_phase_shift"), None)
-    yield _found(align, shift or node, replaced or shift is None, "frames are not shifted before they are aligned")
+    yield _found(align, shift or node, align.patched or shift is None, text)
+    text = "a tile's frames are matched in sky level: no outline shows where one ends"
+    yield _found(worker, fill, "match_sky" in _names(worker.required("create_master_tile")), text)
 
 
 def _found(source: Source, node: ast.AST, holds: bool, text: str) -> Finding:

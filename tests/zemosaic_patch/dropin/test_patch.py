@@ -22,7 +22,7 @@ from nanstack.truth.simulation import simulate_group
 from tests.support.former_patch import PATCHED, patched_by_the_former_version
 from tests.support.small_zemosaic import KINDS, tree, zemosaic
 from zemosaic_patch import cli
-from zemosaic_patch.dropin import hooks, sources
+from zemosaic_patch.dropin import hooks, manifest, sources
 from zemosaic_patch.dropin import patch as dropin
 from zemosaic_patch.dropin.sources import ENGINE, MODULES
 
@@ -108,15 +108,14 @@ def test_the_other_choice_is_an_update(tmp_path):
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
+def test_sky_matching_is_a_line_of_its_own_and_one_of_the_list(tmp_path, newline):
     root = zemosaic(tmp_path / "z", newline=newline)
     before = tree(root)
-    assert any(line.startswith("ADVISED   apply --match-sky") for line in dropin.check(root)[1])
+    assert verdict_on_skies(root) == (1, "AFFECTED")
     patch(root, match_sky="none")
     plain = tree(root)
-    code, lines = dropin.check(root)
-    assert code == 0
-    assert lines[-2].startswith("ADVISED   apply --match-sky")
+    assert verdict_on_skies(root) == (0, "left out")
+    assert "their frames' skies not matched, as you chose" in dropin.check(root)[1][-1]
     for model in ("offset", "plane"):
         diff = "\n".join(patch(root, match_sky=model, dry_run=True)).splitlines()
         line = f'    zemosaic_align_stack._zemosaic_patch.match_sky(kept, "{model}", progress_callback)'
@@ -126,16 +125,37 @@ def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
         changed = {name for name in matched if matched[name] != plain[name]}
         assert changed == {MODULES[0], str(Path(ENGINE, dropin.MANIFEST))}
         assert matched[MODULES[0]].replace(f"{line}{newline}".encode(), b"") == plain[MODULES[0]]
-        code, lines = dropin.check(root)
-        assert (code, [text for text in lines if text.startswith("ADVISED")]) == (0, [])
-        assert f"sky matched by: {model};" in lines[-1]
+        assert verdict_on_skies(root) == (0, "holds")
+        state = dropin.check(root)[1][-1]
+        assert f"their frames' skies matched by {model};" in state
         assert "nothing to do" in patch(root, match_sky=model)[0]
-        assert patch(root, match_sky=model, dry_run=True) == [lines[-1]]
+        assert patch(root, match_sky=model, dry_run=True) == [state]
     patch(root, match_sky="none")
     assert tree(root) == plain
     patch(root, match_sky="linear")
     dropin.revert(root)
     assert tree(root) == before
+
+
+def verdict_on_skies(root):
+    """Return the exit code of `check`, and how its line on the skies begins."""
+    code, lines = dropin.check(root)
+    (line,) = (line for line in lines if "matched in sky level" in line)
+    return code, line[:8].rstrip()
+
+
+def test_apply_tells_what_it_changes_of_earlier_choices_and_how_they_come_back(tmp_path):
+    root = zemosaic(tmp_path / "z")
+    patch(root, all_algorithms=True, match_sky="none")
+    chosen = tree(root)
+    told = patch(root)
+    assert told[0] == (
+        "the patch was for all tiles, and is for winsorized tiles now; the frames' skies were not matched, and are "
+        "matched by plane now (as before: `zemosaic-patch apply --all-algorithms --no-match-sky`)"
+    )
+    assert sum("as before:" in line for line in told) == 1
+    patch(root, all_algorithms=True, match_sky="none")
+    assert tree(root) == chosen
 
 
 # --------------------------------------------------------------------------------------- earlier versions' patches
@@ -144,19 +164,26 @@ def test_sky_matching_is_a_line_of_its_own_and_advised(tmp_path, newline):
 def test_the_former_versions_patch_is_reverted_to_the_byte(tmp_path):
     root = patched_by_the_former_version(tmp_path / "z")
     assert {name: dropin.digest((root / name).read_bytes()) for name in PATCHED} == PATCHED
-    code, lines = dropin.check(root)
-    assert code == 0
-    assert lines[-1].startswith("the patch is in, for winsorized tiles")
+    assert dropin.check(root)[1][-2].startswith("the patch is in, for winsorized tiles")
     dropin.revert(root)
     assert tree(root) == tree(zemosaic(tmp_path / "original"))
 
 
-def test_the_former_versions_patch_is_replaced_by_apply(tmp_path):
-    root = patched_by_the_former_version(tmp_path / "z")
+@pytest.mark.parametrize("all_algorithms", [False, True])
+def test_the_former_versions_patch_is_named_and_completed_by_apply(tmp_path, all_algorithms):
+    root = patched_by_the_former_version(tmp_path / "z", all_algorithms=all_algorithms)
     fresh = zemosaic(tmp_path / "fresh")
-    patch(fresh)
-    patch(root)
+    patch(fresh, all_algorithms=all_algorithms)
+    assert verdict_on_skies(root) == (1, "AFFECTED")
+    kept = " --all-algorithms" if all_algorithms else ""
+    assert dropin.check(root)[1][-1] == (
+        f"it is an earlier version's: `zemosaic-patch apply{kept}` brings it up to date"
+    )
+    assert patch(root, all_algorithms=all_algorithms)[0].startswith(
+        "the frames' skies were not matched, and are matched by plane now"
+    )
     assert tree(root) == tree(fresh)
+    assert verdict_on_skies(root) == (0, "holds")
     dropin.revert(root)
     assert tree(root) == tree(zemosaic(tmp_path / "original"))
 
@@ -174,7 +201,24 @@ def test_a_killed_run_of_the_former_version_is_finished(tmp_path, finish):
 
 def test_a_manifest_without_a_choice_of_sky_is_an_early_one():
     """As versions wrote it that could not match the sky yet."""
-    assert dropin.Manifest.of('{"all_algorithms": true, "modules": {}, "engine": {}}').choices == dropin.Choices(True)
+    early = dropin.Manifest.of('{"all_algorithms": true, "modules": {}, "engine": {}}')
+    assert early.choices == dropin.Choices(True, "none")
+    assert not early.left_out
+
+
+def test_another_versions_patch_is_named_with_both_versions_and_what_was_chosen(tmp_path, monkeypatch):
+    root = zemosaic(tmp_path / "z")
+    monkeypatch.setattr(manifest, "installed_version", lambda: "7.1")
+    patch(root, match_sky="offset")
+    assert dropin.check(root)[0] == 0, "the same files, whatever their version is called"
+    monkeypatch.setattr(dropin, "engine_files", lambda: {"__init__.py": b"newer"})
+    monkeypatch.setattr(dropin, "installed_version", lambda: "7.2")
+    code, lines = dropin.check(root)
+    assert code == 1
+    assert lines[-1] == (
+        "it is that of zemosaic-patch 7.1, and this is 7.2: `zemosaic-patch apply --match-sky offset` brings it up to "
+        "date"
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,12 +318,12 @@ def test_check_names_the_items_with_their_lines(tmp_path):
     assert code == 1
     assert "ZeMosaic 9.9.1" in lines[0]
     affected = [line for line in lines if line.startswith("AFFECTED")]
-    assert len(affected) == 8
+    assert len(affected) == 9
     text = (tmp_path / "z" / MODULES[0]).read_text().splitlines()
-    place = next(line for line in affected if "propagate" in line).rsplit(":", 1)[1].rstrip(")")
+    place = next(line for line in affected if "(mask)" in line).rsplit(":", 1)[1].rstrip(")")
     assert text[int(place) - 1].lstrip().startswith("propagate_mask_for_coverage =")
     fixed = dropin.check(zemosaic(tmp_path / "y", "fixed"))[1]
-    assert sum(line.startswith("AFFECTED") for line in fixed) == 2, "polarity and pre-shift"
+    assert sum(line.startswith("AFFECTED") for line in fixed) == 3, "polarity, pre-shift, skies"
 
 
 # --------------------------------------------------------------------------------------------- what runs inside
@@ -774,15 +818,17 @@ def test_commands_and_exit_codes(tmp_path, capsys):
     assert "--accept-unknown" in capsys.readouterr().err
     assert command(["apply", str(root), "--accept-unknown"]) == 0
     assert command(["check", str(root)]) == 0
-    for option, model in ((), "plane"), (["--match-sky"], "plane"), (["--no-match-sky"], "none"):
-        assert command(["apply", str(root), *option, "--accept-unknown"]) == 0
+    for options, matched in ([], "by plane"), (["--no-match-sky"], "not matched"), (["--match-sky"], "by plane"):
+        assert command(["apply", str(root), *options, "--accept-unknown"]) == 0
         assert command(["check", str(root)]) == 0
-        assert f"sky matched by: {model}" in capsys.readouterr().out
+        assert matched in capsys.readouterr().out.splitlines()[-1]
     assert command(["apply", str(root), "--match-sky", "median"]) == 2
     assert command(["apply", "--match-sky", str(root)]) == 2
     assert "is a folder, no MODEL: name the folder before this option" in capsys.readouterr().err
     assert command(["revert", str(root)]) == 0
     assert tree(root) == before
+    assert command(["check", str(HERE)]) == 2
+    assert "holds zemosaic-patch itself, and is no ZeMosaic" in capsys.readouterr().err
     assert command(["check", str(tmp_path)]) == 2
     assert command(["verify", str(tmp_path)]) == 2
     assert "is no ZeMosaic" in capsys.readouterr().err
