@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -20,7 +21,8 @@ import numpy as np
 from nanstack.arrays import float_frame, real_array, to_float32
 
 INTERPOLATIONS = ("bicubic", "lanczos3")
-BLOCK_ROWS = 64  # rows that the NumPy definition handles at once
+BLOCK_PIXELS = 2**14  # that the NumPy definition handles at once
+REACH = 3  # pixels to the farthest tap
 MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
 
 log = logging.getLogger(__name__)
@@ -128,14 +130,15 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
     ndarray of float32, shape (H, W, C)
     """
     height, width, _ = frame.shape
+    source = _Source.of(frame, lanczos)
     out = np.empty(frame.shape, dtype=np.float32)
     column = np.arange(width, dtype=np.float64)
-    for top in range(0, height, BLOCK_ROWS):
-        row = np.arange(top, min(top + BLOCK_ROWS, height), dtype=np.float64)[:, None]
+    for rows in _blocks(height, width):
+        row = np.arange(rows.start, rows.stop, dtype=np.float64)[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # farther away than a number can say
             x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
             y = transform[1, 0] * column + (transform[1, 1] * row + transform[1, 2])
-        out[top : top + len(row)] = sample_numpy(frame, x, y, lanczos)
+        out[rows] = _sampled(source, x, y)
     return out
 
 
@@ -153,32 +156,85 @@ def sample_numpy(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool)
     -------
     ndarray of float32, shape (h, w, C)
     """
-    height, width, channels = frame.shape
-    taps = np.arange(-2, 4) if lanczos else np.arange(-1, 3)
-    weigh = _lanczos3 if lanczos else _keys
-    valid = np.isfinite(frame).all(axis=2)
-    source = np.where(valid[..., None], frame, np.float32(0))
-    near = (x > -4) & (x < width + 4) & (y > -4) & (y < height + 4)
-    x, y = np.where(near, x, -9.0), np.where(near, y, -9.0)
+    source = _Source.of(frame, lanczos)
+    out = np.empty((*x.shape, frame.shape[2]), dtype=np.float32)
+    for rows in _blocks(*x.shape):
+        out[rows] = _sampled(source, x[rows], y[rows])
+    return out
+
+
+def _blocks(height: int, width: int) -> Iterator[slice]:
+    """Yield blocks of rows so small that what is computed for their pixels stays in the cache."""
+    rows = max(1, BLOCK_PIXELS // max(1, width))
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A frame as it is sampled: plane by plane, with a margin as wide as taps reach.
+
+    Attributes
+    ----------
+    planes : ndarray of float32, shape (C, pixels with their margin)
+        Zero where there is no data.
+    usable : ndarray of uint8, shape (pixels with their margin,)
+        Whether all taps are there: bit 0 the pixel alone, 1 along its row, 2 along its column, 3 both.
+    shape : tuple of int
+        (H, W)
+    lanczos : bool
+    """
+
+    planes: np.ndarray
+    usable: np.ndarray
+    shape: tuple[int, int]
+    lanczos: bool
+
+    @classmethod
+    def of(cls, frame: np.ndarray, lanczos: bool) -> _Source:
+        """Take a frame (H, W, C) apart."""
+        height, width, channels = frame.shape
+        planes = np.zeros((channels, height + 2 * REACH, width + 2 * REACH), dtype=np.float32)
+        valid = np.zeros(planes.shape[1:], dtype=bool)
+        inner = np.s_[REACH : REACH + height, REACH : REACH + width]
+        valid[inner] = np.isfinite(frame).all(axis=2)
+        np.copyto(planes[(slice(None), *inner)], np.moveaxis(frame, 2, 0), where=valid[inner])
+        row, column = _all_taps(valid, lanczos, axis=1), _all_taps(valid, lanczos, axis=0)
+        masks = valid, row, column, _all_taps(row, lanczos, axis=0)
+        usable = sum(mask.astype(np.uint8) << bit for bit, mask in enumerate(masks)).ravel()
+        return cls(planes.reshape(channels, valid.size), usable, (height, width), lanczos)
+
+
+def _taps(lanczos: bool) -> np.ndarray:
+    return np.arange(-2, 4) if lanczos else np.arange(-1, 3)
+
+
+def _all_taps(valid: np.ndarray, lanczos: bool, axis: int) -> np.ndarray:
+    """Tell of each pixel whether its taps along an axis are all valid; the margin is wider than they reach."""
+    return np.logical_and.reduce([np.roll(valid, -tap, axis) for tap in _taps(lanczos)])
+
+
+def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the samples (h, w, C) at coordinates (h, w)."""
+    height, width = source.shape
+    taps, weigh = _taps(source.lanczos), _lanczos3 if source.lanczos else _keys
+    on_frame = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    x, y = np.where(on_frame, x, 0.0), np.where(on_frame, y, 0.0)
     left, above = np.floor(x), np.floor(y)
-    weights_x = _normalised(weigh(np.subtract.outer(x - left, taps)))
-    weights_y = _normalised(weigh(np.subtract.outer(y - above, taps)))
-    between_columns, between_rows = x != left, y != above  # on the grid, the one tap of weight 1 is used alone
-    left, above = left.astype(np.intp), above.astype(np.intp)
-    total = np.zeros((*x.shape, channels))
-    complete = np.ones(x.shape, dtype=bool)
+    weights_x = _normalised(weigh(np.subtract.outer(taps, x - left) * -1.0))
+    weights_y = _normalised(weigh(np.subtract.outer(taps, y - above) * -1.0))
+    pitch = width + 2 * REACH
+    place = (above.astype(np.intp) + REACH) * pitch + left.astype(np.intp) + REACH
+    used = (x != left).astype(np.uint8) + 2 * (y != above)  # on the grid, the one tap of weight 1 is used alone
+    complete = on_frame & ((source.usable[place] >> used) & 1).astype(bool)
+    total = np.zeros((len(source.planes), *x.shape))
     for i, dy in enumerate(taps):
         for j, dx in enumerate(taps):
-            weight = weights_y[..., i] * weights_x[..., j]
-            column_tap, row_tap = left + dx, above + dy
-            inside = (column_tap >= 0) & (column_tap < width) & (row_tap >= 0) & (row_tap < height)
-            column_tap, row_tap = np.clip(column_tap, 0, width - 1), np.clip(row_tap, 0, height - 1)
-            used = (between_columns | (dx == 0)) & (between_rows | (dy == 0))
-            complete &= ~used | (inside & valid[row_tap, column_tap])
-            total += weight[..., None] * source[row_tap, column_tap]
+            weight, tap = weights_y[i] * weights_x[j], place + (dy * pitch + dx)
+            for plane, sums in zip(source.planes, total, strict=True):
+                sums += weight * plane[tap]
     samples = to_float32(total)
-    complete &= np.isfinite(samples).all(axis=2)
-    return np.where(complete[..., None], samples, np.float32(np.nan))
+    complete &= np.isfinite(samples).all(axis=0)
+    return np.moveaxis(np.where(complete, samples, np.float32(np.nan)), 0, -1)
 
 
 def _keys(t: np.ndarray) -> np.ndarray:
@@ -196,7 +252,7 @@ def _lanczos3(t: np.ndarray) -> np.ndarray:
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:
-    return weights / weights.sum(axis=-1, keepdims=True)
+    return weights / weights.sum(axis=0)
 
 
 @functools.cache

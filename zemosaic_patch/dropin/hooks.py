@@ -12,6 +12,7 @@ import functools
 import inspect
 import logging
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
@@ -49,7 +50,7 @@ def decision(*algorithms: str) -> Callable[..., Any]:
     """Return what decides whether a tile is ours: `NAN_SAFE` for these algorithms (for all, if none is named).
 
     For the others, and where a package that our engine needs is missing (said once), it is False, and ZeMosaic's own
-    decision counts.
+    decision counts. Where Numba is missing, that is said once, too: tiles are the same, and take longer.
     """
 
     def nan_safe(stack_reject_algo: str | None, progress_callback: Callable | None = None) -> Any:
@@ -57,8 +58,12 @@ def decision(*algorithms: str) -> Callable[..., Any]:
             return False
         missing = missing_package()
         if missing is not None:
-            _warn_once(f"zemosaic-patch is not used: {missing}; install it with pip", progress_callback)
+            text = f"{missing} is missing, so that tiles are made without the patch"
+            _say_once(f"zemosaic-patch: {text}. {_installing(missing)}", "WARN", progress_callback)
             return False
+        if not _compiles():
+            text = "tiles are right as they are, and made faster with Numba, a compiler"
+            _say_once(f"zemosaic-patch: {text}. {_installing('numba')}", "INFO", progress_callback)
         return NAN_SAFE
 
     return nan_safe
@@ -66,25 +71,42 @@ def decision(*algorithms: str) -> Callable[..., Any]:
 
 @functools.cache
 def missing_package() -> str | None:
-    """Return why our engine cannot run in this Python, or None."""
+    """Return the package without which our engine cannot run in this Python, or None."""
     try:
         import astropy.stats  # noqa: F401
-
+    except ImportError:
+        return "astropy"
+    try:
         from nanstack.survey.stars import load_sep
 
         load_sep()
-    except ImportError as missing:
-        return str(missing)
+    except ImportError:
+        return "sep"
     return None
 
 
-def _warn_once(text: str, progress_callback: Callable | None) -> None:
+@functools.cache
+def _compiles() -> bool:
+    """Tell whether Numba is there, and fits this Python."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _installing(package: str) -> str:
+    """Return what an owner does to get a package into the Python that runs this."""
+    return f'To install it, close ZeMosaic and run in a terminal: "{sys.executable}" -m pip install --upgrade {package}'
+
+
+def _say_once(text: str, level: str, progress_callback: Callable | None) -> None:
     if text in _said:
         return
     _said.add(text)
-    log.warning(text)
+    log.log(logging.WARNING if level == "WARN" else logging.INFO, text)
     if progress_callback is not None:
-        progress_callback(text, None, "WARN")
+        progress_callback(text, None, level)
 
 
 def aligner(original: Callable, canvas: bool) -> Callable:

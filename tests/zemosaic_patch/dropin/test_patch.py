@@ -503,21 +503,33 @@ def test_the_engine_needs_nothing_of_this_project(tmp_path):
     assert out == "[]"
 
 
-@pytest.mark.parametrize("missing", ["sep"])
-def test_without_what_we_need_zemosaic_does_as_before_and_says_so_once(tmp_path, cached, missing):
+def test_without_what_we_need_zemosaic_does_as_before_and_says_once_what_to_do(tmp_path, cached):
     root = zemosaic(tmp_path / "z", "fixed")
     patch(root)
     out = run(
         root,
-        f"import sys; sys.modules[{missing!r}] = sys.modules['sep_pjw'] = None\n"
+        "import sys; sys.modules['sep'] = sys.modules['sep_pjw'] = None\n"
         + TILE.format(frames=cached)
         + """
 first, second = tile("winsorized_sigma_clip"), tile("winsorized_sigma_clip")
 print(first[0], np.array_equal(first[1], np.mean(frames, axis=0) + 7000))
-print([level for _, level in said if level == "WARN"])
+print(*said, sep="\\n")
 """,
     )
-    assert out.splitlines() == ["True True", "['WARN']"]
+    told = (
+        "zemosaic-patch: sep is missing, so that tiles are made without the patch. To install it, close ZeMosaic and "
+    )
+    text = f'{told}run in a terminal: "{sys.executable}" -m pip install --upgrade sep'
+    assert out.splitlines() == ["True True", str((text, "WARN"))]
+
+
+def test_without_numba_tiles_are_ours_and_it_is_said_once_how_they_are_made_faster(tmp_path, cached):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    made = TILE.format(frames=cached) + "tile('winsorized_sigma_clip'); tile('winsorized_sigma_clip')\n"
+    out = run(root, made + "print(*[one for one in said if 'zemosaic-patch' in one[0]], sep='\\n')")
+    assert out.count("-m pip install --upgrade numba") == 1
+    assert out.endswith("'INFO')")
 
 
 def test_a_gpu_that_cannot_raises_zemosaics_own_error(tmp_path):
