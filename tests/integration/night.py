@@ -11,12 +11,12 @@ from astropy.wcs import WCS
 
 from nanstack.arrays import has_data
 from nanstack.levels.photometry import noise_level
-from nanstack.truth.simulation import apply, compose, similarity, sky_plane
+from nanstack.truth.simulation import StarField, apply, compose, invert, similarity, sky_plane
 from zemosaic_patch.demo import mosaic as demo
 from zemosaic_patch.demo import tile
 
-GRADIENTS = ("alike", "turning", "differing")
-DITHER_PX = 4.0  # either way: frames of one pointing are one tile to ZeMosaic, whose threshold is 11 of these pixels
+GRADIENTS = ("shared", "alike", "turning", "differing")
+DITHER = 1 / 120  # of a frame's width, either way: to ZeMosaic, whose threshold is three times as large, still one tile
 TURN_DEG = 4.0  # the field turns this far either way within the night
 STRETCH_PX = 120  # a frame's border is measured in pieces of about this length
 NEAR_PX, FAR_PX = (3, 11), (12, 28)  # bands on either side of a border: the step, and the sky's slope there
@@ -36,9 +36,10 @@ class Night:
     sky_scatter : float
         The sky of each frame and channel lies within 1 +- this.
     gradient : float
-        From edge to edge the sky changes by this share, along x and along y together.
-    gradients : {'alike', 'turning', 'differing'}
-        Every frame has the same gradient; or its direction turns steadily, as with the Moon; or each has its own.
+        From edge to edge of a frame the sky changes by this share, along x and along y together.
+    gradients : {'shared', 'alike', 'turning', 'differing'}
+        One gradient lies on the whole sky, through all pointings; or every frame has the same one, as the horizon's
+        glow makes it; or its direction turns steadily, as with the Moon; or each frame has one of its own.
     noise : float
         Standard deviation of a raw sample, in ADU: less than a real frame's, so that small steps are seen.
     """
@@ -48,24 +49,43 @@ class Night:
     seed: int = 1
     sky_scatter: float = 0.05
     gradient: float = 0.04
-    gradients: str = "alike"
+    gradients: str = "shared"
     noise: float = 8.0
 
 
 def session_of(night: Night) -> demo.Session:
-    """Return what is true of a night: the demo's field and pointings, with small dithers and the skies asked for."""
+    """Return what is true of a night: the demo's field stars and pointings, small dithers and the skies asked for."""
     session = demo.pleiades_session(night.frames, night.shape, night.seed)
     rng = np.random.default_rng([night.seed, 2])
     frames = []
     for index, progress in enumerate(np.linspace(0, 1, night.frames)):
-        dither = rng.uniform(-DITHER_PX, DITHER_PX, 2)
+        dither = DITHER * night.shape[1] * rng.uniform(-1, 1, 2)
         transform = similarity(night.shape, *dither, TURN_DEG * (2 * progress - 1))
         transform[:, 2] -= transform[:, :2] @ _pointing(index, night.shape)
         level = np.array(tile.SKY) * (1 + night.sky_scatter * rng.uniform(-1, 1, 3))
-        slopes = night.gradient * _direction(night.gradients, progress, rng) / np.array(night.shape[::-1])
-        sky = np.stack([level, *np.outer(slopes, level)])
-        frames.append(demo.SessionFrame(tile.frame_name(index), transform, sky))
-    return replace(session, frames=frames)
+        plane = _plane(night, transform, night.gradient * _direction(night.gradients, progress, rng))
+        frames.append(demo.SessionFrame(tile.frame_name(index), transform, np.outer(plane, level)))
+    return replace(session, scene=_plain(session.scene), frames=frames)
+
+
+def _plain(scene: tile.Scene) -> tile.Scene:
+    """Leave out all but the field stars: around brighter ones ZeMosaic's Phases 5 and 6 draw shapes of their own."""
+    stars = scene.stars
+    field = slice(len(tile.PLEIADES), None)
+    nothing = replace(scene.aureoles, x=np.empty(0), y=np.empty(0), flux=np.empty((0, 3)))
+    return replace(
+        scene, stars=StarField(stars.x[field], stars.y[field], stars.flux[field]), aureoles=nothing, nebulae=[]
+    )
+
+
+def _plane(night: Night, transform: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return a frame's sky, as `SimulatedFrame.sky`, in units of its level."""
+    size = np.array(night.shape[::-1])
+    if night.gradients != "shared":
+        return np.array([1.0, *(gradient / size)])
+    back = invert(transform)
+    middle = np.array(apply(back, *(size - 1) / 2)) - (size - 1) / 2
+    return np.array([1 + gradient / size @ middle, *(gradient / size @ back[:, :2])])
 
 
 def _pointing(index: int, shape: tuple[int, int]) -> np.ndarray:

@@ -2,8 +2,8 @@
 """ZeMosaic's whole worker on a simulated night, as its window starts it, and what its mosaic shows.
 
 ``python -m tests.integration.whole_worker DIR -o OUT`` runs a copy of the checkout DIR, patched or not, in ZeMosaic's
-Python, and leaves in OUT: what the worker wrote (``mosaic/``, master tiles included), what it told the window
-(``told.jsonl``), the frames, ``figures.json`` and ``mosaic.png``, stretched hard.
+Python, and leaves in OUT: what the worker wrote and told the window (``mosaic/``, master tiles included), the frames,
+``figures.json`` and ``mosaic.png``, stretched hard.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -28,11 +29,32 @@ from zemosaic_patch.pictures import sky_stretch, write_picture
 WHITE_SIGMA = 15.0  # of the picture: stretched so hard that no border could hide
 SAMPLE_S = 0.2  # between two looks at the memory
 KEPT = {"cleanup_temp_artifacts": False}  # of 4.5: the master tiles stay
+TOLD, TOOK = "told.jsonl", "took.json"  # beside what the worker writes
+SIDE_BY_SIDE = ("_coverage", "_aesthetic", "_viewer")  # ends of names that are not the mosaic itself
 NOT_COPIED = shutil.ignore_patterns(".git", "gif", "zemosaic_config.json")
 
 
 class WorkerError(Exception):
     """The worker made no mosaic; the message says where to read why."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the worker is to do.
+
+    Attributes
+    ----------
+    frames : Path
+        Folder of solved frames, or of what else its owner would choose.
+    folder : Path
+        Gets all files of this run.
+    settings : dict
+        What differs from the window's defaults, by the names in ZeMosaic's configuration.
+    """
+
+    frames: Path
+    folder: Path
+    settings: dict
 
 
 @dataclass(frozen=True)
@@ -46,7 +68,7 @@ class Run:
     cpu_seconds, wall_seconds : float
         Of the worker and its processes.
     peak_bytes : int
-        Largest memory that the worker and its processes held together.
+        Largest memory that the worker and its processes held together; of all runs that were asked for at once.
     """
 
     folder: Path
@@ -57,12 +79,12 @@ class Run:
     @property
     def mosaic(self) -> Path:
         """The final mosaic."""
-        return next(path for path in sorted(self.folder.glob("*_R*.fits")) if _is_final(path))
+        return next(path for path in _mosaics(self.folder) if not path.stem.endswith(SIDE_BY_SIDE))
 
     @property
     def coverage(self) -> Path:
         """Its coverage."""
-        return next(self.folder.glob("*_coverage.fits"))
+        return next(path for path in _mosaics(self.folder) if path.stem.endswith("_coverage"))
 
     @property
     def tiles(self) -> list[Path]:
@@ -70,52 +92,58 @@ class Run:
         return sorted(self.folder.rglob("master_tile_*.fits"))
 
 
-def _is_final(path: Path) -> bool:
-    return not path.stem.endswith(("_coverage", "_aesthetic"))
+def _mosaics(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("zemosaic_MT*.fits"), *folder.glob("mosaic_grid*.fits")])
 
 
-def run_worker(zemosaic: Path, frames: Path, out: Path, python: str, settings: dict) -> Run:
+def run_worker(zemosaic: Path, tasks: Sequence[Task], scratch: Path, python: str) -> list[Run]:
     """Run the whole worker of a copy of a checkout; the checkout itself and the user's own settings stay untouched.
 
     Parameters
     ----------
     zemosaic : Path
-    frames : Path
-        Folder of solved frames.
-    out : Path
-        Gets all files.
+    tasks : sequence of Task
+        Done in turn.
+    scratch : Path
+        Gets the copy, what it says, and ZeMosaic's temporary files.
     python : str
         ZeMosaic's.
-    settings : dict
-        What differs from the window's defaults, by the names in ZeMosaic's configuration.
 
     Raises
     ------
     WorkerError
-        Where no mosaic came of it.
+        Where a task came to no mosaic.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    out = out.resolve()
-    home, copy, folder = out / "home", out / "zemosaic", out / "mosaic"
-    for left in (home, copy, folder):
+    scratch.mkdir(parents=True, exist_ok=True)
+    scratch = scratch.resolve()
+    copy, home, job = scratch / "zemosaic", scratch / "home", scratch / "JOB.json"
+    for left in (copy, home, *(task.folder for task in tasks)):
         shutil.rmtree(left, ignore_errors=True)
     home.mkdir()
     shutil.copytree(zemosaic, copy, ignore=NOT_COPIED)
-    own = {"input_dir": str(frames.resolve()), "output_dir": str(folder), "coadd_memmap_dir": str(out)}
-    job = {"zemosaic": str(copy), "settings": {**KEPT, **own, **settings}, "told": str(out / "told.jsonl")}
-    (out / "JOB.json").write_text(json.dumps(job | {"took": str(out / "TOOK.json")}), encoding="utf-8")
-    child = shutil.copy(Path(__file__).with_name("worker_child.py"), out)
-    with open(out / "said.txt", "w", encoding="utf-8") as said:
-        command = [python, child, str(out / "JOB.json")]
-        process = subprocess.Popen(command, cwd=out, env=_environment(home), stdout=said, stderr=subprocess.STDOUT)
+    runs = [_described(task, scratch) for task in tasks]
+    job.write_text(json.dumps({"zemosaic": str(copy), "runs": runs}), encoding="utf-8")
+    child = shutil.copy(Path(__file__).with_name("worker_child.py"), scratch)
+    with open(scratch / "said.txt", "w", encoding="utf-8") as said:
+        command = [python, child, str(job)]
+        process = subprocess.Popen(command, cwd=scratch, env=_environment(home), stdout=said, stderr=subprocess.STDOUT)
         peak = _watched(process)
-    run = (
-        Run(folder, peak_bytes=peak, **json.loads((out / "TOOK.json").read_text())) if not process.returncode else None
-    )
-    if run is None or not any(map(_is_final, folder.glob("*_R*.fits"))):
-        raise WorkerError(f"{zemosaic}: its worker made no mosaic; it says why in {out / 'told.jsonl'} and said.txt")
+    done = [_outcome(task, peak, scratch) for task in tasks]
     shutil.rmtree(copy)
-    return run
+    return done
+
+
+def _described(task: Task, scratch: Path) -> dict:
+    task.folder.mkdir(parents=True)
+    folder = task.folder.resolve()
+    own = {"input_dir": str(task.frames.resolve()), "output_dir": str(folder), "coadd_memmap_dir": str(scratch)}
+    return {"settings": {**KEPT, **own, **task.settings}, "told": str(folder / TOLD), "took": str(folder / TOOK)}
+
+
+def _outcome(task: Task, peak: int, scratch: Path) -> Run:
+    if not _mosaics(task.folder) or not (task.folder / TOOK).is_file():
+        raise WorkerError(f"no mosaic in {task.folder}: its {TOLD} or {scratch / 'said.txt'} tell why")
+    return Run(task.folder, peak_bytes=peak, **json.loads((task.folder / TOOK).read_text(encoding="utf-8")))
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -191,7 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
     frames = options.output / "frames"
     session = write_frames(night, frames)
     try:
-        run = run_worker(options.zemosaic, frames, options.output, options.python, dict(options.setting))
+        task = Task(frames, options.output / "mosaic", dict(options.setting))
+        [run] = run_worker(options.zemosaic, [task], options.output, options.python)
     except WorkerError as error:
         print(error, file=sys.stderr)
         return 1
@@ -209,7 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     night = Night()
     parser = argparse.ArgumentParser(prog="python -m tests.integration.whole_worker", description=__doc__)
     parser.add_argument("zemosaic", type=Path, help="folder of a ZeMosaic, patched or not; only a copy of it is run")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for all files")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder for all files; a former run's are replaced"
+    )
     parser.add_argument("--python", default=sys.executable, help="ZeMosaic's Python (default: this one)")
     parser.add_argument(
         "--setting",

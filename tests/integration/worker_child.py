@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs in ZeMosaic's own Python: its worker, in a process of its own, started as its window starts it.
+"""What runs in ZeMosaic's own Python: its worker, in processes of its own, started as its window starts it.
 
 Run from another folder than this project's, whose modules have the names of ZeMosaic's. ``python worker_child.py
-JOB.json`` writes what the worker tells the window, line by line as JSON, and ends with the worker's exit code.
+JOB.json`` does the job's runs in turn. For each it writes what the worker tells the window, line by line as JSON, and
+what it took.
 """
 
 import json
@@ -16,17 +17,20 @@ from pathlib import Path
 LAST_WORD = "PROCESS_DONE"
 
 
-def invocation(settings):
-    """Return what the window hands to its worker where its owner has changed these settings and presses Start."""
+def window_of_zemosaic():
+    """Return ZeMosaic's window, which nobody sees, and what keeps it alive."""
     from PySide6.QtWidgets import QApplication
     from zemosaic_gui_qt import ZeMosaicQtMainWindow
 
-    application = QApplication.instance() or QApplication(["whole_worker"])
-    window = ZeMosaicQtMainWindow()
-    window.config.update(settings)
+    application = QApplication(["whole_worker"])
+    return ZeMosaicQtMainWindow(), application
+
+
+def invocation(window, settings):
+    """Return what the window hands to its worker where its owner has chosen these settings and presses Start."""
+    window.config = dict(settings)
     window._save_config()  # the worker reads the file again
-    arguments, named = window._build_worker_invocation(skip_filter_ui=True)
-    return application, arguments, named
+    return window._build_worker_invocation(skip_filter_ui=True)
 
 
 def told(process, messages):
@@ -43,27 +47,31 @@ def told(process, messages):
             return
 
 
-def main(job):
-    """Run the worker, pass on what it says, and tell what it took."""
-    sys.path.insert(0, job["zemosaic"])
+def run(arguments, named, told_to):
+    """Run the worker once, write down what it says, and return what it took."""
     from zemosaic_worker import run_hierarchical_mosaic_process
 
-    _application, arguments, named = invocation(job["settings"])
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     process = context.Process(target=run_hierarchical_mosaic_process, args=(messages, *arguments), kwargs=named)
     started, before = time.perf_counter(), _children_seconds()
     process.start()
-    with open(job["told"], "w", encoding="utf-8") as file:
+    with open(told_to, "w", encoding="utf-8") as file:
         for message in told(process, messages):
             print(json.dumps(message, default=str), file=file, flush=True)
     process.join()
-    took = {
-        "cpu_seconds": _children_seconds() - before,
-        "wall_seconds": time.perf_counter() - started,
-    }
-    Path(job["took"]).write_text(json.dumps(took), encoding="utf-8")
-    return process.exitcode
+    return {"cpu_seconds": _children_seconds() - before, "wall_seconds": time.perf_counter() - started}
+
+
+def main(job):
+    """Do the job's runs in turn."""
+    sys.path.insert(0, job["zemosaic"])
+    window, _application = window_of_zemosaic()
+    defaults = dict(window.config)
+    for each in job["runs"]:
+        arguments, named = invocation(window, defaults | each["settings"])
+        took = run(arguments, named, each["told"])
+        Path(each["took"]).write_text(json.dumps(took), encoding="utf-8")
 
 
 def _children_seconds():
@@ -72,6 +80,6 @@ def _children_seconds():
 
 
 if __name__ == "__main__":
-    code = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     sys.stdout.flush()
-    os._exit(code)  # the window's own end is not tried here
+    os._exit(0)  # the window's own end is not tried here
