@@ -33,9 +33,9 @@ STAGED, ORIGINALS = "staged", "originals"
 ENTRY = "zemosaic_patch.dropin.hooks"
 LEGEND = "what a clean tile needs (AFFECTED: your ZeMosaic lacks it, and `zemosaic-patch apply` mends that):"
 STATES = {  # of a module that was patched, and is not as the patch left it
-    "original": "is ZeMosaic's own again",
-    "replaced": "was replaced by another version",
-    "edited": "was changed since",
+    "original": "ZeMosaic's own again",
+    "replaced": "replaced by another version",
+    "edited": "changed since",
 }
 HOME = Path(__file__).resolve().parents[2]  # of our own modules; once installed, others lie beside them
 OWN = ("nanstack", "zemosaic_patch", *(name.removesuffix(".py") for name in MODULES))
@@ -154,7 +154,13 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
         See `open_checkout`; also where a place that the patch needs is not found.
     """
     checkout = open_checkout(folder)
-    found = _anchored(lambda: list(sources.findings(checkout.sources)), checkout)
+    try:
+        found = _anchored(lambda: list(sources.findings(checkout.sources)), checkout)
+    except NotPatchableError:
+        state, text = _condition(checkout)
+        if state == "half":  # what the patch or git left; that is said with what to do
+            raise RefusedError(text) from None
+        raise
     state, text = _condition(checkout)
     left_out = {found[-1]} if state == "patched" and checkout.manifest.left_out else set()
     lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}", LEGEND]
@@ -194,8 +200,10 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
             return "none", "the patch is not in"
         wrong = [f"its folder {ENGINE} is gone, and ZeMosaic does not start without it"]
     else:
-        wrong = [f"{name} {STATES[state]}" for name, state in checkout.states().items() if state != "patched"]
-        wrong += [f"{ENGINE}/{name} is changed" for name in _changed_engine_files(checkout)]
+        states = checkout.states()
+        found = {text: [name for name, state in states.items() if state == key] for key, text in STATES.items()}
+        found["changed"] = [f"{ENGINE}/{name}" for name in _changed_engine_files(checkout)]
+        wrong = [f"{text}: {', '.join(names)}" for text, names in found.items() if names]
     if not wrong:
         chosen = ", as you chose" if checkout.manifest.left_out else ""
         return "patched", f"the patch is in, {checkout.manifest.choices}{chosen}; `zemosaic-patch revert` takes it out"
@@ -204,7 +212,7 @@ def _condition(checkout: Checkout) -> tuple[str, str]:
     except RefusedError as refused:
         return "half", str(refused)
     return "half", (
-        f"the patch is half in ({', '.join(wrong)}): `zemosaic-patch apply` completes it, `zemosaic-patch revert` "
+        f"the patch is half in ({'; '.join(wrong)}): `zemosaic-patch apply` completes it, `zemosaic-patch revert` "
         "takes it out; your own changes stay"
     )
 
@@ -445,18 +453,21 @@ def _not_recovered(checkout: Checkout, reason: object) -> str:
 
 def _take_out(checkout: Checkout, plain: dict[str, Source]) -> list[str]:
     """Put the modules back as they are without the patch, then remove the engine."""
-    partial = checkout.root / PARTIAL
+    partial, lines = checkout.root / PARTIAL, []
     shutil.rmtree(partial, ignore_errors=True)
     back = [name for name, source in plain.items() if source.data != checkout.sources[name].data]
     for name in back:
         _put_back(checkout, plain[name], partial / name)
+    changed = [name for name in back if not _is_original(checkout, name, plain[name].data)]
+    stay = f" ({' and '.join(changed)} with the changes made since)" if changed else ""
+    if back:
+        lines.append(f"taken out: {', '.join(back)} as before{stay}")
     shutil.rmtree(partial, ignore_errors=True)
     if checkout.engine.exists():
         checkout.engine.rename(partial)  # half an engine must never be taken for one
         shutil.rmtree(partial)
-    changed = [name for name in back if not _is_original(checkout, name, plain[name].data)]
-    stay = f" ({' and '.join(changed)} with the changes made since)" if changed else ""
-    return [f"taken out: {', '.join(back) or 'no module'} as before{stay}; removed: {ENGINE}"]
+        lines.append(f"removed: {ENGINE}")
+    return lines
 
 
 def _put_back(checkout: Checkout, plain: Source, scratch: Path) -> None:

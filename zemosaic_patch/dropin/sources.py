@@ -28,6 +28,7 @@ ENGINE = "zemosaic_patch_engine"
 BEGIN = "# >>> zemosaic-patch"
 END = "# <<< zemosaic-patch"
 MARK = b"zemosaic_patch"  # in every insertion
+CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
 BOM = b"\xef\xbb\xbf"
 DECISION = "propagate_mask_for_coverage"
 OURS = "zemosaic_align_stack.zemosaic_patch_nan_safe(stack_reject_algo, progress_callback) or "  # before the decision
@@ -61,7 +62,11 @@ class Source:
         """The syntax tree; a file that is none raises AnchorError."""
         try:
             return ast.parse(self.data.removeprefix(BOM).decode("utf-8"))
-        except (SyntaxError, ValueError) as error:
+        except SyntaxError as error:
+            if CONFLICT.search(self.data):
+                raise AnchorError(f"{self.name} holds marks of git, which could not merge it (<<<<<<<)") from error
+            raise AnchorError(f"{self.name} is no Python source: {error.msg}, line {error.lineno}") from error
+        except ValueError as error:
             raise AnchorError(f"{self.name} is no Python source in UTF-8: {error}") from error
 
     @cached_property

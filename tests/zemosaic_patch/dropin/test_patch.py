@@ -667,7 +667,7 @@ def test_a_damaged_engine_is_seen_and_mended(tmp_path):
     (root / ENGINE / "nanstack" / "register" / "warp.py").write_text("")
     code, lines = dropin.check(root)
     assert code == 1
-    assert "nanstack/register/warp.py is changed" in lines[-1]
+    assert f"changed: {ENGINE}/nanstack/register/warp.py" in lines[-1]
     patch(root)
     assert tree(root) == whole
 

@@ -96,7 +96,7 @@ def test_a_merge_of_the_patch_into_a_newer_version_is_mended(tmp_path):
     block = (root / MODULES[1]).read_bytes().removeprefix((zemosaic(tmp_path / "x", "fixed") / MODULES[1]).read_bytes())
     (root / MODULES[0]).write_bytes(sources.patched(pulled, False, "plane")[MODULES[0]])
     (root / MODULES[1]).write_bytes(pulled[MODULES[1]].data + block)  # with the older version's lines in it
-    assert "zemosaic_worker.py was changed since" in dropin.check(root)[1][-1]
+    assert "changed since: zemosaic_worker.py, zemosaic_align_stack.py" in dropin.check(root)[1][-1]
     taken = dropin.revert(root)[0]
     assert "zemosaic_worker.py and zemosaic_align_stack.py with the changes made since" in taken
     assert tree(root)[MODULES[0]] == pulled[MODULES[0]].data
@@ -119,13 +119,18 @@ def test_a_former_versions_patch_whose_folder_is_gone_is_taken_out(tmp_path, mon
     assert tree(root) == tree(zemosaic(tmp_path / "original"))
 
 
+def said(root):
+    """Check what can be read, as `check` reports it, or fails with it."""
+    raise dropin.RefusedError(dropin.check(root)[1][-1])
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "reason"),
     [
         (MODULES[0], "zemosaic_patch_nan_safe(stack_reject_algo,", "zemosaic_patch_nan_safe(algorithm,", "was changed"),
         (MODULES[1], "# <<< zemosaic-patch", "print()\n# <<< zemosaic-patch", "own lines at its end were changed"),
         (MODULES[1], "# <<< zemosaic-patch", "", "was changed"),
-        (MODULES[0], "import numpy", "<<<<<<< Updated upstream\nimport numpy", "no Python source"),
+        (MODULES[0], "import numpy", "<<<<<<< Updated upstream\nimport numpy", "holds marks of git"),
     ],
 )
 def test_what_cannot_be_told_from_the_patch_is_named_and_nothing_is_changed(tmp_path, name, old, new, reason):
@@ -133,7 +138,7 @@ def test_what_cannot_be_told_from_the_patch_is_named_and_nothing_is_changed(tmp_
     path = root / name
     path.write_text(path.read_text().replace(old, new))
     before = tree(root)
-    for refused in (dropin.revert, lambda root: dropin.apply(root, accept_unknown=True)):
+    for refused in (dropin.revert, lambda root: dropin.apply(root, accept_unknown=True), said):
         with pytest.raises(dropin.RefusedError, match=rf"{Path(name).stem}.*{reason}.*git checkout HEAD -- FILE"):
             refused(root)
         assert tree(root) == before
