@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -165,6 +165,34 @@ def match_skies(frames: Sequence[np.ndarray], reference: int, model: str) -> lis
 
     with ThreadPoolExecutor(threads()) as pool:
         return list(pool.map(match, range(len(frames))))
+
+
+def to_common_sky(matches: Sequence[SkyMatch]) -> list[SkyMatch]:
+    """Return what brings frames to their common sky, a robust mean of theirs, instead of to their reference's.
+
+    A reference has the gradient of its own moment; the common one is some sqrt(n) smaller, and so are the steps
+    between stacks that are made so.
+
+    Parameters
+    ----------
+    matches : sequence of SkyMatch
+        What brings each frame to the reference's sky, the reference itself among them; without gains.
+
+    Returns
+    -------
+    list of SkyMatch
+        A frame that has nothing in common with the reference stays as it is.
+    """
+    terms = ("offset", "slope_x", "slope_y")
+    joined = [match for match in matches if match.cells != 0]
+    values = np.array([[getattr(match, name) for name in terms] for match in joined], dtype=np.float64)
+    about, errors = np.ones((len(joined), 1)), np.ones(len(joined))
+    common = np.reshape([robust_fit(about, v, errors) for v in values.reshape(len(joined), -1).T], values.shape[1:])
+    common = dict(zip(terms, _rounded(common, values), strict=True))
+    return [
+        replace(match, **{name: getattr(match, name) - common[name] for name in terms}) if match.cells != 0 else match
+        for match in matches
+    ]
 
 
 def _carries_a_plane(x: np.ndarray, y: np.ndarray) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+LEAST_OPAQUE = 128  # of 255: ZeMosaic takes what is less opaque for no data
 MARK = "zemosaic_patch"  # an attribute, not a class: a module may be there twice, on its own and in a package
 
 log = logging.getLogger("ZeMosaicWorker")
@@ -220,7 +221,9 @@ def _settings(zconfig: Any) -> dict:
 
 
 def match_sky(frames: Sequence[np.ndarray], model: str, progress_callback: Callable | None = None) -> None:
-    """Bring frames that our alignment made to the sky level of the first one, in place, channel by channel.
+    """Bring frames that our alignment made to one sky, in place, channel by channel.
+
+    It is a mean of theirs; where gains are matched, too ('linear'), it is the first frame's.
 
     Parameters
     ----------
@@ -235,15 +238,40 @@ def match_sky(frames: Sequence[np.ndarray], model: str, progress_callback: Calla
         return
     from nanstack.levels import sky
 
-    reference, *others = (np.asarray(frame) for frame in frames)
-    alone = 0
-    for frame in others:
-        match = sky.match_sky(frame, reference, model)
+    frames = [np.asarray(frame) for frame in frames]
+    matches = [sky.match_sky(frame, frames[0], model if number else "none") for number, frame in enumerate(frames)]
+    alone = sum(match.cells == 0 for match in matches)
+    for frame, match in zip(frames, matches if model == "linear" else sky.to_common_sky(matches), strict=True):
         match.apply(frame)
-        alone += match.cells == 0
     if alone and progress_callback is not None:
         text = f"{alone} of {len(frames)} frames have no pixel in common with the reference: their sky is not matched"
         progress_callback(text, None, "WARN")
+
+
+def coverage_alpha(alpha: np.ndarray | None, coverage: np.ndarray | None, propagate: Any) -> np.ndarray | None:
+    """Return the ALPHA plane of a tile that is ours, the less opaque the fewer of its frames have data there.
+
+    Where tiles overlap, Phase 5 averages them with ALPHA as weight. With the same weight everywhere, one frame at the
+    edge of a tile counts as much as all frames of its neighbour: noisier than the neighbour alone.
+
+    Parameters
+    ----------
+    alpha : ndarray of uint8, shape (H, W), or None
+        As ZeMosaic would save it: 255 where there is data, 0 where there is none.
+    coverage : ndarray, shape (H, W), or None
+        Number of frames.
+    propagate : object
+        The worker's propagate decision: `NAN_SAFE` for a tile that is ours.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W), or None
+        `alpha` where the tile is not ours, or its coverage is not known for each of its pixels.
+    """
+    if not hasattr(propagate, MARK) or alpha is None or np.shape(coverage) != alpha.shape:
+        return alpha
+    share = np.rint(255 * (coverage / coverage.max())).astype(np.uint8)
+    return np.minimum(alpha, np.maximum(share, LEAST_OPAQUE))
 
 
 def percentiles(original: Callable) -> Callable:

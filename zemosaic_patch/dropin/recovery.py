@@ -7,7 +7,19 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 
-from zemosaic_patch.dropin.sources import BEGIN, END, ENGINE, KEPT, OURS, WORKER, AnchorError, Source, binds_tightly
+from zemosaic_patch.dropin.sources import (
+    ALPHA_BEGIN,
+    ALPHA_END,
+    BEGIN,
+    END,
+    ENGINE,
+    KEPT,
+    OURS,
+    WORKER,
+    AnchorError,
+    Source,
+    binds_tightly,
+)
 
 NEWLINE = rb"(?:\r\n|\r|\n)"
 BLOCK = re.compile(NEWLINE + BEGIN.encode() + rb"[^\r\n]*" + NEWLINE + rb"(.*?)" + END.encode() + NEWLINE, re.DOTALL)
@@ -15,6 +27,7 @@ OUR_LINES = re.compile(  # of a block, of this version's or an earlier one's
     rf"if __package__:|else:|    from \.?{ENGINE}[\w.]* import \w+ as _zemosaic_patch|\w+ = _zemosaic_patch\..*"
 )
 SKY_LINE = re.compile(rb"zemosaic_align_stack\._zemosaic_patch\.match_sky\([^\r\n]*\)" + NEWLINE + rb"[ \t]*")
+ALPHA = re.compile(rb"(%b)\w+(%b)" % (re.escape(ALPHA_BEGIN.encode()), re.escape(ALPHA_END.encode())))
 Span = tuple[int, int]  # offsets of the first byte, and after the last one
 
 
@@ -51,6 +64,7 @@ def _blocks(source: Source) -> Iterator[Span]:
 
 def _worker_spans(source: Source) -> Iterator[Span]:
     yield from (line.span() for line in SKY_LINE.finditer(source.data))
+    yield from (around.span(part) for around in ALPHA.finditer(source.data) for part in (1, 2))
     for text in (OURS.encode(), KEPT.encode()):
         for node in ast.walk(source.tree):
             if isinstance(node, ast.BoolOp) and source.data.startswith(text, source.start(node)):

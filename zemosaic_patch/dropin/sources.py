@@ -33,6 +33,9 @@ BOM = b"\xef\xbb\xbf"
 DECISION = "propagate_mask_for_coverage"
 OURS = "zemosaic_align_stack.zemosaic_patch_nan_safe(stack_reject_algo, progress_callback) or "  # before the decision
 KEPT = f"{DECISION} is not zemosaic_align_stack.ZEMOSAIC_PATCH_NAN_SAFE and "  # before the test of the NaN's filling
+COVERAGE = "coverage_count_hw"
+ALPHA_BEGIN, ALPHA_END = "zemosaic_align_stack._zemosaic_patch.coverage_alpha(", f", {COVERAGE}, {DECISION})"
+SOFT_ALPHA = "phase5_alpha_soft_weights"  # the setting of a Phase 5 that takes ALPHA as weight
 WINSORIZED = "winsorized_sigma_clip"
 SKY_MODEL = "plane"  # by which `apply` matches frames: their gradients differ, too (docs/dropin.md has the figures)
 NAN_PERCENTILES = ("nanpercentile", "nanquantile")
@@ -152,11 +155,11 @@ def patched(sources: dict[str, Source], all_algorithms: bool, match_sky: str) ->
 
 
 def _worker_insertions(source: Source, match_sky: str) -> list[Insertion]:
-    """Put our decision before ZeMosaic's, let our tiles keep their NaN, and match their frames if that is wanted."""
+    """Put our decision before ZeMosaic's, let our tiles keep their NaN, match their frames, and weigh their edges."""
     decision = _propagate_decision(source).value
     fill = _nan_fill(source)
     matched = [_sky_line(source, fill, match_sky)] if match_sky != "none" else []
-    return [*_before(source, decision, OURS), *matched, *_before(source, fill.test, KEPT)]
+    return [*_before(source, decision, OURS), *matched, *_before(source, fill.test, KEPT), *_alpha_insertions(source)]
 
 
 def _sky_line(source: Source, fill: ast.If, model: str) -> Insertion:
@@ -168,6 +171,25 @@ def _sky_line(source: Source, fill: ast.If, model: str) -> Insertion:
     start = source.start(fill)
     indent = source.data[start - fill.col_offset : start]
     return Insertion(start, line.encode() + source.newline + indent)
+
+
+def _alpha_insertions(source: Source) -> list[Insertion]:
+    """Let ALPHA follow the coverage where Phase 5 takes it as weight; before 4.5 it does not, and nothing is put in."""
+    if SOFT_ALPHA.encode() not in source.data:
+        return []
+    function = source.required("create_master_tile")
+    saved = [
+        argument.value
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and "save_fits_image" in _names(call.func)
+        for argument in call.keywords
+        if argument.arg == "alpha_mask" and isinstance(argument.value, ast.Name)
+    ]
+    mask = _only(saved, source, "call of save_fits_image with an alpha_mask")
+    if COVERAGE not in _names(function):
+        raise AnchorError(f"{source.name}: create_master_tile has no {COVERAGE}")
+    begin, end = Insertion(source.start(mask), ALPHA_BEGIN.encode()), Insertion(source.end(mask), ALPHA_END.encode())
+    return [begin, end]
 
 
 def _before(source: Source, node: ast.expr, text: str) -> list[Insertion]:

@@ -9,12 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanstack.levels.sky import Overlap, SkyMatch, match_sky, measure_overlap, robust_fit, solve_backgrounds
+from nanstack.levels.sky import (
+    Overlap,
+    SkyMatch,
+    match_sky,
+    measure_overlap,
+    robust_fit,
+    solve_backgrounds,
+    to_common_sky,
+)
 from nanstack.settings import TileSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.stacker import stack_frames
 from nanstack.tile import make_tile, stack_group
-from nanstack.truth.simulation import simulate_group
+from nanstack.truth.simulation import simulate_group, sky_plane
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -104,6 +112,33 @@ def test_frames_without_common_pixels_are_left_as_they_are():
         same = one.copy()
         match.apply(same)
         assert np.array_equal(same, one, equal_nan=True)
+
+
+def test_the_common_sky_is_the_frames_mean_whatever_one_of_them_shows():
+    frames = group(9, sky_scatter=0.1, sky_gradient=0.1)
+    cloudy = np.array([900.0, 0.5, -0.4])[:, np.newaxis]  # level, and slopes as steep as 240 and 108 ADU a side
+    alone = np.full_like(frames[0].data, np.nan)
+    for clouds, limit in ((0.0, 0.2), (cloudy, 0.6)):
+        skies = np.array([frame.sky + clouds * (number == 4) for number, frame in enumerate(frames)])
+        data = [_seen_under(frame, sky) for frame, sky in zip(frames, skies, strict=True)]
+        matches = [match_sky(one, data[0], "plane" if number else "none") for number, one in enumerate([*data, alone])]
+        *found, left = to_common_sky(matches)
+        assert left is matches[-1], "a frame on its own has no say, and stays"
+        reached = [
+            [sky[0] + m.offset, sky[1] + m.slope_x, sky[2] + m.slope_y] for sky, m in zip(skies, found, strict=True)
+        ]
+        clear = np.delete(skies, 4, axis=0)
+        spread = clear.std(axis=0)
+        assert (np.ptp(reached, axis=0) < np.array([[1.0], [6e-3], [6e-3]])).all(), "all have one sky"
+        assert (np.abs(np.mean(reached, axis=0) - clear.mean(axis=0)) < limit * spread).all()
+    assert (spread[1:] * max(SHAPE) > 10).any(), "the gradients differ"
+
+
+def _seen_under(frame, sky):
+    """Return a frame's data under another sky."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    other = sky_plane(sky - frame.sky, SHAPE, x, y)
+    return (frame.data + other).astype(np.float32)
 
 
 def test_what_cannot_be_matched_is_refused():
