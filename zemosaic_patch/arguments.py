@@ -78,8 +78,8 @@ def declarations(group: Any) -> list[tuple[str, Option, Any]]:
 
 
 def long_name(name: str) -> str:
-    """Return a field's name on the command line."""
-    return f"--{name.replace('_', '-')}"
+    """Return a field's name on the command line; a field whose name Python keeps to itself ends with '_'."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def off_name(name: str) -> str:
@@ -104,6 +104,7 @@ def _shape(name: str, option: Option, default: Any) -> dict[str, Any]:
         shape["metavar"] = option.metavar
     if option.positional:
         return shape if option.required else {**shape, "nargs": "*"}
+    shape["dest"] = name
     if option.required:
         shape["required"] = True
     if option.bare is not None:

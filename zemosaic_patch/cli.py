@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: mosaic, tile, demo, report, info; for a ZeMosaic check, apply, revert, verify.
+"""The command line: mosaic, tile, demo, report, info; for a ZeMosaic check, apply, revert, verify, export.
 
 Exit codes: 0 done; 1 failed (frames that cannot be read or aligned, output that cannot be written); 2 usage (wrong
 arguments, no frames where they should be, output that exists); 130 stopped by Ctrl-C.

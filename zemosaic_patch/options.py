@@ -380,6 +380,18 @@ class VerifyOptions:
     )
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the command `export` reads and writes."""
+
+    output: Path = option("file for the patch", Path, short="-o", metavar="FILE", required=True)
+    for_: str | None = option(
+        "commit of ZeMosaic, in DIR's Git repository, that the patch is for; by default the files as they lie in DIR",
+        metavar="COMMIT",
+    )
+    overwrite: bool = option("replace FILE if it exists", bool)
+
+
 def tile_defaults() -> TileOptions:
     """Return the options of `tile` that nobody gave."""
     return TileOptions.of(TileSettings())

@@ -36,7 +36,7 @@ import numpy as np
 {imports}
 
 cpu_stack_winsorized = None
-
+{astroalign}
 
 def _cpu_stack_winsorized_fallback(frames):
     return np.{quantile}(frames, 0.5, axis=0)
@@ -53,8 +53,7 @@ def align_images_in_group(
     {canvas}
     def _fft_phase_shift(a, b):
         return 0, 0, 1.0
-    footprint = np.zeros(image_data_list[0].shape[:2], bool)
-    out = [np.where(footprint[..., None], np.nan, image) for image in image_data_list]
+{aligned}
     return out, []
 
 
@@ -91,7 +90,7 @@ if propagate_mask_for_coverage:  # phase5_alpha_soft_weights
 
 GPU = """\
 import numpy as np
-{imports}
+{imports}{helpers}
 
 class GPUStackingError(RuntimeError):
     pass
@@ -140,6 +139,25 @@ def resolve_wsc_impl(zconfig=None):
 """
 
 
+ASTROALIGN = """
+
+class astroalign_module:
+    @staticmethod
+    def register(source, target, propagate_mask=False):
+        return source, np.zeros(source.shape[:2], bool)
+"""
+ALIGNED_AT_ONCE = """\
+    footprint = np.zeros(image_data_list[0].shape[:2], bool)
+    out = [np.where(footprint[..., None], np.nan, image) for image in image_data_list]"""
+REGISTERED = """\
+    out = []
+    for image in image_data_list:
+        try_fft = True
+        result = astroalign_module.register(source=image, target=image_data_list[0], propagate_mask=propagate_mask)
+        out.append(np.where(result[1][..., None], np.nan, result[0]))"""
+SINCE_4_3_1 = {"astroalign": ASTROALIGN, "aligned": REGISTERED, "helpers": "\nimport zemosaic_align_stack as _zas"}
+
+
 KINDS = {
     "pre-fix": {
         "winsorized": "",
@@ -150,8 +168,12 @@ KINDS = {
         "canvas": "pass",
         "saved": "",
         "imports": "",
+        "astroalign": "",
+        "aligned": ALIGNED_AT_ONCE,
+        "helpers": "",
     },
     "fixed": {
+        **SINCE_4_3_1,
         "winsorized": 'winsorized_reject = stack_reject_algo == "winsorized_sigma_clip"\n    ',
         "decision": "bool(\n        winsorized_reject or altaz\n    )",
         "condition": "propagate_mask_for_coverage and not winsorized_reject",
@@ -162,6 +184,7 @@ KINDS = {
         "imports": "",
     },
     "newest": {
+        **SINCE_4_3_1,
         "winsorized": 'winsorized_reject = stack_reject_algo == "winsorized_sigma_clip"\n    ',
         "decision": "altaz or None",
         "condition": "propagate_mask_for_coverage and not winsorized_reject",

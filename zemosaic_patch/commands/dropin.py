@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`check`, `apply`, `revert`, `verify`: the patch for a ZeMosaic."""
+"""`check`, `apply`, `revert`, `verify`, `export`: the patch for a ZeMosaic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import ApplyOptions, Checkout, VerifyOptions
+from zemosaic_patch.options import ApplyOptions, Checkout, ExportOptions, VerifyOptions
 
 
 @contextmanager
@@ -66,6 +66,18 @@ def verify(checkout: Checkout, options: VerifyOptions) -> int:
     return code
 
 
+def export(checkout: Checkout, options: ExportOptions) -> None:
+    """Write the fix as a patch of ZeMosaic's own source."""
+    from zemosaic_patch.dropin.export import export as write
+
+    if options.output.is_dir():
+        raise UsageError(f"{options.output} is a folder: name a file with -o")
+    if options.output.exists() and not options.overwrite:
+        raise UsageError(f"{options.output} exists: add --overwrite to replace it, or name another file with -o")
+    with _refusals():
+        print(write(checkout.folder, options.output, options.for_))
+
+
 def _command(run: Callable[..., int | None], text: str, *groups: object) -> Command:
     return Command(run.__name__, text, text[0].upper() + text[1:] + ".", (Checkout(), *groups), run)
 
@@ -78,4 +90,5 @@ COMMANDS = (
     _command(apply, "put the patch into a ZeMosaic", ApplyOptions()),
     _command(revert, "take the patch out of a ZeMosaic"),
     _command(verify, "make a simulated tile with a ZeMosaic and measure it", VerifyOptions()),
+    _command(export, "write the fix as a patch that ZeMosaic's maintainer can review and merge", ExportOptions()),
 )

@@ -38,7 +38,9 @@ ALPHA_BEGIN, ALPHA_END = "zemosaic_align_stack._zemosaic_patch.coverage_alpha(",
 SOFT_ALPHA = "phase5_alpha_soft_weights"  # the setting of a Phase 5 that takes ALPHA as weight
 WINSORIZED = "winsorized_sigma_clip"
 SKY_MODEL = "plane"  # by which `apply` matches frames: their gradients differ, too (docs/dropin.md has the figures)
-NAN_PERCENTILES = ("nanpercentile", "nanquantile")
+NAN_PERCENTILES = ("nanpercentile", "nanquantile", "_nan_quantiles")  # the last one is of `zemosaic-patch export`
+NAN_SAFE_REGISTER = "_register_nan_safe"  # of `zemosaic-patch export`
+SKY_MATCHES = {"match_sky", "_match_sky_offsets"}  # the second one is of `zemosaic-patch export`
 T = TypeVar("T")
 
 
@@ -155,18 +157,22 @@ def patched(sources: dict[str, Source], all_algorithms: bool, match_sky: str) ->
 
 
 def _worker_insertions(source: Source, match_sky: str) -> list[Insertion]:
+<<<<<<< HEAD
     """Put our decision before ZeMosaic's, let our tiles keep their NaN, match their frames, and weigh their edges."""
     decision = _propagate_decision(source).value
     fill = _nan_fill(source)
+=======
+    """Put our decision before ZeMosaic's, let our tiles keep their NaN, and match their frames if that is wanted."""
+    decision = propagate_decision(source).value
+    fill = nan_fill(source)
+>>>>>>> 42d59a0 (export: the fix as a small patch of ZeMosaic's own source, with tests, for its maintainer to review and merge)
     matched = [_sky_line(source, fill, match_sky)] if match_sky != "none" else []
     return [*_before(source, decision, OURS), *matched, *_before(source, fill.test, KEPT), *_alpha_insertions(source)]
 
 
 def _sky_line(source: Source, fill: ast.If, model: str) -> Insertion:
     """Put a line that matches the frames in sky level before the statement that replaces their NaN."""
-    filled = (node for node in ast.walk(fill) if isinstance(node, ast.Assign) and "nan_to_num" in _names(node.value))
-    lists = {ast.unparse(t.value) for node in filled for t in node.targets if isinstance(t, ast.Subscript)}
-    frames = _only(list(lists), source, "list of frames that nan_to_num fills")
+    frames = filled_frames(source, fill)
     line = f'zemosaic_align_stack._zemosaic_patch.match_sky({frames}, "{model}", progress_callback)'
     start = source.start(fill)
     indent = source.data[start - fill.col_offset : start]
@@ -204,7 +210,7 @@ def binds_tightly(node: ast.expr) -> bool:
     return isinstance(node, (ast.Call, ast.Name)) or (isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And))
 
 
-def _propagate_decision(source: Source) -> ast.Assign:
+def propagate_decision(source: Source) -> ast.Assign:
     """Return the assignment in which the worker decides whether a group's frames keep their masks."""
     function = source.required("create_master_tile")
     arguments = {argument.arg for argument in function.args.args}
@@ -218,7 +224,7 @@ def _propagate_decision(source: Source) -> ast.Assign:
     return _only(found, source, f"assignment of {DECISION}")
 
 
-def _nan_fill(source: Source) -> ast.If:
+def nan_fill(source: Source) -> ast.If:
     """Return the statement that replaces NaN in aligned frames."""
     found = [
         node
@@ -226,6 +232,13 @@ def _nan_fill(source: Source) -> ast.If:
         if isinstance(node, ast.If) and DECISION in _names(node.test) and "nan_to_num" in _names(*node.body)
     ]
     return _only(found, source, f"`if {DECISION}` around nan_to_num")
+
+
+def filled_frames(source: Source, fill: ast.If) -> str:
+    """Return the name of the list of frames whose NaN a statement replaces."""
+    filled = (node for node in ast.walk(fill) if isinstance(node, ast.Assign) and "nan_to_num" in _names(node.value))
+    lists = {ast.unparse(t.value) for node in filled for t in node.targets if isinstance(t, ast.Subscript)}
+    return _only(list(lists), source, "list of frames that nan_to_num fills")
 
 
 def _only(found: list[T], source: Source, what: str) -> T:
@@ -338,11 +351,11 @@ def findings(sources: dict[str, Source]) -> Iterator[Finding]:
         Where a place is not found.
     """
     worker, align, gpu, utils = (sources[name] for name in MODULES)
-    decision, fill = _propagate_decision(worker), _nan_fill(worker)
+    decision, fill = propagate_decision(worker), nan_fill(worker)
     text = "what a frame does not cover is marked as such in winsorized tiles (mask)"
-    yield _found(worker, decision, _spares_winsorized(decision.value), text)
+    yield _found(worker, decision, spares_winsorized(decision.value), text)
     text = "it is not filled with a number before they are stacked (nan_to_num)"
-    yield _found(worker, fill, _spares_winsorized(fill.test), text)
+    yield _found(worker, fill, spares_winsorized(fill.test), text)
     text = "the limits of the winsorized clip leave it out"
     node = align.required("_winsorize_block_numpy")
     yield _found(align, node, align.patched or _mentions(node, NAN_PERCENTILES), f"{text} (CPU)")
@@ -353,26 +366,29 @@ def findings(sources: dict[str, Source]) -> Iterator[Finding]:
     yield _found(utils, node, utils.patched or _mentions(node, NAN_PERCENTILES), text)
     text = "an external winsorized stack is given complete frames alone"
     node = align.required("stack_winsorized_sigma_clip")
-    yield _found(align, node, align.patched or _guards_external_stack(node), text)
+    yield _found(align, node, align.patched or guards_external_stack(node), text)
     text = "a frame's outline is read the right way round, not inside out (footprint)"
     node = align.required("align_images_in_group")
-    yield _found(align, node, align.patched or _inverts_footprint(node), text)
+    replaced = align.patched or NAN_SAFE_REGISTER in _names(node)
+    yield _found(align, node, replaced or _inverts_footprint(node), text)
     text = "frames are not shifted, which would fill their edges, before they are aligned"
     shift = next((inner for inner in ast.walk(node) if getattr(inner, "name", "") == "_fft_phase_shift"), None)
-    yield _found(align, shift or node, align.patched or shift is None, text)
+    yield _found(align, shift or node, replaced or shift is None, text)
     text = "a tile's frames are matched in sky level: no outline shows where one ends"
-    yield _found(worker, fill, "match_sky" in _names(worker.required("create_master_tile")), text)
+    matched = not SKY_MATCHES.isdisjoint(_names(worker.required("create_master_tile")))
+    yield _found(worker, fill, matched, text)
 
 
 def _found(source: Source, node: ast.AST, holds: bool, text: str) -> Finding:
     return Finding(holds, f"{source.name}:{node.lineno}", text)
 
 
-def _spares_winsorized(test: ast.expr) -> bool:
+def spares_winsorized(test: ast.expr) -> bool:
+    """Tell whether an expression has winsorized tiles apart."""
     return bool({"winsorized_reject", "zemosaic_patch_nan_safe", "ZEMOSAIC_PATCH_NAN_SAFE"} & _names(test))
 
 
-def _guards_external_stack(function: ast.FunctionDef) -> bool:
+def guards_external_stack(function: ast.FunctionDef) -> bool:
     """Tell whether the stacker looks at where `cpu_stack_winsorized` comes from."""
     compared = (node for node in ast.walk(function) if isinstance(node, ast.Compare))
     return any({"cpu_stack_winsorized", "_cpu_stack_winsorized_fallback"} <= _names(node) for node in compared)
