@@ -157,15 +157,9 @@ def patched(sources: dict[str, Source], all_algorithms: bool, match_sky: str) ->
 
 
 def _worker_insertions(source: Source, match_sky: str) -> list[Insertion]:
-<<<<<<< HEAD
     """Put our decision before ZeMosaic's, let our tiles keep their NaN, match their frames, and weigh their edges."""
-    decision = _propagate_decision(source).value
-    fill = _nan_fill(source)
-=======
-    """Put our decision before ZeMosaic's, let our tiles keep their NaN, and match their frames if that is wanted."""
     decision = propagate_decision(source).value
     fill = nan_fill(source)
->>>>>>> 42d59a0 (export: the fix as a small patch of ZeMosaic's own source, with tests, for its maintainer to review and merge)
     matched = [_sky_line(source, fill, match_sky)] if match_sky != "none" else []
     return [*_before(source, decision, OURS), *matched, *_before(source, fill.test, KEPT), *_alpha_insertions(source)]
 
