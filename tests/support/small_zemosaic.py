@@ -10,7 +10,6 @@ WORKER = '''\
 import numpy as np
 import zemosaic_align_stack
 import zemosaic_align_stack_gpu
-import zemosaic_utils
 
 altaz = False
 
@@ -24,8 +23,7 @@ def create_master_tile(frames, stack_reject_algo, progress_callback=None):
     if {condition}:
         for index, frame in enumerate(kept):
             kept[index] = np.nan_to_num(frame, nan=-1.0)
-    {saved}
-    if stack_reject_algo == "winsorized_sigma_clip":
+{saved}    if stack_reject_algo == "winsorized_sigma_clip":
         return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_winsorized_sigma_clip(kept)[0]
     return str(propagate_mask_for_coverage), zemosaic_align_stack.stack_kappa_sigma_clip(kept)[0]
 '''
@@ -82,10 +80,21 @@ def stack_aligned_images(aligned_image_data_list, zconfig=None, **kwargs):
 
 
 SAVED = """\
-if propagate_mask_for_coverage:  # phase5_alpha_soft_weights
+    if propagate_mask_for_coverage:  # phase5_alpha_soft_weights
+        import zemosaic_utils
+
         coverage_count_hw = np.isfinite(np.stack(kept)[..., 0]).sum(axis=0)
         alpha_mask_out = np.where(coverage_count_hw > 0, 255, 0).astype(np.uint8)
-        zemosaic_utils.save_fits_image(image_data=kept[0], alpha_mask=alpha_mask_out)"""
+        zemosaic_utils.save_fits_image(image_data=kept[0], alpha_mask=alpha_mask_out)
+"""
+SAVE = """
+saved = []
+
+
+def save_fits_image(image_data, alpha_mask=None):
+    saved.append(alpha_mask)
+
+"""
 
 
 GPU = """\
@@ -119,13 +128,7 @@ __all__ = ["gpu_stack_from_arrays"]"""
 
 UTILS = """\
 import numpy as np
-
-saved = []
-
-
-def save_fits_image(image_data, alpha_mask=None):
-    saved.append(alpha_mask)
-
+{save}
 
 def _percentiles_gpu(arr2d, p_low, p_high):
     low, high = np.{quantile}(arr2d, [p_low / 100, p_high / 100])
@@ -167,6 +170,7 @@ KINDS = {
         "external": "cpu_stack_winsorized",
         "canvas": "pass",
         "saved": "",
+        "save": "",
         "imports": "",
         "astroalign": "",
         "aligned": ALIGNED_AT_ONCE,
@@ -181,6 +185,7 @@ KINDS = {
         "external": "cpu_stack_winsorized is not _cpu_stack_winsorized_fallback",
         "canvas": "pass",
         "saved": "",
+        "save": "",
         "imports": "",
     },
     "newest": {
@@ -192,6 +197,7 @@ KINDS = {
         "external": "cpu_stack_winsorized is not _cpu_stack_winsorized_fallback",
         "canvas": "AUTO_PAD_CANVAS = True",
         "saved": SAVED,
+        "save": SAVE,
         "imports": "from clip import resolve_wsc_impl",
     },
 }
