@@ -74,7 +74,10 @@ class Checkout:
     @cached_property
     def sources(self) -> dict[str, Source]:
         """The modules as they were when they were first asked for."""
-        return {name: Source(name, path.read_bytes()) for name, path in self.paths.items()}
+        try:
+            return {name: Source(name, path.read_bytes()) for name, path in self.paths.items()}
+        except OSError as error:
+            raise RefusedError(f"{error.filename} cannot be read ({error.strerror}): {WRITABLE}") from error
 
     @property
     def engine(self) -> Path:
@@ -90,8 +93,8 @@ class Checkout:
             return Manifest.of((self.engine / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RefusedError(
-                f"{self.engine} holds no manifest of zemosaic-patch ({error}): move that folder away, then run this "
-                "command again"
+                f"{self.engine} holds no manifest of zemosaic-patch that can be read: move that folder away, then run "
+                "this command again"
             ) from error
 
     def states(self) -> dict[str, str]:

@@ -142,3 +142,14 @@ def test_what_cannot_be_told_from_the_patch_is_named_and_nothing_is_changed(tmp_
         with pytest.raises(dropin.RefusedError, match=rf"{Path(name).stem}.*{reason}.*git checkout HEAD -- FILE"):
             refused(root)
         assert tree(root) == before
+
+
+def test_a_folder_without_a_manifest_is_moved_away_and_the_rest_is_mended(tmp_path):
+    """What the message says, done."""
+    root = patched(tmp_path / "z")
+    (root / ENGINE / dropin.MANIFEST).write_text("")
+    with pytest.raises(dropin.RefusedError, match="move that folder away, then run this command again"):
+        dropin.revert(root)
+    (root / ENGINE).rename(tmp_path / "away")
+    dropin.revert(root)
+    assert tree(root) == tree(zemosaic(tmp_path / "original"))
