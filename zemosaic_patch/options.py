@@ -378,6 +378,10 @@ class VerifyOptions:
     python: str | None = option(
         "Python that runs ZeMosaic; by default the one in DIR, or else the one that runs this command", metavar="FILE"
     )
+    output: Path = option(
+        "picture of a tile whose frames have different skies, without and with the patch's matching; replaced",
+        Path, short="-o", metavar="FILE", default=Path("zemosaic-patch-verify.png"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

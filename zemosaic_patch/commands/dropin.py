@@ -54,14 +54,14 @@ def revert(checkout: Checkout) -> None:
 
 
 def verify(checkout: Checkout, options: VerifyOptions) -> int:
-    """Make a simulated tile with a ZeMosaic."""
+    """Make simulated tiles with a ZeMosaic."""
     from zemosaic_patch.dropin.verify import FRAMES
     from zemosaic_patch.dropin.verify import verify as measure
 
-    print(f"making a tile of {FRAMES} simulated frames with this ZeMosaic: seconds with the patch, minutes without ...")
+    print(f"making tiles of {FRAMES} simulated frames with this ZeMosaic: half a minute; without the patch minutes ...")
     sys.stdout.flush()
     with _refusals():
-        code, lines = measure(checkout.folder, options.python)
+        code, lines = measure(checkout.folder, options.python, options.output)
     print("\n".join(lines))
     return code
 
@@ -85,10 +85,10 @@ def _command(run: Callable[..., int | None], text: str, *groups: object) -> Comm
 COMMANDS = (
     _command(
         check,
-        "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: affected; 2: cannot be patched)",
+        "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: apply would mend it; 2: cannot be patched)",
     ),
     _command(apply, "put the patch into a ZeMosaic", ApplyOptions()),
     _command(revert, "take the patch out of a ZeMosaic"),
-    _command(verify, "make a simulated tile with a ZeMosaic and measure it", VerifyOptions()),
+    _command(verify, "make simulated tiles with a ZeMosaic, measure them, show before and after", VerifyOptions()),
     _command(export, "write the fix as a patch that ZeMosaic's maintainer can review and merge", ExportOptions()),
 )

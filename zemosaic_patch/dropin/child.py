@@ -14,6 +14,8 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,6 +132,20 @@ def make_tile(worker: Any, infos: list[dict], tile_id: int, folder: str, changes
     }
 
 
+@contextmanager
+def skies(worker: Any, matched: bool) -> Iterator[None]:
+    """Have a patched ZeMosaic leave the frames' skies as they are, unless they are to be matched."""
+    hooks = getattr(worker.zemosaic_align_stack, "_zemosaic_patch", None)
+    if matched or hooks is None:
+        yield
+        return
+    match_sky, hooks.match_sky = hooks.match_sky, lambda *args: None
+    try:
+        yield
+    finally:
+        hooks.match_sky = match_sky
+
+
 def winsorized_clip() -> str:
     """Return which winsorized clip this ZeMosaic's settings ask for."""
     resolve = getattr(sys.modules["zemosaic_align_stack"], "resolve_wsc_impl", None)
@@ -159,10 +175,11 @@ def main(job_file: str) -> None:
             result["package"] = pool.apply(probe, (home, True))
     result["imported"] = probe(home, False)
     worker = sys.modules["zemosaic_worker"]
-    result["tiles"] = [
-        make_tile(worker, group(job["frames"]), number, job["output"], changes)
-        for number, changes in enumerate(job["tiles"], start=1)
-    ]
+    result["tiles"] = []
+    for number, tile in enumerate(job["tiles"], start=1):
+        with skies(worker, tile["matched"]):
+            made = make_tile(worker, group(tile["frames"]), number, job["output"], tile["changes"])
+        result["tiles"].append(made)
     result["wsc_impl"] = winsorized_clip()
     result["peak_memory"] = peak_memory()
     Path(job_file).with_name("RESULT.json").write_text(json.dumps(result), encoding="utf-8")

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`zemosaic-patch verify`: a simulated group through a ZeMosaic in its own Python, measured against the exact stack."""
+"""`zemosaic-patch verify`: simulated groups through a ZeMosaic in its own Python, measured against the exact stack.
+
+One group lies under one sky. In the other each frame has a sky of its own: its tile steps where coverage changes unless
+the frames are matched. "Before" is that tile without the matching, the patch left in: ZeMosaic's own levels, not its
+other faults, for which its own tile would have to be made, which takes minutes in some versions.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +27,14 @@ from nanstack.stack.definition import Rejection
 from nanstack.truth.exact import exact_stack, sample_frame
 from nanstack.truth.simulation import SimulatedFrame, apply, compose, invert, simulate_group
 from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.dropin.manifest import UNMATCHED
 from zemosaic_patch.names import WINSOR_METHODS
 
 FRAMES, SHAPE = 16, (540, 960)
-MAX_NOISE, MAX_RMS_ADU, MAX_BAND_ADU = 1.03, 2.5, 0.5
+SKY_SCATTER = 0.05  # of the second group: what frames of one night differ by
+MAX_NOISE, MAX_RMS_ADU, MAX_BAND_ADU, MAX_STEP_ADU = 1.03, 2.5, 0.5, 0.5
+MIN_AREA_PIXELS = 1000  # of one coverage: fewer show no step that could be told from noise
+WHITE_SIGMA = 15.0  # of the picture: stretched so hard that no step could hide
 CLIP_ADU = 50.0  # differences beyond are stars and hot pixels
 PIXEL_DEG = 2.39 / 3600
 TIME_LIMIT_S = 900
@@ -57,14 +67,58 @@ class Quality:
         return f"noise {self.noise:.2f} of the exact stack's, difference {self.rms:.1f} ADU, band {self.band:.2f} ADU"
 
 
-def verify(folder: str | Path, python: str | None = None) -> tuple[int, list[str]]:
-    """Import a ZeMosaic, in processes of each kind, make a tile with it and measure that.
+@dataclass(frozen=True)
+class Steps:
+    """By how much a tile's level and colour differ between areas of different coverage, in ADU, where they should not.
+
+    Attributes
+    ----------
+    level : float
+        Range of the mean of the channels.
+    colour : float
+        Range of R - G or of B - G, the larger one.
+    """
+
+    level: float
+    colour: float
+
+    @property
+    def good(self) -> bool:
+        """Whether nobody could see them."""
+        return max(self.level, self.colour) <= MAX_STEP_ADU
+
+    def __str__(self) -> str:
+        return f"{self.level:.2f} ADU in level, {self.colour:.2f} in colour"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile that a ZeMosaic is to make.
+
+    Attributes
+    ----------
+    frames : sequence of SimulatedFrame
+    changes : mapping
+        Parameters of `create_master_tile` that differ from the defaults of `child`.
+    matched : bool
+        False: a patched ZeMosaic leaves the frames' skies as they are, for once.
+    """
+
+    frames: Sequence[SimulatedFrame]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    matched: bool = True
+
+
+def verify(folder: str | Path, python: str | None, picture: Path) -> tuple[int, list[str]]:
+    """Import a ZeMosaic, in processes of each kind, make tiles with it and measure them.
 
     Parameters
     ----------
     folder : path
-    python : str, optional
-        ZeMosaic's Python; by default the one of a virtual environment in its folder, else this one.
+    python : str or None
+        ZeMosaic's Python; None: the one of a virtual environment in its folder, else this one.
+    picture : Path
+        Gets the tile of frames under different skies without matching and with it, if they are matched.
 
     Returns
     -------
@@ -78,26 +132,64 @@ def verify(folder: str | Path, python: str | None = None) -> tuple[int, list[str
         For what is no ZeMosaic; where its Python fails.
     """
     checkout = dropin.open_checkout(folder)
-    frames, _ = simulate_group(FRAMES, SHAPE, seed=5)
+    patched = checkout.manifest is not None
+    matched = patched and checkout.manifest.choices.match_sky != UNMATCHED
+    even, varied = (simulate_group(FRAMES, SHAPE, seed=5, sky_scatter=scatter)[0] for scatter in (0, SKY_SCATTER))
+    tiles = [Tile(even)]
+    tiles += [Tile(varied, matched=False)] if patched else []  # without the patch each takes minutes
+    tiles += [Tile(varied)] if matched else []
     with tempfile.TemporaryDirectory(prefix="zemosaic-patch-") as scratch:
-        result = run_tiles(checkout.root, frames, [{}], Path(scratch), python or python_of(checkout.root))
-        tile = result["tiles"][0]
-        if tile["path"] is None:
-            errors = [key for key, level in tile["said"] if level == "ERROR"]
-            raise dropin.RefusedError(f"{checkout.root} made no tile: {'; '.join(errors) or 'it does not say why'}")
-        quality = measure(Path(tile["path"]), frames, tile["reference"], result["wsc_impl"])
+        result = run_tiles(checkout.root, tiles, Path(scratch), python or python_of(checkout.root))
+        for tile in result["tiles"]:
+            if tile["path"] is None:
+                errors = [key for key, level in tile["said"] if level == "ERROR"]
+                why = "; ".join(errors) or "it does not say why"
+                raise dropin.RefusedError(f"{checkout.root} made no tile: {why}")
+        exact = {
+            one: exact_stack_of(even, one, result["wsc_impl"]) for one in {t["reference"] for t in result["tiles"]}
+        }
+        pairs = [beside(Path(t["path"]), even[t["reference"]], *exact[t["reference"]]) for t in result["tiles"]]
+    first = result["tiles"][0]
+    quality, steps = quality_of(*pairs[0]), [steps_of(*pair) for pair in pairs[1:]]
     expected = set(result["imported"])
     same = expected == set(result["spawned"]) == {name.removeprefix("zemosaic.") for name in result["package"]}
-    good = bool(expected) and same and quality.good
+    good = bool(expected) and same and quality.good and (not matched or steps[-1].good)
     lines = [
         f"imports            {len(expected)} functions replaced; {'the same' if same else 'NOT the same'} in a "
         "spawned process and as a package",
-        f"tile               {FRAMES - tile['failed']} of {FRAMES} frames aligned, {tile['seconds']:.1f} s",
+        f"tile               {FRAMES - first['failed']} of {FRAMES} frames aligned, {first['seconds']:.1f} s",
         f"against the truth  {quality}",
-        f"limits             noise {MAX_NOISE}, difference {MAX_RMS_ADU} ADU, band {MAX_BAND_ADU} ADU",
+        *_about_skies(steps),
+        f"limits             noise {MAX_NOISE}, difference {MAX_RMS_ADU} ADU, band {MAX_BAND_ADU} ADU, "
+        f"steps {MAX_STEP_ADU} ADU",
+        *(_drawn(pairs[1][0], pairs[2][0], steps, picture, checkout.root) if matched else []),
         "verdict            " + ("good" if good else "NOT GOOD" if expected else "NOT PATCHED"),
     ]
     return (0 if good else 1), lines
+
+
+def _about_skies(steps: list[Steps]) -> list[str]:
+    """Return lines on the steps without matching and, where the patch matches, with it."""
+    if not steps:
+        return []
+    lines = [
+        f"skies +-{SKY_SCATTER:.0%}         steps where coverage changes, levels as ZeMosaic leaves them: {steps[0]}"
+    ]
+    if len(steps) == 1:
+        return [*lines, "                   the skies are not matched: `zemosaic-patch apply` matches them"]
+    return [*lines, f"                   matched, as this patch does it: {steps[1]}"]
+
+
+def _drawn(before: np.ndarray, after: np.ndarray, steps: list[Steps], picture: Path, root: Path) -> list[str]:
+    """Write the picture, and return the line that says where it is; into a ZeMosaic nothing is written."""
+    from zemosaic_patch.demo.tile import before_after_picture
+
+    if picture.resolve().is_relative_to(root.resolve()):
+        return [f"picture            not written: {picture} would lie in ZeMosaic; -o FILE names another place"]
+    words = ("levels as ZeMosaic leaves them", "skies matched")
+    captions = [f"{word}: steps of {step.level:.1f} ADU" for word, step in zip(words, steps, strict=True)]
+    before_after_picture(before, after, captions, picture, WHITE_SIGMA)
+    return [f"picture            {picture}: that tile before and after the matching, stretched hard"]
 
 
 def python_of(root: Path) -> str:
@@ -109,17 +201,13 @@ def python_of(root: Path) -> str:
     return sys.executable
 
 
-def run_tiles(
-    root: Path, frames: list[SimulatedFrame], tiles: list[dict], scratch: Path, python: str, probe: bool = True
-) -> dict[str, Any]:
+def run_tiles(root: Path, tiles: Sequence[Tile], scratch: Path, python: str, probe: bool = True) -> dict[str, Any]:
     """Make tiles of simulated frames with a ZeMosaic, in a process of its own.
 
     Parameters
     ----------
     root : Path
-    frames : list of SimulatedFrame
-    tiles : list of dict
-        For each tile the parameters of `create_master_tile` that differ from the defaults of `child`.
+    tiles : sequence of Tile
     scratch : Path
         Gets all files.
     python : str
@@ -136,14 +224,17 @@ def run_tiles(
     dropin.RefusedError
         With what that Python said, where it failed.
     """
-    described = []
-    for index, frame in enumerate(frames):
-        path = scratch / f"frame_{index:02d}.npy"
-        np.save(path, frame.data)
-        height, width = frame.data.shape[:2]
-        header = solution(frame.transform, (height, width))
-        described.append({"path": str(path), "header": header, "pixel_shape": [width, height]})
-    job = {"home": str(root.resolve()), "frames": described, "tiles": tiles, "output": str(scratch), "probe": probe}
+    groups = {id(tile.frames): tile.frames for tile in tiles}
+    described = {key: _cached(frames, scratch / f"group_{n}") for n, (key, frames) in enumerate(groups.items())}
+    job = {
+        "home": str(root.resolve()),
+        "output": str(scratch),
+        "probe": probe,
+        "tiles": [
+            {"frames": described[id(tile.frames)], "changes": dict(tile.changes), "matched": tile.matched}
+            for tile in tiles
+        ],
+    }
     (scratch / "JOB.json").write_text(json.dumps(job), encoding="utf-8")
     child = shutil.copy(Path(__file__).with_name("child.py"), scratch)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -159,6 +250,19 @@ def run_tiles(
         last = run.stderr.strip().splitlines()[-1:] or ["it does not say why"]
         raise dropin.RefusedError(f"{python} could not run ZeMosaic: {last[0]}; name its Python with --python")
     return json.loads((scratch / "RESULT.json").read_text(encoding="utf-8"))
+
+
+def _cached(frames: Sequence[SimulatedFrame], folder: Path) -> list[dict[str, Any]]:
+    """Write frames as ZeMosaic caches them, and return what `child` needs to know of each."""
+    folder.mkdir()
+    described = []
+    for index, frame in enumerate(frames):
+        path = folder / f"frame_{index:02d}.npy"
+        np.save(path, frame.data)
+        height, width = frame.data.shape[:2]
+        header = solution(frame.transform, (height, width))
+        described.append({"path": str(path), "header": header, "pixel_shape": [width, height]})
+    return described
 
 
 def solution(transform: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
@@ -202,21 +306,31 @@ def beside_exact(
     path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a winsorized master tile, the exact stack and its coverage, on the pixels that both have."""
+    return beside(path, frames[reference], *exact_stack_of(frames, reference, wsc_impl))
+
+
+def beside(
+    path: Path, reference: SimulatedFrame, exact: np.ndarray, coverage: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a winsorized master tile, and an exact stack and its coverage, on the pixels that both have."""
     from astropy.io import fits
 
     with fits.open(path) as hdus:
         tile = np.moveaxis(np.asarray(hdus[0].data, dtype=np.float32), 0, -1)
         header = hdus[0].header
     tile /= np.float32([header.get(f"RGBGAIN{channel}", 1.0) for channel in "RGB"])  # the colours before equalisation
-    exact, coverage = exact_stack_of(frames, reference, wsc_impl)
-    known = solution(frames[reference].transform, exact.shape[:2])
+    known = solution(reference.transform, exact.shape[:2])
     left, top = (round(known[key] - header[key]) for key in ("CRPIX1", "CRPIX2"))  # where the tile begins
     return overlap(tile, (top, left), exact, coverage)
 
 
 def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: str) -> Quality:
     """Measure a winsorized master tile against the exact stack."""
-    tile, exact, coverage = beside_exact(path, frames, reference, wsc_impl)
+    return quality_of(*beside_exact(path, frames, reference, wsc_impl))
+
+
+def quality_of(tile: np.ndarray, exact: np.ndarray, coverage: np.ndarray) -> Quality:
+    """Hold a tile to the exact stack on its pixels."""
     well = coverage >= HIGH_COVERAGE * coverage.max()
     seen = well & np.isfinite(tile).all(axis=2)
     if not seen.any():
@@ -226,6 +340,17 @@ def measure(path: Path, frames: list[SimulatedFrame], reference: int, wsc_impl: 
     difference = np.clip(difference, -CLIP_ADU, CLIP_ADU)
     noise = float(np.mean(noise_level(tile, seen) / noise_level(exact, seen)))
     return Quality(noise, float(np.sqrt(np.nanmean(difference**2))), float(band_metric(tile, coverage)))
+
+
+def steps_of(tile: np.ndarray, exact: np.ndarray, coverage: np.ndarray) -> Steps:
+    """Measure a tile's steps where coverage changes, against the exact stack of the same frames under one sky."""
+    seen = np.isfinite(tile).all(axis=2)
+    numbers, sizes = np.unique(coverage[seen], return_counts=True)
+    areas = [seen & (coverage == number) for number in numbers[sizes >= MIN_AREA_PIXELS]]
+    if not areas:
+        return Steps(math.inf, math.inf)
+    left = np.array([np.median((tile - exact)[area], axis=0) for area in areas])
+    return Steps(float(np.ptp(left.mean(axis=1))), float(np.ptp(left[:, [0, 2]] - left[:, [1]], axis=0).max()))
 
 
 def overlap(
