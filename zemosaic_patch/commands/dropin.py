@@ -85,7 +85,7 @@ def _command(run: Callable[..., int | None], text: str, *groups: object) -> Comm
 COMMANDS = (
     _command(
         check,
-        "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: apply would mend it; 2: cannot be patched)",
+        "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: apply mends it; 2: cannot be patched)",
     ),
     _command(apply, "put the patch into a ZeMosaic", ApplyOptions()),
     _command(revert, "take the patch out of a ZeMosaic"),

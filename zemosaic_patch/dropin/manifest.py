@@ -69,8 +69,8 @@ class Manifest:
     engine : dict of str to str
         The files that were added, relative to their folder, and their SHA-256.
     version : str or None
-        Of this project. None: one whose `apply` did not match skies unless told to (up to 0.2), and so did not keep
-        whether somebody had chosen that.
+        Of this project. None: one whose `apply` did not match skies unless told to (before 0.2 was released), and so
+        did not keep whether somebody had chosen that.
     """
 
     choices: Choices

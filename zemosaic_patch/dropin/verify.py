@@ -74,7 +74,7 @@ class Steps:
     Attributes
     ----------
     level : float
-        Range of the mean of the channels.
+        Range of a channel, the largest one.
     colour : float
         Range of R - G or of B - G, the larger one.
     """
@@ -145,9 +145,8 @@ def verify(folder: str | Path, python: str | None, picture: Path) -> tuple[int, 
                 errors = [key for key, level in tile["said"] if level == "ERROR"]
                 why = "; ".join(errors) or "it does not say why"
                 raise dropin.RefusedError(f"{checkout.root} made no tile: {why}")
-        exact = {
-            one: exact_stack_of(even, one, result["wsc_impl"]) for one in {t["reference"] for t in result["tiles"]}
-        }
+        references = {tile["reference"] for tile in result["tiles"]}
+        exact = {number: exact_stack_of(even, number, result["wsc_impl"]) for number in references}
         pairs = [beside(Path(t["path"]), even[t["reference"]], *exact[t["reference"]]) for t in result["tiles"]]
     first = result["tiles"][0]
     quality, steps = quality_of(*pairs[0]), [steps_of(*pair) for pair in pairs[1:]]
@@ -172,12 +171,10 @@ def _about_skies(steps: list[Steps]) -> list[str]:
     """Return lines on the steps without matching and, where the patch matches, with it."""
     if not steps:
         return []
-    lines = [
-        f"skies +-{SKY_SCATTER:.0%}         steps where coverage changes, levels as ZeMosaic leaves them: {steps[0]}"
-    ]
+    lines = [f"{f'skies +-{SKY_SCATTER:.0%}':19}steps where frames end, as ZeMosaic leaves the levels: {steps[0]}"]
     if len(steps) == 1:
-        return [*lines, "                   the skies are not matched: `zemosaic-patch apply` matches them"]
-    return [*lines, f"                   matched, as this patch does it: {steps[1]}"]
+        return [*lines, f"{'':19}the patch does not match them: `zemosaic-patch apply` puts that in"]
+    return [*lines, f"{'':19}matched by the patch: {steps[1]}"]
 
 
 def _drawn(before: np.ndarray, after: np.ndarray, steps: list[Steps], picture: Path, root: Path) -> list[str]:
@@ -186,10 +183,10 @@ def _drawn(before: np.ndarray, after: np.ndarray, steps: list[Steps], picture: P
 
     if picture.resolve().is_relative_to(root.resolve()):
         return [f"picture            not written: {picture} would lie in ZeMosaic; -o FILE names another place"]
-    words = ("levels as ZeMosaic leaves them", "skies matched")
+    words = ("levels that ZeMosaic leaves", "skies matched")
     captions = [f"{word}: steps of {step.level:.1f} ADU" for word, step in zip(words, steps, strict=True)]
     before_after_picture(before, after, captions, picture, WHITE_SIGMA)
-    return [f"picture            {picture}: that tile before and after the matching, stretched hard"]
+    return [f"picture            {picture}: that tile without and with the matching, stretched hard"]
 
 
 def python_of(root: Path) -> str:
@@ -350,7 +347,7 @@ def steps_of(tile: np.ndarray, exact: np.ndarray, coverage: np.ndarray) -> Steps
     if not areas:
         return Steps(math.inf, math.inf)
     left = np.array([np.median((tile - exact)[area], axis=0) for area in areas])
-    return Steps(float(np.ptp(left.mean(axis=1))), float(np.ptp(left[:, [0, 2]] - left[:, [1]], axis=0).max()))
+    return Steps(float(np.ptp(left, axis=0).max()), float(np.ptp(left[:, [0, 2]] - left[:, [1]], axis=0).max()))
 
 
 def overlap(
