@@ -58,7 +58,9 @@ def verify(checkout: Checkout, options: VerifyOptions) -> int:
     from zemosaic_patch.dropin.verify import FRAMES
     from zemosaic_patch.dropin.verify import verify as measure
 
-    print(f"making tiles of {FRAMES} simulated frames with this ZeMosaic: about a minute; without the patch some minutes ...")
+    print(
+        f"making tiles of {FRAMES} simulated frames with this ZeMosaic: about a minute; without the patch some minutes ..."
+    )
     sys.stdout.flush()
     with _refusals():
         code, lines = measure(checkout.folder, options.python, options.output)
