@@ -58,9 +58,7 @@ def verify(checkout: Checkout, options: VerifyOptions) -> int:
     from zemosaic_patch.dropin.verify import FRAMES
     from zemosaic_patch.dropin.verify import verify as measure
 
-    print(
-        f"making tiles of {FRAMES} simulated frames with this ZeMosaic: about a minute; without the patch some minutes ..."
-    )
+    print(f"making tiles of {FRAMES} simulated frames with this ZeMosaic: a minute; without the patch several ...")
     sys.stdout.flush()
     with _refusals():
         code, lines = measure(checkout.folder, options.python, options.output)

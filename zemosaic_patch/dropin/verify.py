@@ -183,9 +183,7 @@ def _drawn(before: np.ndarray, after: np.ndarray, steps: list[Steps], picture: P
 
     if picture.resolve().is_relative_to(root.resolve()):
         return [f"picture            not written: {picture} would lie in ZeMosaic; -o FILE names another place"]
-    before, after = (
-        tile - np.nanmedian(tile, axis=(0, 1)) for tile in (before, after)
-    )  # a tile's own level is no step
+    before, after = (tile - np.nanmedian(tile, axis=(0, 1)) for tile in (before, after))  # their levels are no steps
     words = ("levels that ZeMosaic leaves", "skies matched")
     captions = [f"{word}: steps of {max(s.level, s.colour):.1f} ADU" for word, s in zip(words, steps, strict=True)]
     before_after_picture(before, after, captions, picture, WHITE_SIGMA)
