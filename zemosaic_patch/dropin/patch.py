@@ -160,11 +160,11 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
     try:
         found = _anchored(lambda: list(sources.findings(checkout.sources)), checkout)
     except NotPatchableError:
-        state, text = _condition(checkout)
+        state, text = condition(checkout)
         if state == "half":  # what the patch or git left; that is said with what to do
             raise RefusedError(text) from None
         raise
-    state, text = _condition(checkout)
+    state, text = condition(checkout)
     left_out = {found[-1]} if state == "patched" and checkout.manifest.left_out else set()
     lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}", LEGEND]
     lines += [f"{_verdict(one, one in left_out)}  {one.text}  ({one.place})" for one in found]
@@ -196,7 +196,7 @@ def _age(manifest: Manifest) -> str:
     return f"that of zemosaic-patch {manifest.version}, and this is {installed_version()}"
 
 
-def _condition(checkout: Checkout) -> tuple[str, str]:
+def condition(checkout: Checkout) -> tuple[str, str]:
     """Return whether the patch is in ('none', 'patched', 'half'), and that as a sentence."""
     if checkout.manifest is None:
         if not any(source.patched for source in checkout.sources.values()):
@@ -296,7 +296,7 @@ def apply(
     if dry_run:
         return _dry_run(checkout, choices)
     with _locked(checkout.root):
-        state, text = _condition(checkout)
+        state, text = condition(checkout)
         if state == "patched" and _is_current(checkout) and checkout.manifest.choices == choices:
             return [f"nothing to do: {text}"]
         plain = _plain(checkout)
@@ -326,7 +326,7 @@ def _is_current(checkout: Checkout) -> bool:
 
 
 def _dry_run(checkout: Checkout, choices: Choices) -> list[str]:
-    state, text = _condition(checkout)
+    state, text = condition(checkout)
     if state == "patched" and _is_current(checkout) and checkout.manifest.choices == choices:
         return [text]
     plain = _plain(checkout)

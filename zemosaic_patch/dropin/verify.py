@@ -129,10 +129,13 @@ def verify(folder: str | Path, python: str | None, picture: Path) -> tuple[int, 
     Raises
     ------
     dropin.NotPatchableError, dropin.RefusedError
-        For what is no ZeMosaic; where its Python fails.
+        For what is no ZeMosaic; where the patch is half in, or ZeMosaic's Python fails.
     """
     checkout = dropin.open_checkout(folder)
-    patched = checkout.manifest is not None
+    state, text = dropin.condition(checkout)
+    if state == "half":
+        raise dropin.RefusedError(text)
+    patched = state == "patched"
     matched = patched and checkout.manifest.choices.match_sky != UNMATCHED
     even, varied = (simulate_group(FRAMES, SHAPE, seed=5, sky_scatter=scatter)[0] for scatter in (0, SKY_SCATTER))
     tiles = [Tile(even)]

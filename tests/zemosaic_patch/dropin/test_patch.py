@@ -908,6 +908,14 @@ def test_commands_and_exit_codes(tmp_path, capsys):
     assert "is no ZeMosaic" in capsys.readouterr().err
 
 
+def test_verify_of_half_a_patch_says_what_to_do(tmp_path, capsys):
+    root = zemosaic(tmp_path / "z")
+    patch(root)
+    (root / ENGINE).rename(tmp_path / "gone")
+    assert cli.main(["verify", str(root)]) == 1
+    assert "`zemosaic-patch apply` completes it" in capsys.readouterr().err
+
+
 def test_verify_says_what_stopped_zemosaic(tmp_path, capsys):
     root = zemosaic(tmp_path / "z")
     (root / MODULES[0]).write_text("raise OSError('no disk')\n")
