@@ -97,7 +97,7 @@ def align_images_in_group(
     except ValueError as no_reference:
         return _not_aligned(image_data_list, str(no_reference), progress_callback)
     except ImportError as missing:
-        return _not_aligned(image_data_list, f"{missing}; install it with pip", progress_callback)
+        return _not_aligned(image_data_list, f"install {missing.name or missing} with pip", progress_callback)
     return images, failed
 
 

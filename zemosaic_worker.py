@@ -476,7 +476,7 @@ def _align(group: _Group, scratch: Scratch, report: _Reporter) -> _Aligned:
             done = len(images), len(group.frames)
             compat.report_alignment(alignment, _raw_name(group.infos[alignment.index]), done, report)
     except ImportError as missing:
-        report(f"frames not aligned: {missing}; install it with pip", None, "ERROR")
+        report(f"frames not aligned: install {missing.name or missing} with pip", None, "ERROR")
         raise _NoTileError from missing
     except OSError as failure:  # the scratch folder's disk
         report("mastertile_error_stacking_failed", None, "ERROR", error=_no_scratch(failure))

@@ -135,8 +135,11 @@ def load_sep() -> ModuleType:
     """Import sep, which astroalign 2.6.0 and 2.6.1 bring under the name of a fork."""
     try:
         import sep
-    except ImportError:
-        import sep_pjw as sep
+    except ImportError as missing:
+        try:
+            import sep_pjw as sep
+        except ImportError:
+            raise missing from None  # sep is what is to be installed
     return sep
 
 

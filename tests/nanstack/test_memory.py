@@ -2,6 +2,7 @@
 """What a process takes of the machine where several share it."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -28,6 +29,15 @@ def test_processes_share_the_gpus_memory(monkeypatch, processes):
 def test_a_budget_is_a_quarter_of_what_is_free_and_at_most_a_gibibyte(monkeypatch, free, budget):
     monkeypatch.setattr(memory, "free_memory", lambda: free)
     assert memory.memory_budget() == budget
+
+
+def test_without_psutil_the_budget_is_a_modest_one_and_arrays_are_kept_within_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert memory.memory_budget() == 2**28
+    with memory.Scratch() as scratch:
+        array = np.arange(6.0)
+        assert isinstance(scratch.keeper(2**28 // array.nbytes + 1)(array), np.memmap)
+        assert scratch.keeper(2**28 // array.nbytes)(array) is array
 
 
 def test_processes_share_threads_and_memory(monkeypatch):
