@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import io
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,10 +137,11 @@ def _difference(source: Source, edits: list[Edit]) -> str:
         parts += [source.data[at : edit.start], edit.text.encode()]
         at = edit.end
     after = b"".join([*parts, source.data[at:]])
-    before, after = (data.decode("utf-8").split("\n") for data in (source.data, after))
+    before, after = (io.StringIO(data.decode("utf-8"), newline="\n").readlines() for data in (source.data, after))
     name = source.name
-    lines = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}", lineterm="")
-    return "\n".join([f"diff --git a/{name} b/{name}", *lines, ""])
+    lines = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
+    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    return "".join([f"diff --git a/{name} b/{name}\n", *ended])
 
 
 def _new_file(name: str, text: str) -> str:

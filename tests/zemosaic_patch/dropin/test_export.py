@@ -17,7 +17,7 @@ from zemosaic_patch import cli
 from zemosaic_patch.dropin import export
 from zemosaic_patch.dropin import patch as dropin
 from zemosaic_patch.dropin.maintainer import align_stack, align_stack_gpu
-from zemosaic_patch.dropin.sources import MODULES
+from zemosaic_patch.dropin.sources import MODULES, Source
 
 MENDED = ("fixed", "newest")  # kinds of ZeMosaic that the patch is for: since 4.3.1
 
@@ -66,6 +66,18 @@ def test_line_ends_of_the_checkout_do_not_matter(tmp_path):
     for name, newline in (("unix", "\n"), ("windows", "\r\n")):
         export.export(zemosaic(tmp_path / name, "newest", newline), tmp_path / f"{name}.patch")
     assert (tmp_path / "windows.patch").read_bytes() == (tmp_path / "unix.patch").read_bytes()
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_change_at_the_end_of_a_file_is_one_that_git_takes(tmp_path, end):
+    before = f"one\x0c\ntwo\u2028\nthree{end}"
+    (tmp_path / "a.py").write_bytes(before.encode())
+    start = before.encode().index(b"three")
+    text = export._difference(Source("a.py", before.encode()), [export.Edit(start, start + 5, "3")])
+    (tmp_path / "fix.patch").write_bytes(text.encode())
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "apply", "fix.patch")
+    assert (tmp_path / "a.py").read_bytes() == before.replace("three", "3").encode()
 
 
 def test_a_commit_is_taken_whatever_lies_in_the_folder(tmp_path):
