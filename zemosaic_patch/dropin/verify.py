@@ -37,7 +37,7 @@ MIN_AREA_PIXELS = 1000  # of one coverage: fewer show no step that could be told
 WHITE_SIGMA = 15.0  # of the picture: stretched so hard that no step could hide
 CLIP_ADU = 50.0  # differences beyond are stars and hot pixels
 PIXEL_DEG = 2.39 / 3600
-TIME_LIMIT_S = 900
+TIME_LIMIT_S = 1800
 
 
 @dataclass(frozen=True)
