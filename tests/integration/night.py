@@ -42,6 +42,8 @@ class Night:
         glow makes it; or its direction turns steadily, as with the Moon; or each frame has one of its own.
     noise : float
         Standard deviation of a raw sample, in ADU: less than a real frame's, so that small steps are seen.
+    pointings : int
+        Of the 2 x 2 places, how many are visited in turn.
     """
 
     frames: int = 32
@@ -51,6 +53,7 @@ class Night:
     gradient: float = 0.04
     gradients: str = "shared"
     noise: float = 8.0
+    pointings: int = 4
 
 
 def session_of(night: Night) -> demo.Session:
@@ -61,7 +64,7 @@ def session_of(night: Night) -> demo.Session:
     for index, progress in enumerate(np.linspace(0, 1, night.frames)):
         dither = DITHER * night.shape[1] * rng.uniform(-1, 1, 2)
         transform = similarity(night.shape, *dither, TURN_DEG * (2 * progress - 1))
-        transform[:, 2] -= transform[:, :2] @ _pointing(index, night.shape)
+        transform[:, 2] -= transform[:, :2] @ _pointing(index % night.pointings, night.shape)
         level = np.array(tile.SKY) * (1 + night.sky_scatter * rng.uniform(-1, 1, 3))
         plane = _plane(night, transform, night.gradient * _direction(night.gradients, progress, rng))
         frames.append(demo.SessionFrame(tile.frame_name(index), transform, np.outer(plane, level)))
@@ -88,10 +91,10 @@ def _plane(night: Night, transform: np.ndarray, gradient: np.ndarray) -> np.ndar
     return np.array([1 + gradient / size @ middle, *(gradient / size @ back[:, :2])])
 
 
-def _pointing(index: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return how far right and down of the middle a frame points: from one to the next of four places in turn."""
-    place = np.array([index % 2, index // 2 % 2]) - 0.5
-    return place * (1 - demo.OVERLAP) * np.array(shape[::-1])
+def _pointing(place: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return how far right and down of the middle frames of this place, 0 to 3, point."""
+    corner = np.array([place % 2, place // 2]) - 0.5
+    return corner * (1 - demo.OVERLAP) * np.array(shape[::-1])
 
 
 def _direction(gradients: str, progress: float, rng: np.random.Generator) -> np.ndarray:

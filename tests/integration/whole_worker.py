@@ -26,6 +26,7 @@ from tests.integration.night import GRADIENTS, Figures, Night, measure, write_fr
 from zemosaic_patch.demo import mosaic as demo
 from zemosaic_patch.pictures import sky_stretch, write_picture
 
+PYTHON = os.environ.get("ZEMOSAIC_PYTHON", sys.executable)  # ZeMosaic's
 WHITE_SIGMA = 15.0  # of the picture: stretched so hard that no border could hide
 SAMPLE_S = 0.2  # between two looks at the memory
 KEPT = {"cleanup_temp_artifacts": False}  # of 4.5: the master tiles stay
@@ -169,7 +170,9 @@ def _watched(process: subprocess.Popen) -> int:
     finally:
         ended.set()
         watcher.join()
-        process.kill()
+        if process.poll() is None:  # Ctrl-C: nothing of it goes on
+            for each in (*psutil.Process(process.pid).children(recursive=True), process):
+                each.kill()
     return peak[0]
 
 
@@ -241,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="folder for all files; a former run's are replaced"
     )
-    parser.add_argument("--python", default=sys.executable, help="ZeMosaic's Python (default: this one)")
+    parser.add_argument("--python", default=PYTHON, help="ZeMosaic's Python (default: ZEMOSAIC_PYTHON, or this one)")
     parser.add_argument(
         "--setting",
         type=_setting,
@@ -256,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sky-scatter", type=float, default=night.sky_scatter, help="share of the sky, either way")
     parser.add_argument("--gradient", type=float, default=night.gradient, help="share of the sky, from edge to edge")
     parser.add_argument("--gradients", choices=GRADIENTS, default=night.gradients, help="whether frames share it")
+    parser.add_argument("--pointings", type=int, choices=range(1, 5), default=night.pointings)
     parser.add_argument("--noise", type=float, default=night.noise, help="of a raw sample, in ADU")
     return parser
 
