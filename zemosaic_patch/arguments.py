@@ -103,7 +103,7 @@ def _shape(name: str, option: Option, default: Any) -> dict[str, Any]:
     if option.metavar:
         shape["metavar"] = option.metavar
     if option.positional:
-        return shape if option.required else {**shape, "nargs": "*"}
+        return shape if option.required else {**shape, "nargs": "?" if isinstance(default, str) else "*"}
     shape["dest"] = name
     if option.required:
         shape["required"] = True

@@ -388,6 +388,9 @@ class VerifyOptions:
 class ExportOptions:
     """What the command `export` reads and writes."""
 
+    folder: str = option(
+        "checkout of ZeMosaic's source, or with --for its Git repository", metavar="DIR", positional=True, default="."
+    )
     output: Path = option("file for the patch", Path, short="-o", metavar="FILE", required=True)
     for_: str | None = option(
         "commit of ZeMosaic, in DIR's Git repository, that the patch is for; by default the files as they lie in DIR",

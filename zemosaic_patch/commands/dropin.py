@@ -66,7 +66,7 @@ def verify(checkout: Checkout, options: VerifyOptions) -> int:
     return code
 
 
-def export(checkout: Checkout, options: ExportOptions) -> None:
+def export(options: ExportOptions) -> None:
     """Write the fix as a patch of ZeMosaic's own source."""
     from zemosaic_patch.dropin.export import export as write
 
@@ -75,20 +75,23 @@ def export(checkout: Checkout, options: ExportOptions) -> None:
     if options.output.exists() and not options.overwrite:
         raise UsageError(f"{options.output} exists: add --overwrite to replace it, or name another file with -o")
     with _refusals():
-        print(write(checkout.folder, options.output, options.for_))
+        print(write(options.folder, options.output, options.for_))
 
 
 def _command(run: Callable[..., int | None], text: str, *groups: object) -> Command:
-    return Command(run.__name__, text, text[0].upper() + text[1:] + ".", (Checkout(), *groups), run)
+    return Command(run.__name__, text, text[0].upper() + text[1:] + ".", groups, run)
 
 
 COMMANDS = (
     _command(
         check,
         "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: apply mends it; 2: cannot be patched)",
+        Checkout(),
     ),
-    _command(apply, "put the patch into a ZeMosaic", ApplyOptions()),
-    _command(revert, "take the patch out of a ZeMosaic"),
-    _command(verify, "make simulated tiles with a ZeMosaic, measure them, show before and after", VerifyOptions()),
+    _command(apply, "put the patch into a ZeMosaic", Checkout(), ApplyOptions()),
+    _command(revert, "take the patch out of a ZeMosaic", Checkout()),
+    _command(
+        verify, "make simulated tiles with a ZeMosaic, measure them, show before and after", Checkout(), VerifyOptions()
+    ),
     _command(export, "write the fix as a patch that ZeMosaic's maintainer can review and merge", ExportOptions()),
 )
