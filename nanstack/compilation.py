@@ -6,8 +6,10 @@ from __future__ import annotations
 import functools
 import logging
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,36 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
 @functools.cache
 def _say_that_nothing_is_kept() -> None:
     log.warning("no folder can keep compiled functions: each run compiles them anew, unless NUMBA_CACHE_DIR names one")
+
+
+def where_numba_is(instead: str) -> Callable[[Callable[[], ModuleType]], Callable[[], ModuleType | None]]:
+    """Return a decorator of a function that imports compiled functions: without Numba it says so once, and gives None.
+
+    Parameters
+    ----------
+    instead : str
+        What happens then, for the user.
+    """
+
+    def decorate(load: Callable[[], ModuleType]) -> Callable[[], ModuleType | None]:
+        lock = threading.Lock()  # of threads that import at once, all but the first are told a wrong reason
+
+        @functools.cache
+        def loaded() -> ModuleType | None:
+            try:
+                return load()
+            except ImportError as missing:
+                log.warning("Numba cannot be imported (%s): %s", missing, instead)
+                return None
+
+        @functools.wraps(load)
+        def kernels() -> ModuleType | None:
+            with lock:
+                return loaded()
+
+        return kernels
+
+    return decorate
 
 
 def is_compiled(function: Any) -> bool:

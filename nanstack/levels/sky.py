@@ -185,6 +185,8 @@ def to_common_sky(matches: Sequence[SkyMatch]) -> list[SkyMatch]:
     """
     terms = ("offset", "slope_x", "slope_y")
     joined = [match for match in matches if match.cells != 0]
+    if not joined:
+        return list(matches)
     values = np.array([[getattr(match, name) for name in terms] for match in joined], dtype=np.float64)
     about, errors = np.ones((len(joined), 1)), np.ones(len(joined))
     common = np.reshape([robust_fit(about, v, errors) for v in values.reshape(len(joined), -1).T], values.shape[1:])

@@ -2,30 +2,27 @@
 """Resample a frame onto the reference's pixels; samples and footprint come out of one pass.
 
 A sample is valid if and only if every tap that its interpolation used lies inside the frame and is finite. There is
-no fill value: what is not valid is NaN, in all channels at once. Where a
-coordinate falls on the grid, one tap alone is used along that axis: a shift by whole pixels is an exact copy.
+no fill value: what is not valid is NaN, in all channels at once. Where a coordinate falls on the grid, one tap alone is
+used along that axis: a shift by whole pixels is an exact copy.
 
 `warp` runs the compiled kernel where Numba is installed, else the same definition in NumPy (`warp_numpy`).
 """
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
+from nanstack import compilation
 from nanstack.arrays import float_frame, real_array, to_float32
 
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_PIXELS = 2**14  # that the NumPy definition handles at once
 REACH = 3  # pixels to the farthest tap
 MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
-
-log = logging.getLogger(__name__)
 
 
 def warp(frame: np.ndarray, transform: np.ndarray, interpolation: str = "bicubic") -> np.ndarray:
@@ -255,12 +252,8 @@ def _normalised(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=0)
 
 
-@functools.cache
-def _compiled() -> ModuleType | None:
-    """Return the compiled kernels, or None (said once) where Numba is missing."""
-    try:
-        from nanstack.register import _warp_kernel
-    except ImportError as missing:
-        log.warning("Numba cannot be imported (%s): frames are warped by NumPy, some 10 times slower", missing)
-        return None
+@compilation.where_numba_is("frames are warped by NumPy, some 10 times slower")
+def _compiled() -> ModuleType:
+    from nanstack.register import _warp_kernel
+
     return _warp_kernel

@@ -7,13 +7,13 @@ Splitting rows bounds the memory and changes nothing: a pixel's answer depends o
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
+from nanstack import compilation
 from nanstack.levels.sky import SkyMatch
 from nanstack.memory import Scratch, memory_budget
 from nanstack.stack.definition import Rejection, check_weight_values, stack_block
@@ -22,8 +22,6 @@ from nanstack.stack.rows import FileRows, FrameLike, OpenFiles, Rows, blocks_ahe
 IN_MEMORY_BLOCK_BYTES = 8 * 2**20  # frames in memory are copied block by block: larger ones only take more room
 FILE_BLOCK_BYTES = 2**20  # read of a file at once: enough that seeking costs little; more would only take room
 DEFINITION_BLOCK_BYTES = 16 * 2**20  # the NumPy definition needs some 10 times that as working memory
-
-log = logging.getLogger(__name__)
 
 Weights = Sequence[np.ndarray] | Sequence[float] | np.ndarray
 
@@ -205,14 +203,10 @@ def weights_of_columns(weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return np.ascontiguousarray(np.broadcast_to(weights, shape).reshape(shape[0], -1))
 
 
-@functools.cache
-def _kernels() -> ModuleType | None:
-    """Return the compiled kernels, or None (said once) where Numba is missing."""
-    try:
-        from nanstack.stack import numba_kernels as kernels
-    except ImportError as missing:
-        log.warning("Numba cannot be imported (%s): frames are stacked by NumPy, some 30 times slower", missing)
-        return None
+@compilation.where_numba_is("frames are stacked by NumPy, some 30 times slower")
+def _kernels() -> ModuleType:
+    from nanstack.stack import numba_kernels as kernels
+
     return kernels
 
 

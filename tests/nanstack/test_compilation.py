@@ -24,6 +24,23 @@ import tiny
 before = tiny.is_compiled(tiny.twice)
 print(tiny.twice(3), before, sum(tiny.twice.stats.cache_hits.values()))
 """
+WITHOUT_NUMBA = """
+import logging, sys, threading
+logging.basicConfig(format="%(message)s")
+sys.modules["numba"] = None
+import numpy as np
+from nanstack.register.warp import warp
+from nanstack.stack.stacker import stack_frames
+from nanstack.stack.definition import Rejection
+ready = threading.Barrier(8)
+def work():
+    ready.wait()
+    warp(np.ones((9, 9), np.float32), np.eye(2, 3))
+    stack_frames(np.ones((3, 9, 9), np.float32), Rejection())
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
 
 
 @pytest.fixture
@@ -88,3 +105,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     out, said = use(full, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
     assert out == ["6", "False", "0"]
     assert "cannot be kept" in said
+
+
+def test_without_numba_that_is_said_once_whichever_thread_is_first():
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, cwd=root, check=True)
+    warped, stacked = sorted(done.stderr.splitlines(), key=lambda line: "stacked" in line)
+    assert warped.startswith("Numba cannot be imported (import of numba halted")
+    assert warped.endswith("frames are warped by NumPy, some 10 times slower")
+    assert stacked.startswith("Numba cannot be imported (import of numba halted")
+    assert stacked.endswith("frames are stacked by NumPy, some 30 times slower")

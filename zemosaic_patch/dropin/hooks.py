@@ -270,7 +270,7 @@ def coverage_alpha(alpha: np.ndarray | None, coverage: np.ndarray | None, propag
     """
     if not hasattr(propagate, MARK) or alpha is None or np.shape(coverage) != alpha.shape:
         return alpha
-    share = np.rint(255 * (coverage / coverage.max())).astype(np.uint8)
+    share = np.rint(255 * (coverage / np.max(coverage, initial=1))).astype(np.uint8)
     return np.minimum(alpha, np.maximum(share, LEAST_OPAQUE))
 
 

@@ -134,6 +134,12 @@ def test_the_common_sky_is_the_frames_mean_whatever_one_of_them_shows():
     assert (spread[1:] * max(SHAPE) > 10).any(), "the gradients differ"
 
 
+def test_frames_with_nothing_in_common_have_no_common_sky():
+    alone = [SkyMatch(cells=0), SkyMatch(cells=0)]
+    assert to_common_sky(alone) == alone
+    assert to_common_sky([]) == []
+
+
 def _seen_under(frame, sky):
     """Return a frame's data under another sky."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]

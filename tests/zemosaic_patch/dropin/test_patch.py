@@ -465,6 +465,8 @@ def test_alpha_follows_the_coverage_where_the_tile_is_ours():
     assert hooks.coverage_alpha(alpha, coverage[:, 1:], hooks.NAN_SAFE) is alpha, "a tile that was trimmed since"
     assert hooks.coverage_alpha(alpha, None, hooks.NAN_SAFE) is alpha
     assert hooks.coverage_alpha(None, coverage, hooks.NAN_SAFE) is None
+    for empty in (np.zeros((2, 3)), np.zeros((0, 3))):
+        assert not hooks.coverage_alpha(np.zeros(empty.shape, np.uint8), empty, hooks.NAN_SAFE).any()
 
 
 def test_a_phase_5_that_takes_alpha_as_weight_gets_it_by_coverage(tmp_path, cached):

@@ -16,8 +16,8 @@ from zemosaic_patch.dropin.sources import ENGINE, MODULES, Source
 EDIT = "# the owner's own line"
 
 
-def patched(folder, kind="pre-fix", **choices):
-    root = zemosaic(folder, kind)
+def patched(folder, kind="pre-fix", newline="\n", bom="", **choices):
+    root = zemosaic(folder, kind, newline, bom)
     dropin.apply(root, accept_unknown=True, **choices)
     return root
 
@@ -47,12 +47,13 @@ DECIDED = {  # other forms of the test around nan_to_num
 }
 
 
+@pytest.mark.parametrize(("newline", "bom"), [("\n", ""), ("\r\n", "\ufeff")])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("finish", ["apply", "revert"])
-def test_a_patch_whose_folder_is_gone_is_mended(tmp_path, kind, finish):
+def test_a_patch_whose_folder_is_gone_is_mended(tmp_path, kind, finish, newline, bom):
     """As `git clean` leaves it."""
-    root = patched(tmp_path / "z", kind)
-    whole, original = tree(root), tree(zemosaic(tmp_path / "original", kind))
+    root = patched(tmp_path / "z", kind, newline, bom)
+    whole, original = tree(root), tree(zemosaic(tmp_path / "original", kind, newline, bom))
     shutil.rmtree(root / ENGINE)
     code, lines = dropin.check(root)
     assert code == 1
