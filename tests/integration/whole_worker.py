@@ -32,6 +32,12 @@ SAMPLE_S = 0.2  # between two looks at the memory
 KEPT = {"cleanup_temp_artifacts": False}  # of 4.5: the master tiles stay
 TOLD, TOOK = "told.jsonl", "took.json"  # beside what the worker writes
 SIDE_BY_SIDE = ("_coverage", "_aesthetic", "_viewer")  # ends of names that are not the mosaic itself
+# what each of ZeMosaic's Pythons does first: astroalign draws its triangles by chance, so that no two runs are the same
+SAME_CHANCE = """\
+import numpy
+by_chance = numpy.random.default_rng
+numpy.random.default_rng = lambda seed=0: by_chance(seed)
+"""
 NOT_COPIED = shutil.ignore_patterns(".git", "gif", "zemosaic_config.json")
 
 
@@ -125,9 +131,12 @@ def run_worker(zemosaic: Path, tasks: Sequence[Task], scratch: Path, python: str
     runs = [_described(task, scratch) for task in tasks]
     job.write_text(json.dumps({"zemosaic": str(copy), "runs": runs}), encoding="utf-8")
     child = shutil.copy(Path(__file__).with_name("worker_child.py"), scratch)
+    (scratch / "sitecustomize.py").write_text(SAME_CHANCE, encoding="utf-8")
     with open(scratch / "said.txt", "w", encoding="utf-8") as said:
         command = [python, child, str(job)]
-        process = subprocess.Popen(command, cwd=scratch, env=_environment(home), stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=scratch, env=_environment(scratch), stdout=said, stderr=subprocess.STDOUT
+        )
         peak = _watched(process)
     done = [_outcome(task, peak, scratch) for task in tasks]
     shutil.rmtree(copy)
@@ -147,10 +156,11 @@ def _outcome(task: Task, peak: int, scratch: Path) -> Run:
     return Run(task.folder, peak_bytes=peak, **json.loads((task.folder / TOOK).read_text(encoding="utf-8")))
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(scratch: Path) -> dict[str, str]:
     """Return an environment in which ZeMosaic finds no settings of the user's, shows no window and leaves no cache."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "XDG_CONFIG_HOME")}
-    own = {name: str(home) for name in ("HOME", "USERPROFILE", "APPDATA", "TMPDIR", "TEMP", "TMP")}
+    environment = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
+    environment["PYTHONPATH"] = str(scratch)  # for our sitecustomize.py
+    own = {name: str(scratch / "home") for name in ("HOME", "USERPROFILE", "APPDATA", "TMPDIR", "TEMP", "TMP")}
     return environment | own | {"QT_QPA_PLATFORM": "offscreen", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
