@@ -13,13 +13,13 @@ import pytest
 from astropy.io import fits
 
 from nanstack.truth.simulation import simulate_group
-from tests.integration.test_zemosaic import OTHER_TILES, PYTHON, REJECT, home, outcome, plain  # noqa: F401
+from tests.integration.test_zemosaic import OTHER_TILES, PYTHON, REJECT, outcome, plain  # noqa: F401
 from zemosaic_patch.dropin import export, verify
 from zemosaic_patch.dropin import patch as dropin
 
 
 @pytest.fixture(scope="module")
-def mended(home, tmp_path_factory):  # noqa: F811
+def mended(home, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mended")
     copy = shutil.copytree(home, folder / "zemosaic", ignore=shutil.ignore_patterns(".git"))
     try:

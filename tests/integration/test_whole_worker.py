@@ -68,7 +68,7 @@ def run_cases(zemosaic: Path, scratch: Path) -> list[Run]:
     names = sorted((scratch / "frames").iterdir())
     (grid / "stack_plan.csv").write_text("\n".join(["file_path", *map(str, names)]) + "\n", encoding="utf-8")
     tasks = [Task(scratch / case.frames, scratch / case.name, QUICK | case.settings) for case in CASES]
-    return run_worker(zemosaic, tasks, scratch, PYTHON)
+    return run_worker(zemosaic, tasks, scratch, PYTHON, repeatable=True)
 
 
 def images(folder: Path) -> dict:

@@ -52,14 +52,6 @@ np.savez(sys.argv[2], *arrays)
 
 
 @pytest.fixture(scope="module")
-def home():
-    folder = os.environ.get("ZEMOSAIC_HOME")
-    if not folder:
-        pytest.skip("no ZeMosaic: set ZEMOSAIC_HOME to a checkout")
-    return Path(folder)
-
-
-@pytest.fixture(scope="module")
 def plain(home, tmp_path_factory):
     return shutil.copytree(home, tmp_path_factory.mktemp("plain") / "zemosaic")
 

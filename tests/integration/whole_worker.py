@@ -32,11 +32,15 @@ SAMPLE_S = 0.2  # between two looks at the memory
 KEPT = {"cleanup_temp_artifacts": False}  # of 4.5: the master tiles stay
 TOLD, TOOK = "told.jsonl", "took.json"  # beside what the worker writes
 SIDE_BY_SIDE = ("_coverage", "_aesthetic", "_viewer")  # ends of names that are not the mosaic itself
-# what each of ZeMosaic's Pythons does first: astroalign draws its triangles by chance, so that no two runs are the same
-SAME_CHANCE = """\
+# what ZeMosaic's Pythons do first where two runs are to be the same: astroalign draws its triangles by chance, and what
+# becomes of a tile depends on which others are finished already
+REPEATABLE = """\
+import os
 import numpy
+import psutil
 by_chance = numpy.random.default_rng
 numpy.random.default_rng = lambda seed=0: by_chance(seed)
+os.cpu_count = psutil.cpu_count = lambda *_, **__: 1
 """
 NOT_COPIED = shutil.ignore_patterns(".git", "gif", "zemosaic_config.json")
 
@@ -103,7 +107,9 @@ def _mosaics(folder: Path) -> list[Path]:
     return sorted([*folder.glob("zemosaic_MT*.fits"), *folder.glob("mosaic_grid*.fits")])
 
 
-def run_worker(zemosaic: Path, tasks: Sequence[Task], scratch: Path, python: str) -> list[Run]:
+def run_worker(
+    zemosaic: Path, tasks: Sequence[Task], scratch: Path, python: str, repeatable: bool = False
+) -> list[Run]:
     """Run the whole worker of a copy of a checkout; the checkout itself and the user's own settings stay untouched.
 
     Parameters
@@ -115,6 +121,8 @@ def run_worker(zemosaic: Path, tasks: Sequence[Task], scratch: Path, python: str
         Gets the copy, what it says, and ZeMosaic's temporary files.
     python : str
         ZeMosaic's.
+    repeatable : bool
+        Whether to take chance out of it: by itself no two of ZeMosaic's runs need be the same.
 
     Raises
     ------
@@ -131,7 +139,7 @@ def run_worker(zemosaic: Path, tasks: Sequence[Task], scratch: Path, python: str
     runs = [_described(task, scratch) for task in tasks]
     job.write_text(json.dumps({"zemosaic": str(copy), "runs": runs}), encoding="utf-8")
     child = shutil.copy(Path(__file__).with_name("worker_child.py"), scratch)
-    (scratch / "sitecustomize.py").write_text(SAME_CHANCE, encoding="utf-8")
+    (scratch / "sitecustomize.py").write_text(REPEATABLE if repeatable else "", encoding="utf-8")
     with open(scratch / "said.txt", "w", encoding="utf-8") as said:
         command = [python, child, str(job)]
         process = subprocess.Popen(
