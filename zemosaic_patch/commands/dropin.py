@@ -55,9 +55,12 @@ def revert(checkout: Checkout) -> None:
 
 def verify(checkout: Checkout, options: VerifyOptions) -> int:
     """Make simulated tiles with a ZeMosaic."""
+    from zemosaic_patch.dropin.patch import open_checkout
     from zemosaic_patch.dropin.verify import FRAMES
     from zemosaic_patch.dropin.verify import verify as measure
 
+    with _refusals():
+        open_checkout(checkout.folder)  # what is no ZeMosaic is not kept waiting
     print(f"making tiles of {FRAMES} simulated frames with this ZeMosaic: a minute; without the patch several ...")
     sys.stdout.flush()
     with _refusals():
