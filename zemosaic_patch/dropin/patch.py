@@ -121,9 +121,15 @@ def open_checkout(folder: str | Path) -> Checkout:
     NotPatchableError
         For what is no ZeMosaic.
     RefusedError
-        For a file that lies outside of the folder, behind a symbolic link.
+        For a file that lies outside of the folder, behind a symbolic link; for a folder that cannot be read.
     """
-    root = Path(folder).expanduser()
+    try:
+        return _checkout_in(Path(folder).expanduser())
+    except PermissionError as error:
+        raise RefusedError(f"{error.filename} cannot be read ({error.strerror}): {WRITABLE}") from error
+
+
+def _checkout_in(root: Path) -> Checkout:
     if not all((root / name).is_file() for name in MODULES):
         raise NotPatchableError(installation.why_not(root))
     if (root / "nanstack").is_dir():

@@ -744,6 +744,9 @@ def test_a_read_only_folder_is_refused(tmp_path):
     try:
         with pytest.raises(dropin.RefusedError, match="cannot be written to"):
             patch(root)
+        root.chmod(0)
+        with pytest.raises(dropin.RefusedError, match="cannot be read .* run this command as the folder's owner"):
+            dropin.check(root)
     finally:
         root.chmod(0o755)
 
