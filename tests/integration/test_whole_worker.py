@@ -30,7 +30,7 @@ LIMITS = {"max_raw_per_master_tile": 2, "winsor_max_frames_per_pass": 2}
 class Case:
     """Settings that must not change, and what the worker is given, below the scratch folder.
 
-    Where many tiles are joined, Phase 5 goes by chance: the mosaics of two unpatched runs differ, the tiles do not.
+    Where many tiles are joined, Phase 5 goes by chance: the mosaics of two unpatched runs differ, too.
     """
 
     name: str
