@@ -21,8 +21,6 @@ from zemosaic_patch.dropin import patch as dropin
 NIGHT = Night(frames=16, shape=(180, 320), pointings=2)
 QUICK = {"final_mosaic_dbe_enabled": False, "export_aesthetic_fits": False}  # after Phase 5, and slow
 REJECTION = "stacking_rejection_algorithm"
-# which of several workers makes a tile first is chance
-ONE_WORKER = {"parallel_max_cpu_workers": 1, "parallel_autotune_enabled": False, "winsor_worker_limit": 1}
 LIMITS = {"max_raw_per_master_tile": 2, "winsor_max_frames_per_pass": 2}
 
 
@@ -44,7 +42,7 @@ CASES = (
     Case("linear-fit", {REJECTION: "linear_fit_clip"}),
     Case("no-rejection", {REJECTION: "none"}),
     Case("altaz-cleanup", {REJECTION: "kappa_sigma", "altaz_cleanup_enabled": True}, "altaz"),
-    Case("limits", {REJECTION: "kappa_sigma"} | LIMITS | ONE_WORKER, mosaic_by_chance=True),
+    Case("limits", {REJECTION: "kappa_sigma"} | LIMITS, mosaic_by_chance=True),
     Case("master-tiles", {"use_existing_master_tiles": True}, "kappa-sigma/zemosaic_temp_master_tiles"),
     Case("grid-winsorized", {REJECTION: "winsorized_sigma_clip"}, "grid"),
     Case("grid-kappa-sigma", {REJECTION: "kappa_sigma"}, "grid"),
