@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cameras that look at the sky: from pixels to directions and back.
+
+A camera shows the directions around its axis on a plane (the gnomonic projection, the TAN of FITS), bent a little by
+its optics. Directions are unit vectors (x towards RA 0, z towards the pole, once a group has its place on the sky), so
+nothing is special about a pole, about RA 0, or about a wide field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+NEWTON_ROUNDS = 12  # for the inverse of the distortion; it converges in four
+# u r^n as powers of u and v, with their factors
+SIP_TERMS = (
+    (2, ((3, 0, 1), (1, 2, 1))),
+    (4, ((5, 0, 1), (3, 2, 2), (1, 4, 1))),
+    (6, ((7, 0, 1), (5, 2, 3), (3, 4, 3), (1, 6, 1))),
+)
+ARCSEC = 180 * 3600 / np.pi  # in a radian
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What the frames of one camera have in common.
+
+    A direction at the tangent t from the axis is shown at the distance focal (t + radial t^3) from the middle.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Height and width in pixels; the axis meets the middle.
+    focal : float
+        Pixels a radian, on the axis.
+    radial : float
+        Third-order distortion; positive is a pincushion.
+    """
+
+    shape: tuple[int, int]
+    focal: float
+    radial: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """Arcseconds a pixel, on the axis."""
+        return ARCSEC / self.focal
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The pixel (x, y) that the axis meets."""
+        return (self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame: a camera, turned to some part of the sky.
+
+    Attributes
+    ----------
+    camera : Camera
+    attitude : ndarray of float64, shape (3, 3)
+        Orthogonal. Its rows are the directions of growing x, of growing y, and of the axis. Its determinant is -1 for
+        a frame that shows the sky mirrored, as seen from inside (or for directions of a mirrored sky).
+    scale : float
+        Size of this frame's picture against the camera's: heat and focus change it by parts in a thousand.
+    """
+
+    camera: Camera
+    attitude: np.ndarray
+    scale: float = 1.0
+
+    @property
+    def pointing(self) -> np.ndarray:
+        """The direction of the axis: a unit vector (3,)."""
+        return self.attitude[2]
+
+    def pixels(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where directions are shown.
+
+        Parameters
+        ----------
+        directions : ndarray, shape (..., 3)
+
+        Returns
+        -------
+        x, y : ndarray of float64, shape (...)
+            Also beyond the frame's edges; NaN for what no lens would show: behind the camera, or where the distortion
+            would fold the picture.
+        """
+        across, down, ahead = np.moveaxis(directions @ self.attitude.T, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            across, down = (np.where(ahead > 0, side / ahead, np.nan) for side in (across, down))
+            square = across**2 + down**2
+            bend = np.where(1 + 3 * self.camera.radial * square > 0, 1 + self.camera.radial * square, np.nan)
+        (x, y), focal = self.camera.middle, self.camera.focal * self.scale
+        return x + focal * bend * across, y + focal * bend * down
+
+    def directions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the directions that pixels show: unit vectors, float64 (..., 3)."""
+        middle, focal = self.camera.middle, self.camera.focal * self.scale
+        across, down = (np.asarray(x) - middle[0]) / focal, (np.asarray(y) - middle[1]) / focal
+        straight = _straightened(np.hypot(across, down), self.camera.radial)
+        rays = np.stack([across * straight, down * straight, np.ones_like(across)], axis=-1)
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        return rays @ self.attitude
+
+    def wcs(self) -> WCS:
+        """Return the view as a celestial solution: TAN, with SIP terms where the camera distorts."""
+        from astropy.wcs import WCS, Sip
+
+        axis = self.attitude[2]
+        east, north = local_axes(axis)
+        focal = self.camera.focal * self.scale
+        solution = WCS(naxis=2)
+        solution.wcs.ctype = "RA---TAN", "DEC--TAN"
+        solution.wcs.cunit = "deg", "deg"
+        solution.wcs.radesys = "ICRS"
+        solution.wcs.crpix = np.add(self.camera.middle, 1)
+        solution.wcs.crval = (
+            np.degrees(np.arctan2(axis[1], axis[0])) % 360,
+            np.degrees(np.arcsin(np.clip(axis[2], -1, 1))),
+        )
+        solution.wcs.cd = np.degrees(1 / focal) * np.stack([self.attitude[:2] @ east, self.attitude[:2] @ north])
+        if self.camera.radial:
+            solution.wcs.ctype = "RA---TAN-SIP", "DEC--TAN-SIP"
+            solution.sip = Sip(*_sip(self.camera.radial / focal**2, self.camera.shape), solution.wcs.crpix)
+        solution.wcs.set()
+        solution.array_shape = self.camera.shape
+        return solution
+
+
+def local_axes(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unit vectors to the east and the north of a direction; at a pole, those of right ascension 0."""
+    longitude = np.arctan2(direction[1], direction[0]) if np.hypot(*direction[:2]) > 1e-12 else 0.0
+    east = np.array([-np.sin(longitude), np.cos(longitude), 0.0])
+    return east, np.cross(direction, east)
+
+
+def direction_of(ra: float, dec: float) -> np.ndarray:
+    """Return the unit vector (3,) to a place in degrees."""
+    ra, dec = np.radians((ra, dec))
+    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+
+def attitude_between(
+    rays: np.ndarray, directions: np.ndarray, weights: np.ndarray, mirrored: bool = False
+) -> np.ndarray:
+    """Return the attitude that turns directions into a camera's rays, by weighted least squares.
+
+    The orthogonal Procrustes problem by singular values (Kabsch 1976, Acta Cryst. A32, 922).
+
+    Parameters
+    ----------
+    rays, directions : ndarray, shape (n, 3)
+        Unit vectors in the camera's axes (x, y, axis), and on the sky.
+    weights : ndarray, shape (n,)
+    mirrored : bool
+        Look for an attitude of determinant -1.
+
+    Returns
+    -------
+    ndarray of float64, shape (3, 3)
+        ``rays ~ directions @ attitude.T``
+    """
+    left, _, right = np.linalg.svd((rays * weights[:, None]).T @ directions)
+    hand = np.sign(np.linalg.det(left @ right)) * (-1 if mirrored else 1)
+    return left @ np.diag([1.0, 1.0, hand]) @ right
+
+
+def view_of_wcs(wcs: WCS, shape: tuple[int, int], camera: Camera | None = None) -> View:
+    """Return the view that comes nearest to a celestial solution.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial, with two axes.
+    shape : (int, int)
+        Height and width of the frame.
+    camera : Camera, optional
+        Whose distortion is known; by default one without, of the solution's scale in the middle of the frame.
+
+    Returns
+    -------
+    View
+    """
+    x, y = (v.ravel() for v in np.meshgrid(np.linspace(0, shape[1] - 1, 9), np.linspace(0, shape[0] - 1, 9)))
+    longitude, latitude = np.radians(wcs.celestial.pixel_to_world_values(x, y))
+    sky = np.stack(
+        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=1
+    )
+    spread = np.linalg.norm(sky - sky.mean(axis=0) / np.linalg.norm(sky.mean(axis=0)), axis=1)
+    flat = np.hypot(x - x.mean(), y - y.mean())
+    near = (flat > 0) & (flat <= np.median(flat))
+    focal = float(np.sum(flat[near] * spread[near]) / np.sum(spread[near] ** 2))
+    camera = camera or Camera(tuple(shape[:2]), focal)
+    view = View(camera, np.eye(3), focal / camera.focal)
+    rays, weights = view.directions(x, y), np.ones(len(x))
+    fits = [attitude_between(rays, sky, weights, mirrored) for mirrored in (False, True)]
+    return View(camera, min(fits, key=lambda fit: np.sum((sky @ fit.T - rays) ** 2)), view.scale)
+
+
+def _straightened(bent: np.ndarray, radial: float) -> np.ndarray:
+    """Return t / (t + radial t^3) for values of the denominator, by Newton's method; NaN where it is folded."""
+    if not radial:
+        return np.ones_like(bent)
+    t = np.array(bent, dtype=np.float64)
+    for _ in range(NEWTON_ROUNDS):
+        slope = 1 + 3 * radial * t**2
+        t = np.where(slope > 0, t - (t + radial * t**3 - bent) / np.where(slope > 0, slope, 1), np.nan)
+    return np.where(bent > 0, t / np.where(bent > 0, bent, 1), 1.0)
+
+
+def _sip(kappa: float, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return SIP's A, B, AP, BP for a bend of 1 + kappa r^2, r in pixels; the inverse's series is fitted."""
+    r = np.linspace(0, np.hypot(*shape) / 2, 200)[1:]
+    shares = np.stack([(r / r[-1]) ** power for power, _ in SIP_TERMS], axis=1)
+    inverse = np.linalg.lstsq(shares, _straightened(r, kappa) - 1, rcond=None)[0]
+    a, ap = np.zeros((8, 8)), np.zeros((8, 8))
+    for coefficient, (power, terms) in zip(inverse, SIP_TERMS, strict=True):
+        for i, j, factor in terms:
+            a[i, j] = coefficient / r[-1] ** power * factor
+    for i, j, factor in SIP_TERMS[0][1]:
+        ap[i, j] = kappa * factor
+    return a, a.T.copy(), ap, ap.T.copy()
