@@ -24,14 +24,21 @@ class Facts:
     ----------
     kind : str
         'light'; or what it is instead: 'dark', 'flat', 'bias', 'stack' (a device's own), 'output' (of this program).
+    evidence : str
+        What says that it is no light, as a sentence: 'its IMAGETYP is Dark'.
     pattern : str
         Bayer pattern at the first pixel stored, 'RGGB' and the like; empty for mono and for colour.
     instrument, filter, object, date : str
         INSTRUME, FILTER, OBJECT, DATE-OBS as they stand.
     exposure, gain : float or None
         Seconds; the camera's own units.
+    binning : int
+    focal_length : float or None
+        Millimetres.
+    pixel_size : tuple of float or None
+        A pixel's sides (x, y) in micrometres, as binned.
     scale : float or None
-        Arcseconds a pixel, by FOCALLEN, XPIXSZ and XBINNING, or by the solution.
+        Arcseconds a pixel, by FOCALLEN and XPIXSZ (which holds the binning already), or by the solution.
     pointing : tuple of float or None
         RA and Dec in degrees where the mount meant to look. It may be off by degrees.
     wcs : astropy.wcs.WCS or None
@@ -39,6 +46,7 @@ class Facts:
     """
 
     kind: str = "light"
+    evidence: str = ""
     pattern: str = ""
     instrument: str = ""
     filter: str = ""
@@ -46,6 +54,9 @@ class Facts:
     date: str = ""
     exposure: float | None = None
     gain: float | None = None
+    binning: int = 1
+    focal_length: float | None = None
+    pixel_size: tuple[float, float] | None = None
     scale: float | None = None
     pointing: tuple[float, float] | None = None
     wcs: WCS | None = field(default=None, repr=False, compare=False)
