@@ -14,7 +14,8 @@ import numpy as np
 
 from nanstack.arrays import check_percentile, float_frame, real_array, to_float32
 from nanstack.crop import cut
-from nanstack.io.frames import FrameError, debayer, read_with_alpha
+from nanstack.io.bayer import debayer
+from nanstack.io.frames import FrameError, read_with_alpha
 from nanstack.io.images import image_hdus, write_hdus
 from nanstack.levels.photometry import thinned
 from nanstack.levels.weights import radial_map
@@ -91,7 +92,7 @@ def debayer_image(
     if mosaic.ndim != 2:
         raise ValueError(f"img_norm_01 must be (H, W), not {mosaic.shape}")
     mosaic[np.isinf(mosaic)] = np.nan  # no data, which no limit makes into light
-    return debayer(np.rint(np.clip(mosaic, 0.0, 1.0) * 65535), str(bayer_pattern).upper()) / np.float32(65535)
+    return debayer(np.clip(mosaic, 0.0, 1.0), str(bayer_pattern).upper())
 
 
 def make_radial_weight_map(

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanstack.io.layout import DAMAGE, FrameError, Layout, card, fits_layout, read_layout, read_samples
+from nanstack.io.bayer import debayer, mosaic_pattern
+from nanstack.io.layout import DAMAGE, FrameError, Layout, card, fits_layout, image_shape, read_layout, read_samples
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -30,8 +31,6 @@ FAR_AXIS = re.compile(r"(CTYPE|CUNIT|CNAME|CRVAL|CRPIX|CDELT|CROTA|CRDER|CSYER|P
 MAX_WCS_AXES = 9
 MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
 SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
-PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
-MIN_MOSAIC_PX = 3  # OpenCV leaves a smaller mosaic black
 
 
 @dataclass
@@ -47,12 +46,15 @@ class Frame:
         Empty for a .npy file.
     wcs : astropy.wcs.WCS or None
         The celestial solution, where the header holds one.
+    remark : str
+        One line where header and pixels do not agree; empty otherwise.
     """
 
     path: Path
     data: np.ndarray
     header: Header
     wcs: WCS | None
+    remark: str = ""
 
 
 def find_frame_files(names: Sequence[str | Path]) -> list[Path]:
@@ -113,8 +115,8 @@ def is_frame_file(path: Path) -> bool:
 def read_frame(path: Path | str) -> Frame:
     """Read a frame file.
 
-    FITS scaling (BSCALE, BZERO) is applied, planes-first colour is turned to (H, W, 3), a Bayer mosaic (`BAYERPAT`)
-    is debayered.
+    FITS scaling (BSCALE, BZERO) is applied, planes-first colour is turned to (H, W, 3), a Bayer mosaic is debayered
+    (`nanstack.io.bayer.mosaic_pattern` tells which is one).
 
     Raises
     ------
@@ -122,34 +124,15 @@ def read_frame(path: Path | str) -> Frame:
         For a file that is missing, unreadable, truncated, or not an image of one of these kinds.
     """
     layout = read_layout(Path(path))
-    return Frame(layout.path, _samples(layout), layout.header, celestial_wcs(layout.header))
+    data, remark = _samples(layout)
+    return Frame(layout.path, data, layout.header, celestial_wcs(layout.header), remark)
 
 
-def _samples(layout: Layout) -> np.ndarray:
-    """Read an image's samples; return them as float32 (H, W) or (H, W, 3)."""
-    pattern = bayer_pattern(layout)
+def _samples(layout: Layout) -> tuple[np.ndarray, str]:
+    """Read an image's samples; return them as float32 (H, W) or (H, W, 3), and what is to be said of them."""
     data = channels_last(layout.path, read_samples(layout))
-    return debayer(data, pattern) if pattern else data
-
-
-def bayer_pattern(layout: Layout) -> str:
-    """Return the pattern that an image is to be debayered with; empty where it is none.
-
-    Raises
-    ------
-    FrameError
-        For a pattern that is not known.
-    """
-    if "BAYERPAT" not in layout.header or len(image_shape(layout.path, layout.stored)) != 2:
-        return ""
-    try:
-        pattern = str(card(layout.header, "BAYERPAT", "")).strip().upper()
-        shift = [-int(card(layout.header, name, 0)) for name in ("YBAYROFF", "XBAYROFF")]
-    except (ValueError, TypeError, OverflowError) as damage:
-        raise FrameError(layout.path, f"its header is damaged: its Bayer pattern cannot be read ({damage})") from damage
-    if pattern and pattern not in PATTERNS:
-        raise FrameError(layout.path, f"its Bayer pattern is {pattern!r}, not one of {', '.join(PATTERNS)}")
-    return _shifted_pattern(pattern, shift) if pattern else ""
+    mosaic = mosaic_pattern(layout, data)
+    return debayer(data, mosaic.pattern) if mosaic.pattern else data, mosaic.remark
 
 
 @dataclass(frozen=True)
@@ -164,12 +147,15 @@ class FrameFile:
     wcs : astropy.wcs.WCS or None
     cards : dict
         What its header says of how it was taken: those of `SETUP_CARDS` that it holds, as text.
+    remark : str
+        One line where header and pixels do not agree; empty otherwise.
     """
 
     path: Path
     shape: tuple[int, ...]
     wcs: WCS | None
     cards: dict[str, str] = field(default_factory=dict)
+    remark: str = ""
 
     @cached_property
     def pointing(self) -> np.ndarray | None:
@@ -184,11 +170,11 @@ class FrameFile:
 
     def __call__(self) -> np.ndarray:
         """Read the frame's samples."""
-        return _samples(read_layout(self.path))
+        return _samples(read_layout(self.path))[0]
 
 
 def probe_frame(path: Path | str) -> FrameFile:
-    """Read what a frame file says of itself, not its samples.
+    """Read what a frame file says of itself; of its samples a part, where its header leaves doubt of its pattern.
 
     Raises
     ------
@@ -197,9 +183,10 @@ def probe_frame(path: Path | str) -> FrameFile:
     """
     layout = read_layout(Path(path))
     shape = image_shape(layout.path, layout.stored)
-    if bayer_pattern(layout):
+    mosaic = mosaic_pattern(layout)
+    if mosaic.pattern:
         shape = (*shape, 3)
-    return FrameFile(layout.path, shape, celestial_wcs(layout.header), _setup_cards(layout.header))
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), _setup_cards(layout.header), mosaic.remark)
 
 
 def _setup_cards(header: Header) -> dict[str, str]:
@@ -262,24 +249,6 @@ def read_with_alpha(path: Path) -> tuple[np.ndarray, Header, np.ndarray | None]:
     return image, header, alpha
 
 
-def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape that an image stored as (H, W), or with one or three planes first or last, is given.
-
-    Raises
-    ------
-    FrameError
-        For any other shape.
-    """
-    shape = tuple(stored)
-    if len(shape) == 3 and 1 in (shape[0], shape[2]):
-        shape = shape[1:] if shape[0] == 1 else shape[:2]
-    elif len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
-        shape = (*shape[1:], 3)
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
-        raise FrameError(path, f"its shape is {tuple(stored)}: a mono image or one of three colour planes is needed")
-    return shape
-
-
 def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
     """Return an image as float32 in native byte order, (H, W) or (H, W, 3).
 
@@ -292,53 +261,6 @@ def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
     if len(shape) == 3 and data.shape != shape:
         data = np.moveaxis(data, 0, -1)
     return np.ascontiguousarray(data.reshape(shape), dtype=np.float32)
-
-
-def _shifted_pattern(pattern: str, shift: Sequence[int]) -> str:
-    """Return the pattern at the first pixel, by the offsets (rows, columns) that cropped frames carry."""
-    grid = np.array(list(pattern)).reshape(2, 2)
-    return "".join(np.roll(grid, [step % 2 for step in shift], axis=(0, 1)).ravel())
-
-
-def debayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
-    """Interpolate a Bayer mosaic to colour, bilinearly, by OpenCV.
-
-    OpenCV works on 16-bit integers: whole numbers from 0 to 65535 come through exactly, others to 1/65535 of their
-    range. A pixel next to one without data is without data.
-
-    Parameters
-    ----------
-    mosaic : ndarray, shape (H, W)
-    pattern : {'RGGB', 'BGGR', 'GRBG', 'GBRG'}
-
-    Returns
-    -------
-    ndarray of float32, shape (H, W, 3)
-        NaN throughout where a side is shorter than `MIN_MOSAIC_PX`: nothing can be interpolated there.
-    """
-    import cv2
-
-    if pattern not in PATTERNS:
-        raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, not {pattern!r}")
-    valid = np.isfinite(mosaic)
-    if not valid.any() or min(mosaic.shape) < MIN_MOSAIC_PX:
-        return np.full((*mosaic.shape, 3), np.nan, dtype=np.float32)
-    filled = np.where(valid, mosaic, np.min(mosaic[valid])).astype(np.float64)
-    offset, step = _quantisation(filled)
-    codes = np.rint((filled - offset) / step).astype(np.uint16)
-    colour = cv2.cvtColor(codes, getattr(cv2, f"COLOR_Bayer{pattern}2RGB"))
-    colour = (colour * step + offset).astype(np.float32)
-    if not valid.all():
-        colour[cv2.dilate((~valid).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = np.nan
-    return colour
-
-
-def _quantisation(values: np.ndarray) -> tuple[float, float]:
-    """Return the offset and step with which values fit 16 bits; (0, 1) where they are such numbers already."""
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 65535 and np.array_equal(values, np.rint(values)):
-        return 0.0, 1.0
-    return low, (high - low) / 65535 or 1.0
 
 
 def celestial_wcs(header: Header) -> WCS | None:

@@ -234,6 +234,39 @@ def fill(path: Path, file: BinaryIO, offset: int, numbers: np.ndarray) -> None:
         done += count
 
 
+def read_some_rows(layout: Layout, top: int, bottom: int) -> np.ndarray:
+    """Return rows of a mono image that is neither packed nor in column order, scaled, as float32 (rows, W).
+
+    Raises
+    ------
+    FrameError
+        Where they cannot be read.
+    """
+    width = image_shape(layout.path, layout.stored)[1]
+    numbers = np.empty((bottom - top, width), dtype=layout.dtype)
+    with _named(layout.path, "a frame"), open_file(layout.path) as file:
+        fill(layout.path, file, layout.offset + top * width * layout.dtype.itemsize, numbers)
+    return layout.values(numbers)
+
+
+def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that an image stored as (H, W), or with one or three planes first or last, is given.
+
+    Raises
+    ------
+    FrameError
+        For any other shape.
+    """
+    shape = tuple(stored)
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    elif len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        shape = (*shape[1:], 3)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
+        raise FrameError(path, f"its shape is {tuple(stored)}: a mono image or one of three colour planes is needed")
+    return shape
+
+
 @contextmanager
 def _named(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever is wrong with a file into FrameError."""

@@ -19,8 +19,9 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from nanstack.arrays import real_array
-from nanstack.io.frames import FrameError, bayer_pattern, image_shape, read_frame
-from nanstack.io.layout import Layout, fill, read_layout, stamp_of, without_waiting
+from nanstack.io.bayer import mosaic_pattern
+from nanstack.io.frames import FrameError, read_frame
+from nanstack.io.layout import Layout, fill, image_shape, read_layout, stamp_of, without_waiting
 from nanstack.memory import Scratch
 
 MAX_OPEN_FILES = 128  # Windows' C library allows 512, some systems 256, for the whole process
@@ -181,7 +182,7 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = 
     if not isinstance(frame, (str, os.PathLike)):
         return ArrayRows(real_array(frame, name))
     layout = read_layout(Path(frame))
-    if layout.packed or layout.column_order or 1 in layout.stored[::2] or bayer_pattern(layout):
+    if layout.packed or layout.column_order or 1 in layout.stored[::2] or mosaic_pattern(layout).pattern:
         return open_rows(scratch.store(read_frame(layout.path).data), files, scratch)
     return _rows_of_file(layout, files)
 

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 import zemosaic_utils as utils
 from nanstack.io.files import complete_file
-from nanstack.io.frames import FrameError, celestial_wcs, debayer, find_frame_files, read_frame, short_names
+from nanstack.io.frames import FrameError, celestial_wcs, find_frame_files, read_frame, short_names
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -23,44 +23,6 @@ def mosaic_of(pattern, shape=(12, 16)):
     """Return the mosaic of an evenly coloured scene."""
     rows, columns = np.indices(shape)
     return COLOUR[np.array(GRID[pattern])[rows % 2, columns % 2]]
-
-
-@pytest.mark.parametrize("pattern", GRID)
-def test_debayering_finds_the_colours(pattern, tmp_path):
-    assert np.array_equal(debayer(mosaic_of(pattern), pattern), np.broadcast_to(COLOUR, (12, 16, 3)))
-    hdu = fits.PrimaryHDU(mosaic_of(pattern).astype(np.uint16))
-    hdu.header["BAYERPAT"] = pattern
-    hdu.writeto(tmp_path / "raw.fit")
-    assert np.array_equal(read_frame(tmp_path / "raw.fit").data[5, 5], COLOUR)
-
-
-def test_offsets_of_a_cropped_mosaic_shift_its_pattern(tmp_path):
-    hdu = fits.PrimaryHDU(mosaic_of("RGGB")[:, 1:].astype(np.uint16))
-    hdu.header["BAYERPAT"], hdu.header["XBAYROFF"], hdu.header["YBAYROFF"] = "RGGB", 1, 0
-    hdu.writeto(tmp_path / "raw.fit")
-    assert np.array_equal(read_frame(tmp_path / "raw.fit").data[5, 5], COLOUR)
-
-
-def test_debayering_of_real_values_and_holes():
-    mosaic = mosaic_of("GRBG") + 0.25
-    mosaic[6, 7] = np.nan
-    colour = debayer(mosaic, "GRBG")
-    hole = np.isnan(colour).all(axis=2)
-    assert hole[5:8, 6:9].all()
-    assert hole.sum() == 9
-    assert np.allclose(colour[~hole], COLOUR + 0.25, atol=0.01)
-    assert np.isnan(debayer(np.full((4, 4), np.nan), "GRBG")).all()
-    assert np.array_equal(debayer(np.full((4, 4), -7.5), "GRBG"), np.full((4, 4, 3), -7.5))
-    with pytest.raises(ValueError, match="pattern must be one of"):
-        debayer(mosaic, "RGBW")
-
-
-def test_unknown_bayer_pattern_names_the_file(tmp_path):
-    hdu = fits.PrimaryHDU(np.ones((8, 8), np.uint16))
-    hdu.header["BAYERPAT"] = "CYGM"
-    hdu.writeto(tmp_path / "raw.fit")
-    with pytest.raises(FrameError, match=r"raw\.fit: .*'CYGM'"):
-        read_frame(tmp_path / "raw.fit")
 
 
 def test_scaled_compressed_and_extension_images(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from astropy.wcs import WCS
 from scipy.ndimage import binary_erosion
 
-from nanstack.io.frames import debayer
+from nanstack.io.bayer import debayer
 from nanstack.register import warp as warp_module
 from nanstack.register.alignment import Reference, align_frames, transform_from_wcs
 from nanstack.register.matching import MatchError, match_stars
