@@ -24,7 +24,8 @@ from nanstack.arrays import float_frame, has_data, real_array, to_float32
 from nanstack.levels.sky import Background, Overlap, measure_overlap, solve_backgrounds
 from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.progress import Progress, Quiet
-from nanstack.register.warp import sample_at
+from nanstack.register.mesh import mesh_of, mesh_step, shown_box
+from nanstack.register.warp import warp_mesh
 from nanstack.settings import JoinSettings
 from nanstack.stack.rows import OpenFiles, Rows, open_rows
 from nanstack.tile import MosaicTile
@@ -32,9 +33,6 @@ from nanstack.tile import MosaicTile
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-NODE_PX = 32  # between positions that are computed; those in between are interpolated
-MAX_NODE_ERROR_PX = 1e-3
-POSITION_DIGITS = 6  # of a pixel: where two grids are the same, samples are copied, and none is lost at the edge
 PROJECTED_ROWS = 64  # rows of a tile that are projected at once
 MAX_COVERAGE = 2**24  # frames in a pixel; float32 counts no farther
 MAX_SIDE_PX = 200_000  # a mosaic larger than this comes from a wrong solution
@@ -238,21 +236,6 @@ def _pixels(source: WCS, target: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.
     return tuple(np.asarray(v, dtype=np.float64) for v in found)
 
 
-def _box(grid: Grid, tile: MosaicTile) -> tuple[int, int, int, int] | None:
-    """Return top, bottom, left, right of the part of the mosaic that a tile may cover; None where it covers none."""
-    height, width = tile.shape[:2]
-    along, down = np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33)
-    x = np.concatenate([along, along, np.zeros(33), np.full(33, width - 1)])
-    y = np.concatenate([np.zeros(33), np.full(33, height - 1), down, down])
-    x, y = _pixels(tile.wcs, grid.wcs, x, y)
-    shape = grid.shape
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return 0, shape[0], 0, shape[1]
-    top, bottom = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y.min()), np.ceil(y.max()) + 1))
-    left, right = (int(np.clip(v, 0, shape[1])) for v in (np.floor(x.min()), np.ceil(x.max()) + 1))
-    return (top, bottom, left, right) if top < bottom and left < right else None
-
-
 # --- projection -------------------------------------------------------------------------------------------------------
 
 
@@ -292,20 +275,21 @@ def _projected(tiles: Sequence[MosaicTile], workshop: _Workshop) -> Iterator[_La
 
 def _project(tile: MosaicTile, workshop: _Workshop) -> _Layer:
     grid, settings, scratch = workshop.grid, workshop.settings, workshop.scratch
-    top, bottom, left, right = _box(grid, tile) or (0, 0, 0, 0)
+    there = partial(_pixels, grid.wcs, tile.wcs)
+    box = shown_box(partial(_pixels, tile.wcs, grid.wcs), tile.shape[:2], grid.shape)
+    step = mesh_step(there, box)
     image, coverage = _checked_tile(tile)
     weights = tile_weights(image, coverage, settings.feather)
-    out = np.empty((bottom - top, right - left, *tile.shape[2:]), dtype=np.float32)
-    out_weights = np.empty((*out.shape[:2], 2), dtype=np.float32)
-    for row in range(top, bottom, PROJECTED_ROWS):
-        end = min(row + PROJECTED_ROWS, bottom)
-        x, y = positions(grid.wcs, tile.wcs, row, end, left, right)
-        part = np.s_[row - top : end - top]
-        out[part] = sample_at(image, x, y, settings.interpolation)
-        out_weights[part] = _nearest(weights, x, y)
+    out = np.empty((*box.shape, *tile.shape[2:]), dtype=np.float32)
+    out_weights = np.empty((*box.shape, 2), dtype=np.float32)
+    for row in range(box.top, box.bottom, PROJECTED_ROWS):
+        part = box._replace(top=row, bottom=min(row + PROJECTED_ROWS, box.bottom))
+        mesh = mesh_of(there, box, step, part)
+        out[part.within(box)] = warp_mesh(image, mesh, settings.interpolation)
+        out_weights[part.within(box)] = _nearest(weights, *mesh.positions())
     pixels = int(np.count_nonzero(has_data(out)))
     stored = (open_rows(scratch.store(array), workshop.files, scratch) for array in (out, out_weights))
-    return _Layer(top, bottom, left, right, *stored, pixels)
+    return _Layer(*box, *stored, pixels)
 
 
 def _checked_tile(tile: MosaicTile) -> tuple[np.ndarray, np.ndarray | None]:
@@ -323,41 +307,6 @@ def _checked_tile(tile: MosaicTile) -> tuple[np.ndarray, np.ndarray | None]:
     if wrong.any():
         raise ValueError(f"{tile.name}: its coverage must be 0 to {MAX_COVERAGE} frames, not {coverage[wrong][0]}")
     return image, coverage
-
-
-def positions(source: WCS, target: WCS, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where pixels of one solution lie in another: x and y, float64 (bottom - top, right - left).
-
-    Computed at nodes and interpolated between them, to better than `MAX_NODE_ERROR_PX`; the nodes stand at the same
-    places for every part of an image.
-    """
-    step = NODE_PX
-    while True:
-        columns, rows = (
-            np.arange(a // step, -(-(b - 1) // step) + 1) * step for a, b in ((left, right), (top, bottom))
-        )
-        nodes = np.stack(_pixels(source, target, *np.meshgrid(columns, rows)))
-        if step == 1 or _node_error(source, target, columns, rows, nodes, step) < MAX_NODE_ERROR_PX:
-            break
-        step //= 2
-    x, y = np.arange(left, right), np.arange(top, bottom)
-    j, i = (x - columns[0]) // step, (y - rows[0]) // step
-    j, i = np.minimum(j, max(len(columns) - 2, 0)), np.minimum(i, max(len(rows) - 2, 0))
-    across, down = (x - columns[j]) / step, ((y - rows[i]) / step)[:, np.newaxis]
-    right_of, below = np.minimum(j + 1, len(columns) - 1), np.minimum(i + 1, len(rows) - 1)
-    between_rows = nodes[:, i] * (1 - down) + nodes[:, below] * down
-    found = between_rows[:, :, j] * (1 - across) + between_rows[:, :, right_of] * across
-    x, y = np.round(found, POSITION_DIGITS)
-    return x, y
-
-
-def _node_error(source: WCS, target: WCS, columns: np.ndarray, rows: np.ndarray, nodes: np.ndarray, step: int) -> float:
-    """Return by how many pixels interpolation misses the middles between nodes."""
-    if len(columns) < 2 or len(rows) < 2:
-        return np.inf
-    middles = (nodes[:, 1:, 1:] + nodes[:, 1:, :-1] + nodes[:, :-1, 1:] + nodes[:, :-1, :-1]) / 4
-    exact = np.stack(_pixels(source, target, *np.meshgrid(columns[:-1] + step / 2, rows[:-1] + step / 2)))
-    return float(np.max(np.abs(middles - exact)))  # NaN, where the sky ends, is not less than any limit
 
 
 def tile_weights(image: np.ndarray, coverage: np.ndarray | None, feather: float) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The warp, compiled: `nanstack.register.warp.warp_numpy`, for runs of neighbouring pixels.
+"""The warps, compiled: `nanstack.register.warp.warp_numpy` and `warp_mesh_numpy`, for runs of neighbouring pixels.
 
 Sequential, and without the GIL: frames, not pixels, are what runs in parallel. Taps and channels are given as tuples of
 that length: the length of a tuple is known to the compiler, so the inner loops have constant lengths, and the kernel is
@@ -17,6 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from nanstack import compilation
+from nanstack.register.mesh import SNAP_PX, Mesh
 
 RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
 CONTRACT = ("contract",)  # a * b + c in one rounding is the only liberty taken: NaN and infinity keep their meaning
@@ -193,17 +194,38 @@ def _warp(frame, transform, taps_of, channels_of):
     return out.reshape(height, width, channels)
 
 
+@numba.njit(nogil=True)
+def _between_nodes(nodes, step, row, column, found):
+    """Fill in one coordinate of a run of pixels, row and column counted from the first node."""
+    i, down = row // step, (row % step) / step
+    start = 0
+    while start < len(found):
+        j = (column + start) // step
+        left = nodes[i, j] * (1.0 - down) + nodes[i + 1, j] * down
+        right = nodes[i, j + 1] * (1.0 - down) + nodes[i + 1, j + 1] * down
+        slope = (right - left) / step
+        first = j * step - column
+        end = min(len(found), first + step)
+        for px in range(start, end):
+            place = left + slope * (px - first)
+            nearest = np.rint(place)
+            found[px] = nearest if abs(place - nearest) < SNAP_PX else place
+        start = end
+
+
 @compilation.compiled(fastmath={"contract"})
-def _sample_at(frame, x, y, taps_of, channels_of):
-    height, width = x.shape
+def _warp_mesh(frame, x, y, step, top, left, height, width, taps_of, channels_of):
     channels = frame.shape[2]
     flat, out = frame.reshape(frame.size), np.empty(height * width * channels, dtype=np.float32)
     work = _workspace(len(taps_of), len(channels_of))
+    xs, ys = np.empty(RUN_PX), np.empty(RUN_PX)
     for start in range(0, width, RUN_PX):
-        part = slice(start, min(start + RUN_PX, width))
+        length = min(RUN_PX, width - start)
         for row in range(height):
+            _between_nodes(x, step, top % step + row, left % step + start, xs[:length])
+            _between_nodes(y, step, top % step + row, left % step + start, ys[:length])
             place = (row * width + start) * channels
-            _resample_run(frame, flat, x[row, part], y[row, part], taps_of, channels_of, work, out, place)
+            _resample_run(frame, flat, xs[:length], ys[:length], taps_of, channels_of, work, out, place)
     return out.reshape(height, width, channels)
 
 
@@ -213,7 +235,9 @@ def warp_kernel(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.n
     return _warp(frame, transform, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])
 
 
-def sample_kernel(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool) -> np.ndarray:
-    """Do what `nanstack.register.warp.sample_numpy` defines."""
-    compilation.announce(_sample_at, "projection")
-    return _sample_at(frame, x, y, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2])
+def warp_mesh_kernel(frame: np.ndarray, mesh: Mesh, lanczos: bool) -> np.ndarray:
+    """Do what `nanstack.register.warp.warp_mesh_numpy` defines."""
+    compilation.announce(_warp_mesh, "projection")
+    nodes = (np.ascontiguousarray(v, dtype=np.float64) for v in (mesh.x, mesh.y))
+    (top, _, left, _), taps, channels = mesh.box, (0,) * (6 if lanczos else 4), (0,) * frame.shape[2]
+    return _warp_mesh(frame, *nodes, mesh.step, top, left, *mesh.box.shape, taps, channels)

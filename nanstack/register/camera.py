@@ -23,6 +23,7 @@ SIP_TERMS = (
     (4, ((5, 0, 1), (3, 2, 2), (1, 4, 1))),
     (6, ((7, 0, 1), (5, 2, 3), (3, 4, 3), (1, 6, 1))),
 )
+EDGE_POINTS = 33  # on each side of a frame, where its outline is looked at
 ARCSEC = 180 * 3600 / np.pi  # in a radian
 
 
@@ -30,21 +31,24 @@ ARCSEC = 180 * 3600 / np.pi  # in a radian
 class Camera:
     """What the frames of one camera have in common.
 
-    A direction at the tangent t from the axis is shown at the distance focal (t + radial t^3) from the middle.
+    A direction at the tangent t from the axis is shown at the distance focal (t + radial t^3) from the axis' pixel.
 
     Attributes
     ----------
     shape : (int, int)
-        Height and width in pixels; the axis meets the middle.
+        Height and width in pixels.
     focal : float
         Pixels a radian, on the axis.
     radial : float
         Third-order distortion; positive is a pincushion.
+    axis : (float, float), optional
+        The pixel (x, y) that the axis meets; by default the middle.
     """
 
     shape: tuple[int, int]
     focal: float
     radial: float = 0.0
+    axis: tuple[float, float] | None = None
 
     @property
     def scale(self) -> float:
@@ -53,8 +57,8 @@ class Camera:
 
     @property
     def middle(self) -> tuple[float, float]:
-        """The pixel (x, y) that the axis meets."""
-        return (self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2
+        """The pixel (x, y) that the axis meets: the middle of the picture, unless another one is given."""
+        return self.axis or ((self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,11 @@ class View:
         """The direction of the axis: a unit vector (3,)."""
         return self.attitude[2]
 
+    @property
+    def focal(self) -> float:
+        """Pixels a radian, on the axis."""
+        return self.camera.focal * self.scale
+
     def pixels(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where directions are shown.
 
@@ -98,13 +107,13 @@ class View:
             across, down = (np.where(ahead > 0, side / ahead, np.nan) for side in (across, down))
             square = across**2 + down**2
             bend = np.where(1 + 3 * self.camera.radial * square > 0, 1 + self.camera.radial * square, np.nan)
-        (x, y), focal = self.camera.middle, self.camera.focal * self.scale
-        return x + focal * bend * across, y + focal * bend * down
+        x, y = self.camera.middle
+        return x + self.focal * bend * across, y + self.focal * bend * down
 
     def directions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the directions that pixels show: unit vectors, float64 (..., 3)."""
-        middle, focal = self.camera.middle, self.camera.focal * self.scale
-        across, down = (np.asarray(x) - middle[0]) / focal, (np.asarray(y) - middle[1]) / focal
+        middle = self.camera.middle
+        across, down = (np.asarray(x) - middle[0]) / self.focal, (np.asarray(y) - middle[1]) / self.focal
         straight = _straightened(np.hypot(across, down), self.camera.radial)
         rays = np.stack([across * straight, down * straight, np.ones_like(across)], axis=-1)
         rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -116,7 +125,6 @@ class View:
 
         axis = self.attitude[2]
         east, north = local_axes(axis)
-        focal = self.camera.focal * self.scale
         solution = WCS(naxis=2)
         solution.wcs.ctype = "RA---TAN", "DEC--TAN"
         solution.wcs.cunit = "deg", "deg"
@@ -126,13 +134,23 @@ class View:
             np.degrees(np.arctan2(axis[1], axis[0])) % 360,
             np.degrees(np.arcsin(np.clip(axis[2], -1, 1))),
         )
-        solution.wcs.cd = np.degrees(1 / focal) * np.stack([self.attitude[:2] @ east, self.attitude[:2] @ north])
+        solution.wcs.cd = np.degrees(1 / self.focal) * np.stack([self.attitude[:2] @ east, self.attitude[:2] @ north])
         if self.camera.radial:
             solution.wcs.ctype = "RA---TAN-SIP", "DEC--TAN-SIP"
-            solution.sip = Sip(*_sip(self.camera.radial / focal**2, self.camera.shape), solution.wcs.crpix)
+            x, y = edge_pixels(self.camera.shape)
+            reach = np.hypot(x - self.camera.middle[0], y - self.camera.middle[1]).max()
+            solution.sip = Sip(*_sip(self.camera.radial / self.focal**2, reach), solution.wcs.crpix)
         solution.wcs.set()
         solution.array_shape = self.camera.shape
         return solution
+
+
+def edge_pixels(shape: tuple[int, int], points: int = EDGE_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of points along the edge of an image of that height and width: the middles of its outer pixels."""
+    along, down = np.linspace(0, shape[1] - 1, points), np.linspace(0, shape[0] - 1, points)
+    x = np.concatenate([along, along, np.zeros(points), np.full(points, shape[1] - 1.0)])
+    y = np.concatenate([np.zeros(points), np.full(points, shape[0] - 1.0), down, down])
+    return x, y
 
 
 def local_axes(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -216,9 +234,9 @@ def _straightened(bent: np.ndarray, radial: float) -> np.ndarray:
     return np.where(bent > 0, t / np.where(bent > 0, bent, 1), 1.0)
 
 
-def _sip(kappa: float, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return SIP's A, B, AP, BP for a bend of 1 + kappa r^2, r in pixels; the inverse's series is fitted."""
-    r = np.linspace(0, np.hypot(*shape) / 2, 200)[1:]
+def _sip(kappa: float, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return SIP's A, B, AP, BP for a bend of 1 + kappa r^2, r in pixels; the inverse's series is fitted to a reach."""
+    r = np.linspace(0, reach, 200)[1:]
     shares = np.stack([(r / r[-1]) ** power for power, _ in SIP_TERMS], axis=1)
     inverse = np.linalg.lstsq(shares, _straightened(r, kappa) - 1, rcond=None)[0]
     a, ap = np.zeros((8, 8)), np.zeros((8, 8))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resample a frame onto the reference's pixels; samples and footprint come out of one pass.
+"""Resample a frame onto a result's pixels; samples and footprint come out of one pass.
 
 A sample is valid if and only if every tap that its interpolation used lies inside the frame and is finite. There is
 no fill value: what is not valid is NaN, in all channels at once. Where a coordinate falls on the grid, one tap alone is
 used along that axis: a shift by whole pixels is an exact copy.
 
-`warp` runs the compiled kernel where Numba is installed, else the same definition in NumPy (`warp_numpy`).
+`warp` takes an affine transform, `warp_mesh` any mapping that is smooth. Both run a compiled kernel where Numba is
+installed, else the same definition in NumPy (`warp_numpy`, `warp_mesh_numpy`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from nanstack import compilation
 from nanstack.arrays import float_frame, real_array, to_float32
+from nanstack.register.mesh import Box, Mesh
 
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_PIXELS = 2**14  # that the NumPy definition handles at once
@@ -57,35 +59,36 @@ def warp(frame: np.ndarray, transform: np.ndarray, interpolation: str = "bicubic
     return _resampled(frame, frame.shape[:2], lambda samples: kernel(samples, transform, interpolation == "lanczos3"))
 
 
-def sample_at(frame: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: str = "bicubic") -> np.ndarray:
-    """Resample a frame at any coordinates, as `warp` does at those of a transform.
+def warp_mesh(frame: np.ndarray, mesh: Mesh, interpolation: str = "bicubic") -> np.ndarray:
+    """Resample a frame at the pixels of a part of a result, wherever these lie in the frame.
 
     Parameters
     ----------
     frame : ndarray, shape (H, W) or (H, W, C)
         As for `warp`.
-    x, y : ndarray, shape (h, w)
-        Columns and rows of the frame; NaN is nowhere.
+    mesh : nanstack.register.mesh.Mesh
+        Where the pixels of the part lie in the frame.
     interpolation : {'bicubic', 'lanczos3'}
 
     Returns
     -------
     ndarray of float32, shape (h, w) or (h, w, C)
-        NaN outside the frame's footprint.
+        The part of the result that `mesh.part` names; NaN outside the frame's footprint.
 
     Raises
     ------
     ValueError
-        For another number of dimensions, samples or coordinates that are no real numbers, coordinates of different
-        shapes, or an unknown interpolation.
+        For another number of dimensions, samples that are no real numbers, or an unknown interpolation.
     """
     frame = _checked(frame, interpolation)
-    x, y = (np.ascontiguousarray(real_array(v, name), dtype=np.float64) for v, name in ((x, "x"), (y, "y")))
-    if x.ndim != 2 or x.shape != y.shape:
-        raise ValueError(f"x and y must have one shape (h, w), not {x.shape} and {y.shape}")
     kernels = _compiled()
-    kernel = kernels.sample_kernel if kernels else sample_numpy
-    return _resampled(frame, x.shape, lambda samples: kernel(samples, x, y, interpolation == "lanczos3"))
+    kernel = kernels.warp_mesh_kernel if kernels else warp_mesh_numpy
+    shown = _resampled(frame, mesh.box.shape, lambda samples: kernel(samples, mesh, interpolation == "lanczos3"))
+    if mesh.box == mesh.part:
+        return shown
+    out = np.full((*mesh.part.shape, *frame.shape[2:]), np.nan, dtype=np.float32)
+    out[mesh.box.within(mesh.part)] = shown
+    return out
 
 
 def _checked(frame: np.ndarray, interpolation: str) -> np.ndarray:
@@ -139,24 +142,27 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
     return out
 
 
-def sample_numpy(frame: np.ndarray, x: np.ndarray, y: np.ndarray, lanczos: bool) -> np.ndarray:
-    """Define the resampling, in NumPy: what the compiled kernel is tested against.
+def warp_mesh_numpy(frame: np.ndarray, mesh: Mesh, lanczos: bool) -> np.ndarray:
+    """Define the warp through a mesh, in NumPy: what the compiled kernel is tested against.
 
     Parameters
     ----------
     frame : ndarray of float32, shape (H, W, C)
-    x, y : ndarray of float64, shape (h, w)
+    mesh : nanstack.register.mesh.Mesh
     lanczos : bool
         Lanczos-3 instead of cubic convolution.
 
     Returns
     -------
     ndarray of float32, shape (h, w, C)
+        The part of the result that `mesh.box` names.
     """
+    top, _, left, right = mesh.box
+    height, width = mesh.box.shape
     source = _Source.of(frame, lanczos)
-    out = np.empty((*x.shape, frame.shape[2]), dtype=np.float32)
-    for rows in _blocks(*x.shape):
-        out[rows] = _sampled(source, x[rows], y[rows])
+    out = np.empty((height, width, frame.shape[2]), dtype=np.float32)
+    for rows in _blocks(height, width):
+        out[rows] = _sampled(source, *mesh.positions(Box(top + rows.start, top + rows.stop, left, right)))
     return out
 
 

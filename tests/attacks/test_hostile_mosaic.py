@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanstack.mosaic import Grid, MosaicTile, make_mosaic
-from nanstack.register.warp import INTERPOLATIONS, sample_at, sample_numpy
+from nanstack.register.mesh import Box, Mesh
+from nanstack.register.warp import INTERPOLATIONS, warp_mesh, warp_mesh_numpy
 from tests.support.hostile import FLOATS, answer, arrays, assert_no_infinity, groups, pairs, plain, seeds, shapes
 from zemosaic_utils import reproject_and_coadd_wrapper
 
@@ -44,11 +45,12 @@ def samples_of(array):
 def test_samples_anywhere_are_their_definition(frame, interpolation, seed, shape):
     rng = np.random.default_rng(seed)
     places = (0.0, 0.25, 0.5, 1.0, 2.0, 3.75, 8.0, -0.5, -1e-300, 1e9, -1e300, np.nan, np.inf, -np.inf)
-    x, y = rng.choice(places, (2, *shape))
-    found = answer("frame", sample_at, frame, x, y, interpolation)
+    step, box = int(rng.integers(1, 4)), Box(0, shape[0], 0, shape[1])
+    mesh = Mesh(*rng.choice(places, (2, shape[0] + 1, shape[1] + 1)), step, box, box)
+    found = answer("frame", warp_mesh, frame, mesh, interpolation)
     with np.errstate(over="ignore", invalid="ignore"):
         samples = np.atleast_3d(plain(frame)).astype(np.float32)
-        truth = sample_numpy(samples, x, y, interpolation == "lanczos3") if samples.size else np.empty(0)
+        truth = warp_mesh_numpy(samples, mesh, interpolation == "lanczos3") if samples.size else np.empty(0)
     assert found.shape == (*shape, *frame.shape[2:])
     assert found.dtype == np.float32
     assert_no_infinity(found)

@@ -7,7 +7,7 @@ import sep
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nanstack.mosaic import Grid, MosaicTile, corners, make_mosaic, mosaic_grid, positions, tile_weights
+from nanstack.mosaic import Grid, MosaicTile, corners, make_mosaic, mosaic_grid, tile_weights
 from nanstack.truth.simulation import StarField, render_stars
 
 pytestmark = pytest.mark.numpy_bytes
@@ -45,17 +45,6 @@ def four(sky=lambda number, y, x: 0.0, noise=0.0, channels=(3,), overlap=0.25, d
         image = image if channels else image[..., 0]
         tiles.append(tile(image, solution(dx, dy, angle), name=f"tile {number}"))
     return tiles
-
-
-def test_positions_are_those_of_the_solutions():
-    source, target = solution(30, -20, 33), solution(-100, 50, -12, scale=2 * SCALE)
-    x, y = positions(source, target, 10, 140, 5, 190)
-    columns, rows = np.meshgrid(np.arange(5, 190), np.arange(10, 140))
-    exact = target.all_world2pix(*source.all_pix2world(columns, rows, 0), 0)
-    assert np.abs(np.stack([x, y]) - exact).max() < 2e-3
-    part_x, part_y = positions(source, target, 51, 77, 5, 190)
-    assert_array_equal(part_x, x[41:67])
-    assert_array_equal(part_y, y[41:67])
 
 
 def test_stars_are_where_the_sky_has_them_with_the_flux_they_have():

@@ -206,22 +206,6 @@ def test_compiled_warp_equals_its_numpy_definition(lanczos):
         ours = kernels.warp_kernel(frame, transform, lanczos)
         assert np.array_equal(np.isnan(ours), np.isnan(truth))
         assert np.allclose(ours, truth, rtol=1e-6, equal_nan=True)
-        x, y = apply(transform, np.arange(131), np.arange(97)[:, None])
-        sampled, truth = kernels.sample_kernel(frame, x, y, lanczos), warp_module.sample_numpy(frame, x, y, lanczos)
-        assert np.array_equal(np.isnan(sampled), np.isnan(truth))
-        assert np.allclose(sampled, truth, rtol=1e-6, equal_nan=True)
-
-
-def test_samples_at_any_coordinates_and_nowhere():
-    frame = np.arange(30, dtype=np.float32).reshape(5, 6)
-    x, y = (
-        np.array([[2.0, 0.0, np.nan, 5.0], [2.5, -0.1, 3.0, 5.1]]),
-        np.array([[1.0, 4.0, 1.0, 4.0], [2, 2, np.inf, 2]]),
-    )
-    sampled = warp_module.sample_at(frame, x, y)
-    assert np.allclose(sampled, [[8, 24, np.nan, 29], [14.5, np.nan, np.nan, np.nan]], equal_nan=True)
-    with pytest.raises(ValueError, match="x and y must have one shape"):
-        warp_module.sample_at(frame, x, y[:1])
 
 
 def test_bicubic_reproduces_a_plane_exactly():

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pixels of a result: those of a frame, or as many as it takes to show all frames of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack.memory import free_memory
+from nanstack.register.camera import Camera, View, edge_pixels, local_axes
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+MAX_SIDE_PX = 65_000
+BYTES_PER_PIXEL = 20  # three colours, their coverage, their weight
+MAX_WIDTH_DEG = 120.0  # a plane stretches the edge of such a field to four times its size
+MIDDLE_ROUNDS = 300  # the middle is found to some hundredths of the field's width
+MAX_FINER = 1.3  # of a frame's scale against the canvas's: beyond it, interpolation passes over samples
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The pixels of a result.
+
+    Attributes
+    ----------
+    view : View
+        What they show, as if a frame had taken it.
+    """
+
+    view: View
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.view.camera.shape
+
+    def wcs(self) -> WCS:
+        """Return the place of the pixels on the sky."""
+        return self.view.wcs()
+
+
+def reference_canvas(view: View) -> Canvas:
+    """Return a frame's own pixels, its distortion included: that frame is copied onto them, not resampled."""
+    return Canvas(view)
+
+
+def union_canvas(views: Sequence[View], reference: View | None = None) -> Canvas:
+    """Return the smallest canvas without distortion that shows all of some frames.
+
+    Parameters
+    ----------
+    views : sequence of View
+        One at least.
+    reference : View, optional
+        A frame whose scale and turn the canvas takes. By default it takes the scale of the finest frame, and north is
+        up: y grows to the north, x to the west, as FITS viewers show it.
+
+    Raises
+    ------
+    ValueError
+        Where no plane shows all frames, or a side or the memory it takes is out of all proportion.
+    """
+    focal = max(view.focal for view in views) if reference is None else reference.focal
+    edges = np.concatenate([view.directions(*edge_pixels(view.camera.shape)) for view in views])
+    axis = _middle(np.concatenate([view.directions(*edge_pixels(view.camera.shape, 2)) for view in views]))
+    width = 2 * np.degrees(np.arccos(np.clip((edges @ axis).min(), -1, 1)))
+    if width > MAX_WIDTH_DEG:
+        raise ValueError(
+            f"the frames lie over {width:.0f} degrees of the sky, and a flat canvas shows {MAX_WIDTH_DEG:.0f} at most: "
+            "stack them in several runs, each of frames that lie together"
+        )
+    plane = View(Camera((1, 1), focal), _north_up(axis) if reference is None else _turned(reference.attitude, axis))
+    x, y = plane.pixels(edges)
+    (left, right), (top, bottom) = ((int(np.floor(v.min())), int(np.ceil(v.max()))) for v in (x, y))
+    shape = bottom - top + 1, right - left + 1
+    _check_size(shape)
+    return Canvas(View(Camera(shape, focal, axis=(float(-left), float(-top))), plane.attitude))
+
+
+def flux_factor(canvas: Canvas, view: View) -> float:
+    """Return what a frame's samples are multiplied by, so that stars have the flux on the canvas that they have in it.
+
+    The share of a frame's pixel in one of the canvas, as areas on the sky, both on their axes: 1 for frames of the
+    canvas's scale. What a distortion changes of it across a frame is left to the flat field, which shows even light as
+    even.
+    """
+    return (view.focal / canvas.view.focal) ** 2
+
+
+def why_unfit(canvas: Canvas, view: View) -> str:
+    """Return why a frame's scale does not go with a canvas; empty where it does.
+
+    A frame coarser than the canvas goes onto it as it is, blurred. One that is finer by more than `MAX_FINER` would
+    lose light: its samples are interpolated at the canvas's pixels, and those that lie between are passed over.
+    """
+    finer = view.focal / canvas.view.focal
+    if finer <= MAX_FINER:
+        return ""
+    return (
+        f"its pixels are {finer:.1f} times as fine as the result's, which would pass over some of them: "
+        "choose one of the finest frames as the reference, or stack the cameras apart"
+    )
+
+
+def _middle(directions: np.ndarray) -> np.ndarray:
+    """Return the middle of the smallest circle around directions (n, 3): a unit vector.
+
+    Badoiu and Clarkson 2003 (SODA '03, 801): step towards whatever is farthest, less with each step.
+    """
+    directions = np.unique(directions, axis=0)  # in order, so that the order of the frames is none of its concern
+    middle = directions.mean(axis=0)
+    for turn in range(2, MIDDLE_ROUNDS):
+        middle = middle + (directions[np.argmin(directions @ middle)] - middle) / turn
+    return middle / np.linalg.norm(middle)
+
+
+def _north_up(axis: np.ndarray) -> np.ndarray:
+    """Return the attitude that looks along an axis, y to the north and x to the west."""
+    east, north = local_axes(axis)
+    return np.stack([-east, north, axis])
+
+
+def _turned(attitude: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Return an attitude turned to another axis, by the shortest way (Rodrigues' formula)."""
+    x, y, z = np.cross(attitude[2], axis)
+    across = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    turn = np.eye(3) + across + across @ across / (1 + attitude[2] @ axis)
+    return attitude @ turn.T
+
+
+def _check_size(shape: tuple[int, int]) -> None:
+    """Raise ValueError for a canvas that is too large."""
+    height, width = shape
+    told = f"a canvas that shows all frames would be {width} x {height} pixels"
+    remedy = "leave out those that lie apart, or stack them in several runs"
+    if max(shape) > MAX_SIDE_PX:
+        raise ValueError(f"{told}, more than {MAX_SIDE_PX} on a side: {remedy}")
+    needed = BYTES_PER_PIXEL * height * width
+    if needed > free_memory():
+        raise ValueError(f"{told} and take {needed / 2**30:.1f} GiB of memory, more than is free: {remedy}")
