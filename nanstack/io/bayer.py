@@ -2,9 +2,9 @@
 """Bayer mosaics: which pattern an image has, by its header and, where that leaves doubt, by its pixels; its colours.
 
 A pattern that repeats every two pixels modulates an image at the highest frequencies there are: along x, along y, and
-along both. Sky, nebulae and stars of two pixels and more have next to nothing there. So three numbers tell a mosaic from
-a mono frame, and on which diagonal its green lies: x and y are modulated by (R - B) / 4 each, in one sense where the
-first pixel is red or blue, in opposite senses where it is green; both together by (R + B - 2 G) / 4.
+along both. Sky, nebulae and stars of two pixels and more have next to nothing there. So three numbers tell a mosaic
+from a mono frame, and on which diagonal its green lies: x and y are modulated by (R - B) / 4 each, in one sense where
+the first pixel is red or blue, in opposite senses where it is green; both together by (R + B - 2 G) / 4.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.io.layout import FrameError, Layout, card, image_shape, read_samples, read_some_rows
+from nanstack.io.cards import number_of, text_of
+from nanstack.io.layout import FrameError, Layout, image_shape, read_samples, read_some_rows, short
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -100,7 +101,7 @@ def _without_card(header: Header, seen: Seen) -> Mosaic:
     if not seen.shows:
         return Mosaic()
     told = "its pixels show a Bayer mosaic, but its header has no BAYERPAT"
-    seestar = any("seestar" in _text(header, name).lower() for name in ("INSTRUME", "CREATOR", "TELESCOP"))
+    seestar = any("seestar" in text_of(header, name).lower() for name in ("INSTRUME", "CREATOR", "TELESCOP"))
     if seestar and seen.green_first is not False:
         return Mosaic("GRBG", f"{told}: GRBG is taken, as of every Seestar")
     return Mosaic("", f"{told}: it is taken as mono (write the card, BAYERPAT = 'RGGB' say, to have its colours)")
@@ -115,7 +116,7 @@ def _readings(layout: Layout) -> list[str]:
     try:
         pattern = _claimed(header)
         rows, columns = (_offset(header, names) for names in (ROW_OFFSET, COLUMN_OFFSET))
-    except (ValueError, TypeError, OverflowError) as damage:
+    except ValueError as damage:
         raise FrameError(layout.path, f"its header is damaged: its Bayer pattern cannot be read ({damage})") from damage
     if pattern in NO_PATTERN:
         return []
@@ -131,38 +132,25 @@ def _readings(layout: Layout) -> list[str]:
 
 def _claimed(header: Header) -> str:
     """Return the pattern's card, in capitals; of COLORTYP, which may hold other words, what is a pattern."""
-    pattern = _text(header, "BAYERPAT").upper()
-    other = _text(header, "COLORTYP").upper()
-    return other if not pattern and other in PATTERNS else pattern
-
-
-def _text(header: Header, name: str) -> str:
-    return str(card(header, name, "")).strip()
+    pattern = text_of(header, "BAYERPAT").upper()
+    other = text_of(header, "COLORTYP").upper()
+    return pattern or (other if other in PATTERNS else "")
 
 
 def _offset(header: Header, names: tuple[str, str]) -> int:
     """Return an offset of the pattern: a whole number, written as one, with a decimal point, or as text."""
-    for name in names:
-        value = card(header, name)
-        if value is not None and str(value).strip():
-            return round(float(value))
-    return 0
+    number = number_of(header, *names)
+    if number is None and text_of(header, *names):
+        raise ValueError(f"{names[0]} is {short(text_of(header, *names))}")
+    return round(number or 0)
 
 
 def _is_bottom_up(header: Header) -> bool:
-    return _text(header, "ROWORDER").upper().startswith("BOTTOM")
+    return text_of(header, "ROWORDER").upper().startswith("BOTTOM")
 
 
 def _is_binned(header: Header) -> bool:
-    return any(_number(header, name) > 1 for name in ("XBINNING", "YBINNING"))
-
-
-def _number(header: Header, name: str) -> float:
-    """Return a card's number; NaN where it is none: then it says nothing."""
-    try:
-        return float(card(header, name, math.nan))
-    except (ValueError, TypeError):
-        return math.nan
+    return any((number_of(header, name) or 1) > 1 for name in ("XBINNING", "YBINNING", "CCDXBIN"))
 
 
 def _moved(pattern: str, rows: int, columns: int) -> str:

@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanstack.io.bayer import mosaic_pattern
 from nanstack.io.cards import declination_of, number_of, right_ascension_of, text_of, value_of
-from nanstack.io.frames import bayer_pattern, celestial_wcs
+from nanstack.io.frames import celestial_wcs
 from nanstack.io.layout import Layout, short
 from nanstack.survey.record import Facts
 
 if TYPE_CHECKING:
+    import numpy as np
     from astropy.io.fits import Header
     from astropy.wcs import WCS
 
@@ -36,12 +38,14 @@ SCALES = (0.01, 900.0)  # arcseconds a pixel: beyond, a header does not mean it
 ARCSEC = math.degrees(3600)  # in a radian
 
 
-def facts_of(layout: Layout) -> Facts:
+def facts_of(layout: Layout, samples: np.ndarray | None = None) -> Facts:
     """Return what a file's header, and its name, say of its frame.
 
     Parameters
     ----------
     layout : nanstack.io.layout.Layout
+    samples : ndarray, shape (H, W), optional
+        The image, where it was read already: where its header leaves doubt of its Bayer pattern, it is looked at.
 
     Returns
     -------
@@ -51,15 +55,17 @@ def facts_of(layout: Layout) -> Facts:
     Raises
     ------
     FrameError
-        As `nanstack.io.frames.bayer_pattern`.
+        As `nanstack.io.bayer.mosaic_pattern`.
     """
     header = layout.header
     kind, evidence = _kind(layout.path, header)
+    mosaic = mosaic_pattern(layout, samples)
     wcs = celestial_wcs(header)
     return Facts(
         kind=kind,
         evidence=evidence,
-        pattern=bayer_pattern(layout),
+        pattern=mosaic.pattern,
+        remark=mosaic.remark,
         instrument=text_of(header, "INSTRUME"),
         filter=text_of(header, "FILTER"),
         object=text_of(header, "OBJECT"),

@@ -28,6 +28,8 @@ class Facts:
         What says that it is no light, as a sentence: 'its IMAGETYP is Dark'.
     pattern : str
         Bayer pattern at the first pixel stored, 'RGGB' and the like; empty for mono and for colour.
+    remark : str
+        One line where header and pixels do not agree about the pattern.
     instrument, filter, object, date : str
         INSTRUME, FILTER, OBJECT, DATE-OBS as they stand.
     exposure, gain : float or None
@@ -48,6 +50,7 @@ class Facts:
     kind: str = "light"
     evidence: str = ""
     pattern: str = ""
+    remark: str = ""
     instrument: str = ""
     filter: str = ""
     object: str = ""

@@ -137,7 +137,7 @@ def test_unknown_bayer_pattern_names_the_file(tmp_path):
         {"BAYERPAT": "Rggb  "},
         {"COLORTYP": "RGGB"},
         {"BAYERPAT": "GRBG", "XBAYROFF": 1, "YBAYROFF": 0},
-        {"BAYERPAT": "GBRG", "XBAYROFF": 2.0, "YBAYROFF": 1.0},
+        {"BAYERPAT": "GBRG", "XBAYROFF": 2.0, "YBAYROFF": "1,0"},
         {"BAYERPAT": "BGGR", "XBAYROFF": "1", "YBAYROFF": "1.0"},
         {"BAYERPAT": "GRBG", "BAYOFFX": 1},
         {"BAYERPAT": "RGGB", "XBAYROFF": 1, "YBAYROFF": 0},  # adapted to the crop, and the offset left
