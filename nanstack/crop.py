@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,7 @@ def cut(image: np.ndarray, wcs: Any, top: int, bottom: int, left: int, right: in
     """Return rows top:bottom and columns left:right of an image, and its WCS (or None) moved with them."""
     image = image[top:bottom, left:right]
     if wcs is not None:
-        wcs = copy.deepcopy(wcs)
-        wcs.wcs.crpix -= (left, top)
+        wcs = wcs[top:bottom, left:right]  # a distortion has a middle of its own, which astropy moves, too
         wcs.pixel_shape = (right - left, bottom - top)
     return image, wcs
 

@@ -7,8 +7,9 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanstack.crop import MIN_EDGE_VALID, MIN_SIDE_PX, crop_tile, trim_edges
+from nanstack.crop import MIN_EDGE_VALID, MIN_SIDE_PX, crop_tile, cut, trim_edges
 from nanstack.register.alignment import Alignment
+from nanstack.register.camera import Camera, View
 from nanstack.register.reference import most_central
 from nanstack.settings import TileSettings
 from nanstack.tile import Tile, describe, stack_group
@@ -33,6 +34,15 @@ def test_a_part_shows_the_same_sky():
     there = tile.wcs.wcs_pix2world([[37.0, 21.0]], 0)
     assert part.wcs.wcs_pix2world([[7.0, 11.0]], 0) == pytest.approx(there)
     assert tile.wcs.wcs.crpix.tolist() == [40, 50], "the whole keeps its own"
+
+
+def test_a_part_of_a_distorted_tile_shows_the_same_sky():
+    whole = View(Camera((120, 140), 6000.0, 40.0), np.eye(3)).wcs()
+    _, part = cut(np.ones((120, 140)), whole, 10, 100, 30, 90)
+    x, y = np.array([31.0, 88.0]), np.array([12.0, 97.0])
+    there, found = whole.pixel_to_world(x, y), part.pixel_to_world(x - 30, y - 10)
+    assert there.separation(whole.pixel_to_world(x + 0.001, y)).deg.min() > there.separation(found).deg.max()
+    assert whole.sip.crpix.tolist() == whole.wcs.crpix.tolist(), "the whole keeps its own"
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 2**32 - 1))
