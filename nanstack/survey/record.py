@@ -78,11 +78,15 @@ class Survey:
     stars : Stars
         Places in full pixels of the frame.
     sky : ndarray of float32, shape (rows, columns) or (rows, columns, 3)
-        Medians of the sky over a mesh of `mesh_px` pixels, stars masked; NaN where there is no data.
+        Medians of the sky over cells of `nanstack.survey.raw.MESH_PX` pixels, stars masked; NaN where there is no data.
     noise : ndarray of float64, shape () or (3,)
         Standard deviation of a sample of the dark sky, by colour, in ADU.
     saturation : float
         Level from which on a sample is taken for saturated, in ADU; infinite where nothing is.
+    elongation : float
+        Longer over shorter axis of the stars' usual shape; NaN without stars.
+    digest : str
+        What tells the samples as stored from those of other files.
     """
 
     path: Path
@@ -92,6 +96,8 @@ class Survey:
     sky: np.ndarray = field(repr=False)
     noise: np.ndarray = field(repr=False)
     saturation: float = np.inf
+    elongation: float = np.nan
+    digest: str = ""
 
     @property
     def camera(self) -> tuple:

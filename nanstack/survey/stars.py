@@ -50,6 +50,12 @@ class Stars:
     def __len__(self) -> int:
         return len(self.x)
 
+    @classmethod
+    def none(cls) -> Stars:
+        """Return the stars of a frame that shows none."""
+        empty = np.empty(0)
+        return cls(empty, empty, empty, empty, float("nan"))
+
 
 def luminance(frame: np.ndarray) -> np.ndarray:
     """Return the luminance of a frame as a C-contiguous float32 array (H, W).
@@ -114,13 +120,13 @@ def find_stars(frame: np.ndarray, sigma: float = 4.0, min_area: int = 5) -> Star
     plane = luminance(frame)
     no_data = ~(np.abs(plane) < MAX_SAMPLE)
     if no_data.all():
-        return _no_stars()
+        return Stars.none()
     if no_data.any():
         plane[no_data] = 0.0  # sep ignores masked samples, but must not see NaN
     else:
         no_data = None
     x, y, noise = _detect(plane, no_data, sigma, min_area)
-    return _measure(plane, frame, x, y, no_data, noise) if len(x) else _no_stars()
+    return _measure(plane, frame, x, y, no_data, noise) if len(x) else Stars.none()
 
 
 def check_detection(sigma: float, min_area: int) -> None:
@@ -199,9 +205,9 @@ def _measure(
     reach = np.full(len(x), 2 * APERTURE_PX)
     radius, _ = sep.flux_radius(plane, x, y, reach, 0.5, mask=no_data, subpix=1)
     good = (flux > 0) & (share < MAX_PEAK_SHARE) & (flag == 0) & np.isfinite(radius) & (radius > 0)
-    good &= _shines_in_two_channels(frame, x, y)
+    good &= shines_in_two_channels(frame, x, y)
     if not good.any():
-        return _no_stars()
+        return Stars.none()
     good &= radius < MIN_BLOOM_RATIO * np.median(radius[good])
     keep = np.flatnonzero(good)[:MAX_STARS]
     sigma, flux = radius[keep] / 1.177, np.asarray(flux[keep])  # half-light radius of a Gaussian star: 1.177 sigma
@@ -220,7 +226,7 @@ def _stamps(image: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.n
     return image[rows[:, :, None], columns[:, None, :]]
 
 
-def _shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Tell stars from hot photosites, which debayering spreads over pixels but not over channels."""
     if frame.ndim == 2:
         return np.ones(len(x), dtype=bool)
@@ -231,8 +237,3 @@ def _shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> 
         sky = np.median(stamps[:, rim], axis=1)
         flux = np.sort(stamps[:, 2:-2, 2:-2].sum(axis=(1, 2)) - 25 * sky, axis=1)
     return flux[:, -2] > MIN_SECOND_CHANNEL * flux[:, -1]
-
-
-def _no_stars() -> Stars:
-    empty = np.empty(0)
-    return Stars(empty, empty, empty, empty, float("nan"))

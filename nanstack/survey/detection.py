@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where stars may be: peaks of the raw data, taken 2 x 2 together, that are no hot pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanstack.survey.mesh import cell_medians, spread_out, without_holes
+from nanstack.survey.raw import MESH_PX, QUANTISATION, SIGMA_OF_MAD, Raw, binned, step_of
+
+PEAK_SIGMA = 4.5  # of the smoothed noise: of half a million pixels of noise, two are higher
+MASK_SIGMA = 3.5  # what is higher than that, with its surroundings, is not sky
+SMOOTHING_PX = 0.8  # sigma of the filter, in binned pixels: the size of a sharp star
+FILTER_PX = 5
+MASK_REACH_PX = 7  # side of a star's surroundings, in binned pixels
+MAX_PEAKS = 4000  # brightest that are looked at: hot pixels are among them
+COARSE = 2  # a first background does with every second pixel
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Places where stars may be, the highest first.
+
+    Attributes
+    ----------
+    x, y : ndarray of float64, shape (n,)
+        Pixels of the frame.
+    masked : ndarray of bool, shape (h, w)
+        Pixels of the binned frame that show no empty sky: stars, hot pixels, and what has no data.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    masked: np.ndarray
+
+
+def find_peaks(raw: Raw) -> Peaks:
+    """Look for peaks in a frame."""
+    import cv2
+
+    small = binned(raw.plane, raw.binning)
+    hole = np.isnan(small)
+    light = small - _background(small, MESH_PX // raw.binning)
+    light[hole] = 0.0
+    noise = _noise(raw, light, hole)
+    if not noise > 0:
+        return Peaks(np.empty(0), np.empty(0), hole)
+    kernel = cv2.getGaussianKernel(FILTER_PX, SMOOTHING_PX, cv2.CV_32F)
+    smooth = cv2.sepFilter2D(light, -1, kernel, kernel)
+    noise *= float(np.square(kernel).sum())  # of the filter's two passes, each with its root
+    highest = smooth == cv2.dilate(smooth, np.ones((3, 3), np.uint8))
+    row, column = np.nonzero(highest & (smooth > PEAK_SIGMA * noise) & ~hole)
+    order = np.argsort(-smooth[row, column], kind="stable")[:MAX_PEAKS]
+    bright = hole | (smooth > MASK_SIGMA * noise)
+    masked = cv2.dilate(bright.astype(np.uint8), np.ones((MASK_REACH_PX, MASK_REACH_PX), np.uint8)) > 0
+    shift = (raw.binning - 1) / 2
+    return Peaks(raw.binning * column[order] + shift, raw.binning * row[order] + shift, masked)
+
+
+def _background(small: np.ndarray, side: int) -> np.ndarray:
+    """Return a first sky for every pixel: medians, smoothed so that no bright star lifts it."""
+    from scipy.ndimage import median_filter
+
+    mesh = without_holes(cell_medians(small[::COARSE, ::COARSE], side // COARSE))
+    return spread_out(median_filter(mesh, 3, mode="nearest"), side, small.shape)
+
+
+def _noise(raw: Raw, light: np.ndarray, hole: np.ndarray) -> float:
+    """Return the sky's noise from what lies below it, where no star reaches; that of rounding, where none is left."""
+    some = np.s_[:: 2 * COARSE, :: 2 * COARSE]
+    below = light[some][(light[some] < 0) & ~hole[some]]
+    noise = SIGMA_OF_MAD * float(np.median(-below)) if below.size else 0.0
+    return noise or QUANTISATION * step_of(raw.plane) / raw.binning

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sky of a frame, as medians over a mesh of square cells."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MIN_SHARE = 0.2  # of a cell that must show sky
+
+
+def cell_medians(
+    plane: np.ndarray, side: int, hidden: np.ndarray | None = None, least: float = MIN_SHARE
+) -> np.ndarray:
+    """Return the median of each cell of a plane.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (H, W)
+        A sample that is NaN does not count.
+    side : int
+        Of a cell, in samples; the last row and column of cells may be cut off by the plane's edge.
+    hidden : ndarray of bool, shape (H, W), optional
+        Samples that do not count either.
+    least : float
+        Share of a whole cell's samples that must count.
+
+    Returns
+    -------
+    ndarray of float32, shape (ceil(H / side), ceil(W / side))
+        NaN where too few samples count.
+    """
+    rows, columns = (-(-length // side) for length in plane.shape)
+    whole = np.full((rows * side, columns * side), np.nan, dtype=np.float32)
+    inside = whole[: plane.shape[0], : plane.shape[1]]
+    inside[:] = plane
+    if hidden is not None:
+        inside[hidden] = np.nan
+    cells = whole.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows, columns, side * side)
+    medians, counts = _medians(cells)
+    medians[counts < least * _inside(plane.shape, side)] = np.nan
+    return medians
+
+
+def median_of_known(values: np.ndarray) -> np.ndarray:
+    """Return the median along the last axis of what is not NaN; NaN where nothing is."""
+    return _medians(values.copy())[0]
+
+
+def _medians(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return medians along the last axis, and of how many values each is; the values end up sorted."""
+    values.sort(axis=-1)  # NaN comes last
+    counts = values.shape[-1] - np.count_nonzero(np.isnan(values), axis=-1)
+    middle = np.stack([np.maximum(counts - 1, 0) // 2, np.minimum(counts // 2, values.shape[-1] - 1)], axis=-1)
+    return np.take_along_axis(values, middle, axis=-1).mean(axis=-1), counts
+
+
+def _inside(shape: tuple[int, int], side: int) -> np.ndarray:
+    """Return how many samples of each cell lie inside a plane."""
+    high, wide = (np.diff(np.minimum(np.arange(0, length + side, side), length)) for length in shape)
+    return np.multiply.outer(high, wide)
+
+
+def without_holes(mesh: np.ndarray) -> np.ndarray:
+    """Return a mesh whose empty cells hold the value of the nearest cell that is not; zeros where all are empty."""
+    from scipy.ndimage import distance_transform_edt
+
+    empty = np.isnan(mesh)
+    if not empty.any():
+        return mesh
+    if empty.all():
+        return np.zeros_like(mesh)
+    nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
+    return mesh[tuple(nearest)]
+
+
+def mesh_at(mesh: np.ndarray, side: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return what a mesh without holes says at pixels (x, y): bilinear between the middles of its cells."""
+    from scipy.ndimage import map_coordinates
+
+    middle = (side - 1) / 2
+    places = [(y - middle) / side + 1, (x - middle) / side + 1]
+    return map_coordinates(_continued(mesh), places, order=1, mode="nearest")
+
+
+def spread_out(mesh: np.ndarray, side: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return a mesh without holes at every pixel of a plane: float32 (H, W), bilinear."""
+    import cv2
+
+    mesh = _continued(mesh)
+    rows, columns = mesh.shape
+    wide = cv2.resize(mesh, (columns * side, rows * side), interpolation=cv2.INTER_LINEAR)
+    return wide[side : side + shape[0], side : side + shape[1]]
+
+
+def _continued(mesh: np.ndarray) -> np.ndarray:
+    """Return a mesh with one more cell at every side, by the slope there: it reaches the frame's edges."""
+    return np.pad(mesh, 1, mode="reflect", reflect_type="odd") if min(mesh.shape) > 1 else np.pad(mesh, 1, mode="edge")

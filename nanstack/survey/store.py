@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Surveys of many files, kept in a folder: a second run, or one more night, costs its new frames only."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack import memory
+from nanstack.io.files import complete_file
+from nanstack.io.layout import FrameError
+from nanstack.progress import Progress, Quiet
+from nanstack.survey.record import Facts, Survey
+from nanstack.survey.stars import Stars
+from nanstack.survey.survey import survey_frame
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+VERSION = 1  # of what is kept: a survey of another one is made anew
+STEP = "surveying frames"
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)  # what reading a kept one may raise
+
+
+def survey_files(
+    paths: Sequence[Path | str],
+    folder: Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Survey], dict[Path, str]]:
+    """Survey frame files, or remember what an earlier run found.
+
+    A file whose size and time are those of its survey is not read.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    folder : Path, optional
+        Where surveys are kept; made where it is not there. None keeps nothing.
+    threads : int, optional
+        Files worked on at once; by default one a core.
+    progress : Progress, optional
+
+    Returns
+    -------
+    surveys : list of Survey
+        Of the files that can be used, in the order given.
+    unusable : dict of Path to str
+        Why the others cannot be.
+    """
+    paths, progress = [Path(path) for path in paths], progress or Quiet()
+    store = None if folder is None else Store(folder)
+    surveys: list[Survey] = []
+    unusable: dict[Path, str] = {}
+    with ThreadPoolExecutor(max_workers=threads or memory.threads()) as pool:
+        waiting: list[Future] = [pool.submit(_survey, path, store) for path in paths]
+        try:
+            for done, (path, future) in enumerate(zip(paths, waiting, strict=True), 1):
+                try:
+                    surveys.append(future.result())
+                except FrameError as failure:
+                    unusable[path] = failure.reason
+                progress.step(STEP, done, len(paths))
+        finally:
+            for future in waiting:
+                future.cancel()
+    if store is not None and store.failure:
+        progress.warn(f"surveys cannot be kept in {folder} ({store.failure}): the next run makes them again")
+    return surveys, unusable
+
+
+def _survey(path: Path, store: Store | None) -> Survey:
+    """Return the kept survey of a file, or make and keep one."""
+    if store is None:
+        return survey_frame(path)
+    identity = _identity(path)
+    kept = None if identity is None else store.load(path, identity)
+    if kept is not None:
+        return kept
+    survey = survey_frame(path)
+    if identity is not None and identity == _identity(path):  # not of a file that is still being written
+        store.save(survey, identity)
+    return survey
+
+
+def _identity(path: Path) -> str | None:
+    """Return what tells a file from others, and from what it was: where it is, its size and its time of change."""
+    try:
+        known = path.stat()
+        return f"{path.resolve()} {known.st_size} {known.st_mtime_ns}"
+    except (OSError, ValueError):  # what is wrong with it, reading says
+        return None
+
+
+class Store:
+    """Surveys in a folder, one small file each.
+
+    Attributes
+    ----------
+    failure : str
+        Why one could not be kept; empty where all were.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failure = ""
+
+    def _file(self, identity: str) -> Path:
+        return self.folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npz"
+
+    def load(self, path: Path, identity: str) -> Survey | None:
+        """Return the survey that is kept of a file; None where there is none, or it is damaged or another program's."""
+        try:
+            with open(self._file(identity), "rb") as file:
+                return _unpacked(path, identity, file.read())
+        except DAMAGE:
+            return None
+
+    def save(self, survey: Survey, identity: str) -> None:
+        """Keep the survey of a file."""
+        try:
+            with complete_file(self._file(identity)) as new:
+                new.write_bytes(_packed(survey, identity))
+        except OSError as failure:  # a full disk costs the next run some time, not this one its end
+            self.failure = failure.strerror or str(failure)
+
+
+def _packed(survey: Survey, identity: str) -> bytes:
+    stars = survey.stars
+    told = {
+        "version": VERSION,
+        "identity": identity,
+        "shape": survey.shape,
+        "facts": {field.name: getattr(survey.facts, field.name) for field in fields(Facts) if field.name != "wcs"},
+        "wcs": None if survey.facts.wcs is None else survey.facts.wcs.to_header(relax=True).tostring(),
+        "fwhm": stars.fwhm,
+        "saturation": survey.saturation,
+        "elongation": survey.elongation,
+        "digest": survey.digest,
+    }
+    out = io.BytesIO()
+    np.savez(
+        out,
+        told=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8),
+        stars=np.stack([stars.x, stars.y, stars.flux, stars.error]),
+        sky=survey.sky,
+        noise=survey.noise,
+    )
+    return out.getvalue()
+
+
+def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
+    with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+        told = json.loads(kept["told"].tobytes())
+        if (told["version"], told["identity"]) != (VERSION, identity):
+            return None
+        stars, sky, noise = kept["stars"], kept["sky"], kept["noise"]
+    facts = {name: tuple(value) if isinstance(value, list) else value for name, value in told["facts"].items()}
+    return Survey(
+        path,
+        tuple(told["shape"]),
+        Facts(**facts, wcs=_solution(told["wcs"], told["shape"])),
+        Stars(*stars, told["fwhm"]),
+        sky,
+        noise,
+        told["saturation"],
+        told["elongation"],
+        told["digest"],
+    )
+
+
+def _solution(cards: str | None, shape: Sequence[int]) -> WCS | None:
+    """Return a solution from its cards."""
+    if cards is None:
+        return None
+    from astropy.io.fits import Header
+    from astropy.wcs import WCS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it had to say was said to the first run
+        wcs = WCS(Header.fromstring(cards))
+    wcs.array_shape = tuple(shape[:2])
+    return wcs

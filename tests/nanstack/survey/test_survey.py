@@ -1,0 +1,196 @@
+import os
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nanstack.io import layout as layout_module
+from nanstack.io.layout import FrameError
+from nanstack.survey.survey import survey_frame
+from tests.nanstack.survey.simulated import (
+    NOISE,
+    Scene,
+    adu16,
+    light_of,
+    mosaic_of,
+    noisy,
+    offsets,
+    raw_file,
+    sky_of,
+    write,
+)
+
+ALONG = [(dx, 0.4 * dx) for dx in np.linspace(-5, 5, 11)]  # a trail of 10.8 px
+
+
+@pytest.mark.parametrize("pattern", ["GRBG", "RGGB", "BGGR", "GBRG"])
+def test_stars_of_a_raw_frame_lie_where_they_are(tmp_path, pattern):
+    scene = Scene()
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene, pattern))
+    off, which = offsets(survey.stars, scene.field())
+    assert survey.shape == (*scene.shape, 3)
+    assert np.abs(off).max() < 0.5, "none that is not there"
+    assert set(range(60)) <= set(which), "all that are bright"
+    assert len(set(which)) == len(which), "each once"
+    bright = which < 30
+    assert np.sqrt(np.mean(off[bright] ** 2)) < 0.05
+    assert np.abs(off[bright].mean(axis=0)).max() < 0.02
+
+
+def test_errors_are_those_of_the_places(tmp_path):
+    scene = Scene()
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene))
+    off, _ = offsets(survey.stars, scene.field())
+    assert np.median(off**2 / survey.stars.error[:, None] ** 2) / 0.455 == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("colour", [(2.0, 1.0, 0.3), (0.3, 1.0, 2.0)])
+def test_the_grid_of_a_colour_draws_no_star_to_itself(tmp_path, colour):
+    scene = Scene(colour=colour, faintest=40_000.0, fwhm=2.2)
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene, "RGGB"))
+    off, _ = offsets(survey.stars, scene.field())
+    assert len(survey.stars) >= 88
+    assert np.abs(off.mean(axis=0)).max() < 0.01
+
+
+def test_hot_pixels_are_no_stars(tmp_path):
+    scene = Scene(stars=25)
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene, hot=600))
+    off, which = offsets(survey.stars, scene.field())
+    assert np.hypot(*off.T).max() < 1.0
+    assert len(which) >= 23
+
+
+def test_hot_pixels_alone_are_a_frame_without_stars(tmp_path):
+    survey = survey_frame(raw_file(tmp_path / "a.fit", Scene(stars=1, brightest=1.0), hot=600))
+    assert len(survey.stars) == 0
+    assert np.isnan(survey.stars.fwhm)
+    assert np.isnan(survey.elongation)
+
+
+@pytest.mark.parametrize("fwhm", [2.0, 3.0, 4.5])
+def test_sharpness_and_flux(tmp_path, fwhm):
+    scene = Scene(fwhm=fwhm)
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene))
+    assert survey.stars.fwhm == pytest.approx(fwhm, rel=0.08)
+    assert survey.elongation == pytest.approx(1, abs=0.1)
+    _, which = offsets(survey.stars, scene.field())
+    true = scene.field().flux @ [0.25, 0.5, 0.25]
+    assert np.median(survey.stars.flux / true[which]) == pytest.approx(1, abs=0.05)
+
+
+def test_trailed_stars_are_found_and_told(tmp_path):
+    scene = Scene()
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene, steps=ALONG))
+    off, which = offsets(survey.stars, scene.field())
+    assert survey.elongation > 2
+    assert np.hypot(*off.T).max() < 1.5
+    assert len(set(which)) == len(which) >= 40, "each trail is one star"
+
+
+def test_mono_and_colour_images_show_the_same_stars(tmp_path):
+    scene = Scene()
+    colour = noisy(sky_of(scene.shape) + light_of(scene))
+    for name, samples in (("mono", colour[..., 1]), ("colour", np.moveaxis(colour, -1, 0))):
+        survey = survey_frame(write(tmp_path / f"{name}.fit", samples.astype(np.float32)))
+        off, which = offsets(survey.stars, scene.field())
+        assert np.abs(off).max() < 0.6, name
+        assert set(range(60)) <= set(which), name
+        assert np.sqrt(np.mean(off[which < 30] ** 2)) < 0.05, name
+    assert survey.shape == (*scene.shape, 3)
+
+
+def test_large_mono_frames_are_binned_and_keep_their_places(tmp_path):
+    scene = Scene((1001, 1003))
+    samples = noisy(sky_of(scene.shape) + light_of(scene))[..., 1]
+    off, which = offsets(survey_frame(write(tmp_path / "a.fit", adu16(samples))).stars, scene.field())
+    assert set(range(60)) <= set(which)
+    assert np.abs(off[which < 30].mean(axis=0)).max() < 0.02
+
+
+def test_sky_noise_and_saturation_by_colour(tmp_path):
+    scene = Scene(brightest=3e6, stars=60)
+    survey = survey_frame(raw_file(tmp_path / "a.fit", scene, slope=0.2))
+    assert survey.sky.shape == (8, 10, 3)
+    true = sky_of(scene.shape, 0.2)[:, 32::64]
+    assert np.abs(survey.sky[:7] - true[0]).max() < 6  # ADU; stars of 10,000 stand on it
+    assert survey.noise == pytest.approx([NOISE] * 3, rel=0.1)
+    assert survey.saturation == 65_535
+
+
+def test_a_nebula_is_sky_and_stars_in_it_are_stars(tmp_path):
+    scene = Scene(stars=40)
+    y, x = np.indices(scene.shape)
+    nebula = 400 * np.exp(-((x - 320) ** 2 + (y - 240) ** 2) / (2 * 90**2))
+    raw = noisy(mosaic_of(sky_of(scene.shape) + light_of(scene) + nebula[..., None]))
+    off, which = offsets(survey_frame(write(tmp_path / "a.fit", adu16(raw), "GRBG")).stars, scene.field())
+    assert np.abs(off).max() < 0.6
+    assert set(range(25)) <= set(which)
+
+
+def test_eight_bits_without_noise_show_their_stars(tmp_path):
+    scene = Scene(faintest=20_000.0)
+    light = 6 + 0.02 * light_of(scene)
+    survey = survey_frame(write(tmp_path / "a.fit", np.moveaxis(np.rint(light).astype(np.uint8), -1, 0)))
+    off, which = offsets(survey.stars, scene.field())
+    assert len(which) >= 60
+    assert np.hypot(*off.T).max() < 0.5
+    assert (survey.noise > 0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1000.0, np.nan])
+def test_empty_frames_have_no_stars(tmp_path, value):
+    survey = survey_frame(write(tmp_path / "a.fit", np.full((200, 300), value, np.float32), "RGGB"))
+    assert len(survey.stars) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 5), (65, 64)])
+def test_tiny_frames_are_surveyed(tmp_path, shape):
+    for pattern in ("", "RGGB"):
+        survey = survey_frame(write(tmp_path / "a.fit", noisy(np.full(shape, 500.0)).astype(np.float32), pattern))
+        assert len(survey.stars) == 0
+
+
+def test_wild_samples_are_no_data(tmp_path):
+    scene = Scene()
+    raw = noisy(mosaic_of(sky_of(scene.shape) + light_of(scene))).astype(np.float32)
+    raw[100:130] = np.nan
+    raw[200, ::7], raw[201, ::7] = 3e38, -np.inf
+    survey = survey_frame(write(tmp_path / "a.fit", raw, "GRBG"))
+    off, which = offsets(survey.stars, scene.field())
+    assert len(which) > 60
+    assert np.hypot(*off[which < 30].T).max() < 0.5
+    assert np.isfinite(survey.noise).all()
+
+
+def test_the_digest_tells_samples_apart(tmp_path):
+    one = raw_file(tmp_path / "a.fit", Scene())
+    copy = write(tmp_path / "b.fit", fits.getdata(one), "GRBG", OBJECT="the same, solved")
+    other = raw_file(tmp_path / "c.fit", Scene(), seed=3)
+    assert survey_frame(one).digest == survey_frame(copy).digest != survey_frame(other).digest
+
+
+def test_a_file_is_read_once(tmp_path, monkeypatch):
+    path = raw_file(tmp_path / "a.fit", Scene())
+    read = []
+
+    def counting(file, size=-1, true=layout_module._read_block):
+        block = true(file)
+        read.append(len(block))
+        return block
+
+    def filling(path, file, offset, numbers, true=layout_module.fill):
+        read.append(numbers.nbytes)
+        true(path, file, offset, numbers)
+
+    monkeypatch.setattr(layout_module, "_read_block", counting)
+    monkeypatch.setattr(layout_module, "fill", filling)
+    survey_frame(path)
+    assert sum(read) <= os.path.getsize(path)
+
+
+def test_what_is_no_frame_is_refused(tmp_path):
+    path = tmp_path / "a.fit"
+    path.write_bytes(b"no FITS")
+    with pytest.raises(FrameError, match=r"a\.fit"):
+        survey_frame(path)
