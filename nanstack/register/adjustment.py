@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The adjustment: all frames' attitudes and scales, all cameras' optics and all stars' places, solved at once.
+
+Robust sparse least squares (bundle adjustment, as of panoramas; Triggs et al. 2000): rounds of Gauss and Newton, whose
+linear steps are solved by LSMR (Fong and Saunders 2011). What is measured are pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import lsmr
+
+from nanstack.register.camera import Camera, View
+from nanstack.register.resection import Slopes, rotation, slopes
+
+SCALE_SIGMA = 0.003  # of a frame against its camera: heat and focus
+BEND_SIGMA_PX = 10.0  # of a distortion in the corner, before the stars have a say
+NO_BEND_PX = 1e-6  # where none is looked for
+CENTROID_FLOOR_PX = 0.05  # optics and sampling: no star is known better
+SOFT_SIGMA = 3.0  # from about here on a star counts for less (Cauchy's loss)
+LSMR_TOLERANCE = 1e-6
+LSMR_ROUNDS = 300
+
+
+@dataclass(frozen=True)
+class Sky:
+    """All that an adjustment finds out.
+
+    Attributes
+    ----------
+    attitude : ndarray of float64, shape (frames, 3, 3)
+    scale : ndarray of float64, shape (frames,)
+        Logarithm of each frame's scale against its camera.
+    camera : ndarray of int, shape (frames,)
+        Number of each frame's camera.
+    focal : ndarray of float64, shape (cameras,)
+        Logarithm of the focal length in pixels.
+    bend : ndarray of float64, shape (cameras,)
+        How far the distortion moves the corner, in pixels.
+    shapes : ndarray of int, shape (cameras, 2)
+    """
+
+    attitude: np.ndarray
+    scale: np.ndarray
+    camera: np.ndarray
+    focal: np.ndarray
+    bend: np.ndarray
+    shapes: np.ndarray
+
+    @property
+    def corner(self) -> np.ndarray:
+        """Distance of the corner from the middle in pixels, shape (cameras,)."""
+        return np.hypot(*(self.shapes.T / 2))
+
+    @property
+    def radial_unit(self) -> np.ndarray:
+        """The distortion that moves the corner by one pixel, as `Camera` has it, shape (cameras,)."""
+        return np.exp(2 * self.focal) / self.corner**3
+
+    @property
+    def radial(self) -> np.ndarray:
+        """The distortion as `Camera` has it, shape (cameras,)."""
+        return self.bend * self.radial_unit
+
+    @property
+    def pixel(self) -> np.ndarray:
+        """Angle of a pixel of each frame in radians, shape (frames,)."""
+        return np.exp(-self.focal[self.camera] - self.scale)
+
+    def view(self, frame: int) -> View:
+        """Return the view of one frame."""
+        number = self.camera[frame]
+        shape = tuple(self.shapes[number].tolist())
+        camera = Camera(shape, float(np.exp(self.focal[number])), float(self.radial[number]))
+        return View(camera, self.attitude[frame], float(np.exp(self.scale[frame])))
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """Stars as frames saw them.
+
+    Attributes
+    ----------
+    frame, star : ndarray of int, shape (n,)
+        Numbers.
+    x, y, sigma : ndarray of float64, shape (n,)
+        Place in pixels, and its standard error.
+    flux : ndarray of float64, shape (n,)
+    """
+
+    frame: np.ndarray
+    star: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    sigma: np.ndarray
+    flux: np.ndarray
+
+    def of_tracks(self, track: np.ndarray) -> Sightings:
+        """Return those that are in a track (0 and above), with its number for their star."""
+        known = track >= 0
+        kept = (axis[known] for axis in (self.frame, track, self.x, self.y, self.sigma, self.flux))
+        return Sightings(*kept)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of the cameras beforehand.
+
+    Attributes
+    ----------
+    focal, sigma : ndarray of float64, shape (cameras,)
+        Logarithm of the focal length, and how well it is known.
+    bends : ndarray of bool, shape (cameras,)
+        Whether a distortion is looked for.
+    """
+
+    focal: np.ndarray
+    sigma: np.ndarray
+    bends: np.ndarray
+
+
+def adjusted(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, rounds: int) -> tuple[Sky, np.ndarray]:
+    """Bring a sky and the directions of its stars (m, 3) into agreement with what was seen."""
+    for _ in range(rounds):
+        sky, stars = _stepped(sky, stars, seen, prior)
+    return sky, stars
+
+
+def directions_of(sky: Sky, frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the directions (n, 3) that pixels of frames, given in ascending order, show."""
+    directions = np.empty((len(x), 3))
+    frames, first = np.unique(frame, return_index=True)
+    for number, part in zip(frames, np.split(np.arange(len(x)), first[1:]), strict=True):
+        directions[part] = sky.view(number).directions(x[part], y[part])
+    return directions
+
+
+def mean_directions(directions: np.ndarray, star: np.ndarray) -> np.ndarray:
+    """Return the mean direction of each star."""
+    sums = np.stack([np.bincount(star, axis) for axis in directions.T], axis=1)
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+
+def seen_at(sky: Sky, stars: np.ndarray, seen: Sightings) -> Slopes:
+    """Return the pixels at which a sky shows what was seen, and how they move."""
+    camera = sky.camera[seen.frame]
+    focal = np.exp(sky.focal[camera] + sky.scale[seen.frame])
+    middle = (sky.shapes[:, ::-1] - 1) / 2
+    return slopes(stars[seen.star], sky.attitude[seen.frame], focal, sky.radial[camera], middle[camera])
+
+
+def soft_weights(off: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Return what sightings count for by their distances, in pixels: less, the farther they are off."""
+    relative = off / sigma
+    usual = max(float(np.median(relative)) / 1.177, 1.0)
+    return 1 / (1 + (relative / (SOFT_SIGMA * usual)) ** 2)
+
+
+def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> tuple[Sky, np.ndarray]:
+    """Return sky and stars after one round."""
+    axes = tangent_axes(stars)
+    matrix, wanted = _equations(sky, stars, seen, axes, prior)
+    return _moved(sky, stars, axes, solved(matrix, wanted))
+
+
+def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> np.ndarray:
+    """Return how well the stars tell each camera's distortion: a standard error in pixels at the corner.
+
+    What counts is the part of the distortion's effect that nothing else can bring about (Frisch, Waugh and Lovell).
+    """
+    matrix, wanted = _equations(sky, stars, seen, tangent_axes(stars), prior)
+    usual = max(float(np.median(np.abs(wanted))) / 0.6745, 1e-3)
+    sigmas = []
+    for camera in range(len(sky.focal)):
+        own = matrix.indices == 4 * len(sky.scale) + 2 * camera + 1
+        effect = np.zeros(matrix.shape[0])
+        effect[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[own]] = matrix.data[own]
+        others = csr_array((np.where(own, 0.0, matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
+        sigmas.append(usual / max(float(np.linalg.norm(effect - others @ solved(others, effect))), 1e-12))
+    return np.array(sigmas)
+
+
+def solved(matrix: csr_array, wanted: np.ndarray) -> np.ndarray:
+    """Solve sparse linear equations by least squares, each unknown in a unit of its own."""
+    norms = np.sqrt(np.bincount(matrix.indices, matrix.data**2, matrix.shape[1]))
+    scale = 1 / np.where(norms > 0, norms, 1)
+    matrix = csr_array((matrix.data * scale[matrix.indices], matrix.indices, matrix.indptr), shape=matrix.shape)
+    return scale * lsmr(matrix, wanted, atol=LSMR_TOLERANCE, btol=LSMR_TOLERANCE, maxiter=LSMR_ROUNDS)[0]
+
+
+def tangent_axes(stars: np.ndarray) -> np.ndarray:
+    """Return two directions (m, 2, 3) across each star's."""
+    least = np.eye(3)[np.abs(stars).argmin(axis=1)]
+    one = np.cross(stars, least)
+    one /= np.linalg.norm(one, axis=1, keepdims=True)
+    return np.stack([one, np.cross(stars, one)], axis=1)
+
+
+def _equations(
+    sky: Sky, stars: np.ndarray, seen: Sightings, axes: np.ndarray, prior: Prior
+) -> tuple[csr_array, np.ndarray]:
+    """Return the linear equations of a round, each divided by its standard error, and their right sides."""
+    at = seen_at(sky, stars, seen)
+    off = np.stack([seen.x - at.x, seen.y - at.y], axis=1)
+    root = np.sqrt(soft_weights(np.hypot(*off.T), seen.sigma)) / seen.sigma
+    data, columns = _slopes_by_unknown(sky, seen, at, axes)
+    more, more_columns, known = _beforehand(sky, prior)
+    counts = np.concatenate([np.full(2 * len(root), data.shape[2]), np.ones(len(more), dtype=np.int64)])
+    matrix = csr_array(
+        (
+            np.concatenate([(data * root[:, None, None]).ravel(), more]),
+            np.concatenate([np.repeat(columns, 2, axis=0).ravel(), more_columns]),
+            np.append(0, np.cumsum(counts)),
+        ),
+        shape=(len(counts), 4 * len(sky.scale) + 2 * len(sky.focal) + 2 * len(stars)),
+    )
+    return matrix, np.concatenate([(off * root[:, None]).ravel(), known])
+
+
+def _slopes_by_unknown(sky: Sky, seen: Sightings, at: Slopes, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how pixels move (n, 2, 8) with frames (3 turns, 1 scale), cameras (focal, bend) and stars, and columns."""
+    frames, cameras = len(sky.scale), len(sky.focal)
+    camera = sky.camera[seen.frame]
+    bend = at.radial * sky.radial_unit[camera][:, None]
+    shift = np.einsum("nij,nkj->nik", at.shift, axes[seen.star])
+    size = at.size[:, :, None]
+    data = np.concatenate([at.turn, size, size, bend[:, :, None], shift], axis=2)
+    first = 4 * seen.frame, 4 * frames + 2 * camera, 4 * frames + 2 * cameras + 2 * seen.star
+    columns = [start[:, None] + np.arange(number) for start, number in zip(first, (4, 2, 2), strict=True)]
+    return data, np.concatenate(columns, axis=1).astype(np.int32)
+
+
+def _beforehand(sky: Sky, prior: Prior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is known without stars as equations: scales, focal lengths and distortions stay near the usual."""
+    frames, cameras = len(sky.scale), len(sky.focal)
+    columns = np.concatenate([4 * np.arange(frames) + 3, 4 * frames + np.arange(2 * cameras)]).astype(np.int32)
+    bend = np.where(prior.bends, BEND_SIGMA_PX, NO_BEND_PX)
+    sigma = np.concatenate([np.full(frames, SCALE_SIGMA), np.stack([prior.sigma, bend], axis=1).ravel()])
+    off = np.concatenate([-sky.scale, np.stack([prior.focal - sky.focal, -sky.bend], axis=1).ravel()])
+    return 1 / sigma, columns, off / sigma
+
+
+def _moved(sky: Sky, stars: np.ndarray, axes: np.ndarray, step: np.ndarray) -> tuple[Sky, np.ndarray]:
+    """Return sky and stars after a step of all unknowns."""
+    frames, cameras = len(sky.scale), len(sky.focal)
+    frame, camera, star = np.split(step, [4 * frames, 4 * frames + 2 * cameras])
+    frame, camera, star = frame.reshape(-1, 4), camera.reshape(-1, 2), star.reshape(-1, 2)
+    sky = replace(
+        sky,
+        attitude=rotation(frame[:, :3]) @ sky.attitude,
+        scale=sky.scale + frame[:, 3],
+        focal=sky.focal + camera[:, 0],
+        bend=sky.bend + camera[:, 1],
+    )
+    stars = stars + np.einsum("nk,nkj->nj", star, axes)
+    return sky, stars / np.linalg.norm(stars, axis=1, keepdims=True)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asterisms: groups of four stars, known again whatever the place, the turn and the scale of the frame that shows them.
+
+The two stars farthest apart span a plane of complex numbers, 0 and 1; the other two are points of it, and these four
+numbers are the code of the asterism (the idea of Lang et al. 2010, AJ 139, 1782). The codes of many frames lie in one
+search tree: what a frame shows is looked up in all of them at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+TIERS = (
+    16,
+    40,
+    100,
+    250,
+)  # brightest stars that are neighbours of each other: what a shallow frame shows, and a deep one
+NEIGHBOURS = 5  # of a star, of which any three make an asterism with it
+TOLERANCE = 0.012  # of a code: distortion moves it by a few thousandths
+NEAREST = 6  # similar asterisms that are looked at
+PENDING = 24  # frames that are looked up in a small tree, until it is worth while to build the large one again
+
+
+@dataclass(frozen=True)
+class Asterisms:
+    """The asterisms of one frame, brightest first.
+
+    Attributes
+    ----------
+    corners : ndarray of int, shape (n, 4)
+        Numbers of the stars; the first two are farthest apart.
+    codes : ndarray of float64, shape (n, 4)
+    """
+
+    corners: np.ndarray
+    codes: np.ndarray
+
+
+def asterisms(places: np.ndarray) -> Asterisms:
+    """Return the asterisms that near neighbours make.
+
+    Parameters
+    ----------
+    places : ndarray of complex, shape (n,)
+        Of the stars, brightest first, on a plane that keeps angles.
+    """
+    count = len(places)
+    tiers = sorted({min(tier, count) for tier in TIERS})
+    found = [_neighbours(places[:tier]) for tier in tiers if tier >= 4]
+    if not found:
+        return Asterisms(np.empty((0, 4), dtype=np.int64), np.empty((0, 4)))
+    members = np.sort(np.concatenate(found), axis=1)
+    members = members[np.unique(members @ (np.int64(count) ** np.arange(4)), return_index=True)[1]]
+    members = members[np.argsort(members[:, -1], kind="stable")]
+    return _coded(places, members)
+
+
+def _neighbours(places: np.ndarray) -> np.ndarray:
+    """Return each star with any three of its neighbours."""
+    near = min(NEIGHBOURS, len(places) - 1)
+    points = np.stack([places.real, places.imag], axis=1)
+    ids = cKDTree(points).query(points, near + 1)[1]
+    three = np.array(list(combinations(range(1, near + 1), 3)))
+    first = np.broadcast_to(ids[:, None, :1], (len(places), len(three), 1))
+    return np.concatenate([first, ids[:, three]], axis=2).reshape(-1, 4)
+
+
+def _coded(places: np.ndarray, members: np.ndarray) -> Asterisms:
+    """Put the stars of asterisms in their order, and compute the codes; without those whose stars coincide."""
+    pairs = np.array(list(combinations(range(4), 2)))
+    corners = places[members]
+    widest = np.abs(corners[:, pairs[:, 0]] - corners[:, pairs[:, 1]]).argmax(axis=1)
+    others = np.array([[k for k in range(4) if k not in pair] for pair in pairs.tolist()])
+    row = np.arange(len(members))[:, None]
+    order = np.concatenate([pairs[widest], others[widest]], axis=1)
+    members, corners = members[row, order], corners[row, order]
+    base = corners[:, 1] - corners[:, 0]
+    whole = base != 0
+    members, corners, base = members[whole], corners[whole], base[whole]
+    inner = (corners[:, 2:] - corners[:, :1]) / base[:, None]
+    turned = inner.real.sum(axis=1) > 1  # seen from the other end
+    inner[turned] = 1 - inner[turned]
+    members[turned, :2] = members[turned, 1::-1]
+    swapped = inner[:, 0].real > inner[:, 1].real
+    inner[swapped] = inner[swapped, ::-1]
+    members[swapped, 2:] = members[swapped, :1:-1]
+    return Asterisms(
+        members, np.stack([inner[:, 0].real, inner[:, 0].imag, inner[:, 1].real, inner[:, 1].imag], axis=1)
+    )
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Asterisms of a frame that were known before.
+
+    Attributes
+    ----------
+    frame : ndarray of int, shape (n,)
+        Where each was known from.
+    theirs, mine : ndarray of int, shape (n, 4)
+        Numbers of the stars there, and here.
+    """
+
+    frame: np.ndarray
+    theirs: np.ndarray
+    mine: np.ndarray
+
+
+class Index:
+    """Asterisms of many frames, to look up those of another."""
+
+    def __init__(self) -> None:
+        """Begin with no frames."""
+        self._large = self._small = _Shelf([])
+        self._kept: list[tuple[int, Asterisms]] = []
+        self._shelved = 0
+
+    def add(self, frame: int, known: Asterisms) -> None:
+        """Keep the asterisms of a frame."""
+        self._kept.append((frame, known))
+        if len(self._kept) - self._shelved > max(PENDING, self._shelved // 4):
+            self._shelved = len(self._kept)
+            self._large = _Shelf(self._kept)
+        self._small = _Shelf(self._kept[self._shelved :])
+
+    def look_up(self, seen: Asterisms) -> Hits:
+        """Return which asterisms of the frames kept are like those of this one."""
+        parts = [shelf.look_up(seen) for shelf in (self._large, self._small)]
+        return Hits(*(np.concatenate([getattr(hits, name) for hits in parts]) for name in ("frame", "theirs", "mine")))
+
+
+class _Shelf:
+    """A search tree of the codes of some frames."""
+
+    def __init__(self, kept: list[tuple[int, Asterisms]]) -> None:
+        self._frame = np.repeat([frame for frame, _ in kept], [len(known.codes) for _, known in kept]).astype(np.int64)
+        if len(self._frame):
+            self._corners = np.concatenate([known.corners for _, known in kept])
+            self._tree = cKDTree(np.concatenate([known.codes for _, known in kept]), balanced_tree=False)
+
+    def look_up(self, seen: Asterisms) -> Hits:
+        if not len(self._frame) or not len(seen.codes):
+            none = np.empty((0, 4), dtype=np.int64)
+            return Hits(none[:, 0], none, none)
+        distance, place = self._tree.query(seen.codes, NEAREST, distance_upper_bound=TOLERANCE)
+        mine, which = np.nonzero(np.isfinite(distance))
+        place = place[mine, which]
+        return Hits(self._frame[place], self._corners[place], seen.corners[mine])

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""First places of frames: along the best links, one frame is put beside the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+
+from nanstack.register.camera import View, attitude_between
+from nanstack.register.pairs import Link
+from nanstack.register.sources import Sources
+
+
+def groups_of(links: Sequence[Link], frames: int) -> np.ndarray:
+    """Return the group of each frame, the largest first; -1 for a frame without a link."""
+    label = connected_components(_graph(links, frames), directed=False)[1]
+    sizes = np.bincount(label)
+    rank = np.empty(len(sizes), dtype=np.int64)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return np.where(sizes[label] > 1, rank[label], -1)
+
+
+def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.ndarray) -> list[View | None]:
+    """Return a view of each frame on its group's sphere, good to some pixels; None for a frame without a link.
+
+    Parameters
+    ----------
+    frames : sequence of Sources
+    links : sequence of Link
+    hinted : ndarray of bool
+        Whether the camera of a frame has its scale from the header: most of these, by their median, give the group's.
+    """
+    best = {}
+    for link in links:
+        key = link.first, link.second
+        if key not in best or len(best[key].mine) < len(link.mine):
+            best[key] = link
+    tree = minimum_spanning_tree(_graph(best.values(), len(frames)))
+    group = groups_of(links, len(frames))
+    views: list[View | None] = [None] * len(frames)
+    for number in range(group.max() + 1):
+        root = int(np.flatnonzero(group == number)[0])
+        order, before = breadth_first_order(tree, root, directed=False)
+        steps = [(int(before[child]), int(child)) for child in order[1:]]
+        _place(frames, best, root, steps, hinted, views)
+    return views
+
+
+def _place(
+    frames: Sequence[Sources],
+    best: dict[tuple[int, int], Link],
+    root: int,
+    steps: list[tuple[int, int]],
+    hinted: np.ndarray,
+    views: list[View | None],
+) -> None:
+    """Fill in the views of a group, step by step from its root."""
+    sizes = {root: 1.0}
+    for parent, child in steps:
+        link = best.get((parent, child))
+        sizes[child] = sizes[parent] * (link.view.scale if link else 1 / best[child, parent].view.scale)
+    told = [size for frame, size in sizes.items() if hinted[frame]]
+    unit = float(np.median(told)) if told else 1.0
+    views[root] = View(frames[root].camera, np.eye(3), 1 / unit)
+    for parent, child in steps:
+        attitude = _attitude(frames, best, parent, child, views[parent], sizes[child] / unit)
+        views[child] = View(frames[child].camera, attitude, sizes[child] / unit)
+
+
+def _attitude(
+    frames: Sequence[Sources], best: dict[tuple[int, int], Link], parent: int, child: int, view: View, size: float
+) -> np.ndarray:
+    """Return the attitude of a frame beside one that is placed, by what both show of a grid of pixels."""
+    camera = frames[child].camera
+    height, width = camera.shape
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 5)))
+    at_rest = View(frames[parent].camera, np.eye(3))
+    if (parent, child) in best:
+        u, v = at_rest.pixels(best[parent, child].view.directions(x, y))
+    else:
+        u, v = best[child, parent].view.pixels(View(camera, np.eye(3)).directions(x, y))
+    rays = View(camera, np.eye(3), size).directions(x, y)
+    return attitude_between(rays, view.directions(u, v), np.ones(len(x)))
+
+
+def _graph(links: Sequence[Link], frames: int) -> coo_array:
+    """Return frames and their links as a graph; a link of many stars is a short way."""
+    first, second = ([getattr(link, name) for link in links] for name in ("first", "second"))
+    weight = [1 / len(link.mine) for link in links]
+    return coo_array((weight, (first, second)), shape=(frames, frames)).tocsr()

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which frames show the same stars: each is matched with a few others, so that time grows with their number.
+
+Frames are taken in turn, richest in stars first. Each is looked up among the *keyframes*: those before it that show a
+piece of sky of their own. What its asterisms hint at is verified on the sphere, star by star. A frame that lies well
+within a keyframe is done; any other becomes a keyframe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import pdtrc
+
+from nanstack.register.asterisms import Hits, Index, asterisms
+from nanstack.register.camera import View, attitude_between
+from nanstack.register.resection import resected
+from nanstack.register.sources import Sources
+
+MIN_STARS = 6  # that two frames have in common
+WELL_WITHIN = 0.55  # share of a frame that a keyframe must show, to speak for it
+MAX_LINKS = 8  # with keyframes, of a frame that becomes one
+MAX_TRIES = 16  # keyframes that a frame is tried on
+AGREE = 0.04  # turns in radians, and logarithms of sizes, of asterisms that tell of the same transform
+FIRST_RADIUS_PX = 8.0
+RADII_PX = 1.0, 4.0  # least and largest distance of a star from its partner, later on
+ROUNDS = 6
+CLIP_SIGMA = 3.5
+MAX_CHANCE = 1e-9  # that as many stars agree by accident: many transforms are tried in a run
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two frames that show the same stars.
+
+    Attributes
+    ----------
+    first, second : int
+        Numbers of the frames.
+    mine, theirs : ndarray of int, shape (n,)
+        Numbers of the stars in the first, and of the same in the second.
+    view : View
+        The second frame, seen in the axes of the first one's camera.
+    overlap : float
+        Share of the second frame that the first shows.
+    """
+
+    first: int
+    second: int
+    mine: np.ndarray
+    theirs: np.ndarray
+    view: View
+    overlap: float
+
+
+def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> list[Link]:
+    """Match each frame with some others that show the same stars.
+
+    Parameters
+    ----------
+    frames : sequence of Sources
+    progress : callable
+        Called with the number of a frame that is done.
+    """
+    index, links = Index(), []
+    for number in sorted(range(len(frames)), key=lambda k: -len(frames[k])):
+        if len(frames[number]) >= MIN_STARS:
+            seen = asterisms(frames[number].plane)
+            found = _linked(frames, number, index.look_up(seen))
+            links += found
+            if not any(link.overlap > WELL_WITHIN for link in found):
+                index.add(number, seen)
+        progress(number)
+    return links
+
+
+def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
+    """Verify what hits tell of: the keyframe with most of them first, until one shows most of the frame."""
+    links = []
+    known, votes = np.unique(hits.frame, return_counts=True)
+    for keyframe in known[np.argsort(-votes, kind="stable")][:MAX_TRIES].tolist():
+        these = np.flatnonzero(hits.frame == keyframe)
+        link = _link(frames, keyframe, number, hits.theirs[these], hits.mine[these])
+        if link is not None:
+            links.append(link)
+            if link.overlap > WELL_WITHIN or len(links) == MAX_LINKS:
+                break
+    return links
+
+
+def _link(frames: Sequence[Sources], first: int, second: int, theirs: np.ndarray, mine: np.ndarray) -> Link | None:
+    """Verify the transform that most of two frames' common asterisms tell of."""
+    one, other = frames[first], frames[second]
+    turn = (other.plane[mine[:, 1]] - other.plane[mine[:, 0]]) / (one.plane[theirs[:, 1]] - one.plane[theirs[:, 0]])
+    log = np.log(turn)
+    agree = np.abs(log.real[:, None] - log.real) < AGREE
+    agree &= np.abs(np.exp(1j * log.imag)[:, None] - np.exp(1j * log.imag)) < AGREE
+    best = np.flatnonzero(agree[agree.sum(axis=1).argmax()])
+    start = np.stack([theirs[best].ravel(), mine[best].ravel()], axis=1)
+    start = np.unique(start, axis=0)
+    size = float(np.exp(np.median(log.real[best])))
+    return verified_link(frames, first, second, _first_view(one, other, start, size))
+
+
+def _first_view(one: Sources, other: Sources, pairs: np.ndarray, size: float) -> View:
+    """Return the view that a few pairs of stars tell of, not all of which need be right."""
+    rays = View(other.camera, np.eye(3), size).directions(other.x[pairs[:, 1]], other.y[pairs[:, 1]])
+    weights = np.ones(len(pairs))
+    for _ in range(4):
+        attitude = attitude_between(rays, one.rays[pairs[:, 0]], weights)
+        off = np.linalg.norm(one.rays[pairs[:, 0]] @ attitude.T - rays, axis=1)
+        weights = 1 / (1 + (off / (np.median(off) + 1e-9)) ** 2)
+    return View(other.camera, attitude, size)
+
+
+def verified_link(frames: Sequence[Sources], first: int, second: int, view: View) -> Link | None:
+    """Match all stars of two frames from a first view on; None where no more agree than by accident."""
+    one, other = frames[first], frames[second]
+    radius = FIRST_RADIUS_PX
+    for _ in range(ROUNDS):
+        mine, theirs, inside = _matched(one, other, view, radius)
+        if len(mine) < MIN_STARS:
+            return None
+        view = resected(view, one.rays[mine], other.x[theirs], other.y[theirs], np.ones(len(mine)))
+        x, y = view.pixels(one.rays[mine])
+        off = np.hypot(x - other.x[theirs], y - other.y[theirs])
+        radius = float(np.clip(CLIP_SIGMA * np.median(off) / 1.177, *RADII_PX))
+    keep = off < radius
+    mine, theirs = mine[keep], theirs[keep]
+    if len(mine) < MIN_STARS or _chance(len(mine), inside, other, radius) > MAX_CHANCE:
+        return None
+    return Link(first, second, mine, theirs, view, _overlap(one, view))
+
+
+def _matched(one: Sources, other: Sources, view: View, radius: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return stars of one frame and their partners in the other, and how many of the first the other should show."""
+    x, y = view.pixels(one.rays)
+    height, width = other.camera.shape
+    inside = np.flatnonzero((x > -radius) & (x < width + radius) & (y > -radius) & (y < height + radius))
+    if not len(inside):
+        return inside, inside, 0
+    distance, partner = other.tree.query(np.stack([x[inside], y[inside]], axis=1), distance_upper_bound=radius)
+    order = np.argsort(distance, kind="stable")
+    order = order[: np.count_nonzero(np.isfinite(distance))]
+    order = order[np.unique(partner[order], return_index=True)[1]]  # the closest only
+    return inside[order], partner[order], len(inside)
+
+
+def _chance(matches: int, inside: int, other: Sources, radius: float) -> float:
+    """Return how probable it is that a wrong transform brings as many stars together, beside four it was made of."""
+    height, width = other.camera.shape
+    expected = inside * len(other) * np.pi * radius**2 / (height * width)
+    return float(pdtrc(matches - 5, expected)) if matches > 4 else 1.0
+
+
+def _overlap(one: Sources, view: View) -> float:
+    """Return the share of a frame that another shows, by a grid of its pixels."""
+    height, width = view.camera.shape
+    x, y = np.meshgrid((np.arange(8) + 0.5) / 8 * width, (np.arange(8) + 0.5) / 8 * height)
+    x, y = View(one.camera, np.eye(3)).pixels(view.directions(x, y))
+    height, width = one.camera.shape
+    return float(np.mean((x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)))

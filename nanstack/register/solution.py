@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registration of all frames of a run at once, by their stars alone.
+
+Frames are linked where they show the same stars (`pairs`), laid out along the best links (`layout`), and then all are
+adjusted together (`adjustment`): first by the stars of the links, then by all stars that lie in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nanstack.register.adjustment import (
+    CENTROID_FLOOR_PX,
+    Prior,
+    Sightings,
+    Sky,
+    adjusted,
+    bend_sigmas,
+    directions_of,
+    mean_directions,
+    seen_at,
+)
+from nanstack.register.camera import View
+from nanstack.register.layout import first_views, groups_of
+from nanstack.register.pairs import MIN_STARS, Link, find_links
+from nanstack.register.sources import Sources, guessed_camera, sources_of
+from nanstack.register.tracks import linked_tracks, merged_tracks
+from nanstack.register.transparency import transparencies
+from nanstack.survey.record import Survey
+
+MOST_STARS = 200  # of a frame; more add time and no precision
+ALL_STARS = 1_000_000  # of a run: from 10,000 frames on, fewer of each
+LEAST_STARS = 60
+HINT_SIGMA = 0.02  # of a focal length that headers tell of and stars do not contradict
+NO_HINT_SIGMA = 1.0
+HINT_OFF = 0.05  # a focal length farther off than this, in its logarithm, was told wrong
+MERGE_PX = 4.0, 1.0  # largest and least distance of a star from its track
+MERGE_SIGMA = 5.0
+BEND_SIGNIFICANCE = 5.0  # standard errors from which on a distortion is believed
+BEND_KNOWN_PX = 0.3  # largest standard error, in the corner, of one that is
+FAR_PX = 3.0  # a star farther off is none of the track's
+APART = 10.0  # between groups, in a fourth dimension: more than any two directions
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a frame looks.
+
+    Attributes
+    ----------
+    view : View or None
+        On the sphere of its group; None where the frame's stars connect it to no other frame.
+    group : int
+        Number of the group of frames that hang together, the largest first; -1 without a view.
+    stars : int
+        Stars that agree with the solution.
+    rms : float
+        Root mean square distance of these from their places in pixels, weighted by their centroids' errors; NaN
+        without a view.
+    flux : float
+        Median ratio of its stars' fluxes to those in a typical clear frame of the group; NaN where unknown.
+    reason : str
+        Why there is no view; empty where there is one.
+    """
+
+    view: View | None
+    group: int
+    stars: int
+    rms: float
+    flux: float
+    reason: str = ""
+
+
+def register(surveys: Sequence[Survey], progress: Callable[[float], None] | None = None) -> list[Registration]:
+    """Register all frames at once by their stars.
+
+    Headers only hint at the scale. Nothing is placed on the sky: each group has a sphere of its own.
+
+    Parameters
+    ----------
+    surveys : sequence of Survey
+    progress : callable, optional
+        Called with the share that is done, 0 to 1.
+
+    Returns
+    -------
+    list of Registration
+        One a frame, in their order.
+    """
+    most = int(np.clip(ALL_STARS / max(len(surveys), 1), LEAST_STARS, MOST_STARS))
+    frames = [sources_of(survey, most) for survey in surveys]
+    done = iter(range(1, len(frames) + 1))
+    report = progress or (lambda share: None)
+    links = find_links(frames, lambda _: report(0.5 * next(done) / len(frames)))
+    results = [_alone(survey, len(surveys) == 1) for survey in surveys]
+    group = groups_of(links, len(frames))
+    placed = np.flatnonzero(group >= 0)
+    if len(placed):
+        solved = _solved(surveys, frames, links, group, placed, report)
+        for number, registration in zip(placed.tolist(), solved, strict=True):
+            results[number] = registration
+    return results
+
+
+def _solved(
+    surveys: Sequence[Survey],
+    frames: Sequence[Sources],
+    links: Sequence[Link],
+    group: np.ndarray,
+    placed: np.ndarray,
+    report: Callable[[float], None],
+) -> list[Registration]:
+    """Return the registrations of the frames that links place."""
+    sky, prior = _first_sky(surveys, frames, links, placed)
+    everything = _sightings(frames, placed)
+    first_of = np.searchsorted(everything.frame, np.arange(len(placed) + 1))
+    number = np.full(len(frames), -1)
+    number[placed] = np.arange(len(placed))
+    linked = [replace(link, first=number[link.first], second=number[link.second]) for link in links]
+    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(linked, first_of), prior, 4)
+    report(0.7)
+    for share in (0.8, 0.9):
+        track = _merged(sky, everything, group[placed], _merge_radius(sky, stars, seen))
+        sky, stars, seen = _adjusted_to(sky, everything, track, prior, 2)
+        prior = replace(prior, bends=_significant(sky, stars, seen, prior))
+        sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
+        report(share)
+    sky, stars = adjusted(sky, stars, seen, prior, 2)
+    sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
+    return _registrations(sky, stars, seen, group[placed])
+
+
+def _first_sky(
+    surveys: Sequence[Survey], frames: Sequence[Sources], links: Sequence[Link], placed: np.ndarray
+) -> tuple[Sky, Prior]:
+    """Return the sky as links lay it out, and what is known of its cameras."""
+    hinted = np.array([survey.facts.scale is not None for survey in surveys])
+    views = first_views(frames, links, hinted)
+    keys = [surveys[k].camera for k in placed]
+    kinds = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    camera = np.array([kinds[key] for key in keys])
+    one_of = [placed[np.flatnonzero(camera == number)[0]] for number in range(len(kinds))]
+    told = np.log([frames[k].camera.focal for k in one_of])
+    focals = np.log([views[k].camera.focal * views[k].scale for k in placed])
+    focal = np.array([np.median(focals[camera == number]) for number in range(len(kinds))])
+    believed = hinted[one_of] & (np.abs(told - focal) < HINT_OFF)
+    sky = Sky(
+        attitude=np.array([views[k].attitude for k in placed]),
+        scale=focals - focal[camera],
+        camera=camera,
+        focal=focal,
+        bend=np.zeros(len(kinds)),
+        shapes=np.array([frames[k].camera.shape for k in one_of]),
+    )
+    prior = Prior(
+        focal=np.where(believed, told, focal),
+        sigma=np.where(believed, HINT_SIGMA, NO_HINT_SIGMA),
+        bends=np.ones(len(kinds), dtype=bool),
+    )
+    return sky, prior
+
+
+def _sightings(frames: Sequence[Sources], placed: np.ndarray) -> Sightings:
+    """Return all stars of the frames that are placed, of no track yet."""
+    counts = [len(frames[k]) for k in placed]
+    x, y, error, flux = (
+        np.concatenate([getattr(frames[k], name) for k in placed]) for name in ("x", "y", "error", "flux")
+    )
+    frame = np.repeat(np.arange(len(placed)), counts)
+    return Sightings(frame, np.full(len(x), -1), x, y, np.hypot(error, CENTROID_FLOOR_PX), flux)
+
+
+def _adjusted_to(
+    sky: Sky, everything: Sightings, track: np.ndarray, prior: Prior, rounds: int
+) -> tuple[Sky, np.ndarray, Sightings]:
+    """Adjust a sky to the stars that are in tracks; return it, with these."""
+    seen = everything.of_tracks(track)
+    stars = mean_directions(directions_of(sky, seen.frame, seen.x, seen.y), seen.star)
+    sky, stars = adjusted(sky, stars, seen, prior, rounds)
+    return sky, stars, seen
+
+
+def _distances(sky: Sky, stars: np.ndarray, seen: Sightings) -> np.ndarray:
+    """Return how far each sighting is from where the sky has its star, in pixels."""
+    at = seen_at(sky, stars, seen)
+    return np.hypot(seen.x - at.x, seen.y - at.y)
+
+
+def _merge_radius(sky: Sky, stars: np.ndarray, seen: Sightings) -> float:
+    """Return how near to its track a star must be, in pixels, by how well tracks agree."""
+    usual = float(np.median(_distances(sky, stars, seen))) / 1.177
+    return float(np.clip(MERGE_SIGMA * usual, MERGE_PX[1], MERGE_PX[0]))
+
+
+def _merged(sky: Sky, everything: Sightings, group: np.ndarray, radius: float) -> np.ndarray:
+    """Return the track of each star, by where the sky has it."""
+    directions = directions_of(sky, everything.frame, everything.x, everything.y)
+    points = np.concatenate([directions, APART * group[everything.frame][:, None]], axis=1)
+    return merged_tracks(points, everything.frame, radius * sky.pixel[everything.frame])
+
+
+def _significant(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> np.ndarray:
+    """Tell which cameras' distortion the stars show beyond doubt."""
+    sigma = bend_sigmas(sky, stars, seen, prior)
+    return prior.bends & (np.abs(sky.bend) > BEND_SIGNIFICANCE * sigma) & (sigma < BEND_KNOWN_PX)
+
+
+def _registrations(sky: Sky, stars: np.ndarray, seen: Sightings, group: np.ndarray) -> list[Registration]:
+    """Return what the solution says of each of its frames."""
+    off = _distances(sky, stars, seen)
+    usual = float(np.median(off / seen.sigma)) / 1.177
+    good = off < np.clip(MERGE_SIGMA * usual * seen.sigma, 0.0, FAR_PX)
+    count = np.bincount(seen.frame[good], minlength=len(group))
+    with np.errstate(invalid="ignore"):
+        weight = seen.sigma[good] ** -2
+        squares, weights = (np.bincount(seen.frame[good], w, len(group)) for w in (off[good] ** 2 * weight, weight))
+        rms = np.sqrt(squares / weights)
+    flux = transparencies(seen.frame[good], seen.star[good], seen.flux[good], group)
+    return [
+        Registration(sky.view(k), int(group[k]), int(count[k]), float(rms[k]), float(flux[k]))
+        for k in range(len(group))
+    ]
+
+
+def _alone(survey: Survey, only: bool) -> Registration:
+    """Return the registration of a frame that no other frame connects to."""
+    count = len(survey.stars)
+    if only and count:
+        return Registration(View(guessed_camera(survey), np.eye(3)), 0, count, 0.0, 1.0)
+    if count < MIN_STARS:
+        reason = "no stars" if not count else f"only {count} star{'s' if count > 1 else ''}"
+    else:
+        reason = f"its {count} stars match no other frame's: clouds, or another field"
+    return Registration(None, -1, 0, float("nan"), float("nan"), reason)
