@@ -48,6 +48,18 @@ def test_its_solution_puts_pixels_where_the_view_does(corner_px, mirrored):
     assert np.abs(sky - view.directions(x, y)).max() * view.camera.focal < 1e-3  # pixels
 
 
+@pytest.mark.parametrize("corner_px", [0, 8])
+def test_an_axis_beside_the_middle(corner_px):
+    middle = View(camera(corner_px), turned(8))
+    (x, y), reach = middle.camera.middle, (60.0, -200.0)
+    beside = View(Camera(SHAPE, middle.focal, middle.camera.radial, (x + reach[0], y + reach[1])), middle.attitude)
+    u, v = places(9)
+    np.testing.assert_allclose(beside.directions(u + reach[0], v + reach[1]), middle.directions(u, v), atol=1e-12)
+    np.testing.assert_allclose(beside.pixels(middle.directions(u, v)), [u + reach[0], v + reach[1]], atol=1e-7)
+    sky = beside.wcs().pixel_to_world(u, v).cartesian.xyz.value.T
+    assert np.abs(sky - beside.directions(u, v)).max() * beside.focal < 1e-3  # pixels
+
+
 def test_third_order_distortion_moves_the_corner_by_what_it_is_named_for():
     plain, bent = View(camera(), np.eye(3)), View(camera(1.5), np.eye(3))
     corner = plain.directions(np.array([0.0]), np.array([0.0]))

@@ -18,6 +18,7 @@ CORNER_PX = np.hypot(*SHAPE) / 2
 BENDS = st.floats(-3, 3)  # pixels at the corner
 TURNS = st.floats(-180, 180)
 SHIFTS = st.floats(-0.8, 0.8)  # of the frame's height
+HANDS = st.sampled_from([1.0, -1.0])
 PLACES = st.sampled_from([(83.8, 22.0), (0.0, 5.0), (10.0, 89.9), (359.99, -90.0)])
 
 
@@ -64,11 +65,13 @@ def cubic(frame, x, y):
     )
 
 
-@given(BENDS, BENDS, TURNS, SHIFTS, SHIFTS, PLACES, st.floats(0.7, 1.3))
-@settings(max_examples=30)
-def test_pixels_lie_where_the_views_say(canvas_bend, bend, degrees, dx, dy, place, finer):
-    canvas = reference_canvas(View(camera(canvas_bend), attitude(*place)))
-    view = View(camera(bend, 30 / finer), moved(canvas.view, dx * SHAPE[0], dy * SHAPE[0], degrees), 1.002)
+@given(BENDS, BENDS, TURNS, SHIFTS, SHIFTS, PLACES, st.floats(0.7, 1.3), st.sampled_from([2.0, 30.0, 600.0]), HANDS)
+@settings(max_examples=40)
+def test_pixels_lie_where_the_views_say(canvas_bend, bend, degrees, dx, dy, place, finer, arcsec, hand):
+    """Fields of 4 arcminutes to 22 degrees, mirrored, too."""
+    canvas = reference_canvas(View(camera(canvas_bend, arcsec), np.diag([hand, 1, 1]) @ attitude(*place)))
+    turned = moved(canvas.view, dx * SHAPE[0], dy * SHAPE[0], degrees)
+    view = View(camera(bend, arcsec / finer), turned, 1.002)
     x, y = exact(canvas, view)
     mesh = mesh_between(canvas, view)
     found = mesh.positions()
