@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanstack.io.files import complete_file
-from nanstack.io.frames import FITS_SUFFIXES, FrameFile, celestial_wcs
+from nanstack.io.frames import FITS_SUFFIXES, FrameFile
+from nanstack.io.solution import celestial_wcs
 from nanstack.memory import threads
 from nanstack.progress import Progress
 

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.io.bayer import debayer, mosaic_pattern
-from nanstack.io.layout import DAMAGE, FrameError, Layout, card, fits_layout, image_shape, read_layout, read_samples
+from nanstack.io.layout import FrameError, Layout, card, fits_layout, image_shape, read_layout, read_samples
+from nanstack.io.solution import celestial_wcs
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
-AXES = re.compile(r"(NAXIS|WCSAXES)[A-Z]?")
-FAR_AXIS = re.compile(r"(CTYPE|CUNIT|CNAME|CRVAL|CRPIX|CDELT|CROTA|CRDER|CSYER|PC|CD|PV|PS)(\d+_)?\d{3}")
-MAX_WCS_AXES = 9
-MAX_SIP_ORDER = 9  # of a distortion, by the convention; its tables grow with the square
 SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 
 
@@ -261,50 +255,6 @@ def channels_last(path: Path, data: np.ndarray) -> np.ndarray:
     if len(shape) == 3 and data.shape != shape:
         data = np.moveaxis(data, 0, -1)
     return np.ascontiguousarray(data.reshape(shape), dtype=np.float32)
-
-
-def celestial_wcs(header: Header) -> WCS | None:
-    """Return the celestial solution of a header, or None where it holds none, or one that cannot be evaluated."""
-    if "CTYPE1" not in header:
-        return None
-    from astropy import log
-    from astropy.io.fits import VerifyError
-    from astropy.wcs import WCS  # takes a while: only where there is one
-
-    with warnings.catch_warnings(), _at_level(log, logging.WARNING):
-        warnings.simplefilter("ignore")  # astropy repairs dates and units of other software, and warns each time
-        try:
-            if _would_grow(header):
-                return None
-            wcs = WCS(header, naxis=2)
-            if not wcs.has_celestial:
-                return None
-            wcs.pixel_to_world_values(0.0, 0.0)
-            wcs.wcs.obsgeo = [math.nan] * 6  # where the telescope stood is no part of it, and must not be passed on
-        except (*DAMAGE, AttributeError, MemoryError, VerifyError):  # wcslib's errors derive from these
-            return None
-    return wcs
-
-
-def _would_grow(header: Header) -> bool:
-    """Tell whether a solution has more axes, or terms of distortion, than one of the sky: its matrices are squares."""
-    if any(not 0 <= card(header, f"{name}_ORDER", 0) <= MAX_SIP_ORDER for name in ("A", "B", "AP", "BP")):
-        return True
-    return any(
-        FAR_AXIS.match(one.keyword) or (AXES.fullmatch(one.keyword) and not 0 <= one.value <= MAX_WCS_AXES)
-        for one in header.cards  # all of them: of two of a name, astropy takes the first, and wcslib the last
-    )
-
-
-@contextmanager
-def _at_level(log: logging.Logger, level: int) -> Iterator[None]:
-    """Let a logger say nothing below a level."""
-    before = log.level
-    log.setLevel(level)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def pointing(wcs: Any) -> np.ndarray | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from nanstack.io.bayer import mosaic_pattern
 from nanstack.io.cards import declination_of, number_of, right_ascension_of, text_of, value_of
-from nanstack.io.frames import celestial_wcs
 from nanstack.io.layout import Layout, short
+from nanstack.io.solution import celestial_wcs
 from nanstack.survey.record import Facts
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 import zemosaic_utils as utils
 from nanstack.io.files import complete_file
-from nanstack.io.frames import FrameError, celestial_wcs, find_frame_files, read_frame, short_names
+from nanstack.io.frames import FrameError, find_frame_files, read_frame, short_names
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -168,11 +168,3 @@ def test_stretch_is_for_the_screen():
 def test_files_are_called_by_what_tells_them_apart(paths, names):
     paths = [Path(path) for path in paths]
     assert [short_names(paths * 2)[path] for path in paths] == names
-
-
-def test_a_solution_does_not_tell_where_the_telescope_stood():
-    solution = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.001, "CDELT2": 0.001}
-    site = {"OBSGEO-X": 4.2e6, "OBSGEO-Y": 1.7e5, "OBSGEO-Z": 4.78e6, "OBSGEO-B": 48.858, "OBSGEO-L": 2.3}
-    written = celestial_wcs(fits.Header(solution | site)).to_header(relax=True)
-    assert written["CTYPE1"] == "RA---TAN"
-    assert [name for name in written if name.startswith("OBSGEO")] == []
