@@ -184,13 +184,13 @@ class TileReport(Measures):
         return {name: card for name, card in cards.items() if card[0] is not None}
 
 
-def known(value: float, digits: int = 4) -> float | None:
-    """Return a number, rounded; None for what could not be measured."""
-    return round(float(value), digits) if math.isfinite(value) else None
+def known(value: float) -> float | None:
+    """Return a number with the digits that float32 has, so at any scale of the samples; None for what is not known."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
 def _shown(value: float | None, unit: str = "") -> str:
-    return "not measurable" if value is None else f"{value:g}{unit}"
+    return "not measurable" if value is None else f"{value:.4g}{unit}"
 
 
 def _tuples(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -335,7 +335,7 @@ def _frame_report(
             report,
             shift_px=(known(x), known(y)),
             rotation_deg=known(math.degrees(math.atan2(c, a))),
-            scale=known(math.hypot(a, c), 6),
+            scale=known(math.hypot(a, c)),
         )
     return report if level is None else replace(report, **_level_report(level, sky))
 
@@ -347,9 +347,9 @@ def _level_report(level: SkyMatch, sky: np.ndarray) -> dict[str, Any]:
         told["sky_adu"] = tuple(known(own) for own in np.atleast_1d((sky - level.offset) / level.gain))
     gain, *slopes = (np.atleast_1d(value) for value in (level.gain, level.slope_x, level.slope_y))
     if (gain != 1).any():
-        told["sky_gain"] = tuple(known(value, 6) for value in gain)
+        told["sky_gain"] = tuple(known(value) for value in gain)
     if np.any(slopes):
-        told["sky_slope_adu_per_px"] = tuple(tuple(known(value, 6) for value in slope) for slope in slopes)
+        told["sky_slope_adu_per_px"] = tuple(tuple(known(value) for value in slope) for slope in slopes)
     return told
 
 
@@ -368,6 +368,7 @@ def measure(image: np.ndarray, coverage: np.ndarray, reference: np.ndarray) -> M
         levels = pool.map(photometry.noise_level, (image, reference), (well_covered, well_covered))
         band = photometry.band_metric(image, coverage)
         noise, single = levels
+    noise = np.where(noise > 0, noise, np.nan)  # below one step of the numbers, nothing is measured
     ratio = float(np.mean(noise / single)) if np.all(single > 0) else math.nan
     return Measures(
         shape=tuple(image.shape),

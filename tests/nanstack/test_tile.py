@@ -13,7 +13,7 @@ from nanstack.io.frames import FrameError
 from nanstack.report import TileReport
 from nanstack.settings import JoinSettings, Radial, TileSettings
 from nanstack.stack.definition import METHODS, Rejection
-from nanstack.tile import make_tile, stack_group, stacking_order
+from nanstack.tile import make_tile, measure, stack_group, stacking_order
 from nanstack.truth.simulation import simulate_group
 from tests.support.told import Told
 
@@ -180,6 +180,26 @@ def test_what_was_not_measured_is_said_not_to_be(frames):
     assert mono.report.band_metric_adu is None
     assert "band metric        not measurable" in mono.report.lines()
     assert "NPA_BAND" not in mono.report.cards()
+
+
+def test_the_report_tells_the_same_of_samples_from_0_to_1(frames):
+    adu = make_tile(frames).report
+    unit = make_tile([frame / np.float32(65536) for frame in frames]).report
+    assert adu.noise_adu > 1
+    for name in ("noise_adu", "band_metric_adu", "sky_offset_adu_max"):
+        assert 65536 * getattr(unit, name) == pytest.approx(getattr(adu, name), rel=1e-5), name
+    for mine, theirs in zip(unit.frames, adu.frames, strict=True):
+        assert 65536 * np.array(mine.sky_offset_adu) == pytest.approx(np.array(theirs.sky_offset_adu), rel=1e-5)
+        assert 65536 * np.array(mine.sky_adu) == pytest.approx(np.array(theirs.sky_adu), rel=1e-5)
+    assert f"noise              {unit.noise_adu:.4g} ADU" in "\n".join(unit.lines())
+
+
+def test_noise_below_one_step_of_the_numbers_is_not_measurable():
+    frame = np.full(SHAPE, 6.0, np.float32)
+    frame[::9, ::7] = 30.0
+    measures = measure(frame, np.full(SHAPE, 5), frame)
+    assert measures.noise_adu is None
+    assert measures.noise_against_one_frame is None
 
 
 def test_a_tile_goes_into_a_mosaic(frames):

@@ -196,12 +196,12 @@ def _comparison(told: Told, folder: Path) -> _Compared | None:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table: heading, unit, the attribute of a tile, decimals."""
+    """A column of the table: heading, unit, the attribute of a tile, decimals (None: three digits that count)."""
 
     heading: str
     unit: str
     attribute: str
-    decimals: int
+    decimals: int | None
 
 
 COLUMNS = (
@@ -211,7 +211,7 @@ COLUMNS = (
     _Column("Rms", "px, median", "rms_px", 3),
     _Column("Noise", "of one frame\N{RIGHT SINGLE QUOTATION MARK}s", "noise", 3),
     _Column("Rejected", "% of samples", "rejected_percent", 2),
-    _Column("Band metric", "ADU", "band_metric_adu", 2),
+    _Column("Band metric", "ADU", "band_metric_adu", None),
     _Column("Time", "s", "seconds", 1),
 )
 
@@ -242,7 +242,8 @@ def _cell(tile: Tile, column: _Column) -> _Cell:
     if value is None:
         return _Cell("", NOTHING)
     failed = tile.failed if column.attribute == "failures" else ()
-    return _Cell(f"{value:.9g}", f"{value:,.{column.decimals}f}", failed or ())
+    text = shown(value, digits=3) if column.decimals is None else f"{value:,.{column.decimals}f}"
+    return _Cell(f"{value:.9g}", text, failed or ())
 
 
 @dataclass(frozen=True)
