@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames through meshes: places against views evaluated at every pixel, samples against the definition at these."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -120,6 +122,19 @@ def test_a_frame_on_its_own_pixels_is_an_exact_copy(interpolation, corner_px, pl
     copy = warp_mesh(frame, mesh_between(reference_canvas(view), view), interpolation)
     frame[40:44, 50] = np.nan
     np.testing.assert_array_equal(copy, frame)
+
+
+@given(BENDS, st.integers(-120, 120), st.integers(-90, 90), st.sampled_from(INTERPOLATIONS))
+@settings(max_examples=15)
+def test_a_shift_by_whole_pixels_is_an_exact_copy(bend, dx, dy, interpolation):
+    view = View(camera(bend), attitude(83.8, 22.0, 71.0))
+    x, y = view.camera.middle
+    shifted = replace(view, camera=replace(view.camera, shape=(80, 150), axis=(x - dx, y - dy)))
+    frame = np.random.default_rng(5).normal(1000, 30, SHAPE).astype(np.float32)
+    truth = np.full((SHAPE[0] + 400, SHAPE[1] + 400), np.nan, np.float32)
+    truth[200 : 200 + SHAPE[0], 200 : 200 + SHAPE[1]] = frame
+    copy = warp_mesh(frame, mesh_between(Canvas(shifted), view), interpolation)
+    np.testing.assert_array_equal(copy, truth[200 + dy : 280 + dy, 200 + dx : 350 + dx])
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
