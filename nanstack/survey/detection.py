@@ -10,7 +10,7 @@ import numpy as np
 from nanstack.survey.mesh import cell_medians, spread_out, without_holes
 from nanstack.survey.raw import MESH_PX, QUANTISATION, SIGMA_OF_MAD, Raw, binned, step_of
 
-PEAK_SIGMA = 4.5  # of the smoothed noise: of half a million pixels of noise, two are higher
+PEAK_SIGMA = 4.2  # of the smoothed noise: of half a million pixels of noise, some five are higher
 MASK_SIGMA = 3.5  # what is higher than that, with its surroundings, is not sky
 SMOOTHING_PX = 0.8  # sigma of the filter, in binned pixels: the size of a sharp star
 FILTER_PX = 5
@@ -27,12 +27,15 @@ class Peaks:
     ----------
     x, y : ndarray of float64, shape (n,)
         Pixels of the frame.
+    height : ndarray of float64, shape (n,)
+        Above the sky, in units of its noise, both smoothed.
     masked : ndarray of bool, shape (h, w)
         Pixels of the binned frame that show no empty sky: stars, hot pixels, and what has no data.
     """
 
     x: np.ndarray
     y: np.ndarray
+    height: np.ndarray
     masked: np.ndarray
 
 
@@ -46,17 +49,18 @@ def find_peaks(raw: Raw) -> Peaks:
     light[hole] = 0.0
     noise = _noise(raw, light, hole)
     if not noise > 0:
-        return Peaks(np.empty(0), np.empty(0), hole)
+        return Peaks(np.empty(0), np.empty(0), np.empty(0), hole)
     kernel = cv2.getGaussianKernel(FILTER_PX, SMOOTHING_PX, cv2.CV_32F)
     smooth = cv2.sepFilter2D(light, -1, kernel, kernel)
     noise *= float(np.square(kernel).sum())  # of the filter's two passes, each with its root
     highest = smooth == cv2.dilate(smooth, np.ones((3, 3), np.uint8))
     row, column = np.nonzero(highest & (smooth > PEAK_SIGMA * noise) & ~hole)
-    order = np.argsort(-smooth[row, column], kind="stable")[:MAX_PEAKS]
+    height = smooth[row, column] / noise
+    order = np.argsort(-height, kind="stable")[:MAX_PEAKS]
     bright = hole | (smooth > MASK_SIGMA * noise)
     masked = cv2.dilate(bright.astype(np.uint8), np.ones((MASK_REACH_PX, MASK_REACH_PX), np.uint8)) > 0
     shift = (raw.binning - 1) / 2
-    return Peaks(raw.binning * column[order] + shift, raw.binning * row[order] + shift, masked)
+    return Peaks(raw.binning * column[order] + shift, raw.binning * row[order] + shift, height[order], masked)
 
 
 def _background(small: np.ndarray, side: int) -> np.ndarray:

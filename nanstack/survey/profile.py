@@ -22,7 +22,11 @@ HOT_REACH_PX = 2  # a hot photosite holds nearly all the flux of the 5 x 5 aroun
 COVERED = 2  # photosites; hot ones have hot neighbours, and a cosmic ray hits two
 MAX_COVERED_SHARE = 0.75  # a star of 1.8 px FWHM has 0.4 of its flux in two photosites, a red one 0.66
 MIN_REST_SIGMA = 2.5  # a star shows with those covered, too
-SHAPE_STARS = 30  # brightest that the frame's shape is measured on
+SHAPE_STARS = 36  # that the frame's shape is measured on, from so many cells a side:
+SHAPE_CELLS = 6
+SHAPE_HEIGHT = 10.0  # in units of the noise, unless there are few
+LEAST_SHAPES = 5
+STREAK_PX = 4.5  # sigma along the longer axis: a satellite's trail, unless most are so
 SHAPE_REACH_PX = 9
 RIM_PX = 7.0  # from there on a stamp is taken for sky
 RIM_WIDTH_PX = 2
@@ -34,15 +38,15 @@ PLACE_ROUNDS = 5
 PLACE_REACH = 2.5  # of a stamp, in sigmas of the stars along their longer axis
 MAX_STEP_PX = 1.0
 MAX_SHIFT = 2.0  # of a star from its peak, in sigmas of its longer axis
-SIZE_RANGE = 0.5, 1.5  # of the square of a star's size, seen through the frame's shape: 1 for a star, 0 to 2
+SIZE_RANGE = 0.5, 1.35  # of the square of a star's size, seen through the frame's shape: 1 for a star, 0 to 2
 SIZE_SLACK = 2.0  # what noise does to it, over the signal to noise
 MAX_MISFIT = 0.5  # of the light squared that the profile does not explain, noise apart, to that it does
 MISFIT_SIGMA = 5.0
-MIN_SIGNAL = 6.0  # amplitude over its error
+MIN_SIGNAL = 5.5  # amplitude over its error
 MIN_SEEN = 0.4  # of a star's profile that must lie on photosites that count
 MIN_APART_PX = 1.5
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
-CANDIDATES = 2 * MAX_STARS
+CANDIDATES = MAX_STARS + MAX_STARS // 3  # highest peaks that are measured
 SATURATED = 0.98  # of the level at which photosites saturate
 
 
@@ -118,12 +122,14 @@ def measure(
         None where there are none.
     """
     sky = np.stack([without_holes(sky[..., colour]) for colour in range(sky.shape[2])], axis=2)
-    x, y = _without_hot_pixels(raw, peaks.x, peaks.y, sky, noise)
-    x, y = x[:CANDIDATES], y[:CANDIDATES]
-    shape = _shape(raw, x[:SHAPE_STARS], y[:SHAPE_STARS], sky, saturation)
+    real = _are_not_hot(raw, peaks.x, peaks.y, sky, noise)
+    x, y, height = peaks.x[real], peaks.y[real], peaks.height[real]
+    typical = _spread(x, y, height, raw.plane.shape)
+    shape = _shape(raw, x[typical], y[typical], sky, saturation)
     if shape is None:
         return Stars.none(), None
-    return _placed(raw, x, y, shape, sky, noise, saturation), shape
+    stars = _placed(raw, x[:CANDIDATES], y[:CANDIDATES], shape, sky, noise, saturation)
+    return (stars, shape) if len(stars) else (Stars.none(), None)
 
 
 def _stamps(raw: Raw, x: np.ndarray, y: np.ndarray, reach: int, sky: np.ndarray, saturation: float = np.inf) -> Stamps:
@@ -149,12 +155,10 @@ def _from_middle(reach: int) -> np.ndarray:
     return np.hypot.outer(offset, offset).ravel()
 
 
-def _without_hot_pixels(
-    raw: Raw, x: np.ndarray, y: np.ndarray, sky: np.ndarray, noise: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the peaks of which something is left where their brightest photosites are covered."""
+def _are_not_hot(raw: Raw, x: np.ndarray, y: np.ndarray, sky: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Tell the peaks of which something is left where their brightest photosites are covered."""
     if not len(x):
-        return x, y
+        return np.zeros(0, dtype=bool)
     stamps = _stamps(raw, x, y, HOT_REACH_PX, sky)
     top = np.sort(stamps.light, axis=1)[:, -COVERED:].sum(axis=1)
     rest = stamps.light.sum(axis=1) - top
@@ -162,7 +166,17 @@ def _without_hot_pixels(
     stars = (top < MAX_COVERED_SHARE * (rest + top)) & (rest > MIN_REST_SIGMA * spread)
     if raw.channels is not None:
         stars &= shines_in_two_channels(raw.channels, x, y)
-    return x[stars], y[stars]
+    return stars
+
+
+def _spread(x: np.ndarray, y: np.ndarray, height: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return which peaks tell the shape of stars: high ones from all over, as a satellite has many, but in one line."""
+    cell = np.floor(SHAPE_CELLS * y / shape[0]) * SHAPE_CELLS + np.floor(SHAPE_CELLS * x / shape[1])
+    order = np.argsort(cell, kind="stable")  # from high to low in each cell
+    rank = np.empty(len(x), dtype=np.intp)
+    rank[order] = np.arange(len(x)) - np.searchsorted(cell[order], cell[order])
+    typical = np.lexsort((-height, rank))[:SHAPE_STARS]
+    return typical[(height[typical] > SHAPE_HEIGHT) | (height[typical] >= height[:LEAST_SHAPES].min(initial=np.inf))]
 
 
 def _shape(raw: Raw, x: np.ndarray, y: np.ndarray, sky: np.ndarray, saturation: float) -> Shape | None:
@@ -178,7 +192,12 @@ def _shape(raw: Raw, x: np.ndarray, y: np.ndarray, sky: np.ndarray, saturation: 
         whole = stamps.counts.all(axis=1)
     moments = _adaptive_moments(stamps.x, stamps.y, light, x, y)[whole]
     moments = moments[np.isfinite(moments).all(axis=(1, 2))]
-    return Shape(np.median(moments, axis=0)) if len(moments) else None
+    if not len(moments):
+        return None
+    short = np.linalg.eigvalsh(moments)[:, 1] < STREAK_PX**2
+    if np.count_nonzero(short) >= min(LEAST_SHAPES, len(short) / 2):
+        moments = moments[short]
+    return Shape(np.median(moments, axis=0))
 
 
 def _above_surroundings(stamps: Stamps, rim: np.ndarray) -> np.ndarray:
@@ -270,15 +289,18 @@ def _fitted(
 ) -> Stars:
     """Find places and amplitudes by least squares (Gauss and Newton, the amplitudes solved for in each round)."""
     start, inverse = (x, y), np.linalg.inv(shape.moments)
-    colours = [colour == one for one in range(3)]
+    shown = np.unique(raw.sites)
+    weights = [np.where(colour == one, weight, 0.0) for one in shown]
+    amplitude = np.zeros((len(x), 3))
     with np.errstate(all="ignore"):
         for last in (False,) * PLACE_ROUNDS + (True,):
             u, v = px - x[:, None], py - y[:, None]
             pull = inverse[0, 0] * u + inverse[0, 1] * v, inverse[1, 0] * u + inverse[1, 1] * v
             profile = np.exp(-0.5 * (u * pull[0] + v * pull[1]))
-            power = np.stack([np.sum(np.where(mine, weight, 0) * profile**2, axis=1) for mine in colours], axis=1)
-            light_in = np.stack([np.sum(np.where(mine, weight, 0) * profile * light, axis=1) for mine in colours], 1)
-            amplitude = np.where(power > 0, light_in / power, 0.0)
+            square, product = profile * profile, profile * light
+            power = np.stack([np.einsum("ij,ij->i", mine, square) for mine in weights], axis=1)
+            received = np.stack([np.einsum("ij,ij->i", mine, product) for mine in weights], axis=1)
+            amplitude[:, shown] = np.where(power > 0, received / power, 0.0)
             model = amplitude[np.arange(len(x))[:, None], colour] * profile
             slopes = model * pull[0], model * pull[1]
             a, b, c = (np.sum(weight * slopes[i] * slopes[j], axis=1) for i, j in ((0, 0), (0, 1), (1, 1)))
@@ -289,11 +311,14 @@ def _fitted(
             x = x + np.clip((c * right[0] - b * right[1]) / determinant, -MAX_STEP_PX, MAX_STEP_PX)
             y = y + np.clip((a * right[1] - b * right[0]) / determinant, -MAX_STEP_PX, MAX_STEP_PX)
         error = np.sqrt((a + c) / 2 / (a * c - b * b))
-        signal = np.sqrt(np.sum(amplitude**2 * power, axis=1))
+        signal = np.sqrt(np.sum(amplitude[:, shown] ** 2 * power, axis=1))
         shares = np.bincount(raw.sites.ravel(), minlength=3) / 4
         flux = 2 * np.pi * np.prod(shape.axes) * (amplitude @ shares)
-        counted = light * profile
-        size = np.sum(counted * (u * pull[0] + v * pull[1]), axis=1) / np.sum(counted, axis=1)
+        square = u * pull[0] + v * pull[1]
+        size, true_size = (
+            np.sum(seen * profile * square, axis=1) / np.sum(seen * profile, axis=1) for seen in (light, model)
+        )
+        size /= true_size
         seen = np.sum((weight > 0) * profile, axis=1) / (2 * np.pi * np.prod(shape.axes))
         good = (flux > 0) & (signal > MIN_SIGNAL) & (seen > MIN_SEEN) & np.isfinite(x + y + error)
         samples = np.count_nonzero(weight, axis=1)

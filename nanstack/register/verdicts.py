@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames that stars placed, but that would make the result worse: doubled, trailed, blurred, or taken through clouds.
+
+A frame is held to those of its kind: of one camera and filter, in one group. What all of them have, such as a guiding
+that is never perfect, is no fault of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from nanstack.survey.record import Survey
+from nanstack.survey.stars import Stars
+
+if TYPE_CHECKING:
+    from nanstack.register.solution import Registration
+
+LONGER = 1.6  # a trailed frame's stars are so many times as long for their width as usual
+WIDER = 1.75  # a blurred frame's stars are so many times as wide as usual
+CLEAR = 75  # percentile of the frames of a kind that counts as clear
+# A frame of transparency t lifts the signal to noise of a mean of clear ones where t > 1/2; clouds bring gradients, too
+CLOUDED, THICK = 0.6, 0.5
+MAX_LOSS = 0.03  # of the mean's signal to noise, that frames in thin clouds may take with them
+DOUBLE_PX = 100.0  # from a star to its double, at most
+SAME_PX = 1.0  # within which offsets are one
+MIN_DOUBLES = 5  # pairs
+DOUBLED_SHARE = 0.2  # of a frame's stars that have a double: some are too faint for one
+CHANCE_SIGMA = 5.0
+SAME_RATIO = 0.35  # median deviation of flux ratios, in their logarithm, of stars and their doubles
+
+
+def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> dict[int, str]:
+    """Tell which frames would make the result worse, and why.
+
+    Parameters
+    ----------
+    surveys : sequence of Survey
+    registrations : sequence of Registration
+        One a survey.
+
+    Returns
+    -------
+    dict of int to str
+        Of frames that were placed, by their index: the reason, in words for the user.
+    """
+    verdicts: dict[int, str] = {}
+    for kind in _kinds(surveys, registrations):
+        verdicts.update(_unsharp(surveys, kind))
+        sound = [index for index in kind if index not in verdicts]
+        verdicts.update(_clouded(surveys, registrations, sound))
+    return dict(sorted(verdicts.items()))
+
+
+def _kinds(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> list[list[int]]:
+    """Return the frames that can be held to each other: of one group, camera, gain and filter."""
+    kinds: dict[tuple, list[int]] = {}
+    for index, (survey, registration) in enumerate(zip(surveys, registrations, strict=True)):
+        if registration.view is not None:
+            key = registration.group, survey.camera, survey.facts.gain, survey.facts.filter
+            kinds.setdefault(key, []).append(index)
+    return list(kinds.values())
+
+
+def _unsharp(surveys: Sequence[Survey], kind: list[int]) -> dict[int, str]:
+    """Return why frames are doubled, trailed or blurred."""
+    elongation = np.array([surveys[index].elongation for index in kind])
+    fwhm = np.array([surveys[index].stars.fwhm for index in kind])
+    verdicts = {}
+    usual_elongation, usual_fwhm = _median(elongation), _median(fwhm)
+    for index, longer, wide in zip(kind, elongation, fwhm, strict=True):
+        double = double_of(surveys[index].stars, surveys[index].shape)
+        if double:
+            verdicts[index] = f"it is doubled: {double}"
+        elif longer > LONGER * usual_elongation:
+            verdicts[index] = (
+                f"it is trailed: its stars are {longer:.1f} times as long as wide, {usual_elongation:.1f} is usual"
+            )
+        elif wide > WIDER * usual_fwhm:
+            verdicts[index] = f"it is blurred: its stars are {wide:.1f} px wide, {usual_fwhm:.1f} px is usual"
+    return verdicts
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.inf
+
+
+def double_of(stars: Stars, shape: tuple[int, ...]) -> str:
+    """Return how a frame shows its stars twice; empty where it does not.
+
+    Doubles lie at one offset from their stars and have one share of their flux; stars by chance do neither.
+
+    Parameters
+    ----------
+    stars : Stars
+    shape : (int, int, ...)
+        Of the frame.
+    """
+    if len(stars) < 2 * MIN_DOUBLES:
+        return ""
+    places = np.stack([stars.x, stars.y], axis=1)
+    pairs = cKDTree(places).query_pairs(DOUBLE_PX, output_type="ndarray")
+    if len(pairs) < MIN_DOUBLES:
+        return ""
+    offset = places[pairs[:, 1]] - places[pairs[:, 0]]
+    ratio = np.log(stars.flux[pairs[:, 1]] / stars.flux[pairs[:, 0]])
+    turned = (offset[:, 0] < 0) | ((offset[:, 0] == 0) & (offset[:, 1] < 0))  # each pair has one offset, not two
+    offset[turned], ratio[turned] = -offset[turned], -ratio[turned]
+    both = np.concatenate([offset, -offset])  # those along y may have been turned either way
+    tree = cKDTree(both)
+    busiest = int(np.argmax(tree.query_ball_point(offset, SAME_PX, return_length=True)))
+    here = tree.query_ball_point(offset[busiest], SAME_PX)
+    ratios = np.concatenate([ratio, -ratio])[here]
+    by_chance = len(stars) ** 2 / 2 * np.pi * SAME_PX**2 / (shape[0] * shape[1])
+    enough = max(MIN_DOUBLES, DOUBLED_SHARE * len(stars), by_chance + CHANCE_SIGMA * np.sqrt(by_chance))
+    usual = float(np.median(ratios))
+    if len(here) < enough or np.median(np.abs(ratios - usual)) > SAME_RATIO:
+        return ""
+    length, share = float(np.hypot(*both[here].mean(axis=0))), float(np.exp(-abs(usual)))
+    return f"{len(here)} of its {len(stars)} stars show once more, {length:.1f} px away, with {share:.2f} of the light"
+
+
+def _clouded(surveys: Sequence[Survey], registrations: Sequence[Registration], kind: list[int]) -> dict[int, str]:
+    """Return why frames are too dim: what they would take from a mean is more than what they give."""
+    exposures = [surveys[index].facts.exposure or 1.0 for index in kind]
+    flux = np.array([registrations[index].flux for index in kind]) / exposures
+    known = np.isfinite(flux)
+    if not known.any():
+        return {}
+    light = np.where(known, flux / np.percentile(flux[known], CLEAR), np.inf)
+    limit = CLOUDED if _gain(light[known], light[known] >= CLOUDED) > 1 - MAX_LOSS else THICK
+    return {
+        index: f"clouds: its stars have {share:.2f} of the light that they have in clear frames"
+        for index, share in zip(kind, light, strict=True)
+        if share < limit
+    }
+
+
+def _gain(light: np.ndarray, kept: np.ndarray) -> float:
+    """Return the signal to noise of the mean of what is kept, over that of all."""
+    return float(light[kept].sum() / light.sum() * np.sqrt(len(light) / max(np.count_nonzero(kept), 1)))
