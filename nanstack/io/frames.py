@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.io.bayer import debayer, mosaic_pattern
+from nanstack.io.borders import rim_has_zeros, without_zero_border
 from nanstack.io.layout import FrameError, Layout, card, fits_layout, image_shape, read_layout, read_samples
 from nanstack.io.solution import celestial_wcs
 
@@ -126,7 +127,33 @@ def _samples(layout: Layout) -> tuple[np.ndarray, str]:
     """Read an image's samples; return them as float32 (H, W) or (H, W, 3), and what is to be said of them."""
     data = channels_last(layout.path, read_samples(layout))
     mosaic = mosaic_pattern(layout, data)
+    data = samples_with_data(layout, data, mosaic.pattern)
     return debayer(data, mosaic.pattern) if mosaic.pattern else data, mosaic.remark
+
+
+def samples_with_data(layout: Layout, data: np.ndarray, pattern: str) -> np.ndarray:
+    """Return an image as read, with NaN for a border of zeros, which programs leave where they have no data.
+
+    Whole numbers of a mosaic come from a sensor, which has data everywhere: they are left as they are.
+
+    Parameters
+    ----------
+    layout : Layout
+    data : ndarray of float32, shape (H, W) or (H, W, 3)
+        Before it is debayered.
+    pattern : str
+        Its Bayer pattern, or an empty text.
+
+    Raises
+    ------
+    FrameError
+        For an image of zeros throughout.
+    """
+    if not rim_has_zeros(data):
+        return data
+    if not data.any():
+        raise FrameError(layout.path, "all its samples are 0: there is nothing in it")
+    return data if pattern and layout.dtype.kind != "f" else without_zero_border(data)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -20,6 +21,7 @@ import numpy as np
 
 from nanstack.arrays import real_array
 from nanstack.io.bayer import mosaic_pattern
+from nanstack.io.borders import rim_has_zeros
 from nanstack.io.frames import FrameError, read_frame
 from nanstack.io.layout import Layout, fill, image_shape, read_layout, stamp_of, without_waiting
 from nanstack.memory import Scratch
@@ -182,7 +184,8 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = 
     if not isinstance(frame, (str, os.PathLike)):
         return ArrayRows(real_array(frame, name))
     layout = read_layout(Path(frame))
-    if layout.packed or layout.column_order or 1 in layout.stored[::2] or mosaic_pattern(layout).pattern:
+    odd = layout.packed or layout.column_order or 1 in layout.stored[::2]
+    if odd or mosaic_pattern(layout).pattern or _may_have_zero_border(layout):
         return open_rows(scratch.store(read_frame(layout.path).data), files, scratch)
     return _rows_of_file(layout, files)
 
@@ -203,6 +206,19 @@ def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:
         base = base.base
     offset = base.offset + array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
     return FileRows(Path(array.filename), offset, array.dtype, array.shape, False, files)
+
+
+def _may_have_zero_border(layout: Layout) -> bool:
+    """Tell whether a FITS file has zeros in its first or last row: a border that other programs leave reaches there."""
+    if not len(layout.header):
+        return False
+    height = image_shape(layout.path, layout.stored)[0]
+    with closing(OpenFiles()) as files:
+        rows = _rows_of_file(layout, files)
+        ends = np.empty((2, *rows.shape[1:]), dtype=np.float32)
+        for top, end in ((0, ends[:1]), (height - 1, ends[1:])):
+            rows.read(top, top + 1, end)
+    return rim_has_zeros(ends)
 
 
 def _rows_of_file(layout: Layout, files: OpenFiles) -> FileRows:

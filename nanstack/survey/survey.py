@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanstack.io.frames import channels_last
+from nanstack.io.frames import channels_last, samples_with_data
 from nanstack.io.layout import read_layout, read_samples
 from nanstack.survey.detection import Peaks, find_peaks
 from nanstack.survey.facts import facts_of
@@ -34,6 +34,7 @@ def survey_frame(path: Path | str) -> Survey:
     content = hashlib.sha256()  # which processors have an instruction for
     samples = channels_last(layout.path, read_samples(layout, content.update))
     facts = facts_of(layout, samples)
+    samples = samples_with_data(layout, samples, facts.pattern)
     shape = (*samples.shape, 3) if facts.pattern else samples.shape
     raw = Raw.of(samples, facts.pattern)
     peaks = find_peaks(raw)

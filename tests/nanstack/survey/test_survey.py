@@ -138,7 +138,7 @@ def test_eight_bits_without_noise_show_their_stars(tmp_path):
     assert (survey.noise > 0).all()
 
 
-@pytest.mark.parametrize("value", [0.0, 1000.0, np.nan])
+@pytest.mark.parametrize("value", [1000.0, np.nan])
 def test_empty_frames_have_no_stars(tmp_path, value):
     survey = survey_frame(write(tmp_path / "a.fit", np.full((200, 300), value, np.float32), "RGGB"))
     assert len(survey.stars) == 0
