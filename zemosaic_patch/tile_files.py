@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.io.files import remove_partial_files
-from nanstack.io.frames import channels_last, read_fits_image, read_named_image
+from nanstack.io.frames import channels_last, read_named_image, samples_with_data
 from nanstack.io.images import card_value, write_tile
-from nanstack.io.layout import card, read_layout
+from nanstack.io.layout import card, read_layout, read_samples
 from nanstack.report import TileReport
 from zemosaic_patch import installed_version
 from zemosaic_patch.outputs import expect, is_intact, record
@@ -121,10 +121,11 @@ def read_tile(path: Path, frames: int | None = None) -> tuple[np.ndarray, np.nda
     Returns
     -------
     image : ndarray of float32, shape (H, W) or (H, W, 3)
-        NaN where ALPHA is 0.
+        NaN where ALPHA is 0, and in a border of zeros.
     coverage : ndarray, shape (H, W), or None
     """
-    image = channels_last(path, read_fits_image(path)[0])
+    layout = read_layout(path)
+    image = samples_with_data(layout, channels_last(path, read_samples(layout)))
     alpha, coverage = (_plane(path, name, image.shape[:2]) for name in ("ALPHA", "COVERAGE"))
     if alpha is not None:
         image[alpha == 0] = np.nan

@@ -131,7 +131,7 @@ def _samples(layout: Layout) -> tuple[np.ndarray, str]:
     return debayer(data, mosaic.pattern) if mosaic.pattern else data, mosaic.remark
 
 
-def samples_with_data(layout: Layout, data: np.ndarray, pattern: str) -> np.ndarray:
+def samples_with_data(layout: Layout, data: np.ndarray, pattern: str = "") -> np.ndarray:
     """Return an image as read, with NaN for a border of zeros, which programs leave where they have no data.
 
     Whole numbers of a mosaic come from a sensor, which has data everywhere: they are left as they are.

@@ -141,6 +141,24 @@ def test_pictures_show_the_mosaic_with_the_north_on_top(original):
         assert np.array_equal(shown, levels_of(screen_stretch(image, linked)(image), 16))
 
 
+def test_tiles_of_other_programs_have_no_data_in_their_borders_of_zeros(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "tiles").mkdir()
+    for index in range(2):
+        solution = WCS(naxis=2)
+        solution.wcs.ctype, solution.wcs.crval = ["RA---TAN", "DEC--TAN"], [80.0, 20.0]
+        solution.wcs.cdelt, solution.wcs.crpix = [-0.001, 0.001], [75 + 70 * index, 60]
+        sky = rng.normal(1000 + 40 * index, 5, (3, 120, 150)).astype(np.float32)
+        sky[:, :9] = sky[..., :12] = sky[..., -12:] = 0
+        fits.writeto(tmp_path / "tiles" / f"panel_{index}.fit", sky, solution.to_header())
+    assert cli.main(["mosaic", str(tmp_path / "tiles"), "--existing-tiles", "-o", str(tmp_path / "out")]) == 0
+    image, coverage = (fits.getdata(tmp_path / "out" / "mosaic.fits", name) for name in ("RGB", "COVERAGE"))
+    assert image[:, coverage > 0].min() > 950
+    assert image[:, coverage > 0].max() < 1090
+    assert np.ptp(np.nanmedian(image, axis=(0, 1))[20:-20]) < 10, "the panels meet on one level"
+    assert np.count_nonzero(coverage) == pytest.approx(111 * (126 + 70), rel=0.03)
+
+
 def test_every_option_of_the_join_changes_the_mosaic(run, copied):
     tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
     made = {}
