@@ -45,7 +45,7 @@ from zemosaic_patch.options import MosaicSettings
 from zemosaic_patch.outputs import remove_ours, set_aside
 from zemosaic_patch.progress import Told
 from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
-from zemosaic_patch.solve import solve_frames
+from zemosaic_patch.solve_singly import solve_frames
 from zemosaic_patch.tile_files import (
     ALL_OUTPUTS,
     TILE,

@@ -1,151 +1,421 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames without a WCS, solved by a program that is installed: astrometry.net's solve-field, or ASTAP.
+"""The place on the sky of groups of registered frames: once a group, by the first that knows it.
 
-A solution is kept in the output's folder under the frame's name, size and time, so that no frame is solved twice.
+The frames' own solutions; a program that is installed, solve-field of astrometry.net or ASTAP; the stars of a catalogue
+that a package brings; the header's pointing. What a program or the catalogue found is kept in the output's folder under
+the identity of one frame of the group, so that it is not looked for again, also when more frames join.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nanstack.io.files import complete_file
-from nanstack.io.frames import FITS_SUFFIXES, FrameFile
+from nanstack.io.frames import FrameError, read_frame
 from nanstack.io.solution import celestial_wcs
-from nanstack.memory import threads
 from nanstack.progress import Progress
+from nanstack.register.camera import ARCSEC, View, direction_of
+from nanstack.register.catalogue import place_by_catalogue
+from nanstack.register.group_stars import StarList, merged_stars, picture_of
+from nanstack.register.place import Place, middle_of, place_by_pointing, place_by_solutions, turned, unknown
+from nanstack.survey.stars import luminance
+from zemosaic_patch.catalogue import catalogue_near
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
     from astropy.wcs import WCS
 
-PROGRAMS = ("solve-field", "astap_cli", "astap")  # the first one that is installed
-PATIENCE_S = 120  # for one frame
+    from nanstack.register.solution import Registration
+    from nanstack.survey.record import Survey
+
+SOLVE_FIELD = ("solve-field",)
+ASTAP = ("astap_cli", "astap")  # the first one that is installed
+PATIENCE_S = 180.0  # for all that is tried for the largest group; the second gets half of it, and so on
+LEAST_PATIENCE_S = 10.0
+RUN_S = 60.0  # for one picture
+FRAMES_TRIED = 3
+SCALE_FACTOR = 1.5  # that a header's focal length may be off by
+SEARCH_DEG = 5.0  # that a header's pointing may be off by, for a first try
+BRIGHTEST = 40  # stars of a list that are looked for: a wrong list of hundreds takes solve-field minutes
+PLAIN_FITS = (".fits", ".fit", ".fts")
+MAX_ANSWER = 2**20  # bytes
+WCS_CARD = re.compile(
+    rb"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)[12] *$|(CD|PC|PV)[12]_\d+ *$|"
+    rb"(A|B|AP|BP)_(ORDER|\d_\d) *$|(LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES) *$"
+)
 
 
-class SolveError(Exception):
-    """A frame cannot be solved; the message says why."""
-
-
-def solver() -> str | None:
-    """Return the program that solves frames, or None where none is installed."""
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
-
-
-def solve_frames(frames: Sequence[FrameFile], folder: Path, progress: Progress) -> list[FrameFile]:
-    """Return frames with a WCS each, as far as it can be found; those that cannot be solved come back without.
+def place_groups(
+    surveys: Sequence[Survey], registrations: Sequence[Registration], folder: Path, progress: Progress
+) -> tuple[list[Registration], dict[int, Place]]:
+    """Turn the views of each group onto the sky.
 
     Parameters
     ----------
-    frames : sequence of nanstack.io.frames.FrameFile
-        Without WCS.
+    surveys, registrations : sequences
+        One a frame.
     folder : Path
-        Keeps the solutions.
+        Keeps the solutions that were found.
     progress : nanstack.progress.Progress
-        Is told the step 'solving frames', and which frames cannot be solved.
+        Is told the step 'placing on the sky', and what programs could not do.
+
+    Returns
+    -------
+    registrations : list of Registration
+        With views on the sky; as they were where a place is unknown, and where there is no view.
+    places : dict
+        The place of each group, by its number.
     """
-    program = solver()
-    if program is None:
-        return list(frames)
-
-    def solved(frame: FrameFile) -> tuple[FrameFile, str]:
-        try:
-            return replace(frame, wcs=_solution(program, frame, folder)), ""
-        except SolveError as failure:
-            return frame, f"{frame.path.name}: {failure}"
-
-    found = []
-    with ThreadPoolExecutor(threads()) as pool:
-        for frame, why_not in pool.map(solved, frames):
-            found.append(frame)
-            if why_not:
-                progress.warn(why_not)
-            progress.step("solving frames", len(found), len(frames))
-    return found
+    groups = _groups(surveys, registrations)
+    places = {}
+    for rank, group in enumerate(groups):
+        progress.step("placing on the sky", rank, len(groups))
+        patience = max(PATIENCE_S / (1 + rank), LEAST_PATIENCE_S)
+        places[group.number] = _place(group, folder, patience, progress)
+    progress.step("placing on the sky", len(groups), len(groups))
+    placed = [
+        one if one.view is None else replace(one, view=turned(one.view, places[one.group])) for one in registrations
+    ]
+    return placed, places
 
 
-def _solution(program: str, frame: FrameFile, folder: Path) -> WCS:
-    path = frame.path
-    if not path.name.lower().endswith(FITS_SUFFIXES):
-        raise SolveError("it is not a FITS file, and plate solvers read no others")
-    kept = folder / f"{_digest(repr(frame.identity))}.wcs"
-    text = _kept_text(kept)
-    if text is None:
-        text = _solve(program, path).tostring(sep="\n")
-        with complete_file(kept) as temporary:
-            temporary.write_text(f"{text}\n{_check_line(text)}", encoding="ascii")
-    wcs = _wcs_of(text)
-    if wcs is None:
-        raise SolveError(f"{Path(program).name} found no position on the sky")
-    return wcs
+@dataclass(frozen=True)
+class _Picture:
+    """Stars as a solver is shown them: a frame's, or those of the whole group on a plane."""
+
+    name: str
+    view: View
+    x: np.ndarray
+    y: np.ndarray
+    flux: np.ndarray
+    frame: Path | None = None
 
 
-def _kept_text(path: Path) -> str | None:
-    """Return a solution that was kept; None where there is none, or a damaged one."""
+@dataclass(frozen=True)
+class _Group:
+    """The frames of a group, those with most stars first."""
+
+    number: int
+    surveys: list[Survey]
+    registrations: list[Registration]
+
+    @cached_property
+    def views(self) -> list[View]:
+        return [one.view for one in self.registrations]
+
+    @cached_property
+    def middle(self) -> np.ndarray:
+        return middle_of(self.views)
+
+    @cached_property
+    def stars(self) -> StarList:
+        return merged_stars(self.surveys, self.registrations)
+
+    @property
+    def scale_known(self) -> bool:
+        return any(survey.facts.scale is not None for survey in self.surveys)
+
+    @property
+    def pointing(self) -> tuple[float, float] | None:
+        return next((survey.facts.pointing for survey in self.surveys if survey.facts.pointing is not None), None)
+
+    def pictures(self) -> Iterator[_Picture]:
+        """Give what solvers are shown, in turn: the best frame, all stars, some more frames."""
+        frames = [_picture_of_frame(*pair) for pair in zip(self.surveys[:FRAMES_TRIED], self.views, strict=False)]
+        yield from frames[:1]
+        if len(self.surveys) > 1 and len(self.stars):
+            yield _Picture("stars.fits", *picture_of(self.stars, self.views[0]))
+        yield from frames[1:]
+
+
+def _groups(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> list[_Group]:
+    """Return the groups, the largest first."""
+    members: dict[int, list[int]] = {}
+    for index in sorted(range(len(surveys)), key=lambda index: -len(surveys[index].stars)):
+        if registrations[index].view is not None:
+            members.setdefault(registrations[index].group, []).append(index)
+    return [
+        _Group(number, [surveys[index] for index in these], [registrations[index] for index in these])
+        for number, these in sorted(members.items(), key=lambda group: -len(group[1]))
+    ]
+
+
+def _picture_of_frame(survey: Survey, view: View) -> _Picture:
+    stars = survey.stars
+    return _Picture(survey.path.name, view, stars.x, stars.y, stars.flux, survey.path)
+
+
+# --- one group --------------------------------------------------------------------------------------------------------
+
+
+def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> Place:
+    own = place_by_solutions(group.views, [survey.facts.wcs for survey in group.surveys], group.middle)
+    if own is not None and _likely(own, group):
+        return own
+    kept = _kept_place(group, folder)
+    if kept is not None:
+        return kept
+    found = _by_programs(group, patience, progress) or _by_catalogue(group)
+    if found is not None:
+        _keep(group, found, folder)
+        return found
+    pointings = [survey.facts.pointing for survey in group.surveys]
+    pointed = place_by_pointing(group.views, pointings, group.middle) if group.scale_known else None
+    return pointed or unknown(group.views)
+
+
+def _likely(place: Place, group: _Group) -> bool:
+    """Tell whether a place fits what else is known: many solutions that agree do, one or two must fit the scale."""
+    return place.matched > 2 or not group.scale_known or 1 / SCALE_FACTOR < place.scale < SCALE_FACTOR
+
+
+def _by_catalogue(group: _Group) -> Place | None:
+    if group.pointing is None or not group.scale_known:
+        return None
+    near, view = direction_of(*group.pointing), group.views[0]
+    radius = max(np.arccos(np.clip(np.min(group.stars.directions @ group.middle), -1, 1)), 0)
+    catalogue = catalogue_near(near, radius + np.radians(3), group.surveys[0].facts.date)
+    if catalogue is None:
+        return None
+    return place_by_catalogue(group.stars, catalogue, view.camera.focal * view.scale, group.middle, near, radius)
+
+
+# --- solutions that are kept ------------------------------------------------------------------------------------------
+
+
+def _identity(survey: Survey) -> str:
+    if survey.digest:
+        return survey.digest
+    known = survey.path.stat()
+    return _digest(repr((survey.path.name, known.st_size, known.st_mtime_ns)))
+
+
+def _keep(group: _Group, place: Place, folder: Path) -> None:
+    """Keep the solution of the group's best frame; nothing but its solution."""
+    cards = turned(group.views[0], place).wcs().to_header(relax=True)
+    text = cards.tostring(sep="\n", padding=False)
+    with complete_file(folder / f"{_identity(group.surveys[0])}.wcs") as temporary:
+        temporary.write_text(f"{text}\n{_check_line(text, place.how)}", encoding="ascii")
+
+
+def _kept_place(group: _Group, folder: Path) -> Place | None:
+    """Return the place by what an earlier run found for frames of the group; None where nothing is kept, or harmed."""
+    names = {path.name for path in folder.glob("*.wcs")}
+    kept = [_kept(folder / f"{_identity(one)}.wcs", names) if names else None for one in group.surveys]
+    how = next((one[1] for one in kept if one is not None), "")
+    return place_by_solutions(group.views, [one and one[0] for one in kept], group.middle, how)
+
+
+def _kept(path: Path, names: set[str]) -> tuple[WCS, str] | None:
+    from astropy.io import fits
+
+    if path.name not in names:
+        return None
     try:
         text, _, check = path.read_text(encoding="ascii").rpartition("\n")
     except (OSError, ValueError):
         return None
-    return text if check == _check_line(text) else None
+    how = check.removeprefix("COMMENT by ").partition(",")[0]
+    wcs = celestial_wcs(fits.Header.fromstring(text, sep="\n")) if check == _check_line(text, how) else None
+    return None if wcs is None else (wcs, how)
 
 
-def _check_line(text: str) -> str:
-    return f"COMMENT checked by {_digest(text)}"
+def _check_line(text: str, how: str) -> str:
+    return f"COMMENT by {how}, checked by {_digest(text)}"
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _wcs_of(text: str) -> WCS | None:
-    from astropy.io import fits
-
-    return celestial_wcs(fits.Header.fromstring(text, sep="\n"))
+# --- programs ---------------------------------------------------------------------------------------------------------
 
 
-def _solve(program: str, path: Path) -> Any:
-    """Run the program; return the header that it writes, with the frame's size."""
-    from astropy.io import fits
+class _NoAnswerError(Exception):
+    """A program found no solution; the message says why."""
 
-    name = Path(program).name
-    with tempfile.TemporaryDirectory(prefix="solve-") as work:
-        base = Path(work) / "frame"
-        result = base.with_suffix(".wcs")
+
+def solvers() -> list[str]:
+    """Return the programs that are installed and solve pictures, in the order in which they are asked."""
+    found = (next(filter(None, map(shutil.which, names)), None) for names in (SOLVE_FIELD, ASTAP))
+    return [program for program in found if program is not None]
+
+
+def _by_programs(group: _Group, patience: float, progress: Progress) -> Place | None:
+    for program in solvers():
+        name = _spoken(program)
         try:
-            done = subprocess.run(
-                _command(program, path, base), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S
-            )
-        except (OSError, subprocess.TimeoutExpired) as failure:
-            cannot = (
-                f"cannot be run: {getattr(failure, 'strerror', failure)}"  # without the path, which tells whose it is
-            )
-            reason = "took too long" if isinstance(failure, subprocess.TimeoutExpired) else cannot
-            raise SolveError(f"{name} {reason}") from failure
+            place = _by_program(program, group, time.monotonic() + patience)
+        except _NoAnswerError as failure:
+            progress.warn(f"{name} {failure} ({_named(group)})")
+            continue
+        return replace(place, how=name)
+    return None
+
+
+def _spoken(program: str) -> str:
+    return "ASTAP" if Path(program).name.startswith("astap") else "solve-field"
+
+
+def _named(group: _Group) -> str:
+    name, others = group.surveys[0].path.name, len(group.surveys) - 1
+    return f"{name} and {others} more" if others else name
+
+
+def _by_program(program: str, group: _Group, deadline: float) -> Place:
+    """Return what the first picture that a program solves says; raise _NoAnswerError where there is none."""
+    reasons = []
+    ask = _ask_astap if _spoken(program) == "ASTAP" else _ask_solve_field
+    for picture in group.pictures():
+        seconds = min(RUN_S, deadline - time.monotonic())
+        if seconds <= 0:
+            break
+        try:
+            solution = ask(program, picture, group, seconds)
+        except _NoAnswerError as failure:
+            reasons.append(str(failure))
+            continue
+        place = solution and place_by_solutions([picture.view], [solution], group.middle)
+        if place is not None and _likely(place, group):
+            return place
+        reasons.append("found no position on the sky that fits")
+    raise _NoAnswerError(reasons[-1] if reasons else "took too long")
+
+
+def _ask_solve_field(program: str, picture: _Picture, group: _Group, seconds: float) -> WCS | None:
+    """Give solve-field a list of stars: first near where the header points, then for all of the sky."""
+    from astropy.table import Table
+
+    height, width = picture.view.camera.shape
+    with tempfile.TemporaryDirectory(prefix="solve-") as work:
+        stars, result = Path(work) / picture.name, Path(work) / "solution.wcs"
+        Table({"X": picture.x + 1.0, "Y": picture.y + 1.0, "FLUX": picture.flux}).write(stars, format="fits")
+        command = [
+            program, "--overwrite", "--no-plots", "--dir", work, "--temp-dir", work, "--wcs", str(result),
+            "--new-fits", "none", "--corr", "none", "--rdls", "none", "--match", "none", "--solved", "none",
+            "--index-xyls", "none", "--cpulimit", str(int(np.ceil(seconds))),
+            "--width", str(width), "--height", str(height),
+            "--x-column", "X", "--y-column", "Y", "--sort-column", "FLUX", "--depth", str(BRIGHTEST),
+            "--tweak-order", "1", "--no-remove-lines", "--uniformize", "0", *_scale_bounds(picture.view, group),
+        ]  # fmt: skip
+        started = time.monotonic()
+        for near in [_near(group), []] if group.pointing is not None else [[]]:
+            code = _run([*command, *near, str(stars)], work, seconds - (time.monotonic() - started))
+            if result.is_file():
+                return _solution_in(result)
+        raise _NoAnswerError(f"found no solution (exit code {code})")
+
+
+def _scale_bounds(view: View, group: _Group) -> list[str]:
+    if not group.scale_known:
+        return []
+    scale = ARCSEC / (view.camera.focal * view.scale)
+    low, high = f"{scale / SCALE_FACTOR:.4f}", f"{scale * SCALE_FACTOR:.4f}"
+    return ["--scale-units", "arcsecperpix", "--scale-low", low, "--scale-high", high]
+
+
+def _near(group: _Group) -> list[str]:
+    ra, dec = group.pointing
+    return ["--ra", f"{ra:.4f}", "--dec", f"{dec:.4f}", "--radius", str(SEARCH_DEG)]
+
+
+def _ask_astap(program: str, picture: _Picture, group: _Group, seconds: float) -> WCS | None:
+    """Give ASTAP a frame: it looks around where the header points, farther and farther."""
+    if picture.frame is None:
+        raise _NoAnswerError("reads no lists of stars")
+    height = picture.view.camera.shape[0] / (picture.view.camera.focal * picture.view.scale)
+    with tempfile.TemporaryDirectory(prefix="solve-") as work:
+        base = Path(work) / "solution"
+        command = [
+            program, "-f", str(_plain_fits(picture.frame, Path(work))), "-o", str(base), "-wcs", "-r", "180", "-z", "0",
+            "-fov", f"{np.degrees(height):.4f}" if group.scale_known else "0",
+        ]  # fmt: skip
+        if group.pointing is not None:
+            ra, dec = group.pointing
+            command += ["-ra", f"{ra / 15:.5f}", "-spd", f"{dec + 90:.4f}"]
+        code = _run(command, work, seconds)
+        result = base.with_suffix(".wcs")
         if not result.is_file():
-            raise SolveError(f"{name} found no solution (exit code {done.returncode})")
-        return _header(result, fits)
+            raise _NoAnswerError(f"found no solution (exit code {code})")
+        return _solution_in(result)
 
 
-def _command(program: str, path: Path, base: Path) -> list[str]:
-    if Path(program).name.startswith("astap"):
-        return [program, "-f", str(path.absolute()), "-o", str(base), "-wcs", "-r", "180", "-fov", "0", "-z", "0"]
-    return [
-        program, "--overwrite", "--no-plots", "--dir", str(base.parent), "--wcs", str(base.with_suffix(".wcs")),
-        "--new-fits", "none", "--corr", "none", "--rdls", "none", "--match", "none", "--solved", "none",
-        "--index-xyls", "none", "--cpulimit", str(PATIENCE_S), str(path.absolute()),
-    ]  # fmt: skip
+def _plain_fits(frame: Path, work: Path) -> Path:
+    """Return a copy of a frame in a folder whose name any program reads, uncompressed."""
+    from astropy.io import fits
+
+    try:
+        if frame.suffix.lower() in PLAIN_FITS:
+            return Path(shutil.copyfile(frame, work / frame.name))
+        copy = work / f"{frame.name}.fits"
+        fits.writeto(copy, np.nan_to_num(luminance(read_frame(frame).data)))
+    except (FrameError, OSError) as failure:
+        raise _NoAnswerError(f"was not asked: {getattr(failure, 'reason', failure)}") from failure
+    return copy
 
 
-def _header(path: Path, fits: Any) -> Any:
-    """Return the header of a solution: a FITS header as such, or, as ASTAP's, with a line a card."""
-    data = path.read_bytes()
-    if b"\n" in data:
-        lines = [line for line in data.decode("ascii", "replace").splitlines() if line.strip()]
-        return fits.Header.fromstring("\n".join(lines), sep="\n")
-    return fits.Header.fromstring(data.decode("ascii", "replace"))
+def _run(command: Sequence[str], work: str, seconds: float) -> int:
+    """Run a program and all that it starts for some seconds at most; return its exit code. What it prints is lost."""
+    if seconds <= 0:
+        raise _NoAnswerError("took too long")
+    nothing = subprocess.DEVNULL
+    try:
+        started = subprocess.Popen(
+            command, cwd=work, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+        )
+    except OSError as failure:  # without the path, which tells whose it is
+        raise _NoAnswerError(f"cannot be run: {failure.strerror or failure}") from failure
+    try:
+        return started.wait(seconds)
+    except subprocess.TimeoutExpired as failure:
+        raise _NoAnswerError("took too long") from failure
+    finally:
+        _end(started)
+
+
+def _end(started: subprocess.Popen) -> None:
+    """End a program, and on systems that can tell, what it has started: solve-field leaves the work to others."""
+    try:
+        if os.name == "posix":
+            os.killpg(started.pid, signal.SIGKILL)
+        else:
+            started.kill()
+    except (ProcessLookupError, PermissionError):
+        return  # all of it has ended
+    finally:
+        started.wait()
+
+
+def _solution_in(path: Path) -> WCS | None:
+    """Return the solution that a program wrote: in records of 80 bytes, or in lines; all other cards are left aside."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_ANSWER)
+    records = [data[at : at + 80] for at in range(0, len(data), 80)]
+    header = _wcs_cards(records)
+    return celestial_wcs(header if "CTYPE1" in header else _wcs_cards(data.splitlines()))
+
+
+def _wcs_cards(records: Sequence[bytes]) -> Header:
+    """Return the cards of a solution, the last of each name; without those that its kind leaves without a meaning."""
+    from astropy.io import fits
+
+    found = {record[:8].strip(): record[:80] for record in records if WCS_CARD.match(record[:8]) and record.isascii()}
+    if not any(b"-SIP" in found.get(name, b"") for name in (b"CTYPE1", b"CTYPE2")):
+        found = {name: card for name, card in found.items() if not re.match(rb"(A|B|AP|BP)_", name)}
+    if any(name.startswith(b"CD1_") for name in found):
+        found = {name: card for name, card in found.items() if not re.match(rb"PC\d|CDELT|CROTA", name)}
+    return fits.Header.fromstring("\n".join(card.decode("ascii") for card in found.values()), sep="\n")

@@ -14,8 +14,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from nanstack.io.frames import probe_frame
-from zemosaic_patch import solve
-from zemosaic_patch.solve import solve_frames
+from zemosaic_patch import solve_singly as solve
+from zemosaic_patch.solve_singly import solve_frames
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-ins are scripts, which Windows does not run")
 

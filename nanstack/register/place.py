@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a group of registered frames lies on the sky.
+
+The frames of a group are registered among themselves, on a sphere of their own: how that sphere is turned against the
+sky, whether it is its mirror image, and by how much its angles are too large or too small, is one question for all of
+them. The answers come from the frames' own solutions, from a solver, from a catalogue, or from the header's pointing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from nanstack.register.camera import View, attitude_between, direction_of, local_axes
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+SAMPLES = 3  # pixels along a side of a frame where its solution is looked at
+AGREE_PX = 8.0  # solutions that are off by 2.5 px each still agree
+EXACT_PX = 1.0  # nearer than this, solutions are not told apart
+TRIALS = 200  # of the solutions, and as many pairs of them: more find no better one
+VOTERS = 500
+FIT_ROUNDS = 4
+REFINEMENTS = 6
+POINTING_OFF = 0.2  # in radians: a header that points farther from most others is wrong
+
+
+@dataclass(frozen=True)
+class Place:
+    """How the sphere of a group is put onto the sky.
+
+    Attributes
+    ----------
+    matrix : ndarray of float64, shape (3, 3)
+        Orthogonal: a direction d of the group's sphere, after its angles are corrected, is ``matrix @ d`` in ICRS. Its
+        determinant is -1 where the pictures show the sky mirrored, as those do whose first row is the lowest.
+    scale : float
+        Angles on the sky, in angles of the group's sphere: what the focal length in the headers was off by.
+    how : str
+        'own solutions', 'solve-field', 'ASTAP', 'catalogue', 'pointing', or 'unknown': the sphere is as it was.
+    approximate : bool
+        The place is no better than the header's pointing, or not known at all.
+    matched : int
+        How many frames' solutions, or stars, agree on it.
+    middle : ndarray of float64, shape (3,)
+        The direction of the group's sphere that its angles are corrected around.
+    """
+
+    matrix: np.ndarray
+    scale: float
+    how: str
+    approximate: bool
+    matched: int
+    middle: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.0, 0.0]))
+
+
+def turned(view: View, place: Place) -> View:
+    """Return a view of a group's sphere as one of the sky.
+
+    Its camera's focal length is corrected; what lies away from the group's middle moves outwards along great circles,
+    as far as the angles grow.
+    """
+    if place.scale != 1:
+        camera = replace(view.camera, focal=view.camera.focal / place.scale, radial=view.camera.radial / place.scale**2)
+        across = np.cross(place.middle, view.pointing)
+        sine = np.linalg.norm(across)
+        angle = np.arctan2(sine, place.middle @ view.pointing)
+        outwards = Rotation.from_rotvec(across / max(sine, 1e-300) * (place.scale - 1) * angle).as_matrix()
+        view = View(camera, view.attitude @ outwards.T, view.scale)
+    return replace(view, attitude=view.attitude @ place.matrix.T)
+
+
+def stretched(directions: np.ndarray, middle: np.ndarray, scale: float) -> np.ndarray:
+    """Return directions (..., 3) with their angles from a middle multiplied."""
+    ahead = directions @ middle
+    aside = directions - ahead[..., None] * middle
+    sine = np.linalg.norm(aside, axis=-1)
+    angle = scale * np.arctan2(sine, ahead)
+    aside = aside / np.maximum(sine, 1e-300)[..., None]
+    return np.cos(angle)[..., None] * middle + np.sin(angle)[..., None] * aside
+
+
+def middle_of(views: Sequence[View]) -> np.ndarray:
+    """Return the direction (3,) of the middle of what views look at."""
+    total = np.sum([view.pointing for view in views], axis=0)
+    length = np.linalg.norm(total)
+    return total / length if length > 1e-6 * len(views) else views[0].pointing
+
+
+def unknown(views: Sequence[View]) -> Place:
+    """Return the place of a group of which nothing is known: it stays on its own sphere."""
+    return Place(np.eye(3), 1.0, "unknown", True, 0, middle_of(views))
+
+
+# --- by solutions of frames -------------------------------------------------------------------------------------------
+
+
+def place_by_solutions(
+    views: Sequence[View], solutions: Sequence[WCS | None], middle: np.ndarray, how: str = "own solutions"
+) -> Place | None:
+    """Return the place that most solutions of frames agree on.
+
+    Each solution, and each of many pairs of them, proposes a place; the one that most frames find within some pixels
+    of where their own solution says is fitted to those frames, again and again (after RANSAC, Fischler & Bolles 1981).
+
+    Parameters
+    ----------
+    views : sequence of View
+        On the group's sphere.
+    solutions : sequence of astropy.wcs.WCS or None
+        Of these views' pixels.
+    middle : ndarray, shape (3,)
+        Of the group: what its angles are corrected around.
+    how : str
+        Whose solutions they are.
+
+    Returns
+    -------
+    Place or None
+        None where there is no solution, or where none of three or more agrees with another.
+    """
+    own, sky, focal = _sampled(views, solutions)
+    if not len(own):
+        return None
+    best = max(
+        (fitted(own[chosen], sky[chosen], middle) for chosen in _trials(len(own))),
+        key=lambda fit: _votes(_residuals(fit, own, sky, focal, middle)),
+    )
+    for _ in range(REFINEMENTS):
+        residual = _residuals(best, own, sky, focal, middle)
+        near = residual < AGREE_PX
+        near &= residual <= np.clip(4 * np.median(residual[near]), EXACT_PX, AGREE_PX) if near.any() else near
+        if not near.any():
+            return None
+        best = fitted(own[near], sky[near], middle)
+    agreeing = int(near.sum())
+    return None if agreeing == 1 and len(own) > 2 else Place(best[0], best[1], how, False, agreeing, middle)
+
+
+def _sampled(views: Sequence[View], solutions: Sequence[WCS | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return directions on the group's sphere and on the sky, (frames, samples, 3), and pixels a radian, (frames,)."""
+    own, sky, focal = [], [], []
+    solved = [pair for pair in zip(views, solutions, strict=True) if pair[1] is not None]
+    for view, solution in solved[:: -(-len(solved) // VOTERS) or 1]:
+        height, width = view.camera.shape
+        x, y = np.meshgrid(np.linspace(0, width - 1, SAMPLES), np.linspace(0, height - 1, SAMPLES))
+        longitude, latitude = solution.celestial.pixel_to_world_values(x.ravel(), y.ravel())
+        there = _icrs(solution, np.stack([direction_of(*place) for place in zip(longitude, latitude, strict=True)]))
+        here = view.directions(x.ravel(), y.ravel())
+        if np.isfinite(there).all() and np.isfinite(here).all():
+            own.append(here)
+            sky.append(there)
+            focal.append(view.camera.focal * view.scale)
+    return np.reshape(own, (-1, SAMPLES**2, 3)), np.reshape(sky, (-1, SAMPLES**2, 3)), np.array(focal)
+
+
+def _icrs(solution: WCS, directions: np.ndarray) -> np.ndarray:
+    """Return directions of a solution's own system, FK4, galactic or of a date, in ICRS."""
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    system = wcs_to_celestial_frame(solution)
+    if system.name == "icrs" or (system.name == "fk5" and system.equinox.jyear == 2000):  # one to 0.03 arcseconds
+        return directions
+    places = SkyCoord(*directions.T, representation_type="cartesian", frame=system).icrs.cartesian
+    return places.xyz.value.T
+
+
+def _trials(count: int) -> list[np.ndarray]:
+    """Return what proposes a place: frames alone, and pairs of them, which fix the turn of a wide group better."""
+    rng = np.random.default_rng(0)
+    alone = rng.permutation(count)[:TRIALS]
+    pairs = rng.integers(0, count, (TRIALS if count > 2 else 0, 2))
+    return [np.array([one]) for one in alone] + [pair for pair in pairs if pair[0] != pair[1]]
+
+
+def fitted(own: np.ndarray, sky: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the matrix, of either hand, and the scale that bring directions (..., 3) onto the sky, by least squares.
+
+    See `Place` for what they mean; each direction of the group's sphere belongs to one of the sky.
+    """
+    own, sky = own.reshape(-1, 3), sky.reshape(-1, 3)
+    fits = [_fitted_of_hand(own, sky, middle, mirrored) for mirrored in (False, True)]
+    return min(fits, key=lambda fit: np.sum((stretched(own, middle, fit[1]) @ fit[0].T - sky) ** 2))
+
+
+def _fitted_of_hand(own: np.ndarray, sky: np.ndarray, middle: np.ndarray, mirrored: bool) -> tuple[np.ndarray, float]:
+    scale, even = 1.0, np.ones(len(own))
+    for _ in range(FIT_ROUNDS):
+        here = stretched(own, middle, scale)
+        matrix = attitude_between(sky, here, even, mirrored)
+        there = sky @ matrix
+        here, there = here - here.mean(axis=0), there - there.mean(axis=0)
+        growth = np.sum(here * there) / np.sum(here**2)
+        scale *= growth if 0.1 < growth < 10 else 1.0
+    return attitude_between(sky, stretched(own, middle, scale), even, mirrored), float(scale)
+
+
+def _residuals(
+    fit: tuple[np.ndarray, float], own: np.ndarray, sky: np.ndarray, focal: np.ndarray, middle: np.ndarray
+) -> np.ndarray:
+    """Return how far each frame's solution is from a place, in its pixels, (frames,): the rms over its samples."""
+    matrix, scale = fit
+    apart = stretched(own, middle, scale) @ matrix.T - sky
+    return np.sqrt(np.mean(np.sum(apart**2, axis=-1), axis=-1)) * focal / scale
+
+
+def _votes(residual: np.ndarray) -> float:
+    """Return how well frames agree: their number, those in the middle of it counting for more."""
+    return float(np.sum(np.maximum(1 - (residual / AGREE_PX) ** 2, 0)))
+
+
+# --- by the header's pointing -----------------------------------------------------------------------------------------
+
+
+def place_by_pointing(
+    views: Sequence[View], pointings: Sequence[tuple[float, float] | None], middle: np.ndarray
+) -> Place | None:
+    """Return the place by where the mount meant to look: north up, east to the left, in the frame of the middle.
+
+    Parameters
+    ----------
+    views : sequence of View
+    pointings : sequence of (float, float) or None
+        RA and Dec in degrees, ICRS, of these views.
+    middle : ndarray, shape (3,)
+
+    Returns
+    -------
+    Place or None
+        None where no header says.
+    """
+    told = [(view, direction_of(*place)) for view, place in zip(views, pointings, strict=True) if place is not None]
+    if not told:
+        return None
+    usual = np.median([direction for _, direction in told], axis=0)
+    told = [pair for pair in told if np.linalg.norm(pair[1] - usual) < POINTING_OFF]
+    if not told:
+        return None
+    there = sum(direction for _, direction in told)
+    there /= np.linalg.norm(there)
+    nearest = max(told, key=lambda pair: pair[0].pointing @ middle)[0]
+    here = _at_pointing(nearest.attitude, sum(view.pointing for view, _ in told))
+    east, north = local_axes(there)
+    matrix = np.stack([-east, north, there]).T @ here
+    return Place(matrix, 1.0, "pointing", True, len(told), middle)
+
+
+def _at_pointing(attitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Return an attitude turned the short way, so that its axis meets a direction."""
+    direction = direction / np.linalg.norm(direction)
+    across = np.cross(attitude[2], direction)
+    sine = np.linalg.norm(across)
+    angle = np.arctan2(sine, attitude[2] @ direction)
+    return attitude @ Rotation.from_rotvec(across / max(sine, 1e-300) * angle).as_matrix().T
