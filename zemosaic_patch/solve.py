@@ -410,12 +410,10 @@ def _solution_in(path: Path) -> WCS | None:
 
 
 def _wcs_cards(records: Sequence[bytes]) -> Header:
-    """Return the cards of a solution, the last of each name; without those that its kind leaves without a meaning."""
+    """Return the cards of a solution, the last of each name: a program adds its own to those of the frame."""
     from astropy.io import fits
 
     found = {record[:8].strip(): record[:80] for record in records if WCS_CARD.match(record[:8]) and record.isascii()}
     if not any(b"-SIP" in found.get(name, b"") for name in (b"CTYPE1", b"CTYPE2")):
-        found = {name: card for name, card in found.items() if not re.match(rb"(A|B|AP|BP)_", name)}
-    if any(name.startswith(b"CD1_") for name in found):
-        found = {name: card for name, card in found.items() if not re.match(rb"PC\d|CDELT|CROTA", name)}
+        found = {name: card for name, card in found.items() if not re.match(rb"[AB]P?_", name)}  # the frame's old ones
     return fits.Header.fromstring("\n".join(card.decode("ascii") for card in found.values()), sep="\n")
