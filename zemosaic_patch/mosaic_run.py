@@ -130,7 +130,7 @@ def mosaic_of_tiles(
     names: Sequence[str | Path], settings: MosaicSettings, folder: Path, progress: Progress
 ) -> MosaicReport:
     """Make a mosaic of master tiles, ours or ZeMosaic's, as `mosaic_of_files` does of frames."""
-    paths = find_frames(names)
+    paths = find_frames(names, joins_tiles=True)
     prepare(folder, settings.picture, paths, joins_tiles=True)
     frames, left_out = _probed(paths, progress)
     made = [_existing(frame) for frame in _of_one_depth(frames, left_out, progress)]

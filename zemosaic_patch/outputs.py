@@ -59,6 +59,13 @@ def is_ours(path: Path) -> bool:
     return path.name in listed and listed[path.name] in (None, digest(path))
 
 
+def is_output_folder(folder: Path) -> bool:
+    """Tell whether a run wrote a mosaic or a tile into a folder, or is about to."""
+    listed = _listed(folder)
+    results = [folder / name for name in ("mosaic.fits", "tile.fits")]
+    return any(path.name in listed or is_ours(path) for path in results)
+
+
 def is_intact(path: Path) -> bool:
     """Tell whether a file has the bytes that a run of ours wrote."""
     listed = _listed(path.parent).get(path.name)

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from nanstack.io.frames import FrameError, FrameFile, find_frame_files, probe_frame, short_names
+from nanstack.io.finding import find_frame_files
+from nanstack.io.frames import FrameError, FrameFile, probe_frame, short_names
 from nanstack.io.layout import on_one_line
 from nanstack.progress import Progress, Quiet
 from nanstack.register.reference import most_central
 from nanstack.settings import TileSettings
 from nanstack.tile import Tile, make_tile
 from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.outputs import is_output_folder
 
 
 def tile_of_files(
@@ -54,13 +56,15 @@ def tile_of_files(
     return tile_of_frames(frames, settings, unusable, wanted, progress)
 
 
-def find_frames(names: Sequence[str | Path]) -> list[Path]:
-    """Return the frame files that names stand for, as `nanstack.io.frames.find_frame_files`; else raise UsageError.
+def find_frames(names: Sequence[str | Path], joins_tiles: bool = False) -> list[Path]:
+    """Return the frame files that names stand for, as `nanstack.io.finding.find_frame_files`; else raise UsageError.
 
-    A name that was given alone is named as it was given.
+    Folders of outputs are passed over, unless tiles are to be joined. A name that was given alone is named as it was
+    given.
     """
+    is_output = (lambda folder: False) if joins_tiles else is_output_folder
     try:
-        return find_frame_files(names)
+        return list(find_frame_files(names, is_output=is_output).paths)
     except FrameError as error:
         raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
 

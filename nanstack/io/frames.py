@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,8 @@ import numpy as np
 
 from nanstack.io.bayer import debayer, mosaic_pattern
 from nanstack.io.borders import rim_has_zeros, without_zero_border
-from nanstack.io.layout import FrameError, Layout, card, fits_layout, image_shape, read_layout, read_samples
+from nanstack.io.layout import FrameError as FrameError  # for all who read frames
+from nanstack.io.layout import Layout, card, fits_layout, image_shape, read_layout, read_samples
 from nanstack.io.solution import celestial_wcs
 
 if TYPE_CHECKING:
@@ -50,42 +50,6 @@ class Frame:
     header: Header
     wcs: WCS | None
     remark: str = ""
-
-
-def find_frame_files(names: Sequence[str | Path]) -> list[Path]:
-    """Return the frame files that names stand for: files, folders (not their subfolders) and glob patterns.
-
-    Raises
-    ------
-    FrameError
-        For a name that stands for no frame file.
-    """
-    found: dict[Path, None] = {}
-    for name in names:
-        files = list(_expand(Path(name)))
-        if not files:
-            raise FrameError(name, f"no frames there ({', '.join(SUFFIXES)})")
-        found.update(dict.fromkeys(files))
-    return list(found)
-
-
-def _expand(name: Path) -> Iterator[Path]:
-    """Give the files that a name stands for; a link to nothing, a pipe and the like too: reading says what they are."""
-    if os.path.isdir(name):
-        yield from sorted(path for path in _entries(name) if is_frame_file(path) and not os.path.isdir(path))
-    elif os.path.lexists(name):
-        yield name
-    elif any(mark in str(name) for mark in "*?["):
-        import glob
-
-        yield from (Path(path) for path in sorted(glob.glob(str(name))) if not os.path.isdir(path))
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as failure:
-        raise FrameError(folder, f"the folder cannot be read ({failure.strerror or failure})") from failure
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:

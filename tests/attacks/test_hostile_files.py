@@ -18,7 +18,8 @@ from astropy.io import fits
 
 import nanstack.stack.rows
 import zemosaic_utils as utils
-from nanstack.io.frames import FrameError, find_frame_files, probe_frame, read_frame
+from nanstack.io.finding import find_frame_files
+from nanstack.io.frames import FrameError, probe_frame, read_frame
 from nanstack.memory import Scratch
 from nanstack.stack.rows import OpenFiles, open_rows
 from nanstack.truth.simulation import simulate_group
@@ -265,7 +266,7 @@ def test_what_is_no_file_is_said_to_be_none(tmp_path):
         said = refusals(tmp_path / name)
         assert len(said) == 3
         assert all(reason in line and line.isprintable() for line in said), said
-    assert [path.name for path in find_frame_files([tmp_path])] == [
+    assert [path.name for path in find_frame_files([tmp_path]).paths] == [
         "broken.fits",
         "device.fits",
         "loop.npy",

@@ -125,3 +125,12 @@ def test_what_the_version_without_lists_wrote_is_known(tmp_path):
     image.writeto(tmp_path / "coverage.fits")
     os.utime(tmp_path / "coverage.fits", ns=(0, 0))
     assert not outputs.is_ours(tmp_path / "coverage.fits")
+
+
+def test_a_folder_with_a_result_of_ours_is_an_output_folder(written):
+    assert not outputs.is_output_folder(written)
+    (written / "mosaic.fits").write_text("of another program")
+    assert not outputs.is_output_folder(written)
+    outputs.expect(written, ["tile.fits"])
+    assert outputs.is_output_folder(written), "a run may be writing it now"
+    assert not outputs.is_output_folder(written / "nothing")

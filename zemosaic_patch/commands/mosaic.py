@@ -34,7 +34,7 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
     from zemosaic_patch.tile_files import TILE
     from zemosaic_patch.tile_run import find_frames
 
-    paths = find_frames(files.frames)
+    paths = find_frames(files.frames, files.existing_tiles)
     check_kind(files.output, TILE, "a single tile")
     earlier = earlier_output(files.output)
     if earlier is not None and not (files.resume or files.overwrite):

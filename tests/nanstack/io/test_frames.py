@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 import zemosaic_utils as utils
 from nanstack.io.files import complete_file
-from nanstack.io.frames import FrameError, find_frame_files, read_frame, short_names
+from nanstack.io.frames import read_frame, short_names
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -39,17 +39,6 @@ def test_scaled_compressed_and_extension_images(tmp_path):
         assert np.array_equal(read, data), name
         assert read.dtype == np.float32
         assert read.dtype.isnative
-
-
-def test_frame_files_are_found_sorted_and_once(tmp_path):
-    for name in ("b.fit", "a.FITS", "c.npy", "notes.txt", "d.fits.fz"):
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "e.fits").write_bytes(b"")
-    names = [path.name for path in find_frame_files([tmp_path, tmp_path / "b.fit", str(tmp_path / "*.npy")])]
-    assert names == ["a.FITS", "b.fit", "c.npy", "d.fits.fz"]
-    with pytest.raises(FrameError, match="no frames there"):
-        find_frame_files([tmp_path / "nothing*"])
 
 
 def test_output_appears_complete_or_not_at_all(tmp_path):
