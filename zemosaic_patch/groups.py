@@ -17,6 +17,7 @@ import numpy as np
 
 from nanstack.io.files import digest
 from nanstack.io.frames import FrameFile, short_names
+from nanstack.survey.selection import duplicates
 
 REACH = 0.5  # of a frame's shorter side: frames that point farther apart than this make different tiles
 MAX_DISTANCE_DEG = 10.0  # from the middle of all: a frame that points elsewhere is another field's, or solved wrongly
@@ -86,17 +87,13 @@ def _solved(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFil
 
 def _unique(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:
     """Keep one of each set of frames that are the same: the same file, or copies of it."""
-    kept: list[FrameFile] = []
     names = short_names(frame.path for frame in frames)
+    contents: dict[Path, Hashable] = {}
     for alike in _by(frames, lambda frame: (frame.path.stat().st_size, frame.cards.get("DATE-OBS", ""))):
-        seen: dict[Hashable, FrameFile] = {}
-        for frame in alike:
-            first = seen.setdefault(frame.path.resolve() if len(alike) == 1 else digest(frame.path), frame)
-            if first is frame:
-                kept.append(frame)
-            else:
-                left_out[frame.path] = f"it is the same as {names[first.path]}, which is used"
-    return sorted(kept, key=frames.index)
+        contents |= {frame.path: frame.path.resolve() if len(alike) == 1 else digest(frame.path) for frame in alike}
+    copies = duplicates([contents[frame.path] for frame in frames], [names[frame.path] for frame in frames])
+    left_out.update({frames[index].path: reason for index, reason in copies.items()})
+    return [frame for index, frame in enumerate(frames) if index not in copies]
 
 
 def _of_one_kind(frames: list[FrameFile], left_out: dict[Path, str]) -> list[FrameFile]:

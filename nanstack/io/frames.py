@@ -15,8 +15,7 @@ import numpy as np
 
 from nanstack.io.bayer import debayer, mosaic_pattern
 from nanstack.io.borders import rim_has_zeros, without_zero_border
-from nanstack.io.layout import FrameError as FrameError  # for all who read frames
-from nanstack.io.layout import Layout, card, fits_layout, image_shape, read_layout, read_samples
+from nanstack.io.layout import FrameError, Layout, card, fits_layout, image_shape, read_layout, read_samples
 from nanstack.io.solution import celestial_wcs
 
 if TYPE_CHECKING:
