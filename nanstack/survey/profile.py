@@ -17,6 +17,7 @@ from nanstack.survey.detection import Peaks
 from nanstack.survey.mesh import median_of_known, mesh_at, without_holes
 from nanstack.survey.raw import MESH_PX, Raw
 from nanstack.survey.stars import MAX_STARS, Stars, shines_in_two_channels
+from nanstack.survey.streaks import on_streaks
 
 HOT_REACH_PX = 2  # a hot photosite holds nearly all the flux of the 5 x 5 around it
 COVERED = 2  # photosites; hot ones have hot neighbours, and a cosmic ray hits two
@@ -122,7 +123,8 @@ def measure(
         None where there are none.
     """
     sky = np.stack([without_holes(sky[..., colour]) for colour in range(sky.shape[2])], axis=2)
-    real = _are_not_hot(raw, peaks.x, peaks.y, sky, noise)
+    real = np.flatnonzero(_are_not_hot(raw, peaks.x, peaks.y, sky, noise))
+    real = real[~on_streaks(peaks.x[real], peaks.y[real], raw.plane.shape)]
     x, y, height = peaks.x[real], peaks.y[real], peaks.height[real]
     typical = _spread(x, y, height, raw.plane.shape)
     shape = _shape(raw, x[typical], y[typical], sky, saturation)
