@@ -42,7 +42,7 @@ class Raw:
             if not (samples.max() < MAX_SAMPLE and samples.min() > -MAX_SAMPLE):
                 samples[~(np.abs(samples) < MAX_SAMPLE)] = np.nan
         if pattern and min(samples.shape) < 2:  # no cell of the mosaic is whole
-            samples = np.full((2, 2), np.nan, dtype=np.float32)
+            samples = np.full(np.maximum(samples.shape, 2), np.nan, dtype=np.float32)
         if samples.ndim == 3:
             return cls(luminance(samples), channels=samples)
         return cls(samples, pattern)

@@ -68,7 +68,9 @@ def _sky(raw: Raw, hidden: np.ndarray) -> np.ndarray:
     side = MESH_PX // raw.binning
     step = 1 if raw.pattern else raw.binning  # one sample for each pixel of the mask
     by_colour = [[plane[::step, ::step] for plane in planes] for planes in raw.colour_planes]
-    return np.stack([_mesh(planes, hidden, side) for planes in by_colour], axis=2)
+    mesh = np.stack([_mesh(planes, hidden, side) for planes in by_colour], axis=2)
+    missing = [-(-whole // MESH_PX) - cells for whole, cells in zip(raw.plane.shape, mesh.shape, strict=False)]
+    return np.pad(mesh, [(0, cells) for cells in (*missing, 0)], mode="edge")  # an odd last row may begin a cell
 
 
 def _mesh(planes: list[np.ndarray], hidden: np.ndarray, side: int) -> np.ndarray:

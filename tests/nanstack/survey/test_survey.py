@@ -194,3 +194,28 @@ def test_what_is_no_frame_is_refused(tmp_path):
     path.write_bytes(b"no FITS")
     with pytest.raises(FrameError, match=r"a\.fit"):
         survey_frame(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("pattern", ["", "GBRG"])
+@pytest.mark.parametrize("shape", [(1, 90), (6, 5), (129, 65)])
+def test_any_samples_are_surveyed_without_a_word(tmp_path, shape, pattern):
+    rng = np.random.default_rng(4)
+    noise, chance = rng.normal(100, 5, shape), rng.random(shape)
+    hostile = {
+        "half without data": np.where(chance < 0.5, np.nan, noise),
+        "one sample": np.where(chance == chance.max(), noise, np.nan),
+        "tiny": noise * 1e-32,
+        "huge": noise * 1e34,
+        "spikes": np.where(chance < 0.1, 1e17, noise),
+        "two values": np.rint(chance) + 1,
+        "every other pixel": np.indices(shape).sum(axis=0) % 2 + 1.0,
+        "a ramp": np.arange(noise.size).reshape(shape) + 1.0,
+        "wild": rng.lognormal(3, 3, shape),
+    }
+    for name, samples in hostile.items():
+        survey = survey_frame(write(tmp_path / "a.fit", samples.astype(np.float32), pattern))
+        stars = survey.stars
+        assert np.isfinite([stars.x, stars.y, stars.flux, stars.error]).all(), name
+        assert survey.sky.shape[:2] == (-(-shape[0] // 64), -(-shape[1] // 64)), name
+        assert survey.noise.shape == survey.shape[2:], name
