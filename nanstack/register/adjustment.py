@@ -7,6 +7,7 @@ linear steps are solved by LSMR (Fong and Saunders 2011). What is measured are p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ BEND_SIGMA_PX = 10.0  # of a distortion in the corner, before the stars have a s
 NO_BEND_PX = 1e-6  # where none is looked for
 CENTROID_FLOOR_PX = 0.05  # optics and sampling: no star is known better
 SOFT_SIGMA = 3.0  # from about here on a star counts for less (Cauchy's loss)
-LSMR_TOLERANCE = 1e-6
+ROUGH, FINE = 1e-4, 1e-5  # tolerances of a linear step
 LSMR_ROUNDS = 300
 
 
@@ -122,10 +123,15 @@ class Prior:
     bends: np.ndarray
 
 
-def adjusted(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, rounds: int) -> tuple[Sky, np.ndarray]:
-    """Bring a sky and the directions of its stars (m, 3) into agreement with what was seen."""
-    for _ in range(rounds):
-        sky, stars = _stepped(sky, stars, seen, prior)
+def adjusted(
+    sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerances: Sequence[float]
+) -> tuple[Sky, np.ndarray]:
+    """Bring a sky and the directions of its stars (m, 3) into agreement with what was seen.
+
+    There are as many rounds as tolerances; each is solved that far only: the next one goes on from there.
+    """
+    for tolerance in tolerances:
+        sky, stars = _stepped(sky, stars, seen, prior, tolerance)
     return sky, stars
 
 
@@ -159,11 +165,13 @@ def soft_weights(off: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return 1 / (1 + (relative / (SOFT_SIGMA * usual)) ** 2)
 
 
-def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> tuple[Sky, np.ndarray]:
+def _stepped(
+    sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerance: float
+) -> tuple[Sky, np.ndarray]:
     """Return sky and stars after one round."""
     axes = tangent_axes(stars)
     matrix, wanted = _equations(sky, stars, seen, axes, prior)
-    return _moved(sky, stars, axes, solved(matrix, wanted))
+    return _moved(sky, stars, axes, solved(matrix, wanted, tolerance))
 
 
 def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> np.ndarray:
@@ -179,16 +187,16 @@ def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> n
         effect = np.zeros(matrix.shape[0])
         effect[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[own]] = matrix.data[own]
         others = csr_array((np.where(own, 0.0, matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
-        sigmas.append(usual / max(float(np.linalg.norm(effect - others @ solved(others, effect))), 1e-12))
+        sigmas.append(usual / max(float(np.linalg.norm(effect - others @ solved(others, effect, ROUGH))), 1e-12))
     return np.array(sigmas)
 
 
-def solved(matrix: csr_array, wanted: np.ndarray) -> np.ndarray:
+def solved(matrix: csr_array, wanted: np.ndarray, tolerance: float) -> np.ndarray:
     """Solve sparse linear equations by least squares, each unknown in a unit of its own."""
     norms = np.sqrt(np.bincount(matrix.indices, matrix.data**2, matrix.shape[1]))
     scale = 1 / np.where(norms > 0, norms, 1)
     matrix = csr_array((matrix.data * scale[matrix.indices], matrix.indices, matrix.indptr), shape=matrix.shape)
-    return scale * lsmr(matrix, wanted, atol=LSMR_TOLERANCE, btol=LSMR_TOLERANCE, maxiter=LSMR_ROUNDS)[0]
+    return scale * lsmr(matrix, wanted, atol=tolerance, btol=tolerance, maxiter=LSMR_ROUNDS)[0]
 
 
 def tangent_axes(stars: np.ndarray) -> np.ndarray:

@@ -41,16 +41,18 @@ class Asterisms:
     codes: np.ndarray
 
 
-def asterisms(places: np.ndarray) -> Asterisms:
+def asterisms(places: np.ndarray, depth: int = len(TIERS)) -> Asterisms:
     """Return the asterisms that near neighbours make.
 
     Parameters
     ----------
     places : ndarray of complex, shape (n,)
         Of the stars, brightest first, on a plane that keeps angles.
+    depth : int
+        How many of `TIERS` are used.
     """
     count = len(places)
-    tiers = sorted({min(tier, count) for tier in TIERS})
+    tiers = sorted({min(tier, count) for tier in TIERS[:depth]})
     found = [_neighbours(places[:tier]) for tier in tiers if tier >= 4]
     if not found:
         return Asterisms(np.empty((0, 4), dtype=np.int64), np.empty((0, 4)))

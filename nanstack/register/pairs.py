@@ -22,6 +22,8 @@ from nanstack.register.sources import Sources
 MIN_STARS = 6  # that two frames have in common
 WELL_WITHIN = 0.55  # share of a frame that a keyframe must show, to speak for it
 MAX_LINKS = 8  # with keyframes, of a frame that becomes one
+BRIGHT = 2  # tiers of asterisms that are tried first
+MAX_HITS = 64  # of a frame with one keyframe: more say the same
 MAX_TRIES = 16  # keyframes that a frame is tried on
 AGREE = 0.04  # turns in radians, and logarithms of sizes, of asterisms that tell of the same transform
 FIRST_RADIUS_PX = 8.0
@@ -67,13 +69,19 @@ def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> li
     index, links = Index(), []
     for number in sorted(range(len(frames)), key=lambda k: -len(frames[k])):
         if len(frames[number]) >= MIN_STARS:
-            seen = asterisms(frames[number].plane)
-            found = _linked(frames, number, index.look_up(seen))
+            found = _linked(frames, number, index.look_up(asterisms(frames[number].plane, BRIGHT)))
+            if not _well_within(found):
+                seen = asterisms(frames[number].plane)
+                found = _linked(frames, number, index.look_up(seen))
+                if not _well_within(found):
+                    index.add(number, seen)
             links += found
-            if not any(link.overlap > WELL_WITHIN for link in found):
-                index.add(number, seen)
         progress(number)
     return links
+
+
+def _well_within(links: Sequence[Link]) -> bool:
+    return any(link.overlap > WELL_WITHIN for link in links)
 
 
 def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
@@ -81,11 +89,11 @@ def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
     links = []
     known, votes = np.unique(hits.frame, return_counts=True)
     for keyframe in known[np.argsort(-votes, kind="stable")][:MAX_TRIES].tolist():
-        these = np.flatnonzero(hits.frame == keyframe)
+        these = np.flatnonzero(hits.frame == keyframe)[:MAX_HITS]
         link = _link(frames, keyframe, number, hits.theirs[these], hits.mine[these])
         if link is not None:
             links.append(link)
-            if link.overlap > WELL_WITHIN or len(links) == MAX_LINKS:
+            if _well_within([link]) or len(links) == MAX_LINKS:
                 break
     return links
 
@@ -98,8 +106,8 @@ def _link(frames: Sequence[Sources], first: int, second: int, theirs: np.ndarray
     agree = np.abs(log.real[:, None] - log.real) < AGREE
     agree &= np.abs(np.exp(1j * log.imag)[:, None] - np.exp(1j * log.imag)) < AGREE
     best = np.flatnonzero(agree[agree.sum(axis=1).argmax()])
-    start = np.stack([theirs[best].ravel(), mine[best].ravel()], axis=1)
-    start = np.unique(start, axis=0)
+    both = np.unique(theirs[best].ravel() * len(other) + mine[best].ravel())
+    start = np.stack(np.divmod(both, len(other)), axis=1)
     size = float(np.exp(np.median(log.real[best])))
     return verified_link(frames, first, second, _first_view(one, other, start, size))
 
@@ -108,7 +116,7 @@ def _first_view(one: Sources, other: Sources, pairs: np.ndarray, size: float) ->
     """Return the view that a few pairs of stars tell of, not all of which need be right."""
     rays = View(other.camera, np.eye(3), size).directions(other.x[pairs[:, 1]], other.y[pairs[:, 1]])
     weights = np.ones(len(pairs))
-    for _ in range(4):
+    for _ in range(3):
         attitude = attitude_between(rays, one.rays[pairs[:, 0]], weights)
         off = np.linalg.norm(one.rays[pairs[:, 0]] @ attitude.T - rays, axis=1)
         weights = 1 / (1 + (off / (np.median(off) + 1e-9)) ** 2)
@@ -118,11 +126,14 @@ def _first_view(one: Sources, other: Sources, pairs: np.ndarray, size: float) ->
 def verified_link(frames: Sequence[Sources], first: int, second: int, view: View) -> Link | None:
     """Match all stars of two frames from a first view on; None where no more agree than by accident."""
     one, other = frames[first], frames[second]
-    radius = FIRST_RADIUS_PX
+    radius, before = FIRST_RADIUS_PX, None
     for _ in range(ROUNDS):
         mine, theirs, inside = _matched(one, other, view, radius)
         if len(mine) < MIN_STARS:
             return None
+        if before is not None and np.array_equal(mine, before):
+            break
+        before = mine
         view = resected(view, one.rays[mine], other.x[theirs], other.y[theirs], np.ones(len(mine)))
         x, y = view.pixels(one.rays[mine])
         off = np.hypot(x - other.x[theirs], y - other.y[theirs])

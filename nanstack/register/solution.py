@@ -14,6 +14,8 @@ import numpy as np
 
 from nanstack.register.adjustment import (
     CENTROID_FLOOR_PX,
+    FINE,
+    ROUGH,
     Prior,
     Sightings,
     Sky,
@@ -37,6 +39,7 @@ LEAST_STARS = 60
 HINT_SIGMA = 0.02  # of a focal length that headers tell of and stars do not contradict
 NO_HINT_SIGMA = 1.0
 HINT_OFF = 0.05  # a focal length farther off than this, in its logarithm, was told wrong
+BY_LINKS = 1e-3, 1e-3, ROUGH
 MERGE_PX = 4.0, 1.0  # largest and least distance of a star from its track
 MERGE_SIGMA = 5.0
 BEND_SIGNIFICANCE = 5.0  # standard errors from which on a distortion is believed
@@ -120,16 +123,17 @@ def _solved(
     number = np.full(len(frames), -1)
     number[placed] = np.arange(len(placed))
     linked = [replace(link, first=number[link.first], second=number[link.second]) for link in links]
-    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(linked, first_of), prior, 4)
+    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(linked, first_of), prior, BY_LINKS)
     report(0.7)
-    for share in (0.8, 0.9):
+    for share, rounds in ((0.8, (ROUGH, ROUGH)), (0.9, (ROUGH, FINE))):
         track = _merged(sky, everything, group[placed], _merge_radius(sky, stars, seen))
-        sky, stars, seen = _adjusted_to(sky, everything, track, prior, 2)
-        prior = replace(prior, bends=_significant(sky, stars, seen, prior))
-        sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
+        sky, stars, seen = _adjusted_to(sky, everything, track, prior, rounds)
         report(share)
-    sky, stars = adjusted(sky, stars, seen, prior, 2)
-    sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
+    prior = replace(prior, bends=_significant(sky, stars, seen, prior))
+    if not prior.bends.all():
+        sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
+        sky, stars = adjusted(sky, stars, seen, prior, (ROUGH, FINE))
+        sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
     return _registrations(sky, stars, seen, group[placed])
 
 
@@ -174,7 +178,7 @@ def _sightings(frames: Sequence[Sources], placed: np.ndarray) -> Sightings:
 
 
 def _adjusted_to(
-    sky: Sky, everything: Sightings, track: np.ndarray, prior: Prior, rounds: int
+    sky: Sky, everything: Sightings, track: np.ndarray, prior: Prior, rounds: Sequence[float]
 ) -> tuple[Sky, np.ndarray, Sightings]:
     """Adjust a sky to the stars that are in tracks; return it, with these."""
     seen = everything.of_tracks(track)

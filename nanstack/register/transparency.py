@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from nanstack.register.adjustment import soft_weights, solved
+from nanstack.register.adjustment import ROUGH, soft_weights, solved
 
 ROUNDS = 4
 USUAL_SCATTER = 0.1  # of a star's flux, in its logarithm
@@ -41,7 +41,7 @@ def transparencies(frame: np.ndarray, star: np.ndarray, flux: np.ndarray, group:
         off = log - step[frame] - step[len(group) + star]
         root = np.sqrt(soft_weights(np.abs(off), USUAL_SCATTER))
         rows = csr_array((np.repeat(root, 2), columns, np.arange(0, 2 * count + 1, 2)), shape=(count, unknowns))
-        step += solved(rows, root * off)
+        step += solved(rows, root * off, ROUGH)
     seen = np.bincount(frame, minlength=len(group)) > 0
     clear[seen] = step[: len(group)][seen]
     for number in np.unique(group):
