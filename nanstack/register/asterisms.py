@@ -40,6 +40,10 @@ class Asterisms:
     corners: np.ndarray
     codes: np.ndarray
 
+    def brightest(self, most: int) -> Asterisms:
+        """Return the first of them."""
+        return Asterisms(self.corners[:most], self.codes[:most])
+
 
 def asterisms(places: np.ndarray, depth: int = len(TIERS)) -> Asterisms:
     """Return the asterisms that near neighbours make.

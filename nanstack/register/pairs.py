@@ -22,7 +22,7 @@ from nanstack.register.sources import Sources
 MIN_STARS = 6  # that two frames have in common
 WELL_WITHIN = 0.55  # share of a frame that a keyframe must show, to speak for it
 MAX_LINKS = 8  # with keyframes, of a frame that becomes one
-BRIGHT = 2  # tiers of asterisms that are tried first
+BRIGHT_TIERS, BRIGHT = 2, 160  # asterisms of brighter stars are looked up first, and so many
 MAX_HITS = 64  # of a frame with one keyframe: more say the same
 MAX_TRIES = 16  # keyframes that a frame is tried on
 AGREE = 0.04  # turns in radians, and logarithms of sizes, of asterisms that tell of the same transform
@@ -69,7 +69,8 @@ def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> li
     index, links = Index(), []
     for number in sorted(range(len(frames)), key=lambda k: -len(frames[k])):
         if len(frames[number]) >= MIN_STARS:
-            found = _linked(frames, number, index.look_up(asterisms(frames[number].plane, BRIGHT)))
+            bright = asterisms(frames[number].plane, BRIGHT_TIERS).brightest(BRIGHT)
+            found = _linked(frames, number, index.look_up(bright))
             if not _well_within(found):
                 seen = asterisms(frames[number].plane)
                 found = _linked(frames, number, index.look_up(seen))
