@@ -20,8 +20,10 @@ TIERS = (
     100,
     250,
 )  # brightest stars that are neighbours of each other: what a shallow frame shows, and a deep one
+BRIGHT_TIERS, BRIGHT = TIERS[:2], 160  # for a first look: tiers, and the number of asterisms
+BORDERS = 0.12, 0.25  # depths of the strips along the borders, in sides of the frame
 NEIGHBOURS = 5  # of a star, of which any three make an asterism with it
-TOLERANCE = 0.012  # of a code: distortion moves it by a few thousandths
+TOLERANCE = 0.008  # of a code: distortion moves it by a few thousandths
 NEAREST = 6  # similar asterisms that are looked at
 PENDING = 24  # frames that are looked up in a small tree, until it is worth while to build the large one again
 
@@ -45,25 +47,45 @@ class Asterisms:
         return Asterisms(self.corners[:most], self.codes[:most])
 
 
-def asterisms(places: np.ndarray, depth: int = len(TIERS)) -> Asterisms:
-    """Return the asterisms that near neighbours make.
+def asterisms(places: np.ndarray) -> Asterisms:
+    """Return the asterisms that near neighbours make: among the brightest stars, and along each border of the frame.
 
     Parameters
     ----------
     places : ndarray of complex, shape (n,)
         Of the stars, brightest first, on a plane that keeps angles.
-    depth : int
-        How many of `TIERS` are used.
     """
-    count = len(places)
-    tiers = sorted({min(tier, count) for tier in TIERS[:depth]})
-    found = [_neighbours(places[:tier]) for tier in tiers if tier >= 4]
+    return _of_selections(places, _tiers(places, TIERS) + _borders(places[: TIERS[-1]]))
+
+
+def bright_asterisms(places: np.ndarray) -> Asterisms:
+    """Return some asterisms of the brightest stars: they tell of a frame that shows the same sky, at a fraction of the time."""
+    return _of_selections(places, _tiers(places, BRIGHT_TIERS)).brightest(BRIGHT)
+
+
+def _of_selections(places: np.ndarray, selections: list[np.ndarray]) -> Asterisms:
+    """Return the asterisms of neighbours within each selection of stars."""
+    found = [chosen[_neighbours(places[chosen])] for chosen in selections if len(chosen) >= 4]
     if not found:
         return Asterisms(np.empty((0, 4), dtype=np.int64), np.empty((0, 4)))
     members = np.sort(np.concatenate(found), axis=1)
-    members = members[np.unique(members @ (np.int64(count) ** np.arange(4)), return_index=True)[1]]
+    members = members[np.unique(members @ (np.int64(len(places)) ** np.arange(4)), return_index=True)[1]]
     members = members[np.argsort(members[:, -1], kind="stable")]
     return _coded(places, members)
+
+
+def _tiers(places: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    return [np.arange(size) for size in sorted({min(size, len(places)) for size in sizes})]
+
+
+def _borders(places: np.ndarray) -> list[np.ndarray]:
+    """Return the stars along each border: where panels overlap by little, only these have their neighbours in common."""
+    bands = []
+    for axis in (places.real, places.imag):
+        for depth in BORDERS if len(places) else ():
+            low, high = axis.min(), axis.max()
+            bands += [np.flatnonzero(axis <= low + depth * (high - low)), np.flatnonzero(axis >= high - depth * (high - low))]
+    return bands
 
 
 def _neighbours(places: np.ndarray) -> np.ndarray:
@@ -110,11 +132,15 @@ class Hits:
         Where each was known from.
     theirs, mine : ndarray of int, shape (n, 4)
         Numbers of the stars there, and here.
+    frame: np.ndarray
+    distance : ndarray of float64, shape (n,)
+        Between the codes.
     """
 
     frame: np.ndarray
     theirs: np.ndarray
     mine: np.ndarray
+    distance: np.ndarray
 
 
 class Index:
@@ -137,7 +163,7 @@ class Index:
     def look_up(self, seen: Asterisms) -> Hits:
         """Return which asterisms of the frames kept are like those of this one."""
         parts = [shelf.look_up(seen) for shelf in (self._large, self._small)]
-        return Hits(*(np.concatenate([getattr(hits, name) for hits in parts]) for name in ("frame", "theirs", "mine")))
+        return Hits(*(np.concatenate([getattr(hits, name) for hits in parts]) for name in Hits.__dataclass_fields__))
 
 
 class _Shelf:
@@ -152,8 +178,8 @@ class _Shelf:
     def look_up(self, seen: Asterisms) -> Hits:
         if not len(self._frame) or not len(seen.codes):
             none = np.empty((0, 4), dtype=np.int64)
-            return Hits(none[:, 0], none, none)
+            return Hits(none[:, 0], none, none, np.empty(0))
         distance, place = self._tree.query(seen.codes, NEAREST, distance_upper_bound=TOLERANCE)
         mine, which = np.nonzero(np.isfinite(distance))
         place = place[mine, which]
-        return Hits(self._frame[place], self._corners[place], seen.corners[mine])
+        return Hits(self._frame[place], self._corners[place], seen.corners[mine], distance[mine, which])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import pdtrc
 
-from nanstack.register.asterisms import Hits, Index, asterisms
+from nanstack.register.asterisms import Hits, Index, asterisms, bright_asterisms
 from nanstack.register.camera import View, attitude_between
 from nanstack.register.resection import resected
 from nanstack.register.sources import Sources
@@ -22,8 +22,8 @@ from nanstack.register.sources import Sources
 MIN_STARS = 6  # that two frames have in common
 WELL_WITHIN = 0.55  # share of a frame that a keyframe must show, to speak for it
 MAX_LINKS = 8  # with keyframes, of a frame that becomes one
-BRIGHT_TIERS, BRIGHT = 2, 160  # asterisms of brighter stars are looked up first, and so many
 MAX_HITS = 64  # of a frame with one keyframe: more say the same
+SINGLE_TRIES = 6  # by one asterism only, the most alike
 MAX_TRIES = 16  # keyframes that a frame is tried on
 AGREE = 0.04  # turns in radians, and logarithms of sizes, of asterisms that tell of the same transform
 FIRST_RADIUS_PX = 8.0
@@ -69,8 +69,7 @@ def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> li
     index, links = Index(), []
     for number in sorted(range(len(frames)), key=lambda k: -len(frames[k])):
         if len(frames[number]) >= MIN_STARS:
-            bright = asterisms(frames[number].plane, BRIGHT_TIERS).brightest(BRIGHT)
-            found = _linked(frames, number, index.look_up(bright))
+            found = _linked(frames, number, index.look_up(bright_asterisms(frames[number].plane)))
             if not _well_within(found):
                 seen = asterisms(frames[number].plane)
                 found = _linked(frames, number, index.look_up(seen))
@@ -86,12 +85,18 @@ def _well_within(links: Sequence[Link]) -> bool:
 
 
 def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
-    """Verify what hits tell of: the keyframe with most of them first, until one shows most of the frame."""
-    links = []
-    known, votes = np.unique(hits.frame, return_counts=True)
-    for keyframe in known[np.argsort(-votes, kind="stable")][:MAX_TRIES].tolist():
-        these = np.flatnonzero(hits.frame == keyframe)[:MAX_HITS]
-        link = _link(frames, keyframe, number, hits.theirs[these], hits.mine[these])
+    """Verify what asterisms tell of, most agreed on first, until a keyframe shows most of the frame."""
+    links: list[Link] = []
+    log = _turns(frames, number, hits)
+    for keyframe in _by_votes(hits, log).tolist():
+        these = np.flatnonzero(hits.frame == keyframe)
+        these = these[np.argsort(hits.distance[these], kind="stable")[:MAX_HITS]]
+        best = these[_agreed(log[these])]
+        pairs = np.unique(hits.theirs[best].ravel() * len(frames[number]) + hits.mine[best].ravel())
+        start = np.stack(np.divmod(pairs, len(frames[number])), axis=1)
+        size = float(np.exp(np.median(log.real[best])))
+        view = _first_view(frames[keyframe], frames[number], start, size)
+        link = verified_link(frames, keyframe, number, view)
         if link is not None:
             links.append(link)
             if _well_within([link]) or len(links) == MAX_LINKS:
@@ -99,18 +104,35 @@ def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
     return links
 
 
-def _link(frames: Sequence[Sources], first: int, second: int, theirs: np.ndarray, mine: np.ndarray) -> Link | None:
-    """Verify the transform that most of two frames' common asterisms tell of."""
-    one, other = frames[first], frames[second]
-    turn = (other.plane[mine[:, 1]] - other.plane[mine[:, 0]]) / (one.plane[theirs[:, 1]] - one.plane[theirs[:, 0]])
-    log = np.log(turn)
-    agree = np.abs(log.real[:, None] - log.real) < AGREE
-    agree &= np.abs(np.exp(1j * log.imag)[:, None] - np.exp(1j * log.imag)) < AGREE
-    best = np.flatnonzero(agree[agree.sum(axis=1).argmax()])
-    both = np.unique(theirs[best].ravel() * len(other) + mine[best].ravel())
-    start = np.stack(np.divmod(both, len(other)), axis=1)
-    size = float(np.exp(np.median(log.real[best])))
-    return verified_link(frames, first, second, _first_view(one, other, start, size))
+def _turns(frames: Sequence[Sources], number: int, hits: Hits) -> np.ndarray:
+    """Return the logarithm of size and turn, one complex number each, that hits tell of."""
+    known = np.unique(hits.frame)
+    planes = [frames[k].plane for k in known.tolist()]
+    first = np.cumsum([0, *(len(plane) for plane in planes)])
+    places = np.concatenate([np.empty(0, dtype=complex), *planes])
+    base = hits.theirs[:, :2] + first[np.searchsorted(known, hits.frame)][:, None]
+    mine = frames[number].plane[hits.mine[:, :2]]
+    return np.log((mine[:, 1] - mine[:, 0]) / (places[base[:, 1]] - places[base[:, 0]]))
+
+
+def _by_votes(hits: Hits, log: np.ndarray) -> np.ndarray:
+    """Return the keyframes worth a trial: those with most hits that agree, then a few of single but close ones."""
+    cells = np.floor(np.stack([log.real, log.imag], axis=1) / AGREE).astype(np.int64) + 2**19
+    key = (hits.frame << 40) + (cells[:, 0] << 20) + cells[:, 1]
+    keys, inverse, votes = np.unique(key, return_inverse=True, return_counts=True)
+    closest = np.full(len(keys), np.inf)
+    np.minimum.at(closest, inverse, hits.distance)
+    order = np.lexsort((closest, -votes))
+    agreed = np.count_nonzero(votes > 1)
+    ranked = keys[order][: min(agreed, 4 * MAX_TRIES) + SINGLE_TRIES] >> 40
+    return ranked[np.sort(np.unique(ranked, return_index=True)[1])][:MAX_TRIES]
+
+
+def _agreed(log: np.ndarray) -> np.ndarray:
+    """Return which of some hits tell of the same size and turn as most others."""
+    turn = np.exp(1j * log.imag)
+    agree = (np.abs(log.real[:, None] - log.real) < AGREE) & (np.abs(turn[:, None] - turn) < AGREE)
+    return np.flatnonzero(agree[agree.sum(axis=1).argmax()])
 
 
 def _first_view(one: Sources, other: Sources, pairs: np.ndarray, size: float) -> View:

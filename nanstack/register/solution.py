@@ -38,6 +38,7 @@ ALL_STARS = 1_000_000  # of a run: from 10,000 frames on, fewer of each
 LEAST_STARS = 60
 HINT_SIGMA = 0.02  # of a focal length that headers tell of and stars do not contradict
 NO_HINT_SIGMA = 1.0
+SAME_SCALE = 0.01  # gap between the scales of one camera's frames, from which on there are two cameras
 HINT_OFF = 0.05  # a focal length farther off than this, in its logarithm, was told wrong
 BY_LINKS = 1e-3, 1e-3, ROUGH
 MERGE_PX = 4.0, 1.0  # largest and least distance of a star from its track
@@ -143,13 +144,12 @@ def _first_sky(
     """Return the sky as links lay it out, and what is known of its cameras."""
     hinted = np.array([survey.facts.scale is not None for survey in surveys])
     views = first_views(frames, links, hinted)
-    keys = [surveys[k].camera for k in placed]
-    kinds = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    camera = np.array([kinds[key] for key in keys])
-    one_of = [placed[np.flatnonzero(camera == number)[0]] for number in range(len(kinds))]
-    told = np.log([frames[k].camera.focal for k in one_of])
     focals = np.log([views[k].camera.focal * views[k].scale for k in placed])
-    focal = np.array([np.median(focals[camera == number]) for number in range(len(kinds))])
+    camera = _cameras([surveys[k].camera for k in placed], focals)
+    kinds = range(camera.max() + 1)
+    one_of = [placed[np.flatnonzero(camera == number)[0]] for number in kinds]
+    told = np.log([frames[k].camera.focal for k in one_of])
+    focal = np.array([np.median(focals[camera == number]) for number in kinds])
     believed = hinted[one_of] & (np.abs(told - focal) < HINT_OFF)
     sky = Sky(
         attitude=np.array([views[k].attitude for k in placed]),
@@ -165,6 +165,17 @@ def _first_sky(
         bends=np.ones(len(kinds), dtype=bool),
     )
     return sky, prior
+
+
+def _cameras(keys: Sequence[tuple], focals: np.ndarray) -> np.ndarray:
+    """Number the cameras: what headers hold for one, but shows two scales, is two."""
+    camera, known = np.empty(len(keys), dtype=np.int64), 0
+    for key in dict.fromkeys(keys):
+        mine = np.array([number for number, other in enumerate(keys) if other == key])
+        mine = mine[np.argsort(focals[mine], kind="stable")]
+        camera[mine] = known + np.cumsum(np.diff(focals[mine], prepend=focals[mine[0]]) > SAME_SCALE)
+        known = camera[mine[-1]] + 1
+    return camera
 
 
 def _sightings(frames: Sequence[Sources], placed: np.ndarray) -> Sightings:

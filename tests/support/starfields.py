@@ -87,8 +87,6 @@ def misfit(truth, found, rng=None):
         middle = true.mean(axis=0) / np.linalg.norm(true.mean(axis=0))
         out, ref = (_from_middle(v, middle) for v in (got, true))
         size = np.sum(out * ref) / np.sum(out * out)
-        if np.degrees(np.abs(ref).max()) > 6:
-            size = 1.0  # so wide that stars do tell
         got = _to_sphere(out * size, middle)
     off = np.linalg.norm(got - true, axis=1).reshape(len(truth), -1)
     off *= np.array([view.camera.focal * view.scale for view in truth])[:, None]
