@@ -165,9 +165,7 @@ def soft_weights(off: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return 1 / (1 + (relative / (SOFT_SIGMA * usual)) ** 2)
 
 
-def _stepped(
-    sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerance: float
-) -> tuple[Sky, np.ndarray]:
+def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerance: float) -> tuple[Sky, np.ndarray]:
     """Return sky and stars after one round."""
     axes = tangent_axes(stars)
     matrix, wanted = _equations(sky, stars, seen, axes, prior)

@@ -25,7 +25,6 @@ BORDERS = 0.12, 0.25  # depths of the strips along the borders, in sides of the 
 NEIGHBOURS = 5  # of a star, of which any three make an asterism with it
 TOLERANCE = 0.008  # of a code: distortion moves it by a few thousandths
 NEAREST = 6  # similar asterisms that are looked at
-PENDING = 24  # frames that are looked up in a small tree, until it is worth while to build the large one again
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def asterisms(places: np.ndarray) -> Asterisms:
 
 
 def bright_asterisms(places: np.ndarray) -> Asterisms:
-    """Return some asterisms of the brightest stars: they tell of a frame that shows the same sky, at a fraction of the time."""
+    """Return some of the brightest stars' asterisms: enough for a frame that shows the same sky, in less time."""
     return _of_selections(places, _tiers(places, BRIGHT_TIERS)).brightest(BRIGHT)
 
 
@@ -79,12 +78,15 @@ def _tiers(places: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def _borders(places: np.ndarray) -> list[np.ndarray]:
-    """Return the stars along each border: where panels overlap by little, only these have their neighbours in common."""
+    """Return the stars along each border: of panels that overlap by little, only these have neighbours in common."""
     bands = []
     for axis in (places.real, places.imag):
-        for depth in BORDERS if len(places) else ():
-            low, high = axis.min(), axis.max()
-            bands += [np.flatnonzero(axis <= low + depth * (high - low)), np.flatnonzero(axis >= high - depth * (high - low))]
+        low, high = axis.min(initial=np.inf), axis.max(initial=-np.inf)
+        for depth in BORDERS:
+            bands += [
+                np.flatnonzero(axis - low <= depth * (high - low)),
+                np.flatnonzero(high - axis <= depth * (high - low)),
+            ]
     return bands
 
 
@@ -148,21 +150,18 @@ class Index:
 
     def __init__(self) -> None:
         """Begin with no frames."""
-        self._large = self._small = _Shelf([])
-        self._kept: list[tuple[int, Asterisms]] = []
-        self._shelved = 0
+        self._shelves: list[_Shelf] = []  # each holds more frames than the next: a frame moves on seldom
 
     def add(self, frame: int, known: Asterisms) -> None:
         """Keep the asterisms of a frame."""
-        self._kept.append((frame, known))
-        if len(self._kept) - self._shelved > max(PENDING, self._shelved // 4):
-            self._shelved = len(self._kept)
-            self._large = _Shelf(self._kept)
-        self._small = _Shelf(self._kept[self._shelved :])
+        kept = [(frame, known)]
+        while self._shelves and len(self._shelves[-1].kept) <= len(kept):
+            kept = self._shelves.pop().kept + kept
+        self._shelves.append(_Shelf(kept))
 
     def look_up(self, seen: Asterisms) -> Hits:
         """Return which asterisms of the frames kept are like those of this one."""
-        parts = [shelf.look_up(seen) for shelf in (self._large, self._small)]
+        parts = [shelf.look_up(seen) for shelf in self._shelves] or [_no_hits()]
         return Hits(*(np.concatenate([getattr(hits, name) for hits in parts]) for name in Hits.__dataclass_fields__))
 
 
@@ -170,6 +169,7 @@ class _Shelf:
     """A search tree of the codes of some frames."""
 
     def __init__(self, kept: list[tuple[int, Asterisms]]) -> None:
+        self.kept = kept
         self._frame = np.repeat([frame for frame, _ in kept], [len(known.codes) for _, known in kept]).astype(np.int64)
         if len(self._frame):
             self._corners = np.concatenate([known.corners for _, known in kept])
@@ -177,9 +177,13 @@ class _Shelf:
 
     def look_up(self, seen: Asterisms) -> Hits:
         if not len(self._frame) or not len(seen.codes):
-            none = np.empty((0, 4), dtype=np.int64)
-            return Hits(none[:, 0], none, none, np.empty(0))
+            return _no_hits()
         distance, place = self._tree.query(seen.codes, NEAREST, distance_upper_bound=TOLERANCE)
         mine, which = np.nonzero(np.isfinite(distance))
         place = place[mine, which]
         return Hits(self._frame[place], self._corners[place], seen.corners[mine], distance[mine, which])
+
+
+def _no_hits() -> Hits:
+    none = np.empty((0, 4), dtype=np.int64)
+    return Hits(none[:, 0], none, none, np.empty(0))

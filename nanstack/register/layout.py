@@ -13,6 +13,8 @@ from nanstack.register.camera import View, attitude_between
 from nanstack.register.pairs import Link
 from nanstack.register.sources import Sources
 
+CONTRADICTION = 0.05  # of a frame's diagonal: what adds up along many links is less
+
 
 def groups_of(links: Sequence[Link], frames: int) -> np.ndarray:
     """Return the group of each frame, the largest first; -1 for a frame without a link."""
@@ -49,6 +51,25 @@ def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.nda
     return views
 
 
+def agreeing_links(frames: Sequence[Sources], links: Sequence[Link], views: Sequence[View]) -> list[Link]:
+    """Return the links that the best ones do not contradict: two pieces of sky may look alike.
+
+    Those along which the frames were laid out agree in any case.
+    """
+    return [
+        link
+        for link in links
+        if _misfit(frames, link, views) < CONTRADICTION * np.hypot(*frames[link.second].camera.shape)
+    ]
+
+
+def _misfit(frames: Sequence[Sources], link: Link, views: Sequence[View]) -> float:
+    one, other = frames[link.first], frames[link.second]
+    x, y = views[link.second].pixels(views[link.first].directions(one.x[link.mine], one.y[link.mine]))
+    off = np.hypot(x - other.x[link.theirs], y - other.y[link.theirs])
+    return float(np.median(np.where(np.isfinite(off), off, np.inf)))
+
+
 def _place(
     frames: Sequence[Sources],
     best: dict[tuple[int, int], Link],
@@ -63,7 +84,7 @@ def _place(
         link = best.get((parent, child))
         sizes[child] = sizes[parent] * (link.view.scale if link else 1 / best[child, parent].view.scale)
     told = [size for frame, size in sizes.items() if hinted[frame]]
-    unit = float(np.median(told)) if told else 1.0
+    unit = float(np.quantile(told, 0.5, method="lower")) if told else 1.0  # of two halves that differ, one
     views[root] = View(frames[root].camera, np.eye(3), 1 / unit)
     for parent, child in steps:
         attitude = _attitude(frames, best, parent, child, views[parent], sizes[child] / unit)
@@ -87,7 +108,7 @@ def _attitude(
 
 
 def _graph(links: Sequence[Link], frames: int) -> coo_array:
-    """Return frames and their links as a graph; a link of many stars is a short way."""
+    """Return frames and their links as a graph; a link of many stars, most of those expected, is a short way."""
     first, second = ([getattr(link, name) for link in links] for name in ("first", "second"))
-    weight = [1 / len(link.mine) for link in links]
+    weight = [1 / (len(link.mine) * link.share) for link in links]
     return coo_array((weight, (first, second)), shape=(frames, frames)).tocsr()

@@ -3,7 +3,7 @@
 
 Frames are taken in turn, richest in stars first. Each is looked up among the *keyframes*: those before it that show a
 piece of sky of their own. What its asterisms hint at is verified on the sphere, star by star. A frame that lies well
-within a keyframe is done; any other becomes a keyframe.
+within keyframes is done; any other becomes a keyframe.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nanstack.register.sources import Sources
 
 MIN_STARS = 6  # that two frames have in common
 WELL_WITHIN = 0.55  # share of a frame that a keyframe must show, to speak for it
+ENOUGH_STARS = 25  # that keyframes have in common with it
 MAX_LINKS = 8  # with keyframes, of a frame that becomes one
 MAX_HITS = 64  # of a frame with one keyframe: more say the same
 SINGLE_TRIES = 6  # by one asterism only, the most alike
@@ -30,7 +31,7 @@ FIRST_RADIUS_PX = 8.0
 RADII_PX = 1.0, 4.0  # least and largest distance of a star from its partner, later on
 ROUNDS = 6
 CLIP_SIGMA = 3.5
-MAX_CHANCE = 1e-9  # that as many stars agree by accident: many transforms are tried in a run
+MAX_CHANCE = 1e-7  # that as many stars agree by accident: many transforms are tried in a run
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Link:
         The second frame, seen in the axes of the first one's camera.
     overlap : float
         Share of the second frame that the first shows.
+    share : float
+        Share of the stars that both should show which agree: the lower, the more likely that it looks alike only.
     """
 
     first: int
@@ -55,6 +58,7 @@ class Link:
     theirs: np.ndarray
     view: View
     overlap: float
+    share: float
 
 
 def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> list[Link]:
@@ -70,18 +74,19 @@ def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> li
     for number in sorted(range(len(frames)), key=lambda k: -len(frames[k])):
         if len(frames[number]) >= MIN_STARS:
             found = _linked(frames, number, index.look_up(bright_asterisms(frames[number].plane)))
-            if not _well_within(found):
+            if not _settled(found):
                 seen = asterisms(frames[number].plane)
                 found = _linked(frames, number, index.look_up(seen))
-                if not _well_within(found):
+                if not _settled(found):
                     index.add(number, seen)
             links += found
         progress(number)
     return links
 
 
-def _well_within(links: Sequence[Link]) -> bool:
-    return any(link.overlap > WELL_WITHIN for link in links)
+def _settled(links: Sequence[Link]) -> bool:
+    """Tell whether keyframes speak for a frame: they show most of it, and enough of its stars between them."""
+    return sum(len(link.mine) for link in links if link.overlap > WELL_WITHIN) >= ENOUGH_STARS
 
 
 def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
@@ -99,7 +104,7 @@ def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
         link = verified_link(frames, keyframe, number, view)
         if link is not None:
             links.append(link)
-            if _well_within([link]) or len(links) == MAX_LINKS:
+            if _settled(links) or len(links) == MAX_LINKS:
                 break
     return links
 
@@ -165,7 +170,9 @@ def verified_link(frames: Sequence[Sources], first: int, second: int, view: View
     mine, theirs = mine[keep], theirs[keep]
     if len(mine) < MIN_STARS or _chance(len(mine), inside, other, radius) > MAX_CHANCE:
         return None
-    return Link(first, second, mine, theirs, view, _overlap(one, view))
+    overlap = _overlap(one, view)
+    both = max(min(inside, overlap * len(other)), len(mine))
+    return Link(first, second, mine, theirs, view, overlap, len(mine) / both)
 
 
 def _matched(one: Sources, other: Sources, view: View, radius: float) -> tuple[np.ndarray, np.ndarray, int]:

@@ -26,7 +26,8 @@ from nanstack.register.adjustment import (
     seen_at,
 )
 from nanstack.register.camera import View
-from nanstack.register.layout import first_views, groups_of
+from nanstack.register.hot import without_hot_pixels
+from nanstack.register.layout import agreeing_links, first_views, groups_of
 from nanstack.register.pairs import MIN_STARS, Link, find_links
 from nanstack.register.sources import Sources, guessed_camera, sources_of
 from nanstack.register.tracks import linked_tracks, merged_tracks
@@ -45,6 +46,7 @@ MERGE_PX = 4.0, 1.0  # largest and least distance of a star from its track
 MERGE_SIGMA = 5.0
 BEND_SIGNIFICANCE = 5.0  # standard errors from which on a distortion is believed
 BEND_KNOWN_PX = 0.3  # largest standard error, in the corner, of one that is
+MIN_AGREE = 5  # stars, of a frame that is placed
 FAR_PX = 3.0  # a star farther off is none of the track's
 APART = 10.0  # between groups, in a fourth dimension: more than any two directions
 
@@ -96,6 +98,7 @@ def register(surveys: Sequence[Survey], progress: Callable[[float], None] | None
     """
     most = int(np.clip(ALL_STARS / max(len(surveys), 1), LEAST_STARS, MOST_STARS))
     frames = [sources_of(survey, most) for survey in surveys]
+    frames = without_hot_pixels(frames, [survey.camera for survey in surveys])
     done = iter(range(1, len(frames) + 1))
     report = progress or (lambda share: None)
     links = find_links(frames, lambda _: report(0.5 * next(done) / len(frames)))
@@ -103,9 +106,11 @@ def register(surveys: Sequence[Survey], progress: Callable[[float], None] | None
     group = groups_of(links, len(frames))
     placed = np.flatnonzero(group >= 0)
     if len(placed):
-        solved = _solved(surveys, frames, links, group, placed, report)
-        for number, registration in zip(placed.tolist(), solved, strict=True):
-            results[number] = registration
+        number = np.cumsum(group >= 0) - 1
+        links = [replace(link, first=int(number[link.first]), second=int(number[link.second])) for link in links]
+        chosen = [surveys[k] for k in placed], [frames[k] for k in placed]
+        for k, registration in zip(placed.tolist(), _solved(*chosen, links, group[placed], report), strict=True):
+            results[k] = registration
     return results
 
 
@@ -114,20 +119,19 @@ def _solved(
     frames: Sequence[Sources],
     links: Sequence[Link],
     group: np.ndarray,
-    placed: np.ndarray,
     report: Callable[[float], None],
 ) -> list[Registration]:
-    """Return the registrations of the frames that links place."""
-    sky, prior = _first_sky(surveys, frames, links, placed)
-    everything = _sightings(frames, placed)
-    first_of = np.searchsorted(everything.frame, np.arange(len(placed) + 1))
-    number = np.full(len(frames), -1)
-    number[placed] = np.arange(len(placed))
-    linked = [replace(link, first=number[link.first], second=number[link.second]) for link in links]
-    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(linked, first_of), prior, BY_LINKS)
+    """Return the registrations of frames all of which have links."""
+    hinted = np.array([survey.facts.scale is not None for survey in surveys])
+    views = first_views(frames, links, hinted)
+    links = agreeing_links(frames, links, views)
+    sky, prior = _first_sky(surveys, frames, views, hinted)
+    everything = _sightings(frames)
+    first_of = np.searchsorted(everything.frame, np.arange(len(frames) + 1))
+    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(links, first_of), prior, BY_LINKS)
     report(0.7)
     for share, rounds in ((0.8, (ROUGH, ROUGH)), (0.9, (ROUGH, FINE))):
-        track = _merged(sky, everything, group[placed], _merge_radius(sky, stars, seen))
+        track = _merged(sky, everything, group, _merge_radius(sky, stars, seen))
         sky, stars, seen = _adjusted_to(sky, everything, track, prior, rounds)
         report(share)
     prior = replace(prior, bends=_significant(sky, stars, seen, prior))
@@ -135,24 +139,22 @@ def _solved(
         sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
         sky, stars = adjusted(sky, stars, seen, prior, (ROUGH, FINE))
         sky = replace(sky, bend=np.where(prior.bends, sky.bend, 0.0))
-    return _registrations(sky, stars, seen, group[placed])
+    return _registrations(sky, stars, seen, group, [len(frame) for frame in frames])
 
 
 def _first_sky(
-    surveys: Sequence[Survey], frames: Sequence[Sources], links: Sequence[Link], placed: np.ndarray
+    surveys: Sequence[Survey], frames: Sequence[Sources], views: Sequence[View], hinted: np.ndarray
 ) -> tuple[Sky, Prior]:
     """Return the sky as links lay it out, and what is known of its cameras."""
-    hinted = np.array([survey.facts.scale is not None for survey in surveys])
-    views = first_views(frames, links, hinted)
-    focals = np.log([views[k].camera.focal * views[k].scale for k in placed])
-    camera = _cameras([surveys[k].camera for k in placed], focals)
+    focals = np.log([view.camera.focal * view.scale for view in views])
+    camera = _cameras([survey.camera for survey in surveys], focals)
     kinds = range(camera.max() + 1)
-    one_of = [placed[np.flatnonzero(camera == number)[0]] for number in kinds]
+    one_of = [int(np.flatnonzero(camera == number)[0]) for number in kinds]
     told = np.log([frames[k].camera.focal for k in one_of])
     focal = np.array([np.median(focals[camera == number]) for number in kinds])
     believed = hinted[one_of] & (np.abs(told - focal) < HINT_OFF)
     sky = Sky(
-        attitude=np.array([views[k].attitude for k in placed]),
+        attitude=np.array([view.attitude for view in views]),
         scale=focals - focal[camera],
         camera=camera,
         focal=focal,
@@ -178,13 +180,12 @@ def _cameras(keys: Sequence[tuple], focals: np.ndarray) -> np.ndarray:
     return camera
 
 
-def _sightings(frames: Sequence[Sources], placed: np.ndarray) -> Sightings:
-    """Return all stars of the frames that are placed, of no track yet."""
-    counts = [len(frames[k]) for k in placed]
+def _sightings(frames: Sequence[Sources]) -> Sightings:
+    """Return all stars of frames, of no track yet."""
     x, y, error, flux = (
-        np.concatenate([getattr(frames[k], name) for k in placed]) for name in ("x", "y", "error", "flux")
+        np.concatenate([getattr(frame, name) for frame in frames]) for name in ("x", "y", "error", "flux")
     )
-    frame = np.repeat(np.arange(len(placed)), counts)
+    frame = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
     return Sightings(frame, np.full(len(x), -1), x, y, np.hypot(error, CENTROID_FLOOR_PX), flux)
 
 
@@ -223,19 +224,22 @@ def _significant(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> 
     return prior.bends & (np.abs(sky.bend) > BEND_SIGNIFICANCE * sigma) & (sigma < BEND_KNOWN_PX)
 
 
-def _registrations(sky: Sky, stars: np.ndarray, seen: Sightings, group: np.ndarray) -> list[Registration]:
+def _registrations(
+    sky: Sky, stars: np.ndarray, seen: Sightings, group: np.ndarray, counts: Sequence[int]
+) -> list[Registration]:
     """Return what the solution says of each of its frames."""
     off = _distances(sky, stars, seen)
     usual = float(np.median(off / seen.sigma)) / 1.177
-    good = off < np.clip(MERGE_SIGMA * usual * seen.sigma, 0.0, FAR_PX)
-    count = np.bincount(seen.frame[good], minlength=len(group))
-    with np.errstate(invalid="ignore"):
-        weight = seen.sigma[good] ** -2
-        squares, weights = (np.bincount(seen.frame[good], w, len(group)) for w in (off[good] ** 2 * weight, weight))
-        rms = np.sqrt(squares / weights)
-    flux = transparencies(seen.frame[good], seen.star[good], seen.flux[good], group)
+    good = off < np.minimum(MERGE_SIGMA * usual * seen.sigma, FAR_PX)
+    frame, weight = seen.frame[good], seen.sigma[good] ** -2
+    agree = np.bincount(frame, minlength=len(group))
+    squares, weights = (np.bincount(frame, part, len(group)) for part in (off[good] ** 2 * weight, weight))
+    rms = np.sqrt(squares / np.where(agree, weights, 1))
+    flux = transparencies(frame, seen.star[good], seen.flux[good], group)
     return [
-        Registration(sky.view(k), int(group[k]), int(count[k]), float(rms[k]), float(flux[k]))
+        Registration(sky.view(k), int(group[k]), int(agree[k]), float(rms[k]), float(flux[k]))
+        if agree[k] >= MIN_AGREE
+        else _left_out(f"only {agree[k]} of its {counts[k]} stars are where other frames have them")
         for k in range(len(group))
     ]
 
@@ -249,4 +253,8 @@ def _alone(survey: Survey, only: bool) -> Registration:
         reason = "no stars" if not count else f"only {count} star{'s' if count > 1 else ''}"
     else:
         reason = f"its {count} stars match no other frame's: clouds, or another field"
+    return _left_out(reason)
+
+
+def _left_out(reason: str) -> Registration:
     return Registration(None, -1, 0, float("nan"), float("nan"), reason)

@@ -37,6 +37,12 @@ class Sources:
     def __len__(self) -> int:
         return len(self.x)
 
+    def only(self, kept: np.ndarray) -> Sources:
+        """Return those of a mask; the same, where it keeps all."""
+        if kept.all():
+            return self
+        return Sources(self.camera, *(axis[kept] for axis in (self.x, self.y, self.flux, self.error)))
+
     @cached_property
     def rays(self) -> np.ndarray:
         """Unit vectors in the camera's axes, shape (n, 3)."""
