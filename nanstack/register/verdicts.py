@@ -24,7 +24,7 @@ WIDER = 1.75  # a blurred frame's stars are so many times as wide as usual
 CLEAR = 75  # percentile of the frames of a kind that counts as clear
 # A frame of transparency t lifts the signal to noise of a mean of clear ones where t > 1/2; clouds bring gradients, too
 CLOUDED, THICK = 0.6, 0.5
-MAX_LOSS = 0.03  # of the mean's signal to noise, that frames in thin clouds may take with them
+MAX_LOSS = 0.06  # of the mean's signal to noise, that frames in thin clouds may take with them
 DOUBLE_PX = 100.0  # from a star to its double, at most
 SAME_PX = 1.0  # within which offsets are one
 MIN_DOUBLES = 5  # pairs
