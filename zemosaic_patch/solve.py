@@ -31,7 +31,16 @@ from nanstack.progress import Progress
 from nanstack.register.camera import ARCSEC, View, direction_of
 from nanstack.register.catalogue import place_by_catalogue
 from nanstack.register.group_stars import StarList, merged_stars, picture_of
-from nanstack.register.place import Place, middle_of, place_by_pointing, place_by_solutions, turned, unknown
+from nanstack.register.place import (
+    Place,
+    middle_of,
+    place_by_pointing,
+    place_by_solutions,
+    scale_of_solutions,
+    turned,
+    unknown,
+)
+from nanstack.register.solution import Registration, register
 from nanstack.survey.stars import luminance
 from zemosaic_patch.catalogue import catalogue_near
 
@@ -39,8 +48,7 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.wcs import WCS
 
-    from nanstack.register.solution import Registration
-    from nanstack.survey.record import Survey
+    from nanstack.survey.record import Facts, Survey
 
 SOLVE_FIELD = ("solve-field",)
 ASTAP = ("astap_cli", "astap")  # the first one that is installed
@@ -51,6 +59,8 @@ FRAMES_TRIED = 3
 SCALE_FACTOR = 1.5  # that a header's focal length may be off by
 SEARCH_DEG = 5.0  # that a header's pointing may be off by, for a first try
 BRIGHTEST = 40  # stars of a list that are looked for: a wrong list of hundreds takes solve-field minutes
+SCALE_ENOUGH = 0.1  # off by 10 %, a focal length puts the frames of a mosaic 3 degrees wide 0.01 px beside each other
+OF_DATE = "Seestar"  # begins INSTRUME of cameras whose headers point in coordinates of the date
 PLAIN_FITS = (".fits", ".fit", ".fts")
 MAX_ANSWER = 2**20  # bytes
 WCS_CARD = re.compile(
@@ -80,17 +90,47 @@ def place_groups(
     places : dict
         The place of each group, by its number.
     """
-    groups = _groups(surveys, registrations)
-    places = {}
+    told = {
+        group.number: scale_of_solutions(group.views, [survey.facts.wcs for survey in group.surveys]) or 1.0
+        for group in _groups(surveys, registrations)
+    }
+    surveys, registrations = _rescaled(surveys, registrations, told)
+    places = _places(surveys, registrations, folder, progress)
+    found = {number: place.scale for number, place in places.items()}
+    surveys, again = _rescaled(surveys, registrations, found)
+    if again is not registrations:
+        registrations, places = again, _places(surveys, again, folder, progress)
+    placed = [
+        one if one.view is None else replace(one, view=turned(one.view, places[one.group])) for one in registrations
+    ]
+    return placed, places
+
+
+def _places(
+    surveys: Sequence[Survey], registrations: Sequence[Registration], folder: Path, progress: Progress
+) -> dict[int, Place]:
+    groups, places = _groups(surveys, registrations), {}
     for rank, group in enumerate(groups):
         progress.step("placing on the sky", rank, len(groups))
         patience = max(PATIENCE_S / (1 + rank), LEAST_PATIENCE_S)
         places[group.number] = _place(group, folder, patience, progress)
     progress.step("placing on the sky", len(groups), len(groups))
-    placed = [
-        one if one.view is None else replace(one, view=turned(one.view, places[one.group])) for one in registrations
-    ]
-    return placed, places
+    return places
+
+
+def _rescaled(
+    surveys: Sequence[Survey], registrations: Sequence[Registration], scales: dict[int, float]
+) -> tuple[Sequence[Survey], Sequence[Registration]]:
+    """Return all as it is where registration knew the scales of the groups well enough; else register again."""
+    wrong = {number for number, scale in scales.items() if abs(np.log(scale)) > SCALE_ENOUGH}
+    if not wrong:
+        return surveys, registrations
+    right = list(surveys)
+    for index, one in enumerate(registrations):
+        if one.group in wrong:
+            scale = ARCSEC / (one.view.camera.focal * one.view.scale) * scales[one.group]
+            right[index] = replace(surveys[index], facts=replace(surveys[index].facts, scale=scale))
+    return right, register(right)
 
 
 @dataclass(frozen=True)
@@ -131,7 +171,11 @@ class _Group:
 
     @property
     def pointing(self) -> tuple[float, float] | None:
-        return next((survey.facts.pointing for survey in self.surveys if survey.facts.pointing is not None), None)
+        return next((place for place in self.pointings if place is not None), None)
+
+    @cached_property
+    def pointings(self) -> list[tuple[float, float] | None]:
+        return [_pointing(survey.facts) for survey in self.surveys]
 
     def pictures(self) -> Iterator[_Picture]:
         """Give what solvers are shown, in turn: the best frame, all stars, some more frames."""
@@ -164,7 +208,7 @@ def _picture_of_frame(survey: Survey, view: View) -> _Picture:
 
 def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> Place:
     own = place_by_solutions(group.views, [survey.facts.wcs for survey in group.surveys], group.middle)
-    if own is not None and _likely(own, group):
+    if own is not None and not own.approximate and _likely(own, group):
         return own
     kept = _kept_place(group, folder)
     if kept is not None:
@@ -173,9 +217,25 @@ def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> 
     if found is not None:
         _keep(group, found, folder)
         return found
-    pointings = [survey.facts.pointing for survey in group.surveys]
-    pointed = place_by_pointing(group.views, pointings, group.middle) if group.scale_known else None
+    if own is not None and _likely(own, group):
+        return own
+    pointed = place_by_pointing(group.views, group.pointings, group.middle) if group.scale_known else None
     return pointed or unknown(group.views)
+
+
+def _pointing(facts: Facts) -> tuple[float, float] | None:
+    """Return where a header points, in coordinates of 2000."""
+    if facts.pointing is None or not facts.instrument.startswith(OF_DATE):
+        return facts.pointing
+    from astropy.coordinates import FK5, SkyCoord
+    from astropy.time import Time
+
+    try:
+        date = Time(facts.date)
+    except ValueError:
+        return facts.pointing
+    place = SkyCoord(*facts.pointing, unit="deg", frame=FK5(equinox=date)).icrs
+    return float(place.ra.deg), float(place.dec.deg)
 
 
 def _likely(place: Place, group: _Group) -> bool:

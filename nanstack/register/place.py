@@ -27,6 +27,7 @@ TRIALS = 200  # of the solutions, and as many pairs of them: more find no better
 VOTERS = 500
 FIT_ROUNDS = 4
 REFINEMENTS = 6
+SAME_SCALE = 0.02
 POINTING_OFF = 0.2  # in radians: a header that points farther from most others is wrong
 
 
@@ -44,7 +45,7 @@ class Place:
     how : str
         'own solutions', 'solve-field', 'ASTAP', 'catalogue', 'pointing', or 'unknown': the sphere is as it was.
     approximate : bool
-        The place is no better than the header's pointing, or not known at all.
+        The place is no better than the header's pointing, or in doubt, or not known at all.
     matched : int
         How many frames' solutions, or stars, agree on it.
     middle : ndarray of float64, shape (3,)
@@ -122,7 +123,7 @@ def place_by_solutions(
     Returns
     -------
     Place or None
-        None where there is no solution, or where none of three or more agrees with another.
+        None where there is no solution. Approximate where there are several, and no two of them agree.
     """
     own, sky, focal = _sampled(views, solutions)
     if not len(own):
@@ -139,7 +140,20 @@ def place_by_solutions(
             return None
         best = fitted(own[near], sky[near], middle)
     agreeing = int(near.sum())
-    return None if agreeing == 1 and len(own) > 2 else Place(best[0], best[1], how, False, agreeing, middle)
+    return Place(best[0], best[1], how, agreeing == 1 < len(own), agreeing, middle)
+
+
+def scale_of_solutions(views: Sequence[View], solutions: Sequence[WCS | None]) -> float | None:
+    """Return by how much angles on the sky are larger than on the group's sphere, as most solutions have it.
+
+    None where there are fewer than three, or where they do not agree to 2 %: one may be of another telescope.
+    """
+    own, sky, _ = _sampled(views, solutions)
+    if len(own) < 3:
+        return None
+    own, sky = (np.linalg.norm(side - side.mean(axis=1, keepdims=True), axis=(1, 2)) for side in (own, sky))
+    ratio = float(np.median(sky / own))
+    return ratio if np.mean(np.abs(np.log(sky / own / ratio)) < SAME_SCALE) > 0.5 else None
 
 
 def _sampled(views: Sequence[View], solutions: Sequence[WCS | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
