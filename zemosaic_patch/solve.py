@@ -34,6 +34,7 @@ from nanstack.register.group_stars import StarList, merged_stars, picture_of
 from nanstack.register.place import (
     Place,
     middle_of,
+    place_by_pairs,
     place_by_pointing,
     place_by_solutions,
     scale_of_solutions,
@@ -345,38 +346,37 @@ def _by_program(program: str, group: _Group, deadline: float) -> Place:
         if seconds <= 0:
             break
         try:
-            solution = ask(program, picture, group, seconds)
+            place = ask(program, picture, group, seconds)
         except _NoAnswerError as failure:
             reasons.append(str(failure))
             continue
-        place = solution and place_by_solutions([picture.view], [solution], group.middle)
         if place is not None and _likely(place, group):
             return place
         reasons.append("found no position on the sky that fits")
     raise _NoAnswerError(reasons[-1] if reasons else "took too long")
 
 
-def _ask_solve_field(program: str, picture: _Picture, group: _Group, seconds: float) -> WCS | None:
+def _ask_solve_field(program: str, picture: _Picture, group: _Group, seconds: float) -> Place | None:
     """Give solve-field a list of stars: first near where the header points, then for all of the sky."""
     from astropy.table import Table
 
     height, width = picture.view.camera.shape
     with tempfile.TemporaryDirectory(prefix="solve-") as work:
-        stars, result = Path(work) / picture.name, Path(work) / "solution.wcs"
+        stars, result, pairs = (Path(work) / name for name in (picture.name, "solution.wcs", "pairs.fits"))
         Table({"X": picture.x + 1.0, "Y": picture.y + 1.0, "FLUX": picture.flux}).write(stars, format="fits")
         command = [
             program, "--overwrite", "--no-plots", "--dir", work, "--temp-dir", work, "--wcs", str(result),
-            "--new-fits", "none", "--corr", "none", "--rdls", "none", "--match", "none", "--solved", "none",
+            "--new-fits", "none", "--corr", str(pairs), "--rdls", "none", "--match", "none", "--solved", "none",
             "--index-xyls", "none", "--cpulimit", str(int(np.ceil(seconds))),
             "--width", str(width), "--height", str(height),
             "--x-column", "X", "--y-column", "Y", "--sort-column", "FLUX", "--depth", str(BRIGHTEST),
-            "--tweak-order", "1", "--no-remove-lines", "--uniformize", "0", *_scale_bounds(picture.view, group),
+            "--no-remove-lines", "--uniformize", "0", *_scale_bounds(picture.view, group),
         ]  # fmt: skip
         started = time.monotonic()
         for near in [_near(group), []] if group.pointing is not None else [[]]:
             code = _run([*command, *near, str(stars)], work, seconds - (time.monotonic() - started))
             if result.is_file():
-                return _solution_in(result)
+                return _by_pairs(pairs, picture, group) or _by_solution(result, picture, group)
         raise _NoAnswerError(f"found no solution (exit code {code})")
 
 
@@ -393,7 +393,7 @@ def _near(group: _Group) -> list[str]:
     return ["--ra", f"{ra:.4f}", "--dec", f"{dec:.4f}", "--radius", str(SEARCH_DEG)]
 
 
-def _ask_astap(program: str, picture: _Picture, group: _Group, seconds: float) -> WCS | None:
+def _ask_astap(program: str, picture: _Picture, group: _Group, seconds: float) -> Place | None:
     """Give ASTAP a frame: it looks around where the header points, farther and farther."""
     if picture.frame is None:
         raise _NoAnswerError("reads no lists of stars")
@@ -411,7 +411,7 @@ def _ask_astap(program: str, picture: _Picture, group: _Group, seconds: float) -
         result = base.with_suffix(".wcs")
         if not result.is_file():
             raise _NoAnswerError(f"found no solution (exit code {code})")
-        return _solution_in(result)
+        return _by_solution(result, picture, group)
 
 
 def _plain_fits(frame: Path, work: Path) -> Path:
@@ -458,6 +458,24 @@ def _end(started: subprocess.Popen) -> None:
         return  # all of it has ended
     finally:
         started.wait()
+
+
+def _by_solution(path: Path, picture: _Picture, group: _Group) -> Place | None:
+    return place_by_solutions([picture.view], [_solution_in(path)], group.middle)
+
+
+def _by_pairs(path: Path, picture: _Picture, group: _Group) -> Place | None:
+    """Return the place by the stars that solve-field knows: on few of them, its polynomials are some pixels off."""
+    from astropy.io import fits
+
+    names = ("field_x", "field_y", "index_ra", "index_dec")
+    try:
+        table = fits.getdata(path, 1)
+        x, y, ra, dec = (np.asarray(table[name], dtype=np.float64) for name in names)
+    except (OSError, IndexError, KeyError, TypeError, ValueError):  # not there, or not what this version knows
+        return None
+    own, focal = picture.view.directions(x - 1, y - 1), picture.view.camera.focal * picture.view.scale
+    return place_by_pairs(own, direction_of(ra, dec).T, focal, group.middle, "solve-field")
 
 
 def _solution_in(path: Path) -> WCS | None:

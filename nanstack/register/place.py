@@ -28,6 +28,7 @@ VOTERS = 500
 FIT_ROUNDS = 4
 REFINEMENTS = 6
 SAME_SCALE = 0.02
+LEAST_PAIRS = 5
 POINTING_OFF = 0.2  # in radians: a header that points farther from most others is wrong
 
 
@@ -143,6 +144,30 @@ def place_by_solutions(
     return Place(best[0], best[1], how, agreeing == 1 < len(own), agreeing, middle)
 
 
+def place_by_pairs(own: np.ndarray, sky: np.ndarray, focal: float, middle: np.ndarray, how: str) -> Place | None:
+    """Return the place by stars whose directions are known; None where fewer than `LEAST_PAIRS` agree.
+
+    Parameters
+    ----------
+    own, sky : ndarray, shape (n, 3)
+        Their directions on the group's sphere, and on the sky; some may belong to another star.
+    focal : float
+        Pixels a radian.
+    middle : ndarray, shape (3,)
+        Of the group.
+    how : str
+        Who knows them.
+    """
+    near = np.ones(len(own), dtype=bool)
+    for _ in range(REFINEMENTS):
+        if near.sum() < LEAST_PAIRS:
+            return None
+        fit = fitted(own[near], sky[near], middle)
+        residual = _residuals(fit, own[:, None], sky[:, None], focal, middle)
+        near = residual <= np.maximum(4 * np.median(residual[near]), EXACT_PX)
+    return Place(fit[0], fit[1], how, False, int(near.sum()), middle)
+
+
 def scale_of_solutions(views: Sequence[View], solutions: Sequence[WCS | None]) -> float | None:
     """Return by how much angles on the sky are larger than on the group's sphere, as most solutions have it.
 
@@ -216,7 +241,7 @@ def _fitted_of_hand(own: np.ndarray, sky: np.ndarray, middle: np.ndarray, mirror
 
 
 def _residuals(
-    fit: tuple[np.ndarray, float], own: np.ndarray, sky: np.ndarray, focal: np.ndarray, middle: np.ndarray
+    fit: tuple[np.ndarray, float], own: np.ndarray, sky: np.ndarray, focal: np.ndarray | float, middle: np.ndarray
 ) -> np.ndarray:
     """Return how far each frame's solution is from a place, in its pixels, (frames,): the rms over its samples."""
     matrix, scale = fit
