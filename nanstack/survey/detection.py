@@ -38,6 +38,10 @@ class Peaks:
     height: np.ndarray
     masked: np.ndarray
 
+    def only(self, which: np.ndarray | slice) -> Peaks:
+        """Return some of the peaks."""
+        return Peaks(self.x[which], self.y[which], self.height[which], self.masked)
+
 
 def find_peaks(raw: Raw) -> Peaks:
     """Look for peaks in a frame."""

@@ -27,7 +27,7 @@ from nanstack.survey.survey import survey_frame
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 1  # of what is kept: a survey of another one is made anew
+VERSION = 2  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)  # what reading a kept one may raise
 

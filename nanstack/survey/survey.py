@@ -13,8 +13,8 @@ from nanstack.io.frames import channels_last, samples_with_data
 from nanstack.io.layout import read_layout, read_samples
 from nanstack.survey.detection import Peaks, find_peaks
 from nanstack.survey.facts import facts_of
+from nanstack.survey.measurement import measure
 from nanstack.survey.mesh import cell_medians
-from nanstack.survey.profile import measure
 from nanstack.survey.raw import LAG, MESH_PX, Raw, noise_of
 from nanstack.survey.record import Survey
 
