@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from nanstack.crop import crop_tile, trim_edges
+from nanstack.io.cards import card_value
 from nanstack.io.frames import FrameError, pointing, read_with_alpha
-from nanstack.io.images import card_value, opacity, write_tile
+from nanstack.io.images import opacity, write_tile
 from nanstack.io.layout import read_layout, read_samples
 from nanstack.memory import Scratch
 from nanstack.register.alignment import Alignment, FrameSource, align_frames

@@ -24,6 +24,7 @@ from nanstack.report import FrameReport, Measures, TileReport, known
 from nanstack.settings import TileSettings
 from nanstack.stack.plan import StackPlan, plan_stack
 from nanstack.stack.stacker import Stack, Weights, stack_frames
+from nanstack.survey.taken import Taken
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -103,6 +104,8 @@ class Tile:
         One a frame, also for those that failed, with the reason.
     report : TileReport
     colour : ColourBalance
+    taken : nanstack.survey.taken.Taken
+        How the frames in it were taken, as far as that is known.
     """
 
     image: np.ndarray
@@ -111,6 +114,7 @@ class Tile:
     alignments: list[Alignment] = field(repr=False)
     report: TileReport = field(repr=False)
     colour: ColourBalance = field(default_factory=ColourBalance, repr=False)
+    taken: Taken = field(default_factory=Taken, repr=False)
 
     def for_mosaic(self, name: str) -> MosaicTile:
         """Return the tile as `nanstack.make_mosaic` takes it."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from nanstack.io.files import digest
 from nanstack.io.frames import FrameFile, short_names
-from nanstack.survey.selection import duplicates
+from nanstack.survey.selection import duplicates, unlike_most
 
 REACH = 0.5  # of a frame's shorter side: frames that point farther apart than this make different tiles
 MAX_DISTANCE_DEG = 10.0  # from the middle of all: a frame that points elsewhere is another field's, or solved wrongly
@@ -103,8 +103,9 @@ def _of_one_kind(frames: list[FrameFile], left_out: dict[Path, str]) -> list[Fra
         "binning": lambda frame: frame.cards.get("XBINNING", "1"),
         "kind": lambda frame: "colour" if len(frame.shape) == 3 else "mono",
     }.items():
-        reason = f"its {what} is {{}}, unlike that of most frames ({{}}): a mosaic needs one {what}"
-        frames = _commonest(frames, key, reason, left_out)
+        others = unlike_most([key(frame) for frame in frames], what)
+        left_out.update({frames[index].path: f"{why}: a mosaic needs one {what}" for index, why in others.items()})
+        frames = [frame for index, frame in enumerate(frames) if index not in others]
     return frames
 
 

@@ -19,14 +19,16 @@ from typing import Any
 
 import numpy as np
 
+from nanstack.io.cards import card_value
 from nanstack.io.frames import FrameError, FrameFile, probe_frame
-from nanstack.io.images import card_value
+from nanstack.io.layout import read_layout
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
 from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
 from nanstack.progress import Progress
 from nanstack.report import TileReport
 from nanstack.settings import TileSettings
+from nanstack.survey.taken import taken_of_tile, taken_together
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.groups import Group, fingerprint, group_frames
@@ -338,10 +340,7 @@ def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made
     cards = fits.Header()
     cards["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this mosaic")
     cards["BUNIT"] = "adu"
-    for name in ("OBJECT", "FILTER"):
-        value = next((tile.file.cards[name] for tile in made if tile.file.cards.get(name)), None)
-        if value is not None:
-            cards[name] = value
+    cards.update(taken_together([taken_of_tile(read_layout(tile.file.path)) for tile in made]).cards())
     cards["NPA_TILE"] = (len(made), "tiles joined")
     cards["NPA_ALGN"] = (sum(tile.frames or 0 for tile in made), "frames in them")
     cards["NPA_COVX"] = (int(mosaic.coverage.max()), "maximal coverage")

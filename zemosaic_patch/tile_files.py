@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nanstack.io.cards import card_value
 from nanstack.io.files import remove_partial_files
 from nanstack.io.frames import channels_last, read_named_image, samples_with_data
-from nanstack.io.images import card_value, write_tile
+from nanstack.io.images import write_tile
 from nanstack.io.layout import card, read_layout, read_samples
 from nanstack.report import TileReport
 from zemosaic_patch import installed_version
@@ -44,6 +45,7 @@ def save_tile(tile: Tile, folder: Path, fingerprint: str | None = None) -> None:
     expect(folder, OUTPUTS)
     header = fits.Header()
     header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
+    header.update(tile.taken.cards())
     header.update(tile.report.cards())
     for name, reason in tile.report.frames_failed.items():
         header.add_history(card_value(f"frame {name} failed: {reason}"))

@@ -16,10 +16,12 @@ import numpy as np
 
 from nanstack.io.finding import find_frame_files
 from nanstack.io.frames import FrameError, FrameFile, probe_frame, short_names
-from nanstack.io.layout import on_one_line
+from nanstack.io.layout import on_one_line, read_layout
 from nanstack.progress import Progress, Quiet
 from nanstack.register.reference import most_central
 from nanstack.settings import TileSettings
+from nanstack.survey.facts import facts_of
+from nanstack.survey.taken import taken_of_frames
 from nanstack.tile import Tile, make_tile
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.outputs import is_output_folder
@@ -112,7 +114,9 @@ def tile_of_frames(
     if len(frames) > 1 and report.frames_aligned == 1:
         name, reason = next(iter(report.frames_failed.items()))
         raise FailureError(f"no frame could be aligned on {frames[chosen].path.name}; {name}: {reason}")
-    return replace(tile, report=report)
+    stacked = [frames[alignment.index] for alignment in tile.alignments if alignment.ok]
+    taken = taken_of_frames([facts_of(read_layout(frame.path)) for frame in stacked])
+    return replace(tile, report=report, taken=taken)
 
 
 def _among(paths: Sequence[Path], reference: str) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of cards, read as programs write them: numbers as text, decimal commas, angles in many spellings."""
+"""Values of cards, read as programs write them: numbers as text, decimal commas, angles in many spellings; written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from nanstack.io.layout import card
+from nanstack.io.layout import card, on_one_line
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -121,3 +121,10 @@ def _angle(value: Any) -> float | None:
     except (ValueError, TypeError):
         return None
     return number if math.isfinite(number) else None
+
+
+def card_value(value: Any) -> Any:
+    """Return a value as a FITS card can hold it: printable ASCII, and NaN and infinity by their names."""
+    if isinstance(value, str):
+        return on_one_line(value).encode("ascii", "replace").decode()
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

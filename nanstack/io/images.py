@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from nanstack.arrays import has_data, real_array
 from nanstack.io.files import complete_file
-from nanstack.io.layout import on_one_line
 
 if TYPE_CHECKING:
     from nanstack.tile import Tile
@@ -123,10 +121,3 @@ def write_tile(tile: Tile, path: Path, header: Any, alpha: np.ndarray | None = N
 def opacity(image: np.ndarray) -> np.ndarray:
     """Return the alpha mask of an image: 255 where it has data, 0 where it has none."""
     return np.where(has_data(image), np.uint8(255), np.uint8(0))
-
-
-def card_value(value: Any) -> Any:
-    """Return a value as a FITS card can hold it: printable ASCII, and NaN and infinity by their names."""
-    if isinstance(value, str):
-        return on_one_line(value).encode("ascii", "replace").decode()
-    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -19,6 +19,12 @@ FRAMES = 4  # of a pointing
 SKY = np.array([380.0, 520.0, 400.0])
 
 
+TAKEN = {
+    "OBJECT": "M 45", "INSTRUME": "Seestar S50", "EXPTIME": 10.0, "GAIN": 80, "FOCALLEN": 250, "XPIXSZ": 2.9,
+    "SITELAT": 47.11, "SITELONG": 8.22, "OBSERVER": "A. N. Other",
+}  # fmt: skip
+
+
 def write_pointings(folder, pointings=((-0.4, 0), (0.4, 0)), seed=3, noise=5.0):
     """Write solved colour frames whose skies differ by 10 % and in gradient; return the stars' places on the sky."""
     rng = np.random.default_rng(seed)
@@ -44,6 +50,7 @@ def write_pointings(folder, pointings=((-0.4, 0), (0.4, 0)), seed=3, noise=5.0):
             wcs.wcs.crpix = np.add(apply(transform, *(sky.wcs.crpix - 1)), 1)
             wcs.wcs.cd = sky.wcs.cd @ invert(transform)[:, :2]
             header = wcs.to_header()
+            header.update(TAKEN)
             header["DATE-OBS"] = f"2025-01-05T20:{number:02d}:{index:02d}"
             path = folder / f"light_{number}_{index}.fits"
             fits.writeto(path, np.moveaxis(light, -1, 0).astype(np.float32), header)

@@ -34,6 +34,21 @@ def original(tmp_path_factory):
     return folder, truth
 
 
+def test_tiles_and_mosaic_tell_the_next_program_how_their_frames_were_taken(original):
+    folder, _ = original
+    of_all = {"OBJECT": "M 45", "INSTRUME": "Seestar S50", "EXPTIME": 10, "GAIN": 80, "FOCALLEN": 250, "XPIXSZ": 2.9}
+    begins = {"mosaic.fits": "00:00", "tiles/tile_001/tile.fits": "01:00", "tiles/tile_002/tile.fits": "00:00"}
+    ends = {"mosaic.fits": "01:13", "tiles/tile_001/tile.fits": "01:13", "tiles/tile_002/tile.fits": "00:13"}
+    for name, begin in begins.items():
+        header = fits.getheader(folder / "out" / name)
+        assert {card: header[card] for card in of_all} == of_all
+        times = header["DATE-OBS"], header["DATE-END"]
+        assert times == (f"2025-01-05T20:{begin}.000", f"2025-01-05T20:{ends[name]}.000")
+        frames = 2 * FRAMES if name == "mosaic.fits" else FRAMES
+        assert (header["STACKCNT"], header["TOTALEXP"]) == (frames, 10.0 * frames)
+        assert not {"SITELAT", "SITELONG", "OBSERVER"} & set(header)
+
+
 @pytest.fixture
 def copied(original, tmp_path):
     shutil.copytree(original[0], tmp_path / "run")  # with the times of the files
