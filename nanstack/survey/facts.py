@@ -35,6 +35,7 @@ KIND_FOLDERS = {"dark": ("dark", "darks"), "flat": ("flat", "flats"), "bias": ("
 LONGER = 1.5  # a total exposure that is so many times one frame's is that of a stack
 SCALE_CARDS = ("PIXSCALE", "SECPIX", "SECPIX1", "SCALE", "IM_SCALE")
 SCALES = (0.01, 900.0)  # arcseconds a pixel: beyond, a header does not mean it
+SCALE_ERROR = 0.05  # in its logarithm: what optics may be off by, as they stand in headers
 ARCSEC = math.degrees(3600)  # in a radian
 
 
@@ -174,13 +175,24 @@ def _pixel_size(header: Header) -> tuple[float, float] | None:
 
 
 def _scale(header: Header, wcs: WCS | None) -> float | None:
-    """Return arcseconds a pixel, by the optics first: they say the same of all frames of a camera."""
+    """Return arcseconds a pixel: by the optics, which say the same of all frames of a camera, unless stars told other.
+
+    A focal length is typed in once and left there, whatever is screwed on later; a solution was measured.
+    """
     focal, pixel = _positive(header, "FOCALLEN"), _pixel_size(header)
     told = [ARCSEC * pixel[0] / 1000 / focal if focal and pixel else None, _positive(header, *SCALE_CARDS)]
+    by_optics = next((scale for scale in told if _is_scale(scale)), None)
+    by_stars = None
     if wcs is not None:
         (a, b), (c, d) = wcs.pixel_scale_matrix
-        told.append(3600 * math.sqrt(abs(a * d - b * c)))
-    return next((scale for scale in told if scale and SCALES[0] <= scale <= SCALES[1]), None)
+        by_stars = 3600 * math.sqrt(abs(a * d - b * c))
+    if by_optics is None or (_is_scale(by_stars) and abs(math.log(by_optics / by_stars)) > SCALE_ERROR):
+        return by_stars if _is_scale(by_stars) else None
+    return by_optics
+
+
+def _is_scale(scale: float | None) -> bool:
+    return scale is not None and SCALES[0] <= scale <= SCALES[1]
 
 
 def _pointing(header: Header, wcs: WCS | None) -> tuple[float, float] | None:

@@ -181,5 +181,15 @@ def test_a_solution_tells_scale_and_pointing_where_no_card_does(facts):
     assert facts({**wcs.to_header(), "RA": 80.0, "DEC": 21.0}).pointing == (80.0, 21.0)
 
 
+@pytest.mark.parametrize(("focal_length", "right"), [(250, 2.3927), (240, 2.4924), (150, 2.39), (2.5, 2.39)])
+def test_a_solution_overrules_a_focal_length_that_is_far_off(facts, focal_length, right):
+    """That of a lens before the reducer, or of the telescope that was used last year."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ("RA---TAN", "DEC--TAN"), (10.7, 41.3), (3, 4)
+    wcs.wcs.cdelt = -2.39 / 3600, 2.39 / 3600
+    found = facts({**wcs.to_header(), "FOCALLEN": focal_length, "XPIXSZ": 2.9})
+    assert found.scale == pytest.approx(right, rel=1e-4)
+
+
 def test_date_and_time_in_two_cards(facts):
     assert facts({"DATE-OBS": "2010-01-02", "TIME-OBS": "20:10:30"}).date == "2010-01-02T20:10:30"
