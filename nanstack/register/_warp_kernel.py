@@ -79,12 +79,13 @@ def _place(xs, ys, shape, taps_of, lefts, aboves, weights_x, weights_y, states):
 
 
 @numba.njit(nogil=True)
-def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
+def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total, least):
     """Sum over the taps that are used: of an axis on the grid, the one of weight 1. Tell whether all are there."""
     taps = len(taps_of)
     first = 1 - taps // 2
     on_column, on_row = state & ON_COLUMN, state & ON_ROW
     total[:] = 0.0
+    least[:] = np.inf
     for i in range(taps):
         for j in range(taps):
             weight = weights_y[i, px] * weights_x[j, px]
@@ -95,17 +96,21 @@ def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px
                 return False
             for c in range(frame.shape[2]):
                 total[c] += weight * frame[row, col, c]
+                least[c] = min(least[c], frame[row, col, c])
     return True
 
 
 @intrinsic
-def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of):
-    """Sum over all taps: first down the rows, whose taps and channels side by side are one vector, then along them."""
+def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, least, taps_of, channels_of):
+    """Sum over all taps: first down the rows, whose taps and channels side by side are one vector, then along them.
+
+    `least` gets the least of the nearest four: a sum that is no less need not be held to all taps.
+    """
     taps, channels = len(taps_of), len(channels_of)
 
     def codegen(context, builder, signature, arguments):
-        flat_at, x_at, y_at, total_at = (
-            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6)
+        flat_at, x_at, y_at, total_at, least_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6, 7)
         )
         corner_at, pitch_of, pixel = arguments[1], arguments[2], arguments[5]
         span = taps * channels
@@ -121,26 +126,48 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
             weight = builder.shuffle_vector(one, one, lanes([0] * total.type.count))
             return builder.fadd(builder.fmul(weight, values, flags=CONTRACT), total, flags=CONTRACT)
 
-        down = ir.Constant(sums, [0.0] * span)
+        def lower(one, other):
+            return builder.select(builder.fcmp_ordered("<", one, other), one, other)
+
+        down, rows = ir.Constant(sums, [0.0] * span), []
         for tap in range(taps):
             place = builder.gep(flat_at, [builder.add(corner_at, builder.mul(pitch_of, pitch_of.type(tap)))])
             row = builder.load(builder.bitcast(place, samples.as_pointer()), align=4)
             down = add_weighted(down, builder.fpext(row, sums), y_at, tap)
+            rows.append(row)
         along = ir.Constant(pixel_sums, [0.0] * channels)
         for tap in range(taps):
             column = builder.shuffle_vector(down, down, lanes(range(tap * channels, (tap + 1) * channels)))
             along = add_weighted(along, column, x_at, tap)
         builder.store(along, builder.bitcast(total_at, pixel_sums.as_pointer()), align=8)
+        low = lower(*rows[taps // 2 - 1 : taps // 2 + 1])
+        nearest = lower(
+            *(
+                builder.shuffle_vector(low, low, lanes(range(tap * channels, (tap + 1) * channels)))
+                for tap in (taps // 2 - 1, taps // 2)
+            )
+        )
+        builder.store(nearest, builder.bitcast(least_at, nearest.type.as_pointer()), align=4)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(flat, index, index, weights_x, weights_y, index, total, taps_of, channels_of), codegen
+    return types.void(flat, index, index, weights_x, weights_y, index, total, least, taps_of, channels_of), codegen
+
+
+@numba.njit(nogil=True)
+def _least_of(flat, corner, pitch, channels, taps):
+    """Return the least of one channel's taps."""
+    least = flat[corner]
+    for i in range(taps):
+        for j in range(taps):
+            least = min(least, flat[corner + i * pitch + j * channels])
+    return least
 
 
 @numba.njit(nogil=True)
 def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
     """Fill in a run of pixels, from the place `start` of the flat `out` on, with the samples at coordinates xs, ys."""
-    lefts, aboves, weights_x, weights_y, states, total = work
+    lefts, aboves, weights_x, weights_y, states, total, least = work
     first = 1 - len(taps_of) // 2
     channels = len(channels_of)
     pitch = frame.shape[1] * channels
@@ -151,17 +178,21 @@ def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
             continue
         if states[px] != INSIDE:
             left, above, state = lefts[px], aboves[px], states[px]
-            if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total):
+            if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total, least):
                 continue
         else:
             corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
-            _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
+            _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, least, taps_of, channels_of)
         complete = True
         for c in range(channels):
             complete = complete and math.isfinite(np.float32(total[c]))
         if complete:
             for c in range(channels):
-                out[start + px * channels + c] = total[c]
+                sample = np.float32(total[c])
+                if sample < least[c] and states[px] == INSIDE:
+                    corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
+                    least[c] = _least_of(flat, corner + c, pitch, channels, len(taps_of))
+                out[start + px * channels + c] = max(sample, least[c])
 
 
 @numba.njit(nogil=True)
@@ -173,6 +204,7 @@ def _workspace(taps, channels):
         np.empty((taps, RUN_PX)),
         np.empty(RUN_PX, np.uint8),
         np.empty(channels),
+        np.empty(channels, np.float32),
     )
 
 

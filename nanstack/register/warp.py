@@ -5,6 +5,9 @@ A sample is valid if and only if every tap that its interpolation used lies insi
 no fill value: what is not valid is NaN, in all channels at once. Where a coordinate falls on the grid, one tap alone is
 used along that axis: a shift by whole pixels is an exact copy.
 
+A sample is never below the least of those that it is made of: beside a star that is sharper than the kernel, whose
+negative lobes would dig a dark ring, that one stands.
+
 `warp` takes an affine transform, `warp_mesh` any mapping that is smooth. Both run a compiled kernel where Numba is
 installed, else the same definition in NumPy (`warp_numpy`, `warp_mesh_numpy`).
 """
@@ -230,14 +233,17 @@ def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     used = (x != left).astype(np.uint8) + 2 * (y != above)  # on the grid, the one tap of weight 1 is used alone
     complete = on_frame & ((source.usable[place] >> used) & 1).astype(bool)
     total = np.zeros((len(source.planes), *x.shape))
+    least = np.full(total.shape, np.float32(np.inf))
     for i, dy in enumerate(taps):
         for j, dx in enumerate(taps):
             weight, tap = weights_y[i] * weights_x[j], place + (dy * pitch + dx)
-            for plane, sums in zip(source.planes, total, strict=True):
+            counts = ((dx == 0) | (x != left)) & ((dy == 0) | (y != above))
+            for plane, sums, low in zip(source.planes, total, least, strict=True):
                 sums += weight * plane[tap]
+                np.minimum(low, plane[tap], out=low, where=counts)
     samples = to_float32(total)
     complete &= np.isfinite(samples).all(axis=0)
-    return np.moveaxis(np.where(complete, samples, np.float32(np.nan)), 0, -1)
+    return np.moveaxis(np.where(complete, np.maximum(samples, least), np.float32(np.nan)), 0, -1)
 
 
 def _keys(t: np.ndarray) -> np.ndarray:

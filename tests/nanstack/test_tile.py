@@ -48,9 +48,12 @@ def test_defaults_are_those_of_the_command(frames):
 )
 def test_each_setting_changes_the_tile_and_is_in_its_report(frames, changes):
     tile, plain = make_tile(frames, **changes), make_tile(frames)
-    assert not np.array_equal(tile.image, plain.image, equal_nan=True)
     assert tile.image.tobytes() == make_tile(frames, 0, TileSettings(**changes)).image.tobytes()
     ((name, value),) = changes.items()
+    if name == "radial":  # one map for all frames: where all weigh alike, a mean is what it was, but for rounding
+        np.testing.assert_allclose(tile.image, plain.image, rtol=1e-6)
+    else:
+        assert not np.array_equal(tile.image, plain.image, equal_nan=True)
     told = tile.report.settings[name]
     assert told == (dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value)
 

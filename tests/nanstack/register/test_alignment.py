@@ -197,6 +197,7 @@ def test_compiled_warp_equals_its_numpy_definition(lanczos):
     rng = np.random.default_rng(15)
     frame = rng.normal(1000, 300, (97, 131, 3)).astype(np.float32)
     frame[rng.random(frame.shape) < 0.01] = np.nan
+    frame[rng.random(frame.shape) < 0.02] = 60_000  # what a kernel rings on
     for transform in (
         similarity((97, 131), 3.3, 1.7, 20, 1.02),
         similarity((97, 131)),
@@ -206,6 +207,30 @@ def test_compiled_warp_equals_its_numpy_definition(lanczos):
         ours = kernels.warp_kernel(frame, transform, lanczos)
         assert np.array_equal(np.isnan(ours), np.isnan(truth))
         assert np.allclose(ours, truth, rtol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "lanczos3"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_no_dark_rings_around_stars_that_are_sharper_than_the_kernel(interpolation, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(warp_module, "_compiled", lambda: None)
+    field = StarField(np.array([40.3, 90.6]), np.array([30.2, 51.7]), np.full((2, 3), 1.0e6))
+    frame = np.minimum(render_stars(field, (80, 130), None, 1.7) + 200, 65_535).astype(np.float32)
+    for shift in (0.25, 0.5, 0.8):
+        transform = similarity((80, 130), shift, -shift, 3.0)
+        warped = warp_module.warp(frame, transform, interpolation)
+        assert np.nanmin(warped) == 200, "the sky, and nothing darker"
+        assert np.nanmax(warped) > 65_000
+    axis_alone = warp_module.warp(frame, similarity((80, 130), 0.5, 0.0), interpolation)
+    assert np.nanmin(axis_alone) == 200
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "lanczos3"])
+def test_noise_keeps_its_mean(interpolation):
+    noise = np.random.default_rng(3).normal(500, 20, (600, 600)).astype(np.float32)
+    warped = warp_module.warp(noise, similarity(noise.shape, 0.37, 0.61, 2.0), interpolation)
+    there = np.isfinite(warped)
+    assert abs(warped[there].mean() - noise[there].mean()) < 0.01 * 20, "a hundredth of its deviation"
 
 
 def test_bicubic_reproduces_a_plane_exactly():

@@ -60,11 +60,9 @@ def cubic(frame, x, y):
         return np.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, np.where(t < 2, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2, 0))
 
     left, above = np.floor(x).astype(int), np.floor(y).astype(int)
-    return sum(
-        weight(x - left - i) * weight(y - above - j) * frame[above + j, left + i]
-        for i in range(-1, 3)
-        for j in range(-1, 3)
-    )
+    taps = [(i, j, frame[above + j, left + i]) for i in range(-1, 3) for j in range(-1, 3)]
+    total = sum(weight(x - left - i) * weight(y - above - j) * tap for i, j, tap in taps)
+    return np.maximum(total, np.min([tap for _, _, tap in taps], axis=0))
 
 
 @given(BENDS, BENDS, TURNS, SHIFTS, SHIFTS, PLACES, st.floats(0.7, 1.3), st.sampled_from([2.0, 30.0, 600.0]), HANDS)
