@@ -175,9 +175,11 @@ def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, toleran
 def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> np.ndarray:
     """Return how well the stars tell each camera's distortion: a standard error in pixels at the corner.
 
-    What counts is the part of the distortion's effect that nothing else can bring about (Frisch, Waugh and Lovell).
+    What counts is the part of the distortion's effect that nothing else can bring about (Frisch, Waugh and Lovell);
+    a focal length that headers do not tell could, but it matters little which of the two does.
     """
-    matrix, wanted = _equations(sky, stars, seen, tangent_axes(stars), prior)
+    told = replace(prior, sigma=np.full(len(prior.sigma), SCALE_SIGMA))
+    matrix, wanted = _equations(sky, stars, seen, tangent_axes(stars), told)
     usual = max(float(np.median(np.abs(wanted))) / 0.6745, 1e-3)
     sigmas = []
     for camera in range(len(sky.focal)):

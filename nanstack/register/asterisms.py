@@ -144,6 +144,10 @@ class Hits:
     mine: np.ndarray
     distance: np.ndarray
 
+    def only(self, kept: np.ndarray) -> Hits:
+        """Return those of a mask."""
+        return Hits(self.frame[kept], self.theirs[kept], self.mine[kept], self.distance[kept])
+
 
 class Index:
     """Asterisms of many frames, to look up those of another."""

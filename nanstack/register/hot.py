@@ -9,7 +9,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from nanstack.register.camera import View
-from nanstack.register.pairs import Link, find_links
+from nanstack.register.links import Link
+from nanstack.register.pairs import find_links
 from nanstack.register.sources import Sources
 
 SAMPLE = 32  # frames of a camera that are looked at, each with the next one

@@ -6,23 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from nanstack.register.camera import View, attitude_between
-from nanstack.register.pairs import Link
+from nanstack.register.links import Link, graph_of, groups_of
 from nanstack.register.sources import Sources
 
 CONTRADICTION = 0.05  # of a frame's diagonal: what adds up along many links is less
-
-
-def groups_of(links: Sequence[Link], frames: int) -> np.ndarray:
-    """Return the group of each frame, the largest first; -1 for a frame without a link."""
-    label = connected_components(_graph(links, frames), directed=False)[1]
-    sizes = np.bincount(label)
-    rank = np.empty(len(sizes), dtype=np.int64)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    return np.where(sizes[label] > 1, rank[label], -1)
 
 
 def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.ndarray) -> list[View | None]:
@@ -40,7 +30,7 @@ def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.nda
         key = link.first, link.second
         if key not in best or len(best[key].mine) < len(link.mine):
             best[key] = link
-    tree = minimum_spanning_tree(_graph(best.values(), len(frames)))
+    tree = minimum_spanning_tree(graph_of(best.values(), len(frames)))
     group = groups_of(links, len(frames))
     views: list[View | None] = [None] * len(frames)
     for number in range(group.max() + 1):
@@ -105,10 +95,3 @@ def _attitude(
         u, v = best[child, parent].view.pixels(View(camera, np.eye(3)).directions(x, y))
     rays = View(camera, np.eye(3), size).directions(x, y)
     return attitude_between(rays, view.directions(u, v), np.ones(len(x)))
-
-
-def _graph(links: Sequence[Link], frames: int) -> coo_array:
-    """Return frames and their links as a graph; a link of many stars, most of those expected, is a short way."""
-    first, second = ([getattr(link, name) for link in links] for name in ("first", "second"))
-    weight = [1 / (len(link.mine) * link.share) for link in links]
-    return coo_array((weight, (first, second)), shape=(frames, frames)).tocsr()

@@ -9,19 +9,21 @@ within keyframes is done; any other becomes a keyframe.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from scipy.special import pdtrc
 
 from nanstack.register.asterisms import Hits, Index, asterisms, bright_asterisms
 from nanstack.register.camera import View, attitude_between
+from nanstack.register.links import Link, groups_of
 from nanstack.register.resection import resected
 from nanstack.register.sources import Sources
 
 MIN_STARS = 6  # that two frames have in common
 WELL_WITHIN = 0.55  # share of a frame that a keyframe must show, to speak for it
 ENOUGH_STARS = 25  # that keyframes have in common with it
+SPOKESMEN = 12  # frames of a group that are matched with other groups
 MAX_LINKS = 8  # with keyframes, of a frame that becomes one
 MAX_HITS = 64  # of a frame with one keyframe: more say the same
 SINGLE_TRIES = 6  # by one asterism only, the most alike
@@ -31,34 +33,8 @@ FIRST_RADIUS_PX = 8.0
 RADII_PX = 1.0, 4.0  # least and largest distance of a star from its partner, later on
 ROUNDS = 6
 CLIP_SIGMA = 3.5
+LINE_PX, LINE_STARS = 4.0, 8  # how near to a line, and how many, stars are taken for pieces of a trail
 MAX_CHANCE = 1e-7  # that as many stars agree by accident: many transforms are tried in a run
-
-
-@dataclass(frozen=True)
-class Link:
-    """Two frames that show the same stars.
-
-    Attributes
-    ----------
-    first, second : int
-        Numbers of the frames.
-    mine, theirs : ndarray of int, shape (n,)
-        Numbers of the stars in the first, and of the same in the second.
-    view : View
-        The second frame, seen in the axes of the first one's camera.
-    overlap : float
-        Share of the second frame that the first shows.
-    share : float
-        Share of the stars that both should show which agree: the lower, the more likely that it looks alike only.
-    """
-
-    first: int
-    second: int
-    mine: np.ndarray
-    theirs: np.ndarray
-    view: View
-    overlap: float
-    share: float
 
 
 def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> list[Link]:
@@ -81,7 +57,32 @@ def find_links(frames: Sequence[Sources], progress: Callable[[int], None]) -> li
                     index.add(number, seen)
             links += found
         progress(number)
-    return links
+    return links + _bridges(frames, links, index)
+
+
+def _bridges(frames: Sequence[Sources], links: list[Link], index: Index) -> list[Link]:
+    """Match some frames of each group, also those that keyframes spoke for, with frames of other groups only."""
+    group, bridges = groups_of(links, len(frames)), []
+    for number in _spokesmen(group):
+        seen = asterisms(frames[number].plane)
+        hits = index.look_up(seen)
+        strangers = hits.only(group[hits.frame] != group[number])
+        for link in _linked(frames, number, strangers):
+            bridges.append(link)
+            joined = group[link.first]
+            group[link.first] = group[number]
+            group[(group == joined) & (joined >= 0)] = group[number]
+        index.add(number, seen)
+    return bridges
+
+
+def _spokesmen(group: np.ndarray) -> list[int]:
+    """Return some frames of each group, spread over it, in turns; none where there is one group only."""
+    members = [np.flatnonzero(group == number) for number in range(group.max(initial=-1) + 1)]
+    if len(members) < 2 and not (len(members) and (group < 0).any()):
+        return []
+    spread = [mine[np.unique(np.linspace(0, len(mine) - 1, SPOKESMEN).astype(int))].tolist() for mine in members]
+    return [one for turn in zip_longest(*spread) for one in turn if one is not None]
 
 
 def _settled(links: Sequence[Link]) -> bool:
@@ -168,7 +169,7 @@ def verified_link(frames: Sequence[Sources], first: int, second: int, view: View
         radius = float(np.clip(CLIP_SIGMA * np.median(off) / 1.177, *RADII_PX))
     keep = off < radius
     mine, theirs = mine[keep], theirs[keep]
-    if len(mine) < MIN_STARS or _chance(len(mine), inside, other, radius) > MAX_CHANCE:
+    if len(mine) < MIN_STARS or _chance(_beside_a_line(other, theirs), inside, other, radius) > MAX_CHANCE:
         return None
     overlap = _overlap(one, view)
     both = max(min(inside, overlap * len(other)), len(mine))
@@ -187,6 +188,19 @@ def _matched(one: Sources, other: Sources, view: View, radius: float) -> tuple[n
     order = order[: np.count_nonzero(np.isfinite(distance))]
     order = order[np.unique(partner[order], return_index=True)[1]]  # the closest only
     return inside[order], partner[order], len(inside)
+
+
+def _beside_a_line(frame: Sources, stars: np.ndarray) -> int:
+    """Return how many stars count: those on a line that holds most do not, for a satellite's trail fits any other."""
+    places = np.stack([frame.x[stars], frame.y[stars]])
+    near = np.ones(len(stars), dtype=bool)
+    for _ in range(3):
+        middle = np.median(places[:, near], axis=1)
+        across = np.linalg.eigh(np.cov(places[:, near]))[1][:, 0]
+        off = np.abs(across @ (places - middle[:, None]))
+        near = off <= np.median(off)
+    beside = int(np.count_nonzero(off > LINE_PX))
+    return beside if len(stars) - beside > max(beside, LINE_STARS) else len(stars)
 
 
 def _chance(matches: int, inside: int, other: Sources, radius: float) -> float:

@@ -27,8 +27,9 @@ from nanstack.register.adjustment import (
 )
 from nanstack.register.camera import View
 from nanstack.register.hot import without_hot_pixels
-from nanstack.register.layout import agreeing_links, first_views, groups_of
-from nanstack.register.pairs import MIN_STARS, Link, find_links
+from nanstack.register.layout import agreeing_links, first_views
+from nanstack.register.links import Link, groups_of
+from nanstack.register.pairs import MIN_STARS, find_links
 from nanstack.register.sources import Sources, guessed_camera, sources_of
 from nanstack.register.tracks import linked_tracks, merged_tracks
 from nanstack.register.transparency import transparencies

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from nanstack.register.pairs import Link
+from nanstack.register.links import Link
 
 FIRST_BATCH = 2  # frames; each further batch is as large as all before it
 SEED = 16

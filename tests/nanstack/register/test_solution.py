@@ -202,6 +202,24 @@ def test_frames_that_all_show_the_same_sky_in_the_same_place():
     assert min(one.stars for one in found) > 45
 
 
+def test_trails_of_satellites_agree_with_each_other_but_do_not_count():
+    rng = np.random.default_rng(19)
+    truth, surveys = grid(20, 2, 1, 6, cam=camera(), stars=120, turn=40)
+    for k in (2, 5, 8, 11):
+        angle, along = rng.uniform(0.3, 1.2), np.arange(-500, 500, 13.0)
+        x, y = 540 + along * np.cos(angle), 960 + along * np.sin(angle)
+        surveys[k] = with_more_sources(surveys[k], x, y, np.full(len(x), 9e4))
+    check(truth, surveys, 0.05)
+
+
+@pytest.mark.parametrize("told", [2.39, None])
+def test_a_distortion_shows_whether_the_scale_is_told_or_not(told):
+    cam = camera(corner_px=1.5)
+    truth, surveys = grid(21, 2, 2, 4, cam=cam, facts=Facts(instrument="S50", scale=told))
+    found = check(truth, surveys, 0.05)
+    assert found[0].view.camera.radial != 0
+
+
 def test_two_pieces_of_sky_that_look_alike():
     rng, sky = np.random.default_rng(18), field_of(8, 85, 0, 3.5, 80, camera())
     x, y = rng.uniform(300, 700, 14), rng.uniform(300, 1500, 14)
