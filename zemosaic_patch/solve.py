@@ -53,13 +53,13 @@ if TYPE_CHECKING:
 
 SOLVE_FIELD = ("solve-field",)
 ASTAP = ("astap_cli", "astap")  # the first one that is installed
-PATIENCE_S = 180.0  # for all that is tried for the largest group; the second gets half of it, and so on
+PATIENCE_S = 60.0  # of a program with all that it is shown of the largest group; with the second half of it, and so on
 LEAST_PATIENCE_S = 10.0
-RUN_S = 60.0  # for one picture
+RUN_S = 30.0  # with one picture
 FRAMES_TRIED = 3
 SCALE_FACTOR = 1.5  # that a header's focal length may be off by
 SEARCH_DEG = 5.0  # that a header's pointing may be off by, for a first try
-BRIGHTEST = 40  # stars of a list that are looked for: a wrong list of hundreds takes solve-field minutes
+BRIGHTEST = 20  # stars of a list that solve-field begins with: it finds a sky by ten, and misses one for minutes
 SCALE_ENOUGH = 0.1  # off by 10 %, a focal length puts the frames of a mosaic 3 degrees wide 0.01 px beside each other
 OF_DATE = "Seestar"  # begins INSTRUME of cameras whose headers point in coordinates of the date
 PLAIN_FITS = (".fits", ".fit", ".fts")
@@ -340,13 +340,14 @@ def _named(group: _Group) -> str:
 def _by_program(program: str, group: _Group, deadline: float) -> Place:
     """Return what the first picture that a program solves says; raise _NoAnswerError where there is none."""
     reasons = []
-    ask = _ask_astap if _spoken(program) == "ASTAP" else _ask_solve_field
-    for picture in group.pictures():
+    astap = _spoken(program) == "ASTAP"
+    for picture, near in _tries(group, astap):
         seconds = min(RUN_S, deadline - time.monotonic())
         if seconds <= 0:
             break
         try:
-            place = ask(program, picture, group, seconds)
+            ask = _ask_astap if astap else _ask_solve_field
+            place = ask(program, picture, group, near, seconds)
         except _NoAnswerError as failure:
             reasons.append(str(failure))
             continue
@@ -356,8 +357,18 @@ def _by_program(program: str, group: _Group, deadline: float) -> Place:
     raise _NoAnswerError(reasons[-1] if reasons else "took too long")
 
 
-def _ask_solve_field(program: str, picture: _Picture, group: _Group, seconds: float) -> Place | None:
-    """Give solve-field a list of stars: first near where the header points, then for all of the sky."""
+def _tries(group: _Group, astap: bool) -> list[tuple[_Picture, bool]]:
+    """Return what a program is shown, and whether it looks near where the header points, or everywhere."""
+    pictures, frames = list(group.pictures()), [one for one in group.pictures() if one.frame is not None]
+    if astap:  # which reads no lists of stars, and looks farther and farther by itself
+        return [(one, True) for one in frames]
+    if group.pointing is None:
+        return [(one, False) for one in pictures]
+    return [(one, True) for one in pictures] + [(one, False) for one in frames[:2]]
+
+
+def _ask_solve_field(program: str, picture: _Picture, group: _Group, near: bool, seconds: float) -> Place | None:
+    """Give solve-field a list of stars."""
     from astropy.table import Table
 
     height, width = picture.view.camera.shape
@@ -370,14 +381,13 @@ def _ask_solve_field(program: str, picture: _Picture, group: _Group, seconds: fl
             "--index-xyls", "none", "--cpulimit", str(int(np.ceil(seconds))),
             "--width", str(width), "--height", str(height),
             "--x-column", "X", "--y-column", "Y", "--sort-column", "FLUX", "--depth", str(BRIGHTEST),
-            "--no-remove-lines", "--uniformize", "0", *_scale_bounds(picture.view, group),
+            "--no-remove-lines", "--uniformize", "0",
+            *_scale_bounds(picture.view, group), *(_near(group) if near else []), str(stars),
         ]  # fmt: skip
-        started = time.monotonic()
-        for near in [_near(group), []] if group.pointing is not None else [[]]:
-            code = _run([*command, *near, str(stars)], work, seconds - (time.monotonic() - started))
-            if result.is_file():
-                return _by_pairs(pairs, picture, group) or _by_solution(result, picture, group)
-        raise _NoAnswerError(f"found no solution (exit code {code})")
+        code = _run(command, work, seconds)
+        if not result.is_file():
+            raise _NoAnswerError(_found_none(code))
+        return _by_pairs(pairs, picture, group) or _by_solution(result, picture, group)
 
 
 def _scale_bounds(view: View, group: _Group) -> list[str]:
@@ -393,10 +403,8 @@ def _near(group: _Group) -> list[str]:
     return ["--ra", f"{ra:.4f}", "--dec", f"{dec:.4f}", "--radius", str(SEARCH_DEG)]
 
 
-def _ask_astap(program: str, picture: _Picture, group: _Group, seconds: float) -> Place | None:
+def _ask_astap(program: str, picture: _Picture, group: _Group, near: bool, seconds: float) -> Place | None:
     """Give ASTAP a frame: it looks around where the header points, farther and farther."""
-    if picture.frame is None:
-        raise _NoAnswerError("reads no lists of stars")
     height = picture.view.camera.shape[0] / (picture.view.camera.focal * picture.view.scale)
     with tempfile.TemporaryDirectory(prefix="solve-") as work:
         base = Path(work) / "solution"
@@ -404,14 +412,18 @@ def _ask_astap(program: str, picture: _Picture, group: _Group, seconds: float) -
             program, "-f", str(_plain_fits(picture.frame, Path(work))), "-o", str(base), "-wcs", "-r", "180", "-z", "0",
             "-fov", f"{np.degrees(height):.4f}" if group.scale_known else "0",
         ]  # fmt: skip
-        if group.pointing is not None:
+        if near and group.pointing is not None:
             ra, dec = group.pointing
             command += ["-ra", f"{ra / 15:.5f}", "-spd", f"{dec + 90:.4f}"]
         code = _run(command, work, seconds)
         result = base.with_suffix(".wcs")
         if not result.is_file():
-            raise _NoAnswerError(f"found no solution (exit code {code})")
+            raise _NoAnswerError(_found_none(code))
         return _by_solution(result, picture, group)
+
+
+def _found_none(code: int) -> str:
+    return f"found no solution (exit code {code})" if code else "found no solution"
 
 
 def _plain_fits(frame: Path, work: Path) -> Path:

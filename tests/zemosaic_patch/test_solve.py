@@ -224,6 +224,7 @@ def test_where_the_first_solver_fails_the_second_is_asked(tmp_path, install, mon
     if first == "answers another scale":
         monkeypatch.setattr(solve, "RUN_S", 30)
         monkeypatch.setattr(solve, "PATIENCE_S", 60)
+        monkeypatch.setattr(solve, "FRAMES_TRIED", 1)
     wrong = [replace(view, camera=camera(10.0)) for view in truth]
     install("solve-field", scripts[first], wrong)
     install("astap_cli", ASTAP, truth)
@@ -239,22 +240,31 @@ def test_where_the_first_solver_fails_the_second_is_asked(tmp_path, install, mon
 
 def patient(ask):
     """The same with all the time of the world: only the first program is hurried."""
-    return lambda program, picture, group, seconds: ask(program, picture, group, 30)
+    return lambda program, picture, group, near, seconds: ask(program, picture, group, near, 30)
 
 
 @posix
 def test_a_solver_gets_stars_brightest_first_and_what_headers_say(tmp_path, install):
-    truth, surveys, _ = night(tmp_path)
-    keep = "import shutil, sys\nshutil.copy(sys.argv[-1], {0!r} + str(len(sys.argv)))\nsys.exit(1)\n"
-    install("solve-field", "#!{python}\n" + keep.format(str(tmp_path / "list")))
+    _, surveys, _ = night(tmp_path)
+    keep = f"shutil.copy(sys.argv[-1], {str(tmp_path / 'list')!r} + Path(sys.argv[-1]).name)"
+    lines = "#!{python}", "import json, shutil, sys", "from pathlib import Path", keep
+    install("solve-field", "\n".join(lines) + "\nopen({log!r}, 'a').write(json.dumps(sys.argv) + '\\n')\nsys.exit(1)\n")
     placed(surveys, tmp_path / "kept")
-    near, anywhere = sorted(tmp_path.glob("list*"), key=lambda path: -len(path.name) * 1000 - int(path.name[4:]))[:2]
-    with fits.open(near) as lists:
-        names, stars = lists[1].columns.names, lists[1].data
-        assert names == ["X", "Y", "FLUX"]
+    shown = [arguments[arguments.index("--width") + 1 :] for arguments in asked(tmp_path)]
+    best = Path(shown[0][-1]).name
+    assert best in NAMES
+    assert [Path(arguments[-1]).name for arguments in shown][1] == "stars.fits"
+    assert ["--ra" in arguments for arguments in shown] == [True] * 4 + [False] * 2
+    ra, radius = (float(shown[0][shown[0].index(name) + 1]) for name in ("--ra", "--radius"))
+    assert ra == pytest.approx(POINTING[0], abs=1e-3)
+    assert radius >= 3
+    low, high = (float(shown[0][shown[0].index(name) + 1]) for name in ("--scale-low", "--scale-high"))
+    assert low < 0.7 * 2.39 < 1.4 * 2.39 < high
+    for name in (best, "stars.fits"):
+        stars = fits.getdata(tmp_path / f"list{name}", 1)
+        assert stars.columns.names == ["X", "Y", "FLUX"]
         assert (np.diff(stars["FLUX"]) <= 0).all()
         assert len(stars) >= 20
-    assert int(near.name[4:]) == int(anywhere.name[4:]) + 6  # --ra, --dec and --radius with their values
 
 
 def test_by_the_catalogue_where_no_solver_is(tmp_path, install, monkeypatch):
