@@ -148,7 +148,7 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Group:
-    """The frames of a group, those with most stars first."""
+    """The frames of a group, those with most stars that agree first."""
 
     number: int
     surveys: list[Survey]
@@ -190,7 +190,7 @@ class _Group:
 def _groups(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> list[_Group]:
     """Return the groups, the largest first."""
     members: dict[int, list[int]] = {}
-    for index in sorted(range(len(surveys)), key=lambda index: -len(surveys[index].stars)):
+    for index in sorted(range(len(surveys)), key=lambda index: -registrations[index].stars):
         if registrations[index].view is not None:
             members.setdefault(registrations[index].group, []).append(index)
     return [
