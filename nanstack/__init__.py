@@ -8,7 +8,7 @@ Frames of one field make a tile; tiles, each with its place on the sky, make a m
 >>> from nanstack.truth.simulation import simulate_group
 >>> frames = [frame.data for frame in simulate_group(3, shape=(120, 160))[0]]
 >>> solution = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.001, "CDELT2": 0.001})
->>> tile = nanstack.make_tile(frames, wcs=[solution] * 3)
+>>> tile = nanstack.make_tile(frames, wcs=solution)
 >>> tile.image.shape, int(tile.coverage.max())
 ((120, 160, 3), 3)
 >>> mosaic = nanstack.make_mosaic([tile.for_mosaic("the only one")])

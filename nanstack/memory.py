@@ -8,10 +8,13 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +26,8 @@ BUDGET_IF_UNKNOWN = 2**28
 MAX_PLACES = 64  # arrays in a scratch file
 ALIGNMENT = 64  # bytes
 PREFIX = "nanstack-scratch-"  # of the names of scratch folders
+
+Made = TypeVar("Made")
 
 
 _processes = 1  # that do such jobs on this machine at once
@@ -43,6 +48,31 @@ def processes() -> int:
 def threads() -> int:
     """Return the number of threads a job may keep busy."""
     return max(1, (os.cpu_count() or 1) // _processes)
+
+
+def in_order(make: Callable[[int], Made], count: int, at_once: int | None = None) -> Iterator[Made]:
+    """Give ``make(0)`` to ``make(count - 1)``, made in threads: a few are ahead of the caller, no more.
+
+    Parameters
+    ----------
+    make : callable
+    count : int
+    at_once : int, optional
+        By default as many as the job may keep busy.
+    """
+    at_once = at_once or threads()
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        ahead: deque[Future] = deque()
+        try:
+            for index in range(count):
+                ahead.append(pool.submit(make, index))
+                if len(ahead) > at_once:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 def memory_budget() -> int:

@@ -14,6 +14,7 @@ WEIGHTINGS = ("none", "noise_variance", "noise_fwhm")
 DEVICES = ("off", "auto", "on")
 JOINS = ("mean", "median")
 TILE_MATCHES = ("plane", "offset", "none")
+CANVASES = ("reference", "all")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class TileSettings:
     equalize : bool
         Scale the colours of the tile so that their medians agree.
     interpolation : {'bicubic', 'lanczos3'}
+    canvas : {'reference', 'all'}
+        The tile's pixels: those of the reference, or as many as show every frame.
     gpu : {'off', 'auto', 'on'}
         Stack on the GPU: never; where there is one; the same, and warn where there is none.
 
@@ -69,6 +72,7 @@ class TileSettings:
     radial: Radial | None = None
     equalize: bool = False
     interpolation: str = "bicubic"
+    canvas: str = "reference"
     gpu: str = "off"
 
     def __post_init__(self) -> None:
@@ -77,6 +81,7 @@ class TileSettings:
         _check_name(self, "normalize", NORMALIZATIONS)
         _check_name(self, "weight", WEIGHTINGS)
         _check_name(self, "interpolation", INTERPOLATIONS)
+        _check_name(self, "canvas", CANVASES)
         _check_name(self, "gpu", DEVICES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,18 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanstack.io.frames import probe_frame
+from nanstack.canvas import Canvas, reference_canvas, union_canvas
+from nanstack.io.frames import probe_frame, short_names
 from nanstack.levels import photometry
 from nanstack.levels.colour import ColourBalance, equalize_medians
 from nanstack.levels.sky import SkyMatch
+from nanstack.levels.weights import surveyed_weights
 from nanstack.memory import Scratch
 from nanstack.progress import Progress, Quiet
 from nanstack.register.alignment import Alignment, FrameSource, align_frames
+from nanstack.register.camera import View
+from nanstack.register.onto import onto_canvas
+from nanstack.register.registered import RegisteredFrame
 from nanstack.report import FrameReport, Measures, TileReport, known
 from nanstack.settings import TileSettings
 from nanstack.stack.plan import StackPlan, plan_stack
 from nanstack.stack.stacker import Stack, Weights, stack_frames
-from nanstack.survey.taken import Taken
+from nanstack.survey.taken import Taken, taken_of_frames
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from nanstack.stack.gpu import BlockLimits
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray | None]]
+Keep = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def make_tile(
     reference: int = 0,
     settings: TileSettings | None = None,
     *,
-    wcs: Sequence[WCS | None] | None = None,
+    wcs: WCS | None = None,
     names: Sequence[str] | None = None,
     weights: Weights | None = None,
     progress: Progress | None = None,
@@ -136,20 +142,21 @@ def make_tile(
 
     Parameters
     ----------
-    frames : sequence of ndarray, path or callable; all (H, W) or all (H, W, 3)
-        Samples in ADU, not modified; or FITS or .npy files, or what returns the samples, read as they are needed. A
-        frame that cannot be used is left out, and `alignments` says why.
+    frames : sequence of path, or of ndarray or callable; all (H, W) or all (H, W, 3)
+        FITS or .npy files, which are surveyed and registered all at once; or samples in ADU, not modified, or what
+        returns them, each aligned on the reference for itself. A frame that cannot be used is left out, and
+        `alignments` says why.
     reference : int
         Which of them gives the tile its pixels, and its WCS.
     settings : TileSettings, optional
-    wcs : sequence of astropy.wcs.WCS or None, optional
-        The frames' solutions; by default those in the files.
+    wcs : astropy.wcs.WCS, optional
+        The solution of the reference, where that is an array: the tile's; that of a file is found.
     names : sequence of str, optional
         Of the frames, for report and warnings.
     weights : sequence, optional
         One a frame, as for `nanstack.stack.stacker.stack_frames`, in place of those that `settings.weight` measures.
     progress : Progress, optional
-        Hears of the steps 'aligning' (frames) and 'stacking' (rows).
+        Hears of the steps 'aligning' (frames) and 'stacking' (rows); of files, of those of `nanstack.session`, too.
     **changes
         Fields of `TileSettings` that differ: ``make_tile(frames, match="plane")``.
 
@@ -170,37 +177,138 @@ def make_tile(
         raise ValueError(f"frames must be a list of frames, not the single name {str(frames)!r}")
     if not len(frames):
         raise ValueError("frames: there are none")
-    sources = [probe_frame(frame) if isinstance(frame, (str, Path)) else frame for frame in frames]
-    solutions = [getattr(source, "wcs", None) for source in sources] if wcs is None else list(wcs)
-    if 0 <= reference < len(sources) and callable(sources[reference]):
+    if weights is not None and len(weights) != len(frames):
+        raise ValueError(f"weights must be {len(frames)}, one a frame, not {len(weights)}")
+    if not 0 <= reference < len(frames):
+        raise ValueError(f"reference {reference!r} names none of the {len(frames)} frames")
+    if all(isinstance(frame, (str, Path)) for frame in frames):
+        return _tile_of_files([Path(frame) for frame in frames], reference, settings, names, weights, progress)
+    if settings.canvas != "reference":
+        raise ValueError(f"the canvas {settings.canvas!r} is for files: arrays are aligned on the reference's pixels")
+    sources: list[Any] = [probe_frame(frame) if isinstance(frame, (str, Path)) else frame for frame in frames]
+    if callable(sources[reference]):
         sources[reference] = sources[reference]()  # read once, for the alignment and for what is measured
     names = names or [f"frame {index}" for index in range(len(sources))]
-    if weights is not None and len(weights) != len(sources):
-        raise ValueError(f"weights must be {len(sources)}, one a frame, not {len(weights)}")
+
+    def aligned(keep: Keep) -> Iterator[tuple[Alignment, np.ndarray | None]]:
+        interpolation = settings.interpolation
+        return align_frames(sources, reference, interpolation=interpolation, finish=lambda image, _: keep(image))
+
+    return _stacked_tile(aligned, names, settings, wcs, weights, progress)
+
+
+def tile_of_registered(
+    frames: Sequence[RegisteredFrame],
+    reference: int,
+    settings: TileSettings,
+    *,
+    names: Sequence[str],
+    weights: Weights | None = None,
+    progress: Progress | None = None,
+) -> Tile:
+    """Make a tile of registered frames, as `make_tile` does of files.
+
+    Parameters
+    ----------
+    frames : sequence of RegisteredFrame
+        All of one number of channels.
+    reference : int
+        Which of them gives the tile its pixels, or with `settings.canvas` 'all' its scale and turn.
+    settings : TileSettings
+    names : sequence of str
+        Of the frames, for report and warnings.
+    weights : sequence, optional
+    progress : Progress, optional
+
+    Raises
+    ------
+    ValueError
+        For a reference that cannot be read, or a canvas that would be too large.
+    """
+    views = [frame.view for frame in frames]
+    canvas = canvas_of(views, reference, settings.canvas)
+    if weights is None and settings.weight != "none":
+        weights = surveyed_weights(frames, settings.weight)
+
+    def brought(keep: Keep) -> Iterator[tuple[Alignment, np.ndarray | None]]:
+        return onto_canvas(frames, canvas, reference, interpolation=settings.interpolation, finish=keep)
+
+    tile = _stacked_tile(brought, names, settings, canvas.wcs(), weights, progress or Quiet())
+    stacked = [frames[alignment.index].facts for alignment in tile.alignments if alignment.ok]
+    return replace(tile, taken=taken_of_frames(stacked))
+
+
+def canvas_of(views: Sequence[View], reference: int, kind: str) -> Canvas:
+    """Return the pixels of a tile: those of the reference, or as many as show all frames, turned as it is."""
+    return reference_canvas(views[reference]) if kind == "reference" else union_canvas(views, views[reference])
+
+
+def _tile_of_files(
+    paths: list[Path],
+    reference: int,
+    settings: TileSettings,
+    names: Sequence[str] | None,
+    weights: Weights | None,
+    progress: Progress,
+) -> Tile:
+    from nanstack.session import open_session  # here, as arrays, and ZeMosaic's tiles, need nothing of it
+
+    session = open_session(paths, progress=progress)
+    called = dict(zip(paths, names or short_names(paths).values(), strict=True))
+    where = {frame.path: index for index, frame in enumerate(session.frames)}
+    if paths[reference] not in where:
+        raise ValueError(
+            f"{called[paths[reference]]}, the reference, cannot be used: {session.left_out[paths[reference]]}"
+        )
+    tile = tile_of_registered(
+        session.frames,
+        where[paths[reference]],
+        settings,
+        names=[called[frame.path] for frame in session.frames],
+        weights=None if weights is None else [weights[paths.index(frame.path)] for frame in session.frames],
+        progress=progress,
+    )
+    return with_left_out(tile, {called[path]: reason for path, reason in session.left_out.items()})
+
+
+def with_left_out(tile: Tile, reasons: Mapping[str, str]) -> Tile:
+    """Return a tile whose report names further frames that were given, and why they are not in it."""
+    report = tile.report
+    failed = {**report.frames_failed, **reasons}
+    return replace(tile, report=replace(report, frames_given=report.frames_given + len(reasons), frames_failed=failed))
+
+
+def _stacked_tile(
+    align: Callable[[Keep], Iterator[tuple[Alignment, np.ndarray | None]]],
+    names: Sequence[str],
+    settings: TileSettings,
+    wcs: WCS | None,
+    weights: Weights | None,
+    progress: Progress,
+) -> Tile:
+    """Stack what comes aligned, frame by frame, and say what is known of it."""
     started = time.perf_counter()
     with Scratch() as scratch:
-        keep = scratch.keeper(len(sources))
-        aligned = align_frames(
-            sources, reference, wcs=solutions, interpolation=settings.interpolation, finish=lambda image, _: keep(image)
-        )
         alignments, images = [], []
-        for alignment, image in aligned:
+        for alignment, image in align(scratch.keeper(len(names))):
             alignments.append(alignment)
             images.append(image)
             if not alignment.ok:
                 progress.warn(f"{names[alignment.index]}: {alignment.reason}; left out")
-            progress.step("aligning", len(images), len(sources))
-        seconds_align = time.perf_counter() - started
+            progress.step("aligning", len(images), len(names))
         order = stacking_order(alignments)
+        if not order or alignments[order[0]].method != "reference":
+            raise ValueError("the reference cannot be read: see above")
+        seconds_align = time.perf_counter() - started
         own_weights = None if weights is None else [weights[index] for index in order]
         stacked = stack_group([images[index] for index in order], settings, progress, weights=own_weights)
-    seconds_stack = time.perf_counter() - started - seconds_align
-    report = describe(alignments, names, stacked, np.asarray(sources[reference]))
+        seconds_stack = time.perf_counter() - started - seconds_align
+        report = describe(alignments, names, stacked, images[order[0]])
     report = replace(
         report, settings=asdict(settings), seconds_align=round(seconds_align, 3), seconds_stack=round(seconds_stack, 3)
     )
     warn_unmatched(report, progress)
-    return Tile(stacked.image, stacked.coverage, solutions[reference], alignments, report, stacked.colour)
+    return Tile(stacked.image, stacked.coverage, wcs, alignments, report, stacked.colour)
 
 
 def stacking_order(alignments: Sequence[Alignment]) -> list[int]:

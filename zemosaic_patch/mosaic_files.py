@@ -26,7 +26,8 @@ MOSAIC, REPORT, PAGE = "mosaic.fits", "mosaic.json", "report.html"
 OUTPUTS = (MOSAIC, "mosaic.png", "mosaic_linked.png", "coverage.png", REPORT, PAGE)
 COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
 TILES = "tiles"
-SOLUTIONS = "solutions"  # of frames without WCS, found here
+SOLUTIONS = "solutions"  # of groups of frames, found by a solver
+SURVEYS = "surveys"  # what is known of each frame
 
 
 def output_names(picture: str) -> tuple[str, ...]:
@@ -102,7 +103,9 @@ def name_inside(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compress: bool) -> dict[str, str]:
+def save_mosaic(
+    mosaic: Mosaic, folder: Path, header: Any, picture: str, compress: bool, *, on_the_sky: bool = True
+) -> dict[str, str]:
     """Write a mosaic's FITS file and its pictures.
 
     Parameters
@@ -114,6 +117,8 @@ def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compres
     picture : {'png', 'tif'}
         Kind of the 16-bit pictures.
     compress : bool
+    on_the_sky : bool
+        Whether the mosaic's WCS means anything; else it is not written.
 
     Returns
     -------
@@ -122,14 +127,14 @@ def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compres
     """
     expect(folder, output_names(picture))
     with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(write_mosaic, mosaic, folder / MOSAIC, header, compress)
+        written = pool.submit(write_mosaic, mosaic, folder / MOSAIC, header, compress, on_the_sky)
         pictures = _write_pictures(mosaic, folder, picture)
         written.result()
     record(folder, [MOSAIC, *pictures.values()])
     return pictures
 
 
-def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False) -> None:
+def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False, on_the_sky: bool = True) -> None:
     """Write a mosaic: the image, planes first, with its WCS; COVERAGE (int32, frames); WEIGHT (float32).
 
     Parameters
@@ -141,10 +146,12 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
         Further cards.
     compress : bool
         Tiled compression without loss (GZIP_2); the image is then the first extension.
+    on_the_sky : bool
+        Whether the WCS is written.
     """
     from astropy.io import fits
 
-    solution = mosaic.wcs.to_header(relax=True)
+    solution = mosaic.wcs.to_header(relax=True) if on_the_sky else fits.Header()
     cards = solution.copy()
     cards.update(header)
     hdus = image_hdus(mosaic.image, cards)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From frame files to a mosaic: tiles in processes of their own, then one picture of the sky, and what is known of it.
 
-Frames -> groups (`zemosaic_patch.groups`) -> tiles (`zemosaic_patch.jobs`, each a folder below `tiles/`) -> mosaic
-(`nanstack.mosaic`) -> files. A tile counts as made when its folder holds a complete one of the same frames and
-settings; so a run that was stopped goes on where it was.
+Files -> registered frames (`nanstack.session`) -> groups (`zemosaic_patch.groups`) -> tiles (`zemosaic_patch.jobs`,
+each a folder below `tiles/`) -> mosaic (`nanstack.mosaic`) -> files. A tile counts as made when its folder holds a
+complete one of the same frames and settings; so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 
 from nanstack.io.cards import card_value
-from nanstack.io.frames import FrameError, FrameFile, probe_frame
+from nanstack.io.frames import FrameError, FrameFile, probe_frame, short_names
 from nanstack.io.layout import read_layout
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
 from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
 from nanstack.progress import Progress
 from nanstack.report import TileReport
+from nanstack.session import open_session
 from nanstack.settings import TileSettings
 from nanstack.survey.taken import taken_of_tile, taken_together
+from nanstack.tile import canvas_of, tile_of_registered
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.groups import Group, fingerprint, group_frames
@@ -36,6 +38,7 @@ from zemosaic_patch.jobs import JobError, run_jobs, workers_for
 from zemosaic_patch.mosaic_files import (
     MOSAIC,
     SOLUTIONS,
+    SURVEYS,
     TILES,
     describe,
     name_inside,
@@ -46,8 +49,8 @@ from zemosaic_patch.mosaic_files import (
 from zemosaic_patch.options import MosaicSettings
 from zemosaic_patch.outputs import remove_ours, set_aside
 from zemosaic_patch.progress import Told
-from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
-from zemosaic_patch.solve_singly import solve_frames
+from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport, Registered
+from zemosaic_patch.solve import place_groups
 from zemosaic_patch.tile_files import (
     ALL_OUTPUTS,
     TILE,
@@ -59,7 +62,7 @@ from zemosaic_patch.tile_files import (
     save_tile,
     tile_name,
 )
-from zemosaic_patch.tile_run import counted, find_frames, named_reasons, probe_frames, tile_of_frames
+from zemosaic_patch.tile_run import counted, named_reasons, tell_left_out
 
 REJECTION, MATCHING = "NPA_REJ", "NPA_SKYM"  # cards that say how the tiles were made
 
@@ -74,18 +77,16 @@ class _Made:
     report: TileReport | None
 
 
-def mosaic_of_files(
-    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, progress: Progress
-) -> MosaicReport:
+def mosaic_of_files(paths: Sequence[Path], settings: MosaicSettings, folder: Path, progress: Progress) -> MosaicReport:
     """Make a mosaic of frame files; what cannot be used is named and left out.
 
     Parameters
     ----------
-    names : sequence of str or Path
-        Files, folders and glob patterns.
+    paths : sequence of Path
     settings : MosaicSettings
     folder : Path
-        Gets `zemosaic_patch.mosaic_files.OUTPUTS`, and the tiles. Tiles that are there, and fit, are used.
+        Gets `zemosaic_patch.mosaic_files.OUTPUTS`, the tiles, and what is known of the frames. What is there, and fits,
+        is used.
     progress : nanstack.progress.Progress
 
     Returns
@@ -96,31 +97,35 @@ def mosaic_of_files(
     Raises
     ------
     UsageError
-        No frames there, or a file in the way that is no earlier run's.
+        A file in the way that is no earlier run's.
     FailureError
         Nothing to join.
     """
     started = time.perf_counter()
-    paths = find_frames(names)
     prepare(folder, settings.picture, paths)
-    frames, left_out = _probed(paths, progress)
-    frames = _with_solutions(frames, folder, progress)
-    groups, ungrouped = group_frames(frames, settings.tile_frames, settings.min_frames)
-    for name, reason in named_reasons(ungrouped, frames).items():
-        progress.warn(f"{name}: {reason}; left out")
-    left_out.update(ungrouped)
+    place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
+    session = open_session(paths, folder=folder / SURVEYS, place=place, progress=progress)
+    seconds = {"registration": round(time.perf_counter() - started, 3)}
+    groups, ungrouped = group_frames(session.frames, settings.tile_frames, settings.min_frames)
+    left_out = {**session.left_out, **ungrouped}
+    tell_left_out(left_out, session.frames, progress)
     if not groups:
         raise FailureError(f"no tile can be made of {counted(len(left_out), 'file')}: see above")
-    made, failed = _make_tiles(groups, settings, folder, progress)
+    registered = Registered.of(session)
+    if registered.approximate:
+        progress.warn(f"place on the sky: {registered.place_told}")
+    started = time.perf_counter()
+    made, failed = _make_tiles(groups, settings, registered.on_the_sky, folder, progress)
     if not made:
         raise FailureError(f"no tile could be made; {groups[0].name}: {failed[groups[0].name]}")
-    seconds = {"tiles": round(time.perf_counter() - started, 3)}
+    seconds["tiles"] = round(time.perf_counter() - started, 3)
     made_by = {REJECTION: settings.tile.rejection.method, MATCHING: settings.tile.match}
-    report = _join(made, settings, made_by, folder, progress)
+    report = _join(made, settings, made_by, registered, folder, progress)
     report = replace(
         report,
+        registration=registered,
         settings=asdict(settings),
-        left_out=named_reasons(left_out, frames),
+        left_out=named_reasons(left_out, session.frames),
         failed_tiles=failed,
         seconds={**seconds, **report.seconds},
     )
@@ -128,11 +133,8 @@ def mosaic_of_files(
     return report
 
 
-def mosaic_of_tiles(
-    names: Sequence[str | Path], settings: MosaicSettings, folder: Path, progress: Progress
-) -> MosaicReport:
+def mosaic_of_tiles(paths: Sequence[Path], settings: MosaicSettings, folder: Path, progress: Progress) -> MosaicReport:
     """Make a mosaic of master tiles, ours or ZeMosaic's, as `mosaic_of_files` does of frames."""
-    paths = find_frames(names, joins_tiles=True)
     prepare(folder, settings.picture, paths, joins_tiles=True)
     frames, left_out = _probed(paths, progress)
     made = [_existing(frame) for frame in _of_one_depth(frames, left_out, progress)]
@@ -140,28 +142,23 @@ def mosaic_of_tiles(
         raise FailureError(f"no tile can be joined: {counted(len(left_out), 'file')} left out, see above")
     made_by = agreed_cards([tile.file.path for tile in made], (REJECTION, MATCHING))
     used = {name: value for name, value in asdict(settings).items() if name != "tile"}  # which made none of them
-    report = _join(made, settings, made_by, folder, progress)
+    report = _join(made, settings, made_by, None, folder, progress)
     report = replace(report, settings=used, left_out=named_reasons(left_out, frames))
     describe(report.json(), folder)
     return report
 
 
 def _probed(paths: Sequence[Path], progress: Progress) -> tuple[list[FrameFile], dict[Path, str]]:
-    def shown() -> Iterator[Path]:
-        for done, path in enumerate(paths, start=1):
-            yield path
-            progress.step("reading headers", done, len(paths))
-
-    return probe_frames(shown(), progress.warn)
-
-
-def _with_solutions(frames: Sequence[FrameFile], folder: Path, progress: Progress) -> list[FrameFile]:
-    """Return the frames, those without a WCS solved where that can be done."""
-    unsolved = [frame for frame in frames if frame.wcs is None]
-    if not unsolved:
-        return list(frames)
-    found = solve_frames(unsolved, folder / SOLUTIONS, progress)
-    return [*(frame for frame in frames if frame.wcs is not None), *found]
+    """Return the tiles whose headers make sense, and the reasons why the others' do not."""
+    tiles, unusable = [], {}
+    for done, path in enumerate(paths, start=1):
+        try:
+            tiles.append(probe_frame(path))
+        except FrameError as error:
+            progress.warn(f"{error}; left out")
+            unusable[path] = error.reason
+        progress.step("reading headers", done, len(paths))
+    return tiles, unusable
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------
@@ -169,45 +166,51 @@ def _with_solutions(frames: Sequence[FrameFile], folder: Path, progress: Progres
 
 @dataclass(frozen=True)
 class _TileJob:
-    name: str
-    frames: list[FrameFile]
+    """A tile to be made: `on_the_sky` tells whether the frames' views are."""
+
+    group: Group
     settings: TileSettings
+    on_the_sky: bool
     folder: Path
     fingerprint: str
 
 
 def _make_tiles(
-    groups: Sequence[Group], settings: MosaicSettings, folder: Path, progress: Progress
+    groups: Sequence[Group], settings: MosaicSettings, on_the_sky: bool, folder: Path, progress: Progress
 ) -> tuple[list[_Made], dict[str, str]]:
     """Make the tiles that are not there yet; return those that are there now, and why others are not."""
-    jobs = [_job_of(group, settings, folder) for group in groups]
+    jobs = [_job_of(group, settings, on_the_sky, folder) for group in groups]
     for other in tile_folders(folder):
-        if other.name not in {job.name for job in jobs}:
+        if other.name not in {job.group.name for job in jobs}:
             remove_ours(other, ALL_OUTPUTS)
     with ThreadPoolExecutor(threads()) as pool:  # reading and digesting let go of the interpreter
         there = list(pool.map(lambda job: finished(job.folder, job.fingerprint), jobs))
-    reports = {job.name: report for job, report in zip(jobs, there, strict=True) if report is not None}
-    todo = [job for job in jobs if job.name not in reports]
+    reports = {job.group.name: report for job, report in zip(jobs, there, strict=True) if report is not None}
+    todo = [job for job in jobs if job.group.name not in reports]
     watch = _Watch(todo, len(jobs), progress)
     failed: dict[str, str] = {}
     for outcome in run_jobs(make_tile_of_job, todo, settings.workers or workers_for(len(todo)), _scratch(), watch.tell):
-        name = todo[outcome.index].name
+        name = todo[outcome.index].group.name
         if outcome.error:
             failed[name] = outcome.error
             progress.warn(f"{name} failed: {outcome.error}")
         else:
             reports[name] = outcome.result
         watch.end()
-    return [_made(job, reports[job.name]) for job in jobs if job.name in reports], failed
+    return [_made(job, reports[job.group.name]) for job in jobs if job.group.name in reports], failed
 
 
-def _job_of(group: Group, settings: MosaicSettings, folder: Path) -> _TileJob:
-    told = fingerprint(group, (installed_version(), settings.tile))
-    return _TileJob(group.name, group.frames, settings.tile, folder / TILES / group.name, told)
+def _job_of(group: Group, settings: MosaicSettings, on_the_sky: bool, folder: Path) -> _TileJob:
+    told = fingerprint(group, (installed_version(), settings.tile, on_the_sky))
+    return _TileJob(group, settings.tile, on_the_sky, folder / TILES / group.name, told)
 
 
 def _made(job: _TileJob, report: TileReport) -> _Made:
-    return _Made(job.name, probe_frame(job.folder / TILE), report.frames_aligned, report)
+    """Return a tile that was made; its solution is that of its canvas, which its file has only on the sky."""
+    group = job.group
+    canvas = canvas_of([frame.view for frame in group.frames], group.reference, job.settings.canvas)
+    file = replace(probe_frame(job.folder / TILE), wcs=canvas.wcs())
+    return _Made(group.name, file, report.frames_aligned, report)
 
 
 def _scratch() -> Path:
@@ -218,8 +221,8 @@ class _Watch:
     """Turns what tiles tell while they are made, several at a time, into the steps of all."""
 
     def __init__(self, todo: Sequence[_TileJob], tiles: int, progress: Progress) -> None:
-        self.names = [job.name for job in todo]
-        self.frames = sum(len(job.frames) for job in todo)
+        self.names = [job.group.name for job in todo]
+        self.frames = sum(len(job.group.frames) for job in todo)
         self.aligned = [0] * len(todo)
         self.tiles, self.ended, self.progress = tiles, tiles - len(todo), progress
         progress.step("tiles", self.ended, tiles)
@@ -240,13 +243,17 @@ class _Watch:
 
 def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> TileReport:
     """Make a tile and write it; return its report: what a worker process does."""
+    frames, reference = job.group.frames, job.group.reference
+    names = list(short_names([frame.path for frame in frames]).values())
     try:
-        tile = tile_of_frames(job.frames, job.settings, progress=Told(tell))
+        tile = tile_of_registered(frames, reference, job.settings, names=names, progress=Told(tell))
+        if not job.on_the_sky:
+            tile = replace(tile, wcs=None)
         for name in set_aside(job.folder, ALL_OUTPUTS):
             tell("warning", f"a file that was not as an earlier run wrote it is kept as {name}")
         remove_ours(job.folder, ALL_OUTPUTS)
         save_tile(tile, job.folder, job.fingerprint)
-    except (FailureError, FrameError, ValueError) as error:
+    except ValueError as error:  # a FrameError, too
         raise JobError(str(error)) from error
     except OSError as error:
         raise JobError(f"its files cannot be written: {error.strerror or 'unknown'}") from error  # without their place
@@ -284,7 +291,12 @@ def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], progre
 
 
 def _join(
-    made: Sequence[_Made], settings: MosaicSettings, made_by: Mapping[str, str], folder: Path, progress: Progress
+    made: Sequence[_Made],
+    settings: MosaicSettings,
+    made_by: Mapping[str, str],
+    registered: Registered | None,
+    folder: Path,
+    progress: Progress,
 ) -> MosaicReport:
     """Join tiles, write the mosaic, and return what is known of it; `made_by` has cards on how the tiles were made."""
     started = time.perf_counter()
@@ -294,7 +306,11 @@ def _join(
     except ValueError as error:
         raise FailureError(str(error)) from error
     progress.step("writing", 0, 1)
-    pictures = save_mosaic(mosaic, folder, _cards(mosaic, made, settings, made_by), settings.picture, settings.compress)
+    cards = _cards(mosaic, made, settings, made_by)
+    if registered is not None:
+        cards.extend(_place_cards(registered))
+    on_the_sky = registered is None or registered.on_the_sky
+    pictures = save_mosaic(mosaic, folder, cards, settings.picture, settings.compress, on_the_sky=on_the_sky)
     progress.step("writing", 1, 1)
     return MosaicReport(
         tiles=tuple(
@@ -353,4 +369,12 @@ def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made
     cards["NPA_INTP"] = (settings.join.interpolation, "interpolation of the tiles")
     for tile in made:
         cards.add_history(card_value(f"{tile.name}: {tile.frames or 'unknown number of'} frames"))
+    return cards
+
+
+def _place_cards(registered: Registered) -> list[tuple[str, Any, str]]:
+    """Return the cards that say how far the mosaic's place on the sky can be trusted."""
+    cards = [("NPA_SKY", registered.place, "how the place on the sky was found")]
+    if registered.approximate:
+        cards.append(("NPA_APRX", True, "the place on the sky is only approximate"))
     return cards

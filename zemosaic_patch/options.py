@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanstack.register.warp import INTERPOLATIONS
-from nanstack.settings import JOINS, NORMALIZATIONS, TILE_MATCHES, WEIGHTINGS, JoinSettings, TileSettings
+from nanstack.settings import CANVASES, JOINS, NORMALIZATIONS, TILE_MATCHES, WEIGHTINGS, JoinSettings, TileSettings
 from nanstack.stack.definition import COMBINES, Rejection
 from zemosaic_patch.dropin.sources import SKY_MODEL
 from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
@@ -128,6 +128,7 @@ class TileFiles:
     )  # fmt: skip
     overwrite: bool = option("replace the results of an earlier run in DIR", bool, kept=False)
     reference: str | None = option("frame that the others are aligned on; by default the most central", metavar="FILE")
+    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
     config: Path | None = option(
         "take the options from a run.toml that an earlier run wrote; options given here override it",
         Path, metavar="FILE", kept=False,
@@ -166,6 +167,9 @@ class TileOptions:
         "give less weight to noisy frames (noise_variance) or to blurred ones (noise_fwhm)", choices=WEIGHTINGS
     )
     interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
+    canvas: str = option(
+        "pixels of a tile: those of its reference, or as many as show every frame (all)", choices=CANVASES
+    )
     gpu: str = option(
         "stack on an NVIDIA GPU: if there is one (auto), the same but warn if there is none (on), or never (off)",
         choices=GPU,
@@ -188,6 +192,7 @@ class TileOptions:
             norm=settings.normalize,
             weight=settings.weight,
             interpolation=settings.interpolation,
+            canvas=settings.canvas,
             gpu=settings.gpu,
         )
 
@@ -207,6 +212,7 @@ class TileOptions:
             normalize=self.norm,
             weight=self.weight,
             interpolation=self.interpolation,
+            canvas=self.canvas,
             gpu=self.gpu,
         )
 
@@ -236,10 +242,12 @@ class MosaicSettings:
         Number of processes; 0: as many as suit the machine. No influence on the result.
     """
 
-    tile: TileSettings = field(default_factory=lambda: TileSettings(Rejection(rewinsor=False), match="plane"))
+    tile: TileSettings = field(
+        default_factory=lambda: TileSettings(Rejection(rewinsor=False), match="plane", canvas="all")
+    )
     join: JoinSettings = field(default_factory=JoinSettings)
     tile_frames: int = 200
-    min_frames: int = 3
+    min_frames: int = 1
     compress: bool = False
     picture: str = "png"
     workers: int = 0
@@ -262,6 +270,7 @@ class MosaicFiles:
         "take the options from a run.toml that an earlier run wrote; options given here override it",
         Path, metavar="FILE", kept=False,
     )  # fmt: skip
+    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
     existing_tiles: bool = option("FRAMES are master tiles, ours or ZeMosaic's: only join them", bool)
 
 
@@ -271,7 +280,7 @@ class MosaicOptions:
 
     tile_frames: int = option("a tile has at most N frames", int, metavar="N", within=Range(1))
     min_frames: int = option(
-        "a tile has at least N frames; frames that belong to no tile are left out", int, metavar="N", within=Range(1)
+        "a tile has at least N frames; fewer, with none near by, are left out", int, metavar="N", within=Range(1)
     )
     match_tiles: str = option(
         "match the tiles' backgrounds: add a gradient to each (plane), a constant to each (offset), or nothing (none)",

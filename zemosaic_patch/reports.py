@@ -7,10 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nanstack.io.files import complete_file
-from nanstack.report import TileReport
+from nanstack.report import TileReport, known
+
+if TYPE_CHECKING:
+    from nanstack.session import Session
+
+UNKNOWN = "unknown"  # place on the sky
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,47 @@ class Levelling:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """How the frames were registered.
+
+    Attributes
+    ----------
+    frames : int
+    rms_px_median, rms_px_max : float or None
+        Of the stars of a frame, over the frames.
+    place : str
+        How the place on the sky was found: see `nanstack.register.place.Place`.
+    approximate : bool
+        Whether that is no better than the headers' pointing.
+    """
+
+    frames: int
+    rms_px_median: float | None
+    rms_px_max: float | None
+    place: str
+    approximate: bool
+
+    @classmethod
+    def of(cls, session: Session) -> Registered:
+        """Return what is to be told of registered frames."""
+        rms = [frame.rms for frame in session.frames]
+        place = session.place
+        return cls(len(rms), known(np.median(rms)), known(max(rms)), place.how, place.approximate)
+
+    @property
+    def on_the_sky(self) -> bool:
+        """Whether the place on the sky is known at all."""
+        return self.place != UNKNOWN
+
+    @property
+    def place_told(self) -> str:
+        """The place on the sky, in words."""
+        if not self.on_the_sky:
+            return "unknown: the mosaic has no WCS"
+        return f"{self.place}, APPROXIMATE" if self.approximate else self.place
+
+
+@dataclass(frozen=True)
 class MosaicImage:
     """A mosaic's files, and what they show.
 
@@ -109,6 +157,8 @@ class MosaicReport:
         Time that its parts took.
     left_out, failed_tiles : dict
         Name of a frame that is in no tile, and of a tile that could not be made: why.
+    registration : Registered or None
+        None for a mosaic of existing tiles.
     """
 
     tiles: tuple[JoinedTile, ...]
@@ -117,12 +167,14 @@ class MosaicReport:
     seconds: dict[str, float]
     left_out: dict[str, str] = field(default_factory=dict)
     failed_tiles: dict[str, str] = field(default_factory=dict)
+    registration: Registered | None = None
 
     def json(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
         return {
             "tiles": [tile.json() for tile in self.tiles],
             "mosaic": asdict(self.mosaic),
+            "registration": None if self.registration is None else asdict(self.registration),
             "settings": self.settings,
             "left_out": self.left_out,
             "failed_tiles": self.failed_tiles,
@@ -142,6 +194,10 @@ class MosaicReport:
             "background": f"{self.mosaic.background.model}, overlaps compared: {self.mosaic.background.overlaps}",
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }
+        if self.registration is not None:
+            rms = [self.registration.rms_px_median, self.registration.rms_px_max]
+            rows["registration"] = f"rms {rms[0]} px (worst frame {rms[1]} px)"
+            rows["place on the sky"] = self.registration.place_told
         return [f"{name:<18} {text}" for name, text in rows.items()]
 
 

@@ -144,7 +144,7 @@ def noise_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     frames = _group(frames)
     variance = np.array([[_clipped(channel)[1] ** 2 for channel in _channels(frame)] for frame in frames])
-    return _relative(variance, frames)
+    return list(relative_weights(variance).reshape(len(frames), *frames[0].shape[2:]))
 
 
 def fwhm_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -159,16 +159,18 @@ def fwhm_weights(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     frames = _group(frames)
     area = np.array([[find_stars(frame).fwhm ** 2] * len(_channels(frame)) for frame in frames])
-    return _relative(area, frames)
+    return list(relative_weights(area).reshape(len(frames), *frames[0].shape[2:]))
 
 
-def _relative(cost: np.ndarray, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the weights least cost / cost of each channel, 1 where no cost is known."""
+def relative_weights(cost: np.ndarray) -> np.ndarray:
+    """Return weights, the least cost of a channel over each: float32, as `cost`, shape (frames, channels).
+
+    0 for a cost that is not known; 1 throughout where none is.
+    """
     known = np.isfinite(cost) & (cost > 0)
     least = np.where(known, cost, np.inf).min(axis=0, initial=np.inf)
     weight = np.divide(least, cost, out=np.zeros(cost.shape), where=known)
-    weight = np.where(np.isfinite(least), weight, 1.0)
-    return [np.float32(row).reshape(frame.shape[2:]) for row, frame in zip(weight, frames, strict=True)]
+    return np.where(np.isfinite(least), weight, 1.0).astype(np.float32)
 
 
 def colour_gains(image: np.ndarray) -> tuple[np.ndarray, float]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -235,19 +233,7 @@ def align_frames(
         samples = warp(frame, alignment.transform, interpolation)
         return alignment, samples if finish is None else finish(samples, frame)
 
-    threads = threads or memory.threads()
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        ahead: deque[Future] = deque()
-        try:
-            for index in range(len(frames)):
-                ahead.append(pool.submit(align, index))
-                if len(ahead) > threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    return memory.in_order(align, len(frames), threads)
 
 
 def _loaded(frame: FrameSource, name: str) -> np.ndarray | None:

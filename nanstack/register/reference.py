@@ -3,9 +3,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from nanstack.register.registered import RegisteredFrame
+
+
+def best_reference(frames: Sequence[RegisteredFrame]) -> int:
+    """Return the index of the most central frame, of those of the commonest size.
+
+    Parameters
+    ----------
+    frames : sequence of RegisteredFrame
+        At least one.
+    """
+    shape = Counter(frame.shape for frame in frames).most_common(1)[0][0]
+    return most_central([frame.pointing if frame.shape == shape else None for frame in frames])
 
 
 def most_central(pointings: Sequence[np.ndarray | None]) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nanstack.io.frames import channels_last, samples_with_data
-from nanstack.io.layout import read_layout, read_samples
+from nanstack.io.layout import FrameError, read_layout, read_samples
 from nanstack.survey.detection import Peaks, find_peaks
 from nanstack.survey.facts import facts_of
 from nanstack.survey.measurement import measure
@@ -35,6 +35,8 @@ def survey_frame(path: Path | str) -> Survey:
     samples = channels_last(layout.path, read_samples(layout, content.update))
     facts = facts_of(layout, samples)
     samples = samples_with_data(layout, samples, facts.pattern)
+    if not np.isfinite(samples).any():
+        raise FrameError(layout.path, "it holds no finite sample")
     shape = (*samples.shape, 3) if facts.pattern else samples.shape
     raw = Raw.of(samples, facts.pattern)
     peaks = find_peaks(raw)

@@ -122,7 +122,7 @@ def test_the_reference_is_read_once_and_gives_its_solution(frames, tmp_path):
         return lambda: reads.append(index) or frames[index]
 
     solution = WCS(naxis=2)
-    tile = make_tile([source(index) for index in range(5)], 3, wcs=[None, None, None, solution, None])
+    tile = make_tile([source(index) for index in range(5)], 3, wcs=solution)
     assert sorted(reads) == [0, 1, 2, 3, 4]
     assert tile.wcs is solution
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -211,7 +211,7 @@ def test_a_tile_goes_into_a_mosaic(frames):
     solution.wcs.crval = 56.75, 24.25
     solution.wcs.crpix = 110.5, 75.5
     solution.wcs.cdelt = -0.001, 0.001
-    tile = make_tile(frames, wcs=[solution, *4 * [None]])
+    tile = make_tile(frames, wcs=solution)
     mosaic = nanstack.make_mosaic([tile.for_mosaic("one")], match="none")
     assert mosaic.coverage.max() == 5
     inside = mosaic.coverage == 5

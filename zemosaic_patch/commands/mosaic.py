@@ -15,6 +15,7 @@ from zemosaic_patch.commands.output import (
     keep_options,
     kept_config,
     own_folder,
+    tell_ignored,
 )
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import MosaicFiles, MosaicOptions, TileOptions, mosaic_defaults
@@ -34,7 +35,8 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
     from zemosaic_patch.tile_files import TILE
     from zemosaic_patch.tile_run import find_frames
 
-    paths = find_frames(files.frames, files.existing_tiles)
+    found = find_frames(files.frames, files.flat, files.existing_tiles)
+    paths = list(found.paths)
     check_kind(files.output, TILE, "a single tile")
     earlier = earlier_output(files.output)
     if earlier is not None and not (files.resume or files.overwrite):
@@ -46,6 +48,7 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
         claim(files.output, kept_config(files), paths)
         prepare(files.output, options.picture, inputs, anew=files.overwrite, joins_tiles=files.existing_tiles)
         keep_options(files, options, tile)
+        tell_ignored(found, bars)
         report = make(paths, options.settings(tile), files.output, bars)
     show(report, files.output)
     if report.failed_tiles:
@@ -63,8 +66,8 @@ def show(report: MosaicReport, folder: Path) -> None:
 
 COMMAND = Command(
     "mosaic",
-    "make a mosaic of solved frames, or of master tiles",
-    "Group frames by where they point, make a master tile of each group, and join the tiles on the sky: one mosaic "
+    "make a mosaic of raw frames, or of master tiles",
+    "Register frames by their stars, make a master tile of each pointing, and join the tiles on the sky: one mosaic "
     "without seams. A run that was stopped goes on with --resume.",
     (MosaicFiles(), *mosaic_defaults()),
     run,

@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zemosaic_patch.arguments import CONFIG, write_config
 from zemosaic_patch.errors import FailureError, UsageError
+
+if TYPE_CHECKING:
+    from nanstack.io.finding import FoundFiles
+    from nanstack.progress import Progress
 
 ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 2**27  # bytes; loaded, libraries take 0.8 GiB, threads theirs
 
@@ -31,6 +35,12 @@ def check_frames(names: Sequence[str]) -> None:
     """Refuse a command without frames."""
     if not names:
         raise UsageError("no frames: name files, folders or patterns such as 'night/*.fit'")
+
+
+def tell_ignored(found: FoundFiles, progress: Progress) -> None:
+    """Say what lies beside the frames and is passed over."""
+    for line in found.lines():
+        progress.warn(line)
 
 
 def check_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from zemosaic_patch.commands.output import (
     keep_options,
     kept_config,
     own_folder,
+    tell_ignored,
 )
 from zemosaic_patch.options import TileFiles, TileOptions, tile_defaults
 
@@ -33,7 +34,8 @@ def run(files: TileFiles, options: TileOptions) -> None:
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
     from zemosaic_patch.tile_run import find_frames, tile_of_files
 
-    paths = find_frames(files.frames)
+    found = find_frames(files.frames, files.flat)
+    paths = list(found.paths)
     kept = kept_config(files)
     check_kind(files.output, MOSAIC, "a mosaic")
     check_new(files.output, OUTPUTS, files.overwrite)
@@ -41,6 +43,7 @@ def run(files: TileFiles, options: TileOptions) -> None:
     with own_folder(files.output):
         claim(files.output, (*ALL_OUTPUTS, *kept), paths)
         with Bars() as bars:
+            tell_ignored(found, bars)
             tile = tile_of_files(paths, options.settings(), files.reference, bars)
         remove_ours(files.output, ALL_OUTPUTS, paths)  # a report of another tile among them
         save_tile(tile, files.output)

@@ -144,8 +144,9 @@ class Told:
     tiles : tuple of Tile
     mosaic : Mosaic
     comparison : Comparison or None
-    left_out, settings, times : tuple of Entry
-        Frames in no tile, and why; what the mosaic was made with; how long each step took.
+    registration, left_out, settings, times : tuple of Entry
+        How the frames found their places; frames in no tile, and why; what the mosaic was made with; how long each
+        step took.
     seconds : float or None
         In all.
     """
@@ -153,6 +154,7 @@ class Told:
     tiles: tuple[Tile, ...]
     mosaic: Mosaic
     comparison: Comparison | None
+    registration: tuple[Entry, ...]
     left_out: tuple[Entry, ...]
     settings: tuple[Entry, ...]
     times: tuple[Entry, ...]
@@ -203,6 +205,7 @@ def _told(told: Mapping) -> Told:
         tiles=tiles,
         mosaic=_mosaic(_mapping(told.get("mosaic"))),
         comparison=_comparison(_mapping(told.get("comparison"))),
+        registration=_flat(_mapping(told.get("registration"))),
         left_out=_entries(told.get("left_out")),
         settings=_flat(_mapping(told.get("settings"))),
         times=tuple(Entry(str(step), duration(_number(value))) for step, value in seconds.items()),

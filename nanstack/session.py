@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files to registered frames: surveyed, sorted out, registered all at once by their stars, put onto the sky."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nanstack.io.frames import short_names
+from nanstack.levels.flux import on_one_flux_scale
+from nanstack.progress import Progress, Quiet
+from nanstack.register.field import groups_apart
+from nanstack.register.place import Place, middle_of, place_by_solutions, turned, unknown
+from nanstack.register.registered import RegisteredFrame
+from nanstack.register.solution import Registration, register
+from nanstack.register.verdicts import judge
+from nanstack.survey.record import Survey
+from nanstack.survey.selection import duplicates, not_to_stack, unlike_most
+from nanstack.survey.store import survey_files
+
+PARTS = 100  # in which the progress of registration is told
+Placer = Callable[[Sequence[Survey], Sequence[Registration]], tuple[list[Registration], dict[int, Place]]]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What of a list of files can be stacked, and why the rest cannot.
+
+    Attributes
+    ----------
+    frames : list of RegisteredFrame
+        On one sphere.
+    left_out : dict
+        Path of a file: why it is not among them.
+    place : Place or None
+        How the sphere came to its place on the sky; None where nobody knows it.
+    """
+
+    frames: list[RegisteredFrame]
+    left_out: dict[Path, str]
+    place: Place | None
+
+
+def open_session(
+    paths: Sequence[Path],
+    *,
+    folder: Path | None = None,
+    place: Placer | None = None,
+    progress: Progress | None = None,
+) -> Session:
+    """Survey and register files.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    folder : Path, optional
+        Keeps the surveys, so that no file is surveyed twice.
+    place : callable, optional
+        Turns registered groups onto the sky; by default by the frames' own solutions.
+    progress : Progress, optional
+        Hears of the steps 'surveying frames' and 'registering frames'.
+
+    Returns
+    -------
+    Session
+        Without frames, where none can be used.
+    """
+    progress = progress or Quiet()
+    surveys, left_out = survey_files(paths, folder, progress=progress)
+    surveys = _lights(surveys, left_out)
+    for remark, count in Counter(survey.facts.remark for survey in surveys if survey.facts.remark).items():
+        progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
+    registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
+    spoiled = judge(surveys, registrations)
+    reasons = [one.reason or spoiled.get(index, "") for index, one in enumerate(registrations)]
+    left_out.update({survey.path: reason for survey, reason in zip(surveys, reasons, strict=True) if reason})
+    good = [index for index, reason in enumerate(reasons) if not reason]
+    surveys, registrations = [surveys[index] for index in good], [registrations[index] for index in good]
+    registrations, places = (place or by_own_solutions)(surveys, registrations)
+    frames = [
+        RegisteredFrame(survey, one.view, one.stars, one.rms, one.flux)
+        for survey, one in zip(surveys, registrations, strict=True)
+    ]
+    groups = [one.group for one in registrations]
+    apart = groups_apart(frames, groups, places)
+    left_out.update({f.path: apart[group] for f, group in zip(frames, groups, strict=True) if group in apart})
+    frames = [frame for frame, group in zip(frames, groups, strict=True) if group not in apart]
+    main = next((group for group in groups if group not in apart), None)
+    return Session(on_one_flux_scale(frames, progress), left_out, places.get(main))
+
+
+def _lights(surveys: Sequence[Survey], left_out: dict[Path, str]) -> list[Survey]:
+    """Return what is to be stacked: light frames, each once, of one filter, all in colour or all mono."""
+    names = short_names(survey.path for survey in surveys)
+    for reasons in (
+        lambda kept: not_to_stack([survey.facts for survey in kept]),
+        lambda kept: duplicates([survey.digest for survey in kept], [names[survey.path] for survey in kept]),
+        lambda kept: unlike_most([survey.facts.filter or "none" for survey in kept], "filter"),
+        lambda kept: unlike_most(["colour" if len(survey.shape) == 3 else "mono" for survey in kept], "kind"),
+    ):
+        out = reasons(surveys)
+        left_out.update({surveys[index].path: reason for index, reason in out.items()})
+        surveys = [survey for index, survey in enumerate(surveys) if index not in out]
+    return list(surveys)
+
+
+def by_own_solutions(
+    surveys: Sequence[Survey], registrations: Sequence[Registration]
+) -> tuple[list[Registration], dict[int, Place]]:
+    """Turn the views of each group onto the sky by the solutions in its frames' headers, as far as these agree."""
+    places = {}
+    for group in {one.group for one in registrations}:
+        members = [index for index, one in enumerate(registrations) if one.group == group]
+        views = [registrations[index].view for index in members]
+        solutions = [surveys[index].facts.wcs for index in members]
+        places[group] = place_by_solutions(views, solutions, middle_of(views)) or unknown(views)
+    return [replace(one, view=turned(one.view, places[one.group])) for one in registrations], places
