@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from nanstack.io.frames import probe_frame
+from nanstack.session import open_session
 from zemosaic_patch.demo.mosaic import pleiades_session, write_frames
 from zemosaic_patch.groups import group_frames
 
@@ -38,7 +38,7 @@ def main() -> int:
         folder = Path(name)
         session = pleiades_session(64, tuple(options.shape))
         write_frames(session, folder / "frames")
-        groups, _ = group_frames([probe_frame(folder / "frames" / frame.name) for frame in session.frames])
+        groups, _ = group_frames(open_session(sorted((folder / "frames").iterdir())).frames)
         assert [len(group.frames) for group in groups] == [16] * 4, "the pointings are not told apart"
         runs = {part: [] for part in PARTS}
         run(groups, (1, 4), folder)  # compiles

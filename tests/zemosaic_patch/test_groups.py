@@ -1,52 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which frames make which tile, whatever their order; and which make none."""
+"""Which registered frames make which tile, whatever their order; and which make none."""
 
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanstack.io.frames import FrameFile
+from nanstack.register.camera import ARCSEC, Camera, View
+from nanstack.register.registered import RegisteredFrame
+from nanstack.survey.record import Facts, Survey
+from nanstack.survey.stars import Stars
+from tests.support.starfields import looking
 from zemosaic_patch.groups import fingerprint, group_frames
 
 pytestmark = pytest.mark.numpy_bytes
 
 SHAPE = (1080, 1920, 3)
-SCALE = 2.39 / 3600
-SIDE = 1080 * SCALE  # degrees
+SCALE = 2.39  # arcseconds a pixel
+SIDE = 1080 * SCALE / 3600  # degrees
+HERE = 56.75, 24.25
 
 
-def solution(east, north, degrees=0.0, handed=-1, scale=SCALE):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    wcs.wcs.crval = (56.75 + east / np.cos(np.radians(24.25))) % 360, 24.25 + north
-    wcs.wcs.crpix = 960.5, 540.5
-    angle = np.radians(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    wcs.wcs.cd = scale * np.array([[handed, 0], [0, 1]]) @ turn
-    return wcs
-
-
-@pytest.fixture
-def frame(tmp_path):
-    def make(name, east=0.0, north=0.0, shape=SHAPE, wcs=None, content=None, cards=None, **more):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(name.encode() if content is None else content)
-        return FrameFile(path, shape, wcs or solution(east, north, **more), cards or {})
-
-    return make
+def frame(name, east=0.0, north=0.0, *, shape=SHAPE, scale=SCALE, turn=0.0, at=None, digest=None):
+    """A frame so many degrees from a place, or at a place of its own."""
+    ra, dec = at or (HERE[0] + east / np.cos(np.radians(HERE[1])), HERE[1] + north)
+    survey = Survey(Path(name), shape, Facts(), Stars.none(), np.zeros((1, 1)), np.zeros(3), digest=digest or name)
+    return RegisteredFrame(survey, View(Camera(shape[:2], ARCSEC / scale), looking(ra, dec, turn)), 30, 0.1, 1.0)
 
 
 def names(groups):
     return [[each.path.name for each in group.frames] for group in groups]
 
 
-def test_pointings_make_tiles_in_any_order(frame):
+def test_pointings_make_tiles_in_any_order():
     rng = np.random.default_rng(2)
     frames = [
         frame(f"{pointing}_{index}.fit", *(0.8 * np.array(pointing) * (1.2, 0.65) + rng.uniform(-0.06, 0.06, 2)))
@@ -60,21 +50,23 @@ def test_pointings_make_tiles_in_any_order(frame):
     assert [len(group) for group in names(groups)] == [7, 7, 7, 7]
     for _ in range(3):
         rng.shuffle(frames)
-        assert names(group_frames(frames)[0]) == names(groups)
+        again = group_frames(frames)[0]
+        assert names(again) == names(groups)
+        assert [group.reference for group in again] == [group.reference for group in groups]
 
 
-def test_a_long_strip_falls_into_tiles_that_overlap(frame):
+def test_a_long_strip_falls_into_tiles_that_overlap():
     frames = [frame(f"{index:03d}.fit", 0.02 * index) for index in range(100)]
     groups, left_out = group_frames(frames)
     assert left_out == {}
     assert 4 <= len(groups) <= 8  # 2 degrees in parts of 0.36
     assert sorted(chain(*names(groups))) == [each.path.name for each in frames]
     for group in groups:
-        east = [each.wcs.wcs.crval[0] for each in group.frames]
-        assert np.ptp(east) * np.cos(np.radians(24.25)) <= 0.5 * SIDE + 1e-6
+        apart = np.array([each.pointing for each in group.frames])
+        assert np.degrees(np.arccos(np.clip(apart @ apart.T, -1, 1))).max() <= 0.5 * SIDE + 1e-6
 
 
-def test_tiles_have_no_more_frames_than_asked_for_and_no_fewer(frame):
+def test_tiles_have_no_more_frames_than_asked_for_and_no_fewer():
     frames = [frame(f"{index:02d}.fit", 0.001 * index) for index in range(20)]
     groups, left_out = group_frames(frames, tile_frames=6)
     assert left_out == {}
@@ -83,97 +75,95 @@ def test_tiles_have_no_more_frames_than_asked_for_and_no_fewer(frame):
     lonely = frame("lonely.fit", 3.0)
     groups, left_out = group_frames([*frames, lonely], min_frames=2)
     assert names(groups) == [[each.path.name for each in frames]]
-    assert "fewer than --min-frames 2" in left_out[lonely.path]
+    assert left_out[lonely.path] == (
+        "only 1 frame of its size and kind cover its place on the sky, fewer than --min-frames 2"
+    )
 
 
-def test_a_few_frames_near_a_tile_join_it(frame):
+def test_fewer_frames_than_a_rejection_needs_go_to_a_tile_nearby_or_are_a_tile():
     tile = [frame(f"{index}.fit", 0.001 * index) for index in range(10)]
-    beyond = frame("beyond.fit", 0.6 * SIDE)
-    groups, left_out = group_frames([*tile, beyond], min_frames=3)
-    assert list(left_out) == [beyond.path]
-    near = frame("near.fit", 0.3 * SIDE)
-    groups, left_out = group_frames([*tile, near], min_frames=3)
+    near, beyond = frame("near.fit", 0.3 * SIDE), frame("beyond.fit", 0.6 * SIDE)
+    assert len(group_frames([*tile, near])[0]) == 1
+    groups, left_out = group_frames([*tile, beyond])
     assert left_out == {}
+    assert names(groups)[1:] == [["beyond.fit"]]
+    groups, left_out = group_frames([*tile, beyond], min_frames=3)
     assert len(groups) == 1
+    assert list(left_out) == [beyond.path]
+    three = [frame(f"beyond{index}.fit", 0.8 * SIDE) for index in range(3)]
+    assert sorted(map(len, names(group_frames([*tile, *three], min_frames=3)[0]))) == [3, 10]
 
 
-@pytest.mark.parametrize(
-    ("odd", "reason"),
-    [
-        ({"cards": {"FILTER": "Ha"}}, "its filter is Ha, unlike that of most frames (none): a mosaic needs one filter"),
-        ({"cards": {"XBINNING": "2"}}, "its binning is 2, unlike that of most frames (1)"),
-        ({"shape": SHAPE[:2]}, "its kind is mono, unlike that of most frames (colour)"),
-        ({"handed": 1}, "its WCS is mirrored compared with most frames"),
-        ({"east": 40.0}, "its WCS points 40 degrees away from most frames"),
-        ({"wcs": WCS(naxis=2)}, "it has no WCS: plate-solve it first"),
-        ({"content": b"0.fit"}, "it is the same as 0.fit, which is used"),
-    ],
-)
-def test_frames_that_do_not_go_with_the_others_are_named(frame, odd, reason):
-    frames = [frame(f"{index}.fit", 0.001 * index) for index in range(5)]
-    groups, left_out = group_frames([frame("odd.fit", **odd), *frames])
-    assert [path.name for path in left_out] == ["odd.fit"]
-    assert reason in next(iter(left_out.values()))
-    assert names(groups) == [[f"{index}.fit" for index in range(5)]]
+def test_full_tiles_take_no_frame_from_nearby():
+    tile = [frame(f"{index}.fit", 0.001 * index) for index in range(6)]
+    near = [frame("near.fit", 0.45 * SIDE), frame("far.fit", 0.55 * SIDE)]
+    groups, left_out = group_frames([*tile, *near], tile_frames=6)
+    assert left_out == {}
+    assert all(len(group) <= 6 for group in names(groups))
 
 
-def test_frames_of_other_sizes_and_patterns_make_tiles_of_their_own(frame):
+def test_frames_of_other_sizes_and_scales_make_tiles_of_their_own():
     frames = [frame(f"{index}.fit") for index in range(3)]
     small = [frame(f"small{index}.fit", shape=(540, 960, 3), scale=2 * SCALE) for index in range(3)]
-    other = [frame(f"other{index}.fit", cards={"BAYERPAT": "GRBG"}) for index in range(3)]
+    other = [frame(f"telescope{index}.fit", scale=1.5 * SCALE) for index in range(3)]
     groups, left_out = group_frames([*frames, *small, *other])
     assert left_out == {}
-    assert sorted(names(groups)) == [[each.path.name for each in kind] for kind in (frames, other, small)]
-
-
-def test_links_and_copies_count_once(frame, tmp_path):
-    frames = [frame(f"{index}.fit") for index in range(3)]
-    (tmp_path / "link.fit").symlink_to(tmp_path / "1.fit")
-    again = FrameFile(tmp_path / "link.fit", SHAPE, solution(0, 0))
-    groups, left_out = group_frames([*frames, again])
-    assert names(groups) == [["0.fit", "1.fit", "2.fit"]]
-    assert left_out == {again.path: "it is the same as 1.fit, which is used"}
+    assert sorted(names(groups)) == [[each.path.name for each in kind] for kind in (frames, small, other)]
+    groups, _ = group_frames([*frames, *other[:2]])
+    assert names(groups) == [[each.path.name for each in frames], [each.path.name for each in other[:2]]]
 
 
 @pytest.mark.parametrize("where", [(0.0, 89.9), (0.0, -90.0), (359.99, 0.0)])
-def test_poles_and_the_meridian_are_no_borders(frame, where):
-    wcs = []
+def test_poles_and_the_meridian_are_no_borders(where):
+    frames = []
     for degrees in range(0, 360, 30):
-        wcs.append(solution(0, 0, degrees))
-        wcs[-1].wcs.crval = (where[0] + 0.02 * np.cos(np.radians(degrees))) % 360, np.clip(where[1], -90, 90)
-    groups, left_out = group_frames([frame(f"{index}.fit", wcs=each) for index, each in enumerate(wcs)])
+        place = (where[0] + 0.02 * np.cos(np.radians(degrees))) % 360, where[1]
+        frames.append(frame(f"{degrees}.fit", at=place, turn=degrees))
+    groups, left_out = group_frames(frames)
     assert left_out == {}
     assert len(groups) == 1
+
+
+def test_the_most_central_frame_gives_a_tile_its_pixels():
+    frames = [frame(f"{index}.fit", 0.05 * index) for index in (4, 0, 1, 2, 3)]
+    ((group,), _) = group_frames(frames)
+    assert group.frames[group.reference].path.name == "2.fit"
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=40), st.integers(1, 8))
-def test_every_frame_is_in_one_tile_or_named(tmp_path_factory, places, tile_frames):
-    folder = tmp_path_factory.mktemp("frames")
-    frames = []
-    for index, (east, north) in enumerate(places):
-        path = folder / f"{index}.fit"
-        path.write_bytes(str(index).encode())
-        frames.append(FrameFile(path, SHAPE, solution(east, north)))
+def test_every_frame_is_in_one_tile_or_named(places, tile_frames):
+    frames = [frame(f"{index}.fit", *place) for index, place in enumerate(places)]
     groups, left_out = group_frames(frames, tile_frames, min_frames=2)
     assert sorted([*chain(*names(groups)), *(path.name for path in left_out)]) == sorted(
         each.path.name for each in frames
     )
     assert all(len(group) <= tile_frames or tile_frames < 2 for group in names(groups))
+    assert all(len(group) >= 2 for group in names(groups))
 
 
 def test_no_frames_make_no_tiles():
     assert group_frames([]) == ([], {})
 
 
-def test_fingerprint_tells_frames_settings_and_solutions_apart(frame):
+def test_fingerprint_tells_frames_settings_and_solutions_apart():
     frames = [frame(f"{index}.fit") for index in range(3)]
-    (group,), _ = group_frames(frames)
+    ((group,), _) = group_frames(frames)
     same = fingerprint(group, "settings")
     assert fingerprint(group_frames(frames[::-1])[0][0], "settings") == same
-    assert fingerprint(group, "others") != same
-    assert fingerprint(group_frames([*frames, frame("3.fit")])[0][0], "settings") != same
-    solved_anew = replace(group, frames=[replace(frames[0], wcs=solution(0.001, 0)), *group.frames[1:]])
-    assert fingerprint(solved_anew, "settings") != same
-    frames[1].path.write_bytes(b"longer than before")
-    assert fingerprint(group, "settings") != same
+    moved = replace(frames[0], survey=replace(frames[0].survey, path=Path("elsewhere") / "0.fit"))
+    assert fingerprint(replace(group, frames=[moved, *group.frames[1:]]), "settings") == same
+    others = [
+        (group, "others"),
+        (replace(group, reference=(group.reference + 1) % 3), "settings"),
+        (group_frames([*frames, frame("3.fit")])[0][0], "settings"),
+        *((replace(group, frames=[other, *group.frames[1:]]), "settings") for other in (
+            frame("0.fit", 1e-6),
+            frame("0.fit", scale=1.000001 * SCALE),
+            frame("0.fit", digest="another content"),
+            frame("another name.fit", digest="0.fit"),
+        )),
+    ]  # fmt: skip
+    told = {fingerprint(*other) for other in others}
+    assert len(told) == len(others)
+    assert same not in told
