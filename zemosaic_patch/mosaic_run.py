@@ -57,6 +57,7 @@ from zemosaic_patch.tile_files import (
     agreed_cards,
     finished,
     frames_in,
+    is_mosaic,
     read_tile,
     report_beside,
     save_tile,
@@ -270,12 +271,15 @@ def _existing(frame: FrameFile) -> _Made:
 
 
 def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], progress: Progress) -> list[FrameFile]:
-    """Return the tiles that have a WCS and as many channels as most."""
+    """Return the tiles that have a WCS and as many channels as most; of mosaics and tiles, the tiles."""
+    joined = [is_mosaic(frame.path) for frame in frames]
     colour = sum(len(frame.shape) == 3 for frame in frames)
     axes = 3 if 2 * colour >= len(frames) else 2
     kept = []
-    for frame in frames:
-        if frame.wcs is None:
+    for frame, is_joined in zip(frames, joined, strict=True):
+        if is_joined and not all(joined):
+            reason = "it is a mosaic, and there are tiles"
+        elif frame.wcs is None:
             reason = "it has no WCS"
         elif len(frame.shape) != axes:
             reason = f"its shape is {frame.shape}, and most tiles are {'colour' if axes == 3 else 'mono'}"

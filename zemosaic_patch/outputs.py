@@ -59,11 +59,10 @@ def is_ours(path: Path) -> bool:
     return path.name in listed and listed[path.name] in (None, digest(path))
 
 
-def is_output_folder(folder: Path) -> bool:
-    """Tell whether a run wrote a mosaic or a tile into a folder, or is about to."""
+def is_output_folder(folder: Path, results: Sequence[str] = ("mosaic.fits", "tile.fits")) -> bool:
+    """Tell whether a run wrote one of some results into a folder, or is about to."""
     listed = _listed(folder)
-    results = [folder / name for name in ("mosaic.fits", "tile.fits")]
-    return any(path.name in listed or is_ours(path) for path in results)
+    return any(name in listed or is_ours(folder / name) for name in results)
 
 
 def is_intact(path: Path) -> bool:

@@ -101,6 +101,11 @@ def _text_of_card(header: Any, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def is_mosaic(path: Path) -> bool:
+    """Tell whether a file is a mosaic of ours, not a tile."""
+    return "NPA_TILE" in read_layout(path).header
+
+
 def frames_in(path: Path) -> int | None:
     """Return how many frames a tile's header says that it was made of, if it does."""
     header = read_layout(path).header

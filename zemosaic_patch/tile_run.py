@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,11 @@ def tile_of_files(
 def find_frames(names: Sequence[str | Path], flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
     """Return the frame files that names stand for, as `nanstack.io.finding.find_frame_files`; else raise UsageError.
 
-    Folders of outputs are passed over, unless tiles are to be joined. A name that was given alone is named as it was
-    given.
+    Folders of outputs are passed over; where tiles are to be joined, those of mosaics alone. A name that was given
+    alone is named as it was given.
     """
-    is_output = (lambda folder: False) if joins_tiles else is_output_folder
+    results = ("mosaic.fits",) if joins_tiles else ("mosaic.fits", "tile.fits")
+    is_output = partial(is_output_folder, results=results)
     try:
         return find_frame_files(names, flat, is_output)
     except FrameError as error:

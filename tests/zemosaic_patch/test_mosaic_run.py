@@ -512,6 +512,18 @@ def test_no_path_tells_where_tiles_lie(run, copied, monkeypatch):
     assert files == ["tiles/tile_001/tile.fits", "tiles/tile_002/tile.fits"]
 
 
+def test_tiles_of_a_folder_are_joined_without_a_mosaic_that_lies_there(run, copied):
+    tiles = copied / "out" / "tiles"
+    assert run("mosaic", "--existing-tiles", tiles, "-o", tiles / "joined")[0] == 0
+    again = run("mosaic", "--existing-tiles", tiles, "-o", tiles / "joined", "--overwrite")
+    assert again[0] == 0
+    assert "tiles              2 of 2" in again[1]
+    code, out, err = run("mosaic", "--existing-tiles", copied / "out", "-o", copied / "joined")
+    assert code == 0
+    assert err == ["warning: mosaic: it is a mosaic, and there are tiles; left out"]
+    assert data_of(copied / "joined") == data_of(tiles / "joined")
+
+
 def test_zemosaics_master_tiles_are_tiles(run, copied):
     """As ZeMosaic writes them: no COVERAGE, but ALPHA and a number of frames."""
     for number, path in enumerate(sorted((copied / "out" / "tiles").glob("*/tile.fits"))):

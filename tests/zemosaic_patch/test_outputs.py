@@ -133,4 +133,5 @@ def test_a_folder_with_a_result_of_ours_is_an_output_folder(written):
     assert not outputs.is_output_folder(written)
     outputs.expect(written, ["tile.fits"])
     assert outputs.is_output_folder(written), "a run may be writing it now"
+    assert not outputs.is_output_folder(written, ["mosaic.fits"])
     assert not outputs.is_output_folder(written / "nothing")
