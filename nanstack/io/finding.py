@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nanstack.io.frames import SUFFIXES, is_frame_file
-from nanstack.io.layout import FrameError
+from nanstack.io.layout import FrameError, on_one_line
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".mp4", ".avi", ".mov")
 FOREIGN = (".xisf", ".ser", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".pef")
@@ -47,19 +47,25 @@ class FoundFiles:
     unreadable: tuple[Path, ...] = ()
 
     def lines(self) -> list[str]:
-        """Return what was passed over, a line for each kind."""
+        """Return what was passed over, a line for each kind; without paths."""
         counts = {"thumbnail": len(self.thumbnails), "picture": len(self.pictures)}
         seen = [f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items() if count]
         lines = [f"{' and '.join(seen)} ignored"] if seen else []
         if self.foreign:
             lines.append(f"{self._foreign()} ignored: they cannot be read here, save them as FITS")
-        lines += [f"{folder}: not searched, a run of this program wrote it" for folder in self.outputs]
-        return lines + [f"{folder}: not searched, the folder cannot be read" for folder in self.unreadable]
+        reasons = {"a run of this program wrote it": self.outputs, "it cannot be read": self.unreadable}
+        return lines + [_not_searched(folders, why) for why, folders in reasons.items() if folders]
 
     def _foreign(self) -> str:
         kinds = Counter(path.suffix.lower() for path in self.foreign)
         parts = [f"{count} {suffix} file{'' if count == 1 else 's'}" for suffix, count in sorted(kinds.items())]
         return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _not_searched(folders: Sequence[Path], why: str) -> str:
+    """Return a line on folders, by their names alone: where they lie is nobody's business."""
+    more = f" (and {len(folders) - 1} more)" if len(folders) > 1 else ""
+    return on_one_line(f"the folder {folders[0].name}{more} is not searched: {why}")
 
 
 def find_frame_files(

@@ -70,10 +70,10 @@ def test_frames_of_kinds_that_are_not_read_are_named(home):
 
 
 def test_outputs_are_passed_over_below_but_not_where_they_are_named(home):
-    put("n/a.fit", "n/out/tile.fits", "n/out/tiles/tile_001/tile.fits")
+    put("n/a.fit", "n/b/out/tile.fits", "n/out/tile.fits", "n/out/tiles/tile_001/tile.fits")
     files = find_frame_files(["n"], is_output=lambda folder: folder.name == "out")
     assert files.paths == (Path("n/a.fit"),)
-    assert files.lines() == [f"{Path('n/out')}: not searched, a run of this program wrote it"]
+    assert files.lines() == ["the folder out (and 1 more) is not searched: a run of this program wrote it"]
     assert found("n/out", is_output=lambda folder: folder.name == "out")[0] == "n/out/tile.fits"
 
 
@@ -118,7 +118,7 @@ def test_a_folder_below_that_cannot_be_read_is_named(home):
     put("n/a.fit", "n/locked/b.fit")
     os.chmod("n/locked", 0)
     try:
-        assert find_frame_files(["n"]).lines() == [f"{Path('n/locked')}: not searched, the folder cannot be read"]
+        assert find_frame_files(["n"]).lines() == ["the folder locked is not searched: it cannot be read"]
         with pytest.raises(FrameError, match="the folder cannot be read"):
             find_frame_files(["n/locked"])
     finally:
