@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 SOLVE_FIELD = ("solve-field",)
 ASTAP = ("astap_cli", "astap")  # the first one that is installed
+FOUND = ("solve-field", "ASTAP", "catalogue")  # what is worth keeping
 PATIENCE_S = 60.0  # of a program with all that it is shown of the largest group; with the second half of it, and so on
 LEAST_PATIENCE_S = 10.0
 RUN_S = 30.0  # with one picture
@@ -60,7 +61,7 @@ FRAMES_TRIED = 3
 SCALE_FACTOR = 1.5  # that a header's focal length may be off by
 SEARCH_DEG = 5.0  # that a header's pointing may be off by, for a first try
 BRIGHTEST = 20  # stars of a list that solve-field begins with: it finds a sky by ten, and misses one for minutes
-SCALE_ENOUGH = 0.1  # off by 10 %, a focal length puts the frames of a mosaic 3 degrees wide 0.01 px beside each other
+BENT_PX = 0.05  # a tenth of it is what then remains between frames: 3 % of a focal length in a mosaic 3 degrees wide
 OF_DATE = "Seestar"  # begins INSTRUME of cameras whose headers point in coordinates of the date
 PLAIN_FITS = (".fits", ".fit", ".fts")
 MAX_ANSWER = 2**20  # bytes
@@ -91,16 +92,15 @@ def place_groups(
     places : dict
         The place of each group, by its number.
     """
-    told = {
-        group.number: scale_of_solutions(group.views, [survey.facts.wcs for survey in group.surveys]) or 1.0
-        for group in _groups(surveys, registrations)
-    }
+    told = {group.number: _told_scale(group) for group in _groups(surveys, registrations)}
     surveys, registrations = _rescaled(surveys, registrations, told)
     places = _places(surveys, registrations, folder, progress)
     found = {number: place.scale for number, place in places.items()}
     surveys, again = _rescaled(surveys, registrations, found)
     if again is not registrations:
         registrations, places = again, _places(surveys, again, folder, progress)
+    for group in _groups(surveys, registrations):
+        _keep(group, places[group.number], folder)
     placed = [
         one if one.view is None else replace(one, view=turned(one.view, places[one.group])) for one in registrations
     ]
@@ -123,15 +123,30 @@ def _rescaled(
     surveys: Sequence[Survey], registrations: Sequence[Registration], scales: dict[int, float]
 ) -> tuple[Sequence[Survey], Sequence[Registration]]:
     """Return all as it is where registration knew the scales of the groups well enough; else register again."""
-    wrong = {number for number, scale in scales.items() if abs(np.log(scale)) > SCALE_ENOUGH}
+    wrong = {one.number for one in _groups(surveys, registrations) if _bent_px(one, scales[one.number]) > BENT_PX}
     if not wrong:
         return surveys, registrations
     right = list(surveys)
     for index, one in enumerate(registrations):
         if one.group in wrong:
-            scale = ARCSEC / (one.view.camera.focal * one.view.scale) * scales[one.group]
+            scale = one.view.camera.scale * scales[one.group]  # of the camera: its frames' own differ a little
             right[index] = replace(surveys[index], facts=replace(surveys[index].facts, scale=scale))
     return right, register(right)
+
+
+def _told_scale(group: _Group) -> float:
+    return scale_of_solutions(group.views, [survey.facts.wcs for survey in group.surveys]) or 1.0
+
+
+def _bent_px(group: _Group, scale: float) -> float:
+    """Return how far stars at the rim of a group would lie from where a wrong scale bends them to, in pixels.
+
+    The frames are planes that touch a sphere; at the angle t from the middle the plane is t^3 / 3 farther out.
+    """
+    cameras = {one.view.camera for one in group.registrations}
+    half = max(np.hypot(*camera.shape) / 2 / camera.focal for camera in cameras)
+    reach = half + max(np.arccos(np.clip(view.pointing @ group.middle, -1, 1)) for view in group.views)
+    return max(camera.focal for camera in cameras) * reach**3 / 3 * scale**2 * abs(np.log(scale))
 
 
 @dataclass(frozen=True)
@@ -216,7 +231,6 @@ def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> 
         return kept
     found = _by_programs(group, patience, progress) or _by_catalogue(group)
     if found is not None:
-        _keep(group, found, folder)
         return found
     if own is not None and _likely(own, group):
         return own
@@ -266,26 +280,38 @@ def _identity(survey: Survey) -> str:
 
 
 def _keep(group: _Group, place: Place, folder: Path) -> None:
-    """Keep the solution of the group's best frame; nothing but its solution."""
+    """Keep the solution of the group's best frame, and nothing else of it, where none of the group is kept."""
+    if place.how not in FOUND or any(_kept(group, folder)):
+        return
     cards = turned(group.views[0], place).wcs().to_header(relax=True)
     text = cards.tostring(sep="\n", padding=False)
-    with complete_file(folder / f"{_identity(group.surveys[0])}.wcs") as temporary:
+    with complete_file(folder / _kept_name(group.surveys[0])) as temporary:
         temporary.write_text(f"{text}\n{_check_line(text, place.how)}", encoding="ascii")
 
 
+def _kept_name(survey: Survey) -> str:
+    return f"{_identity(survey)}.wcs"
+
+
 def _kept_place(group: _Group, folder: Path) -> Place | None:
-    """Return the place by what an earlier run found for frames of the group; None where nothing is kept, or harmed."""
-    names = {path.name for path in folder.glob("*.wcs")}
-    kept = [_kept(folder / f"{_identity(one)}.wcs", names) if names else None for one in group.surveys]
+    """Return the place by what an earlier run found for frames of the group; None where nothing is kept."""
+    kept = _kept(group, folder)
     how = next((one[1] for one in kept if one is not None), "")
     return place_by_solutions(group.views, [one and one[0] for one in kept], group.middle, how)
 
 
-def _kept(path: Path, names: set[str]) -> tuple[WCS, str] | None:
+def _kept(group: _Group, folder: Path) -> list[tuple[WCS, str] | None]:
+    """Return for each frame the solution that is kept and who found it; None for none, or one that is harmed."""
+    names = {path.name for path in folder.glob("*.wcs")}
+    return [
+        _read_kept(folder / name) if names and (name := _kept_name(survey)) in names else None
+        for survey in group.surveys
+    ]
+
+
+def _read_kept(path: Path) -> tuple[WCS, str] | None:
     from astropy.io import fits
 
-    if path.name not in names:
-        return None
     try:
         text, _, check = path.read_text(encoding="ascii").rpartition("\n")
     except (OSError, ValueError):
