@@ -207,11 +207,12 @@ def _job_of(group: Group, settings: MosaicSettings, on_the_sky: bool, folder: Pa
 
 
 def _made(job: _TileJob, report: TileReport) -> _Made:
-    """Return a tile that was made; its solution is that of its canvas, which its file has only on the sky."""
-    group = job.group
-    canvas = canvas_of([frame.view for frame in group.frames], group.reference, job.settings.canvas)
-    file = replace(probe_frame(job.folder / TILE), wcs=canvas.wcs())
-    return _Made(group.name, file, report.frames_aligned, report)
+    """Return a tile that was made; its solution is its file's, or where that has none, its canvas's."""
+    file = probe_frame(job.folder / TILE)
+    if not job.on_the_sky:
+        views = [frame.view for frame in job.group.frames]
+        file = replace(file, wcs=canvas_of(views, job.group.reference, job.settings.canvas).wcs())
+    return _Made(job.group.name, file, report.frames_aligned, report)
 
 
 def _scratch() -> Path:
