@@ -36,7 +36,7 @@ def test_defaults_are_the_engines():
     _, joined, tile = parsed(MOSAIC, "-o", "out")
     assert joined.settings(tile) == MosaicSettings()
     assert MosaicSettings().join == JoinSettings()
-    assert MosaicSettings().tile == TileSettings(Rejection(rewinsor=False), match="plane")
+    assert MosaicSettings().tile == TileSettings(Rejection(rewinsor=False), match="plane", canvas="all")
 
 
 @pytest.mark.parametrize(
