@@ -16,7 +16,7 @@ import pytest
 
 import nanstack
 import zemosaic_patch
-from nanstack.truth.simulation import simulate_group
+from nanstack.truth.simulation import render_stars, simulate_group
 
 HOME = Path(__file__).parent.parent
 PAGES = sorted([*HOME.glob("*.md"), *HOME.glob("docs/*.md"), *HOME.glob("benchmarks/*.md")])
@@ -242,18 +242,21 @@ def test_the_example_of_a_tile_shows_what_it_says():
 
 
 def test_files_are_frames_and_a_bad_one_is_left_out(tmp_path):
-    frames = [frame.data for frame in simulate_group(4, (150, 200), seed=3, n_stars=200)[0]]
+    frames, stars = simulate_group(4, (150, 200), seed=3, n_stars=200, max_shift=8)
     paths = [tmp_path / f"{index}.npy" for index in range(4)]
-    for path, data in zip(paths, frames, strict=True):
-        np.save(path, data)
-    frames[2] = np.full_like(frames[2], np.nan)
-    np.save(paths[2], frames[2])
-    of_files, of_arrays = nanstack.make_tile(paths, 1), nanstack.make_tile(frames, 1)
-    assert np.array_equal(of_files.image, of_arrays.image, equal_nan=True)
-    assert of_files.alignments[2].reason == "it holds no finite sample"
-    assert of_files.coverage.max() == 3
+    for path, frame in zip(paths, frames, strict=True):
+        np.save(path, frame.data)
+    np.save(paths[2], np.full_like(frames[2].data, np.nan))
+    tile = nanstack.make_tile(paths, 1)
+    assert tile.report.frames_failed == {"2.npy": "it holds no finite sample"}
+    assert (tile.report.frames_given, tile.coverage.max(), tile.report.reference) == (4, 3, "1.npy")
+    off = (tile.image - render_stars(stars, (150, 200), frames[1].transform))[tile.coverage == 3]
+    noise = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
+    assert np.allclose(noise, 20 / np.sqrt(3), rtol=0.2)  # of a mean of three, whose stars are the reference's
     with pytest.raises(ValueError, match="weights must be 4, one a frame, not 3"):
-        nanstack.make_tile(frames, weights=[1, 2, 3])
+        nanstack.make_tile(paths, weights=[1, 2, 3])
+    with pytest.raises(ValueError, match=r"2\.npy, the reference, cannot be used: it holds no finite sample"):
+        nanstack.make_tile(paths, 2)
 
 
 def test_what_is_not_there_is_not_imported():

@@ -94,10 +94,14 @@ def _survey(path: Path, store: Store | None) -> Survey:
 
 
 def _identity(path: Path) -> str | None:
-    """Return what tells a file from others, and from what it was: where it is, its size and its time of change."""
+    """Return what tells a file from others, and from what it was: a digest of its place, size and time of change.
+
+    A digest, as what is kept may be passed on, and tells nobody where the files lay.
+    """
     try:
         known = path.stat()
-        return f"{path.resolve()} {known.st_size} {known.st_mtime_ns}"
+        told = f"{path.resolve()} {known.st_size} {known.st_mtime_ns}"
+        return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
     except (OSError, ValueError):  # what is wrong with it, reading says
         return None
 
@@ -116,7 +120,7 @@ class Store:
         self.failure = ""
 
     def _file(self, identity: str) -> Path:
-        return self.folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npz"
+        return self.folder / f"{identity[:32]}.npz"
 
     def load(self, path: Path, identity: str) -> Survey | None:
         """Return the survey that is kept of a file; None where there is none, or it is damaged or another program's."""

@@ -105,11 +105,12 @@ def test_no_border_where_tiles_and_coverages_end(original, run, tmp_path):
     assert levels_of_coverages(tmp_path / "out") > 20
 
 
-def test_stars_are_where_the_sky_has_them(original):
+def distance_of_stars(out, truth):
+    """Return how far from their true places the stars of a mosaic are, root mean square, in pixels."""
     import sep
 
-    folder, ((ra, dec), flux) = original
-    with fits.open(folder / "out" / "mosaic.fits") as hdus:
+    (ra, dec), flux = truth
+    with fits.open(out / "mosaic.fits") as hdus:
         green, wcs = hdus[0].data[1].astype(np.float32), WCS(hdus[0].header, naxis=2)
     x, y = wcs.all_world2pix(ra, dec, 0)
     height, width = green.shape
@@ -120,7 +121,11 @@ def test_stars_are_where_the_sky_has_them(original):
     good = (flux[:, 1] > 5000) & inside & alone
     assert good.sum() >= 5
     found_x, found_y, _ = sep.winpos(green, x[good], y[good], 1.3)
-    assert np.sqrt(np.mean((found_x - x[good]) ** 2 + (found_y - y[good]) ** 2)) < 0.05
+    return np.sqrt(np.mean((found_x - x[good]) ** 2 + (found_y - y[good]) ** 2))
+
+
+def test_stars_are_where_the_sky_has_them(original):
+    assert distance_of_stars(original[0] / "out", original[1]) < 0.05
 
 
 def test_report_says_where_each_tile_lies_and_what_was_added_to_it(original):
@@ -133,6 +138,9 @@ def test_report_says_where_each_tile_lies_and_what_was_added_to_it(original):
         ImageDraw.Draw(picture).polygon([tuple(corner) for corner in told["corners"]], fill=1)
         with fits.open(out / told["file"]) as hdus:
             tile, place = hdus[0].data, WCS(hdus[0].header, naxis=2)
+        right, top = (side - 0.5 for side in tile.shape[:0:-1])
+        x, y = wcs.world_to_pixel(place.pixel_to_world([-0.5, right, right, -0.5], [-0.5, -0.5, top, top]))
+        assert np.allclose(told["corners"], np.column_stack([x + 0.5, len(covered) - 0.5 - y]), atol=0.02)
         middle = [side // 2 for side in tile.shape[:0:-1]]
         x, y = (int(np.rint(v)) for v in wcs.world_to_pixel(place.pixel_to_world(*middle)))
         here, there = (
@@ -141,9 +149,7 @@ def test_report_says_where_each_tile_lies_and_what_was_added_to_it(original):
         )
         assert there - here == pytest.approx(told["background_adu"], abs=1)
         assert np.abs(told["background_adu"]).max() > 3
-    outlined = np.asarray(picture)
-    assert outlined[covered[::-1]].all()
-    assert (outlined == covered[::-1]).mean() > 0.97
+    assert np.asarray(picture)[covered[::-1]].all()
 
 
 def test_pictures_show_the_mosaic_with_the_north_on_top(original):
@@ -199,7 +205,7 @@ def test_tiles_have_as_many_frames_as_asked_for(run, copied, words, tiles):
     assert [tile["report"]["frames_aligned"] for tile in told["tiles"]] == tiles
 
 
-@pytest.mark.parametrize(("words", "tiles", "left_out"), [("", [4], 2), ("--min-frames 2", [2, 4], 0)])
+@pytest.mark.parametrize(("words", "tiles", "left_out"), [("--min-frames 3", [4], 2), ("", [2, 4], 0)])
 def test_groups_that_are_too_small_make_no_tile(run, copied, words, tiles, left_out):
     for number in (0, 1):
         (copied / "frames" / f"light_1_{number}.fits").unlink()
@@ -224,16 +230,18 @@ def test_as_many_tiles_are_made_at_once_as_workers_are_asked_for(run, copied, mo
     assert data_of(copied / "new") == data_of(copied / "out")
 
 
-def test_the_tiles_of_a_mosaic_are_made_as_the_command_tile_makes_them(run, copied):
+def test_the_tile_of_a_mosaic_is_made_as_the_command_tile_makes_it(run, copied):
     """Of the same frames, with options of which none is a default."""
+    frames = sorted((copied / "frames").glob("light_0_*"))
     options = ["--reject", "kappa_sigma", "--kappa", 1, 1.5, "--combine", "median", "--match-sky", "linear"]
     options += ["--weight", "noise_variance", "--interpolation", "lanczos3"]
-    assert run("mosaic", copied / "frames", "-o", copied / "new", "--workers", 1, *options)[0] == 0
-    made = {fits.getdata(path).tobytes() for path in (copied / "new").glob("tiles/*/tile.fits")}
-    for pointing in (0, 1):
-        frames = sorted((copied / "frames").glob(f"light_{pointing}_*"))
-        assert run("tile", *frames, "-o", copied / str(pointing), *options)[0] == 0
-    assert made == {fits.getdata(copied / str(pointing) / "tile.fits").tobytes() for pointing in (0, 1)}
+    assert run("mosaic", *frames, "-o", copied / "new", "--workers", 1, *options)[0] == 0
+    assert run("tile", *frames, "-o", copied / "alone", "--canvas", "all", *options)[0] == 0
+    made, alone = copied / "new" / "tiles" / "tile_001" / "tile.fits", copied / "alone" / "tile.fits"
+    assert fits.getdata(made).tobytes() == fits.getdata(alone).tobytes()
+    edges = [0, 0, 200, 200], [0, 150, 0, 150]
+    one, other = (WCS(fits.getheader(path), naxis=2).wcs_pix2world(*edges, 0) for path in (made, alone))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
 
 
 def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied):
@@ -404,13 +412,21 @@ def test_cards_say_of_existing_tiles_what_they_say_themselves(run, copied):
 
 
 def test_other_settings_and_frames_make_tiles_anew(run, copied):
-    before = {path: path.stat().st_mtime_ns for path in (copied / "out" / "tiles").glob("*/tile.fits")}
+    """All frames are registered together: one more or less moves the others a little, in all tiles."""
+    tiles = sorted((copied / "out" / "tiles").glob("*/tile.fits"))
+
+    def made_anew(*words):
+        before = [path.stat().st_mtime_ns for path in tiles]
+        assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume", "--workers", 1, *words)[0] == 0
+        return sum(path.stat().st_mtime_ns != when for path, when in zip(tiles, before, strict=True))
+
+    assert made_anew() == 0
+    fits.writeto(copied / "frames" / "dark.fits", np.ones((3, *SHAPE), np.float32))
+    (copied / "frames" / "torn.fits").write_bytes(b"torn")
+    assert made_anew() == 0, "what is not stacked has no part in it"
     (copied / "frames" / "light_0_1.fits").unlink()
-    assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume", "--workers", "1")[0] == 0
-    changed = sum(path.stat().st_mtime_ns != when for path, when in before.items())
-    assert changed == 1
-    assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume", "--match-sky", "none")[0] == 0
-    assert sum(path.stat().st_mtime_ns != when for path, when in before.items()) == 2
+    assert made_anew() == 2
+    assert made_anew("--match-sky", "none") == 2
 
 
 def test_a_run_is_repeated_from_its_settings(run, copied):
@@ -487,13 +503,17 @@ def test_a_tile_is_not_called_by_its_users_name(run, copied, monkeypatch):
         assert [tile["name"] for tile in json.loads((copied / name / "mosaic.json").read_text())["tiles"]] == [name]
 
 
-def test_where_a_tile_cannot_be_written_is_not_in_the_report(run, copied):
+def test_a_tile_that_cannot_be_written_is_reported_without_its_place_and_the_others_are_joined(run, copied):
     (copied / "new" / "tiles").mkdir(parents=True)
     (copied / "new" / "tiles" / "tile_001").write_text("mine")
-    assert run("mosaic", copied / "frames", "-o", copied / "new", "--resume")[0] == 1
-    failed = json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]["tile_001"]
-    assert failed.startswith("its files cannot be written: ")
-    assert str(copied) not in failed
+    code, out, err = run("mosaic", copied / "frames", "-o", copied / "new", "--resume")
+    assert code == 1
+    assert "the mosaic lacks tile_001" in err[-1]
+    assert "tiles              1 of 2" in out
+    failed = json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]
+    assert list(failed) == ["tile_001"]
+    assert failed["tile_001"].startswith("its files cannot be written: ")
+    assert str(copied) not in failed["tile_001"]
     assert (copied / "new" / "tiles" / "tile_001").read_text() == "mine"
 
 
@@ -543,48 +563,49 @@ def test_zemosaics_master_tiles_are_tiles(run, copied):
         assert np.nanmin(hdus[0].data) > 200  # what ALPHA hides is no data, not 0
 
 
-def test_a_failed_tile_is_reported_and_the_others_are_joined(run, copied):
-    for index in range(FRAMES):
-        with fits.open(copied / "frames" / f"light_1_{index}.fits", mode="update") as hdus:
-            hdus[0].data[:] = np.nan
-    code, out, err = run("mosaic", copied / "frames", "-o", copied / "new")
-    assert code == 1
-    assert any("failed: no usable frame in 4 files" in line for line in err)
-    assert re.search(r"the mosaic lacks tile_00\d", err[-1])
-    assert "tiles              1 of 2" in out
-    assert len(json.loads((copied / "new" / "mosaic.json").read_text())["failed_tiles"]) == 1
-
-
 def test_frames_that_do_not_belong_are_named_and_left_out(run, copied):
     frames = copied / "frames"
     shutil.copy(frames / "light_0_0.fits", frames / "light_0_0_copy.fits")
-    for name, change in {
-        "filter": {"FILTER": "Ha"},
-        "far": {"CRVAL1": 120.0},
-        "mirrored": {"PC1_1": 1 / 300},
-    }.items():
-        with fits.open(frames / "light_0_1.fits") as hdus:
-            hdus[0].data[0, 0, 0] += 1
-            hdus[0].header.update(change)
-            hdus.writeto(frames / f"{name}.fits")
-    np.save(frames / "unsolved.npy", np.zeros((*SHAPE, 3), np.float32))
+    with fits.open(frames / "light_0_1.fits") as hdus:
+        hdus[0].data[0, 0, 0] += 1
+        hdus[0].header["FILTER"] = "Ha"
+        hdus.writeto(frames / "filter.fits")
+        hdus[0].data[:] = np.random.default_rng(1).normal(400, 5, hdus[0].data.shape)
+        del hdus[0].header["FILTER"]
+        hdus.writeto(frames / "cloudy_and_solved.fits")
+        hdus[0].data[:] = np.nan
+        hdus.writeto(frames / "empty.fits")
+    np.save(frames / "black.npy", np.zeros((*SHAPE, 3), np.float32))
     (frames / "broken.fits").write_bytes(b"SIMPLE  =   nonsense")
     code, out, err = run("mosaic", frames, "-o", copied / "new")
     assert code == 0
-    for name, reason in {
-        "light_0_0_copy.fits": "is the same as light_0_0.fits",
+    reasons = {
+        "light_0_0_copy.fits": "it is the same as light_0_0.fits",
         "filter.fits": "its filter is Ha",
-        "far.fits": "degrees away",
-        "mirrored.fits": "mirrored",
-        "unsolved.npy": "no WCS",
+        "cloudy_and_solved.fits": "no stars",
+        "empty.fits": "it holds no finite sample",
+        "black.npy": "all its samples are 0",
         "broken.fits": "its header has no end",
-    }.items():
+    }
+    for name, reason in reasons.items():
         assert any(name in line and reason in line and "left out" in line for line in err), (name, err)
     assert "6 left out" in out
     left_out = json.loads((copied / "new" / "mosaic.json").read_text())["left_out"]
-    assert len(left_out) == 6
-    assert left_out["unsolved.npy"].startswith("it has no WCS")
+    assert set(left_out) == set(reasons)
     assert data_of(copied / "new")["RGB"] == data_of(copied / "out")["RGB"]
+
+
+def test_a_wrong_solution_in_a_header_does_not_move_its_frame(run, original, copied):
+    """Stars say where it lies; most of the headers agree about the sky."""
+    frames = copied / "frames"
+    fits.setval(frames / "light_0_1.fits", "CRVAL1", value=120.0)
+    fits.setval(frames / "light_1_2.fits", "PC1_1", value=1 / 300)  # mirrored
+    fits.setval(frames / "light_1_3.fits", "CRPIX1", value=40.0)  # a rough one doubled the stars
+    assert run("mosaic", frames, "-o", copied / "new")[0] == 0
+    told = json.loads((copied / "new" / "mosaic.json").read_text())
+    assert told["left_out"] == {}
+    assert (told["registration"]["place"], told["registration"]["approximate"]) == ("own solutions", False)
+    assert distance_of_stars(copied / "new", original[1]) < 0.05
 
 
 def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
@@ -624,7 +645,7 @@ def test_wrong_usage_is_named_and_nothing_is_left(run, copied, monkeypatch, argu
     got, _, err = run("mosaic", "-o", "new", *arguments)
     assert got == code
     assert message in err[-1]
-    assert not [path for path in copied.glob("new/*") if path.name not in ("run.toml", "written.json")]
+    assert not [path for path in copied.glob("new/*") if path.name not in ("run.toml", "written.json", "surveys")]
 
 
 @pytest.mark.parametrize("command", [["mosaic", "--resume"], ["tile", "--overwrite"]])

@@ -55,6 +55,7 @@ def test_defaults_are_the_engines():
         ("--norm sky_mean", {"normalize": "sky_mean"}),
         ("--weight noise_fwhm", {"weight": "noise_fwhm"}),
         ("--interpolation lanczos3", {"interpolation": "lanczos3"}),
+        ("--canvas all", {"canvas": "all"}),
         ("--gpu on", {"gpu": "on"}),
     ],
 )
@@ -69,7 +70,7 @@ def test_each_option_of_a_tile_reaches_its_settings_and_comes_back(words, change
     ("words", "changes"),
     [
         ("--tile-frames 50", {"tile_frames": 50}),
-        ("--min-frames 1", {"min_frames": 1}),
+        ("--min-frames 3", {"min_frames": 3}),
         ("--match-tiles offset", {"join": JoinSettings(match="offset")}),
         ("--join median", {"join": JoinSettings(combine="median")}),
         ("--feather 0.5", {"join": JoinSettings(feather=0.5)}),
