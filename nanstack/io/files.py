@@ -68,7 +68,7 @@ def remove_partial_files(folder: Path) -> None:
 def work_folder(folder: Path) -> Iterator[Path]:
     """Give a run, whose folder it is alone, a place for temporary files, without what killed runs left; remove it."""
     remove_partial_files(folder)
-    work = folder / WORK
+    work = Path(os.path.abspath(folder / WORK))  # programs that are started have other current folders
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     before, tempfile.tempdir = tempfile.tempdir, str(work)

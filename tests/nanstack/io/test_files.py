@@ -5,11 +5,13 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from nanstack.io.files import complete_file, digest
+from nanstack.io.files import complete_file, digest, work_folder
 
 MODE = """
 import os, stat, sys
@@ -58,3 +60,11 @@ def test_a_digest_is_of_all_bytes(tmp_path):
         file.seek(2**20 + 7)
         file.write(b"\0")
     assert digest(path) == first
+
+
+def test_temporary_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    """Programs that are started have current folders of their own, and the output's folder may be named from ours."""
+    monkeypatch.chdir(tmp_path)
+    with work_folder(Path("out")):
+        assert Path(tempfile.gettempdir()).is_absolute()
+        assert Path(tempfile.gettempdir()).is_relative_to(tmp_path / "out")
