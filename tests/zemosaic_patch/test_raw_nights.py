@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands on raw frames whose headers do not know the sky."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image, ImageDraw
+
+from nanstack.truth.simulation import apply, compose, invert
+from tests.support.nights import SHAPE, night, sky_of_stars, turns
+
+MOVES = turns(4, seed=3)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    night(folder, sky_of_stars(1), MOVES)
+    return folder
+
+
+def corners(move, reference):
+    """Return where a frame's corners lie in the pixels of the reference: x and y, in turn."""
+    x, y = np.array([0, SHAPE[1] - 1, SHAPE[1] - 1, 0]), np.array([0, 0, SHAPE[0] - 1, SHAPE[0] - 1])
+    return np.stack(apply(compose(reference, invert(move)), x, y))
+
+
+def frames_seen(reference, shape, first):
+    """Return how many frames see each pixel of a canvas, whose first pixel lies there in those of the reference."""
+    seen = np.zeros(shape, np.uint16)
+    for move in MOVES:
+        picture = Image.new("1", shape[::-1])
+        ImageDraw.Draw(picture).polygon([*map(tuple, corners(move, reference).T - first)], fill=1)
+        seen += np.asarray(picture)
+    return seen
+
+
+def test_a_tile_of_all_that_any_frame_saw(run, frames, tmp_path):
+    code, out, err = run("tile", frames, "-o", tmp_path / "out", "--canvas", "all", "--reference", "light_01.fit")
+    assert (code, err) == (0, [])
+    with fits.open(tmp_path / "out" / "tile.fits") as hdus:
+        coverage, image = hdus["COVERAGE"].data, hdus[0].data
+        assert "CTYPE1" not in hdus[0].header, "nobody knows where it lies"
+    edges = np.concatenate([corners(move, MOVES[1]) for move in MOVES], axis=1)
+    first, last = np.floor(edges.min(axis=1)), np.ceil(edges.max(axis=1))
+    assert np.abs(np.subtract(coverage.shape[::-1], last - first + 1)).max() <= 1
+    assert np.mean(coverage == frames_seen(MOVES[1], coverage.shape, first)) > 0.97  # the rest are rims of frames
+    assert coverage.max() == 4
+    assert np.array_equal(np.isnan(image[1]), coverage == 0)
+
+
+def test_a_tile_has_the_pixels_of_its_reference(run, frames, tmp_path):
+    assert run("tile", frames, "-o", tmp_path / "out", "--reference", "light_01.fit")[0] == 0
+    coverage = fits.getdata(tmp_path / "out" / "tile.fits", "COVERAGE")
+    assert coverage.shape == SHAPE
+    assert np.mean(coverage == frames_seen(MOVES[1], SHAPE, (0, 0))) > 0.97
+
+
+def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no solver
+    code, out, err = run("mosaic", frames, "-o", tmp_path / "out", "--workers", 1)
+    assert code == 0
+    assert [line for line in err if "place on the sky" in line] == [
+        "warning: place on the sky: unknown: the mosaic has no WCS"
+    ]
+    told = json.loads((tmp_path / "out" / "mosaic.json").read_text())["registration"]
+    assert (told["frames"], told["place"], told["approximate"]) == (4, "unknown", True)
+    assert told["rms_px_max"] < 0.25
+    for name in ("mosaic.fits", "tiles/tile_001/tile.fits"):
+        with fits.open(tmp_path / "out" / name) as hdus:
+            assert not any(card.startswith(("CTYPE1", "CRVAL", "CD1_", "PC1_")) for hdu in hdus for card in hdu.header)
+    with fits.open(tmp_path / "out" / "mosaic.fits") as hdus:
+        assert hdus["COVERAGE"].data.max() == 4
+        assert hdus[0].header["NPA_SKY"] == "unknown"
+
+
+def test_a_mosaic_that_is_where_the_mount_looked_says_that_this_is_approximate(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    night(tmp_path / "frames", sky_of_stars(1), MOVES[:3], RA=83.8, DEC=22.0, OBJCTRA="05 35 12", OBJCTDEC="+22 00 00")
+    code, out, err = run("mosaic", tmp_path / "frames", "-o", tmp_path / "out", "--workers", 1)
+    assert code == 0
+    assert any("APPROXIMATE" in line for line in err)
+    assert "APPROXIMATE" in out
+    header = fits.getheader(tmp_path / "out" / "mosaic.fits")
+    assert header["NPA_APRX"]
+    assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx((83.8, 22.0), abs=0.5)
