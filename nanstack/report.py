@@ -151,12 +151,12 @@ class TileReport(Measures):
         covered = f"{self.coverage_min} / {self.coverage_median:g} / {self.coverage_max}"
         rows = {
             "frames": f"{self.frames_aligned} of {self.frames_given} aligned on {self.reference}",
-            "alignment rms": f"{_shown(self.rms_px_median, ' px')} (worst {_shown(self.rms_px_max, ' px')})",
+            "alignment rms": f"{shown(self.rms_px_median, ' px')} (worst {shown(self.rms_px_max, ' px')})",
             "coverage": f"{covered} frames (min / median / max)",
-            "rejected": f"{_shown(self.rejected_percent, ' %')} of the samples ({self.rejection})",
-            "sky matched by": f"{self.sky_matched_by}, offsets up to {_shown(self.sky_offset_adu_max, ' ADU')}",
-            "noise": f"{_shown(self.noise_adu, ' ADU')}, {_shown(self.noise_against_one_frame)} of one frame's",
-            "band metric": _shown(self.band_metric_adu, " ADU"),
+            "rejected": f"{shown(self.rejected_percent, ' %')} of the samples ({self.rejection})",
+            "sky matched by": f"{self.sky_matched_by}, offsets up to {shown(self.sky_offset_adu_max, ' ADU')}",
+            "noise": f"{shown(self.noise_adu, ' ADU')}, {shown(self.noise_against_one_frame)} of one frame's",
+            "band metric": shown(self.band_metric_adu, " ADU"),
         }
         if self.seconds_align is not None and self.seconds_stack is not None:
             steps = f"{self.seconds_align:.1f} s alignment, {self.seconds_stack:.1f} s stack"
@@ -189,7 +189,8 @@ def known(value: float) -> float | None:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
-def _shown(value: float | None, unit: str = "") -> str:
+def shown(value: float | None, unit: str = "") -> str:
+    """Return a number for the screen, with its unit."""
     return "not measurable" if value is None else f"{value:.4g}{unit}"
 
 

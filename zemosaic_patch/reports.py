@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.io.files import complete_file
-from nanstack.report import TileReport, known
+from nanstack.report import TileReport, known, shown
 
 if TYPE_CHECKING:
     from nanstack.session import Session
@@ -195,8 +195,8 @@ class MosaicReport:
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }
         if self.registration is not None:
-            rms = [self.registration.rms_px_median, self.registration.rms_px_max]
-            rows["registration"] = f"rms {rms[0]} px (worst frame {rms[1]} px)"
+            usual, worst = (shown(rms) for rms in (self.registration.rms_px_median, self.registration.rms_px_max))
+            rows["registration"] = f"rms {usual} px (worst frame {worst} px)"
             rows["place on the sky"] = self.registration.place_told
         return [f"{name:<18} {text}" for name, text in rows.items()]
 
