@@ -74,7 +74,7 @@ def open_session(
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
     spoiled = judge(surveys, registrations)
-    reasons = [one.reason or spoiled.get(index, "") for index, one in enumerate(registrations)]
+    reasons = [spoiled.get(index) or one.reason for index, one in enumerate(registrations)]
     left_out.update({survey.path: reason for survey, reason in zip(surveys, reasons, strict=True) if reason})
     good = [index for index, reason in enumerate(reasons) if not reason]
     surveys, registrations = [surveys[index] for index in good], [registrations[index] for index in good]

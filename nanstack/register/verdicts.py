@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames that stars placed, but that would make the result worse: doubled, trailed, blurred, or taken through clouds.
+"""Frames that would make the result worse, though stars placed them: doubled, trailed, blurred, or behind clouds.
 
 A frame is held to those of its kind: of one camera and filter, in one group. What all of them have, such as a guiding
 that is never perfect, is no fault of one.
@@ -45,11 +45,17 @@ def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> d
     Returns
     -------
     dict of int to str
-        Of frames that were placed, by their index: the reason, in words for the user.
+        By their index, why frames would; or why stars could not place a frame, where its stars' shape tells: in words
+        for the user.
     """
     verdicts: dict[int, str] = {}
     for kind in _kinds(surveys, registrations):
-        verdicts.update(_unsharp(surveys, kind))
+        lost = [
+            index
+            for index, registration in enumerate(registrations)
+            if registration.view is None and surveys[index].camera == surveys[kind[0]].camera
+        ]
+        verdicts.update(_unsharp(surveys, kind, [*kind, *lost]))
         sound = [index for index in kind if index not in verdicts]
         verdicts.update(_clouded(surveys, registrations, sound))
     return dict(sorted(verdicts.items()))
@@ -65,13 +71,13 @@ def _kinds(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> 
     return list(kinds.values())
 
 
-def _unsharp(surveys: Sequence[Survey], kind: list[int]) -> dict[int, str]:
-    """Return why frames are doubled, trailed or blurred."""
-    elongation = np.array([surveys[index].elongation for index in kind])
-    fwhm = np.array([surveys[index].stars.fwhm for index in kind])
+def _unsharp(surveys: Sequence[Survey], kind: list[int], judged: list[int]) -> dict[int, str]:
+    """Return why frames are doubled, trailed or blurred, against what is usual of a kind."""
+    usual_elongation = _median(np.array([surveys[index].elongation for index in kind]))
+    usual_fwhm = _median(np.array([surveys[index].stars.fwhm for index in kind]))
     verdicts = {}
-    usual_elongation, usual_fwhm = _median(elongation), _median(fwhm)
-    for index, longer, wide in zip(kind, elongation, fwhm, strict=True):
+    for index in judged:
+        longer, wide = surveys[index].elongation, surveys[index].stars.fwhm
         double = double_of(surveys[index].stars, surveys[index].shape)
         if double:
             verdicts[index] = f"it is doubled: {double}"

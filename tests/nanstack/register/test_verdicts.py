@@ -135,8 +135,10 @@ def test_thick_clouds_over_most_of_a_night_are_not():
     assert list(verdicts(*dim, *(frame(15 + number, flux=1.0) for number in range(20)))) == list(range(15))
 
 
-def test_frames_that_stars_did_not_place_are_others_business():
-    assert verdicts(*good(), frame(8, elongation=4.0, flux=float("nan"), group=-1)) == {}
+def test_of_a_frame_that_stars_did_not_place_their_shape_is_told():
+    found = verdicts(*good(), frame(8, group=-1, elongation=4.0), frame(9, group=-1, flux=0.1))
+    assert list(found) == [8]
+    assert "trailed" in found[8]
 
 
 def test_groups_are_judged_apart():
