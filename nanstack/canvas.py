@@ -19,7 +19,6 @@ MAX_SIDE_PX = 65_000
 BYTES_PER_PIXEL = 20  # three colours, their coverage, their weight
 MAX_WIDTH_DEG = 120.0  # a plane stretches the edge of such a field to four times its size
 MIDDLE_ROUNDS = 300  # the middle is found to some hundredths of the field's width
-MAX_FINER = 1.3  # of a frame's scale against the canvas's: beyond it, interpolation passes over samples
 
 
 @dataclass(frozen=True)
@@ -80,31 +79,6 @@ def union_canvas(views: Sequence[View], reference: View | None = None) -> Canvas
     shape = bottom - top + 1, right - left + 1
     _check_size(shape)
     return Canvas(View(Camera(shape, focal, axis=(float(-left), float(-top))), plane.attitude))
-
-
-def flux_factor(canvas: Canvas, view: View) -> float:
-    """Return what a frame's samples are multiplied by, so that stars have the flux on the canvas that they have in it.
-
-    The share of a frame's pixel in one of the canvas, as areas on the sky, both on their axes: 1 for frames of the
-    canvas's scale. What a distortion changes of it across a frame is left to the flat field, which shows even light as
-    even.
-    """
-    return (view.focal / canvas.view.focal) ** 2
-
-
-def why_unfit(canvas: Canvas, view: View) -> str:
-    """Return why a frame's scale does not go with a canvas; empty where it does.
-
-    A frame coarser than the canvas goes onto it as it is, blurred. One that is finer by more than `MAX_FINER` would
-    lose light: its samples are interpolated at the canvas's pixels, and those that lie between are passed over.
-    """
-    finer = view.focal / canvas.view.focal
-    if finer <= MAX_FINER:
-        return ""
-    return (
-        f"its pixels are {finer:.1f} times as fine as the result's, which would pass over some of them: "
-        "choose one of the finest frames as the reference, or stack the cameras apart"
-    )
 
 
 def _middle(directions: np.ndarray) -> np.ndarray:

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.fz", ".fit.fz", ".fz", ".fits.gz", ".fit.gz")
 SUFFIXES = (*FITS_SUFFIXES, ".npy")
-SETUP_CARDS = ("OBJECT", "FILTER", "BAYERPAT", "XBINNING", "EXPTIME", "DATE-OBS")
 
 
 @dataclass
@@ -129,8 +126,6 @@ class FrameFile:
     shape : tuple of int
         (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
     wcs : astropy.wcs.WCS or None
-    cards : dict
-        What its header says of how it was taken: those of `SETUP_CARDS` that it holds, as text.
     remark : str
         One line where header and pixels do not agree; empty otherwise.
     """
@@ -138,19 +133,7 @@ class FrameFile:
     path: Path
     shape: tuple[int, ...]
     wcs: WCS | None
-    cards: dict[str, str] = field(default_factory=dict)
     remark: str = ""
-
-    @cached_property
-    def pointing(self) -> np.ndarray | None:
-        """The unit vector to the middle of the frame, or None where its solution does not say."""
-        return pointing(self.wcs)
-
-    @property
-    def identity(self) -> tuple[str, int, int]:
-        """What tells the file from others, and from what it was: its name, size and time of change."""
-        known = self.path.stat()
-        return self.path.name, known.st_size, known.st_mtime_ns
 
     def __call__(self) -> np.ndarray:
         """Read the frame's samples."""
@@ -170,17 +153,7 @@ def probe_frame(path: Path | str) -> FrameFile:
     mosaic = mosaic_pattern(layout)
     if mosaic.pattern:
         shape = (*shape, 3)
-    return FrameFile(layout.path, shape, celestial_wcs(layout.header), _setup_cards(layout.header), mosaic.remark)
-
-
-def _setup_cards(header: Header) -> dict[str, str]:
-    """Return what a header says of how a frame was taken; nothing of a card that cannot be read."""
-    cards = {}
-    for name in SETUP_CARDS:
-        with suppress(ValueError):
-            if name in header:
-                cards[name] = str(card(header, name, "")).strip()
-    return cards
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), mosaic.remark)
 
 
 def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanstack import canvas as canvas_module
-from nanstack.canvas import Canvas, flux_factor, reference_canvas, union_canvas, why_unfit
+from nanstack.canvas import reference_canvas, union_canvas
 from nanstack.register.camera import ARCSEC, Camera, View, direction_of, local_axes
 from nanstack.register.mesh import mesh_between
 from nanstack.register.warp import warp_mesh
@@ -111,21 +111,3 @@ def test_a_canvas_out_of_proportion_is_refused(monkeypatch):
     monkeypatch.setattr(canvas_module, "free_memory", lambda: 1e5)
     with pytest.raises(ValueError, match=r"GiB of memory, more than is free: leave out"):
         union_canvas([view_at(0, 0), view_at(3, 0)])
-
-
-def test_fluxes_of_another_camera_agree_on_the_canvas():
-    canvas = Canvas(view_at(83.8, 22.0, shape=(120, 120)))
-    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    for finer in (0.6, 1.0, 1.25):
-        view = view_at(83.81, 22.01, 20.0, focal=finer * FOCAL)
-        sigma = 2.5 * finer  # the same star on the sky
-        star = 5e4 / (2 * np.pi * sigma**2) * np.exp(-((x - 64.3) ** 2 + (y - 47.8) ** 2) / (2 * sigma**2))
-        warped = flux_factor(canvas, view) * warp_mesh(star.astype(np.float32), mesh_between(canvas, view))
-        assert np.nansum(warped) == pytest.approx(5e4, rel=2e-3)
-
-
-def test_a_frame_much_finer_than_the_canvas_is_named_unfit():
-    canvas = Canvas(view_at(83.8, 22.0))
-    assert why_unfit(canvas, view_at(83.8, 22.0, focal=0.3 * FOCAL)) == ""
-    assert why_unfit(canvas, view_at(83.8, 22.0, focal=1.2 * FOCAL)) == ""
-    assert "1.6 times as fine" in why_unfit(canvas, view_at(83.8, 22.0, focal=1.6 * FOCAL))

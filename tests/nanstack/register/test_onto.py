@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from nanstack.canvas import reference_canvas, union_canvas
+from nanstack.levels.flux import on_one_flux_scale
 from nanstack.register.camera import View
 from nanstack.register.onto import onto_canvas
 from tests.support.registered import HERE, registered
 from tests.support.starfields import camera, looking
+from tests.support.told import Told
 
 SHAPE = (90, 120)
 ARCSEC_PX = 60.0
@@ -87,6 +89,19 @@ def test_a_star_keeps_its_flux_whatever_the_scale(shot):
     for scale in (1.03, 0.97):
         frame = shot("star.npy", looks(0.05, 0, 20, scale=scale), star)
         ((_, image),) = brought([frame], reference_canvas(VIEWS[0]), reference=-1)
+        assert np.nansum(image) == pytest.approx(5000, rel=0.005)
+
+
+@pytest.mark.parametrize("finer", [0.6, 1.25])
+def test_a_star_has_one_flux_from_all_cameras(shot, finer):
+    """With the factors that `nanstack.levels.flux` finds, which know that a coarser pixel sees more of the sky."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    frames = []
+    for name, own in (("a.npy", 1.0), ("b.npy", 1.0), ("other.npy", finer)):
+        sigma = 2.5 * own  # the same star on the sky
+        star = 5000 / (2 * np.pi * sigma**2) * np.exp(-((x - 61.3) ** 2 + (y - 44.8) ** 2) / (2 * sigma**2))
+        frames.append(shot(name, View(camera(ARCSEC_PX / own, shape=SHAPE), looking(*HERE, 5)), star))
+    for _, image in brought(on_one_flux_scale(frames, Told()), reference_canvas(frames[0].view)):
         assert np.nansum(image) == pytest.approx(5000, rel=0.005)
 
 
