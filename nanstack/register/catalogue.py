@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from nanstack.register.camera import local_axes
 from nanstack.register.group_stars import StarList
@@ -176,7 +176,7 @@ class _Search:
             mine = mine[np.unique(partner[mine], return_index=True)[1]]  # the brightest: a star is met once
             theirs = partner[mine]
             reach = float(np.clip(4 * np.median(distance[mine]), FINE_PX, ROUGH_PX)) if len(mine) else reach
-        if trials * poisson.sf(len(mine) - 3, self._by_chance(brighter[mine], reach)) > CHANCE:
+        if len(mine) < 3 or trials * pdtrc(len(mine) - 3, self._by_chance(brighter[mine], reach)) > CHANCE:
             return None
         return Place(matrix, scale, "catalogue", False, len(mine), self.middle)
 
