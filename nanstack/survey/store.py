@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 VERSION = 2  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)  # what reading a kept one may raise
+# what reading a kept one may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 def survey_files(
