@@ -65,9 +65,9 @@ class Taken:
             "DATE-END": (_written(self.end), "UTC, end of the last exposure"),
             "EXPTIME": (self.exposure, "[s] exposure of each frame"),
             "TOTALEXP": (self.total, "[s] exposure of all frames together"),
-            "STACKCNT": (self.frames, "frames stacked"),
+            "STACKCNT": (self.frames or None, "frames stacked"),
         }
-        return {name: card for name, card in cards.items() if card[0]}
+        return {name: card for name, card in cards.items() if card[0] not in (None, "")}
 
 
 def taken_of_frames(facts: Sequence[Facts]) -> Taken:
@@ -120,7 +120,7 @@ def _taken(facts: Facts, total: float | None, frames: int) -> Taken:
 
 def _agreed(values: Iterable[Any]) -> Any:
     """Return what all say that say anything; None where they differ, or none says."""
-    said = set(filter(None, values))
+    said = {value for value in values if value not in (None, "")}  # 0 is a gain
     return said.pop() if len(said) == 1 else None
 
 

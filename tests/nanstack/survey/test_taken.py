@@ -51,6 +51,12 @@ def test_only_what_frames_agree_on_is_said():
     assert values(Taken()) == {}
 
 
+def test_a_gain_of_0_is_a_gain():
+    dark = replace(FRAME, gain=0.0)
+    assert values(taken_of_frames([dark, dark]))["GAIN"] == 0
+    assert "GAIN" not in values(taken_of_frames([dark, LATER]))
+
+
 @pytest.mark.parametrize(
     ("date", "begin"),
     [
