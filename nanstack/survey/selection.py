@@ -42,7 +42,8 @@ def not_to_stack(facts: Sequence[Facts]) -> dict[int, str]:
 
 
 def duplicates(contents: Sequence[Hashable], names: Sequence[str]) -> dict[int, str]:
-    """Return the files that are copies of others, and of which; of copies that with the shortest name is used.
+    """Return the files that are copies of others, and of which; of copies that with the shortest name is used, in
+    whatever order they come.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def duplicates(contents: Sequence[Hashable], names: Sequence[str]) -> dict[int, 
         Index of a file: the reason.
     """
     used: dict[Hashable, int] = {}
-    for index in sorted(range(len(names)), key=lambda index: (len(names[index]), index)):
+    for index in sorted(range(len(names)), key=lambda index: (len(names[index]), names[index])):
         used.setdefault(contents[index], index)
     firsts = [used[content] for content in contents]
     return {
