@@ -164,10 +164,12 @@ def _joined(
 
 
 def fingerprint(group: Group, settings: Any) -> str:
-    """Return what tells a tile's inputs and settings from others: frames by name and content, where they lie."""
+    """Return what tells a tile's inputs and settings from others: frames by name and content, where they lie, and
+    what they are multiplied by.
+    """
     told = hashlib.sha256(repr((settings, group.reference)).encode())
     for frame in group.frames:
         view = frame.view
-        told.update(repr((frame.path.name, frame.survey.digest, view.camera, view.scale)).encode())
+        told.update(repr((frame.path.name, frame.survey.digest, view.camera, view.scale, frame.factor)).encode())
         told.update(view.attitude.tobytes())
     return told.hexdigest()

@@ -149,6 +149,7 @@ def test_fingerprint_tells_frames_settings_and_solutions_apart():
             registered("0.fit", scale=1.000001 * SCALE),
             registered("0.fit", digest="another content"),
             registered("another name.fit", digest="0.fit"),
+            replace(registered("0.fit"), factor=0.5),
         )),
     ]  # fmt: skip
     told = {fingerprint(*other) for other in others}
