@@ -20,7 +20,6 @@ from nanstack.survey.record import Survey
 from nanstack.survey.selection import duplicates, not_to_stack, unlike_most
 from nanstack.survey.store import survey_files
 
-PARTS = 100  # in which the progress of registration is told
 Placer = Callable[[Sequence[Survey], Sequence[Registration]], tuple[list[Registration], dict[int, Place]]]
 
 
@@ -31,7 +30,7 @@ class Session:
     Attributes
     ----------
     frames : list of RegisteredFrame
-        On one sphere.
+        On one sphere, in the order of their names.
     left_out : dict
         Path of a file: why it is not among them.
     place : Place or None
@@ -41,6 +40,11 @@ class Session:
     frames: list[RegisteredFrame]
     left_out: dict[Path, str]
     place: Place | None
+
+    @property
+    def knows_its_place(self) -> bool:
+        """Whether the place on the sky is known, and better than a header's pointing."""
+        return self.place is not None and not self.place.approximate
 
 
 def open_session(
@@ -55,6 +59,7 @@ def open_session(
     Parameters
     ----------
     paths : sequence of Path
+        In any order: it changes nothing.
     folder : Path, optional
         Keeps the surveys, so that no file is surveyed twice.
     place : callable, optional
@@ -69,16 +74,16 @@ def open_session(
     """
     progress = progress or Quiet()
     surveys, left_out = survey_files(paths, folder, progress=progress)
-    surveys = _lights(surveys, left_out)
+    surveys = sorted(_lights(surveys, left_out), key=lambda survey: (survey.path.name, survey.digest))
     for remark, count in Counter(survey.facts.remark for survey in surveys if survey.facts.remark).items():
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
     spoiled = judge(surveys, registrations)
     reasons = [spoiled.get(index) or one.reason for index, one in enumerate(registrations)]
-    left_out.update({survey.path: reason for survey, reason in zip(surveys, reasons, strict=True) if reason})
-    good = [index for index, reason in enumerate(reasons) if not reason]
-    surveys, registrations = [surveys[index] for index in good], [registrations[index] for index in good]
+    surveys, registrations = _without(surveys, registrations, reasons, left_out)
     registrations, places = (place or by_own_solutions)(surveys, registrations)
+    # a placer that corrects a scale registers anew, and a frame may be lost then
+    surveys, registrations = _without(surveys, registrations, [one.reason for one in registrations], left_out)
     frames = [
         RegisteredFrame(survey, one.view, one.stars, one.rms, one.flux)
         for survey, one in zip(surveys, registrations, strict=True)
@@ -87,8 +92,18 @@ def open_session(
     apart = groups_apart(frames, groups, places)
     left_out.update({f.path: apart[group] for f, group in zip(frames, groups, strict=True) if group in apart})
     frames = [frame for frame, group in zip(frames, groups, strict=True) if group not in apart]
-    main = next((group for group in groups if group not in apart), None)
-    return Session(on_one_flux_scale(frames, progress), left_out, places.get(main))
+    groups = [group for group in groups if group not in apart]
+    main = min(set(groups), key=lambda group: (-groups.count(group), group), default=None)
+    return Session(on_one_flux_scale(frames, groups, progress), left_out, places.get(main))
+
+
+def _without(
+    surveys: Sequence[Survey], registrations: Sequence[Registration], reasons: Sequence[str], left_out: dict[Path, str]
+) -> tuple[list[Survey], list[Registration]]:
+    """Return frames without those that there is a reason to leave out, which is noted."""
+    left_out.update({survey.path: reason for survey, reason in zip(surveys, reasons, strict=True) if reason})
+    kept = [index for index, reason in enumerate(reasons) if not reason]
+    return [surveys[index] for index in kept], [registrations[index] for index in kept]
 
 
 def _lights(surveys: Sequence[Survey], left_out: dict[Path, str]) -> list[Survey]:

@@ -105,9 +105,10 @@ class Tile:
     coverage : ndarray of uint16, shape (H, W)
         Number of frames in each pixel.
     wcs : astropy.wcs.WCS or None
-        The reference's.
+        Of its pixels; None where nobody knows it.
     alignments : list of nanstack.register.alignment.Alignment
-        One a frame, also for those that failed, with the reason.
+        One a frame, also for those that failed, with the reason; of files, for those that stars placed, in the order of
+        their names.
     report : TileReport
     colour : ColourBalance
     taken : nanstack.survey.taken.Taken
@@ -202,7 +203,7 @@ def tile_of_registered(
     reference: int,
     settings: TileSettings,
     *,
-    names: Sequence[str],
+    names: Sequence[str] | None = None,
     weights: Weights | None = None,
     progress: Progress | None = None,
 ) -> Tile:
@@ -215,8 +216,8 @@ def tile_of_registered(
     reference : int
         Which of them gives the tile its pixels, or with `settings.canvas` 'all' its scale and turn.
     settings : TileSettings
-    names : sequence of str
-        Of the frames, for report and warnings.
+    names : sequence of str, optional
+        Of the frames, for report and warnings; by default those of their files.
     weights : sequence, optional
     progress : Progress, optional
 
@@ -226,6 +227,9 @@ def tile_of_registered(
         For a reference that cannot be read, or a canvas that would be too large.
     """
     views = [frame.view for frame in frames]
+    if names is None:
+        called = short_names(frame.path for frame in frames)
+        names = [called[frame.path] for frame in frames]
     canvas = canvas_of(views, reference, settings.canvas)
     if weights is None and settings.weight != "none":
         weights = surveyed_weights(frames, settings.weight)
@@ -254,7 +258,7 @@ def _tile_of_files(
     from nanstack.session import open_session  # here, as arrays, and ZeMosaic's tiles, need nothing of it
 
     session = open_session(paths, progress=progress)
-    called = dict(zip(paths, names or short_names(paths).values(), strict=True))
+    called = dict(zip(paths, names, strict=True)) if names else short_names(paths)
     where = {frame.path: index for index, frame in enumerate(session.frames)}
     if paths[reference] not in where:
         raise ValueError(
@@ -268,6 +272,8 @@ def _tile_of_files(
         weights=None if weights is None else [weights[paths.index(frame.path)] for frame in session.frames],
         progress=progress,
     )
+    if not session.knows_its_place:
+        tile = replace(tile, wcs=None)
     return with_left_out(tile, {called[path]: reason for path, reason in session.left_out.items()})
 
 

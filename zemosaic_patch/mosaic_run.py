@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from nanstack.io.cards import card_value
-from nanstack.io.frames import FrameError, FrameFile, probe_frame, short_names
+from nanstack.io.frames import FrameError, FrameFile, probe_frame
 from nanstack.io.layout import read_layout
 from nanstack.levels.sky import Background
 from nanstack.memory import threads
@@ -245,10 +245,8 @@ class _Watch:
 
 def make_tile_of_job(job: _TileJob, tell: Callable[[str, Any], None]) -> TileReport:
     """Make a tile and write it; return its report: what a worker process does."""
-    frames, reference = job.group.frames, job.group.reference
-    names = list(short_names([frame.path for frame in frames]).values())
     try:
-        tile = tile_of_registered(frames, reference, job.settings, names=names, progress=Told(tell))
+        tile = tile_of_registered(job.group.frames, job.group.reference, job.settings, progress=Told(tell))
         if not job.on_the_sky:
             tile = replace(tile, wcs=None)
         for name in set_aside(job.folder, ALL_OUTPUTS):

@@ -77,7 +77,7 @@ def tile_of_files(
         )
     except ValueError as error:
         raise FailureError(str(error)) from error
-    if session.place is None or session.place.approximate:
+    if not session.knows_its_place:
         tile = replace(tile, wcs=None)
     return with_left_out(tile, named_reasons(left_out, frames))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,12 +37,16 @@ class Kind:
         return " ".join([*said, *([self.instrument] if self.instrument else [])]) or "unknown exposure"
 
 
-def on_one_flux_scale(frames: Sequence[RegisteredFrame], progress: Progress) -> list[RegisteredFrame]:
+def on_one_flux_scale(
+    frames: Sequence[RegisteredFrame], groups: Sequence[int], progress: Progress
+) -> list[RegisteredFrame]:
     """Return frames with the factors that give a star the same flux in all kinds of them: that of the commonest kind.
 
     Parameters
     ----------
     frames : sequence of RegisteredFrame
+    groups : sequence of int
+        Of the frames that hang together by their stars: only within one are fluxes held against each other.
     progress : Progress
         Is warned of kinds that are multiplied.
     """
@@ -51,7 +55,7 @@ def on_one_flux_scale(frames: Sequence[RegisteredFrame], progress: Progress) -> 
     if len(counts) < 2:
         return list(frames)
     main, _ = min(counts.items(), key=lambda one: (-one[1], one[0]))
-    fluxes = {kind: _flux(frames, kinds, kind) for kind in counts}
+    fluxes = _fluxes(frames, groups, kinds)
     factors = {kind: _factor(kind, main, fluxes) for kind in counts}
     for kind in sorted(counts):
         if factors[kind] != 1:
@@ -64,14 +68,22 @@ def on_one_flux_scale(frames: Sequence[RegisteredFrame], progress: Progress) -> 
     ]
 
 
-def _flux(frames: Sequence[RegisteredFrame], kinds: Sequence[Kind], kind: Kind) -> float:
-    """Return the usual flux of a kind's frames, NaN where stars do not tell."""
-    known = [f.flux for f, own in zip(frames, kinds, strict=True) if own == kind and math.isfinite(f.flux)]
-    return float(np.median(known)) if known else math.nan
+def _fluxes(
+    frames: Sequence[RegisteredFrame], groups: Sequence[int], kinds: Sequence[Kind]
+) -> dict[int, dict[Kind, float]]:
+    """Return by group the usual flux of each kind's frames, as far as stars tell."""
+    known: dict[int, dict[Kind, list[float]]] = {}
+    for frame, group, kind in zip(frames, groups, kinds, strict=True):
+        if math.isfinite(frame.flux):
+            known.setdefault(group, {}).setdefault(kind, []).append(frame.flux)
+    return {group: {kind: float(np.median(of)) for kind, of in by.items()} for group, by in known.items()}
 
 
-def _factor(kind: Kind, main: Kind, fluxes: dict[Kind, float]) -> float:
-    ratio = fluxes[main] / fluxes[kind]
-    if not math.isfinite(ratio) and kind.exposure and main.exposure:
-        ratio = main.exposure / kind.exposure
-    return ratio if math.isfinite(ratio) and abs(math.log(ratio)) > SAME_FLUX else 1.0
+def _factor(kind: Kind, main: Kind, fluxes: Mapping[int, Mapping[Kind, float]]) -> float:
+    """Return a kind's factor: by the groups that have both kinds; where there is none, by the exposures."""
+    seen = [of[main] / of[kind] for of in fluxes.values() if main in of and kind in of]
+    if seen:
+        ratio = float(np.median(seen))
+    else:
+        ratio = main.exposure / kind.exposure if kind.exposure and main.exposure else 1.0
+    return ratio if abs(math.log(ratio)) > SAME_FLUX else 1.0

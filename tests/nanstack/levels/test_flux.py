@@ -2,6 +2,7 @@
 """What frames of several exposures, gains and cameras are multiplied by, so that a star has one flux in all."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from tests.support.registered import registered
 from tests.support.told import Told
 
 
-def scaled(frames):
+def scaled(frames, groups=None):
     told = Told()
-    return [frame.factor for frame in on_one_flux_scale(frames, told)], told.warnings
+    return [frame.factor for frame in on_one_flux_scale(frames, groups or [0] * len(frames), told)], told.warnings
 
 
 def frames_of(count, first=0, spread=0.02, flux=1.0, **facts):
@@ -59,6 +60,21 @@ def test_the_exposure_is_taken_where_stars_do_not_tell():
     assert scaled([*SHORT, *unknown])[0] == [1.0] * 5 + [0.5] * 2
     nothing = [registered(f"{k}.fit", flux=np.nan, instrument="S50") for k in range(2)]
     assert scaled([*SHORT, *nothing])[0] == [1.0] * 7
+
+
+def test_stars_of_two_groups_are_not_held_against_each_other():
+    """What a frame's flux is told against are the clear frames of its own group."""
+    longer = frames_of(3, 10, spread=0.0, exposure=20.0, gain=80.0)
+    assert scaled([*SHORT, *longer], [0] * 5 + [1] * 3)[0] == [1.0] * 5 + [0.5] * 3
+    clouded = frames_of(3, 10, flux=0.7, spread=0.0, exposure=10.0, gain=80.0)
+    of_another_focus = [replace(frame, view=replace(frame.view, camera=finer(frame))) for frame in clouded]
+    factors, warnings = scaled([*SHORT, *of_another_focus], [0] * 5 + [1] * 3)
+    assert factors == pytest.approx([1.0] * 8, rel=0.01)
+    assert warnings == []
+
+
+def finer(frame):
+    return replace(frame.view.camera, focal=1.002 * frame.view.camera.focal)
 
 
 def test_a_coarser_pixel_sees_more_of_the_sky():
