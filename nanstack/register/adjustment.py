@@ -23,6 +23,7 @@ CENTROID_FLOOR_PX = 0.05  # optics and sampling: no star is known better
 SOFT_SIGMA = 3.0  # from about here on a star counts for less (Cauchy's loss)
 ROUGH, FINE = 1e-2, 1e-4  # tolerances of a linear step
 MOST_STEPS = 400
+ASTRAY = 3.0  # a step that makes sightings' usual distance so many times as large was too long
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,23 @@ def adjusted(
 ) -> tuple[Sky, np.ndarray]:
     """Bring a sky and the directions of its stars (m, 3) into agreement with what was seen.
 
-    There are as many rounds as tolerances; each is solved that far only: the next one goes on from there.
+    There are as many rounds as tolerances; each is solved that far only: the next one goes on from there. A step that
+    leads astray, as a long one may where a focal length is far from what its header tells, is not taken.
     """
+    off = _usual_distance(sky, stars, seen)
     for tolerance in tolerances:
-        sky, stars = _stepped(sky, stars, seen, prior, tolerance)
+        stepped = _stepped(sky, stars, seen, prior, tolerance)
+        before, off = off, _usual_distance(*stepped, seen)
+        if off > ASTRAY * before:
+            break
+        sky, stars = stepped
     return sky, stars
+
+
+def _usual_distance(sky: Sky, stars: np.ndarray, seen: Sightings) -> float:
+    """Return how far sightings usually are from where a sky has their stars, in pixels."""
+    at = seen_at(sky, stars, seen)
+    return float(np.median(np.hypot(seen.x - at.x, seen.y - at.y)))
 
 
 def directions_of(sky: Sky, frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
