@@ -50,7 +50,7 @@ from zemosaic_patch.options import MosaicSettings
 from zemosaic_patch.outputs import remove_ours, set_aside
 from zemosaic_patch.progress import Told
 from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport, Registered
-from zemosaic_patch.solve import place_groups
+from zemosaic_patch.solve import place_groups, solvers
 from zemosaic_patch.tile_files import (
     ALL_OUTPUTS,
     TILE,
@@ -114,7 +114,7 @@ def mosaic_of_files(paths: Sequence[Path], settings: MosaicSettings, folder: Pat
         raise FailureError(f"no tile can be made of {counted(len(left_out), 'file')}: see above")
     registered = Registered.of(session)
     if registered.approximate:
-        progress.warn(f"place on the sky: {registered.place_told}")
+        progress.warn(f"place on the sky: {registered.place_told}{_how_to_place()}")
     started = time.perf_counter()
     made, failed = _make_tiles(groups, settings, registered.on_the_sky, folder, progress)
     if not made:
@@ -373,6 +373,11 @@ def _cards(mosaic: Mosaic, made: Sequence[_Made], settings: MosaicSettings, made
     for tile in made:
         cards.add_history(card_value(f"{tile.name}: {tile.frames or 'unknown number of'} frames"))
     return cards
+
+
+def _how_to_place() -> str:
+    """Return what would find the place on the sky; nothing where a program was asked, and said why it did not."""
+    return "" if solvers() else "; install solve-field or ASTAP, and --resume"
 
 
 def _place_cards(registered: Registered) -> list[tuple[str, Any, str]]:
