@@ -100,7 +100,7 @@ def place_groups(
     if again is not registrations:
         registrations, places = again, _places(surveys, again, folder, progress)
     for group in _groups(surveys, registrations):
-        _keep(group, places[group.number], folder)
+        _keep(group, places[group.number], folder, progress)
     placed = [
         one if one.view is None else replace(one, view=turned(one.view, places[one.group])) for one in registrations
     ]
@@ -279,14 +279,18 @@ def _identity(survey: Survey) -> str:
     return _digest(repr((survey.path.name, known.st_size, known.st_mtime_ns)))
 
 
-def _keep(group: _Group, place: Place, folder: Path) -> None:
+def _keep(group: _Group, place: Place, folder: Path, progress: Progress) -> None:
     """Keep the solution of the group's best frame, and nothing else of it, where none of the group is kept."""
     if place.how not in FOUND or any(_kept(group, folder)):
         return
     cards = turned(group.views[0], place).wcs().to_header(relax=True)
     text = cards.tostring(sep="\n", padding=False)
-    with complete_file(folder / _kept_name(group.surveys[0])) as temporary:
-        temporary.write_text(f"{text}\n{_check_line(text, place.how)}", encoding="ascii")
+    try:
+        with complete_file(folder / _kept_name(group.surveys[0])) as temporary:
+            temporary.write_text(f"{text}\n{_check_line(text, place.how)}", encoding="ascii")
+    except OSError as failure:  # it costs the next run some time, not this one its end
+        why = failure.strerror or failure
+        progress.warn(f"the place on the sky cannot be kept in {folder.name} ({why}): the next run looks for it again")
 
 
 def _kept_name(survey: Survey) -> str:

@@ -193,6 +193,20 @@ def test_a_frame_more_needs_no_solver(tmp_path, install):
 
 
 @posix
+def test_what_cannot_be_kept_is_told_and_used(tmp_path, install):
+    """A file of the user's that has the folder's name, or a full disk."""
+    truth, surveys, _ = night(tmp_path)
+    install("solve-field", SOLVE_FIELD, truth)
+    (tmp_path / "kept").write_text("mine")
+    told = Heard()
+    found, _ = placed(surveys, tmp_path / "kept", told)
+    assert worst(truth, found) < 0.8
+    (line,) = told.warnings
+    assert line == "the place on the sky cannot be kept in kept (File exists): the next run looks for it again"
+    assert (tmp_path / "kept").read_text() == "mine"
+
+
+@posix
 @pytest.mark.parametrize("harm", ["cut", "digit", "bytes", "empty"])
 def test_a_damaged_solution_is_found_again(tmp_path, install, harm):
     truth, surveys, _ = night(tmp_path)
