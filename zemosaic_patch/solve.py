@@ -403,7 +403,9 @@ def _ask_solve_field(program: str, picture: _Picture, group: _Group, near: bool,
 
     height, width = picture.view.camera.shape
     with tempfile.TemporaryDirectory(prefix="solve-") as work:
-        stars, result, pairs = (Path(work) / name for name in (picture.name, "solution.wcs", "pairs.fits"))
+        stars, result, pairs = (
+            Path(work) / name for name in (picture.name.removesuffix(".gz"), "solution.wcs", "pairs.fits")
+        )
         Table({"X": picture.x + 1.0, "Y": picture.y + 1.0, "FLUX": picture.flux}).write(stars, format="fits")
         command = [
             program,

@@ -53,7 +53,10 @@ class FoundFiles:
         lines = [f"{' and '.join(seen)} ignored"] if seen else []
         if self.foreign:
             lines.append(f"{self._foreign()} ignored: they cannot be read here, save them as FITS")
-        reasons = {"a run of this program wrote it": self.outputs, "it cannot be read": self.unreadable}
+        reasons = {
+            "a run of this program wrote it; name it to use frames in it": self.outputs,
+            "it cannot be read": self.unreadable,
+        }
         return lines + [_not_searched(folders, why) for why, folders in reasons.items() if folders]
 
     def _foreign(self) -> str:

@@ -191,38 +191,6 @@ def attitude_between(
     return left @ np.diag([1.0, 1.0, hand]) @ right
 
 
-def view_of_wcs(wcs: WCS, shape: tuple[int, int], camera: Camera | None = None) -> View:
-    """Return the view that comes nearest to a celestial solution.
-
-    Parameters
-    ----------
-    wcs : astropy.wcs.WCS
-        Celestial, with two axes.
-    shape : (int, int)
-        Height and width of the frame.
-    camera : Camera, optional
-        Whose distortion is known; by default one without, of the solution's scale in the middle of the frame.
-
-    Returns
-    -------
-    View
-    """
-    x, y = (v.ravel() for v in np.meshgrid(np.linspace(0, shape[1] - 1, 9), np.linspace(0, shape[0] - 1, 9)))
-    longitude, latitude = np.radians(wcs.celestial.pixel_to_world_values(x, y))
-    sky = np.stack(
-        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=1
-    )
-    spread = np.linalg.norm(sky - sky.mean(axis=0) / np.linalg.norm(sky.mean(axis=0)), axis=1)
-    flat = np.hypot(x - x.mean(), y - y.mean())
-    near = (flat > 0) & (flat <= np.median(flat))
-    focal = float(np.sum(flat[near] * spread[near]) / np.sum(spread[near] ** 2))
-    camera = camera or Camera(tuple(shape[:2]), focal)
-    view = View(camera, np.eye(3), focal / camera.focal)
-    rays, weights = view.directions(x, y), np.ones(len(x))
-    fits = [attitude_between(rays, sky, weights, mirrored) for mirrored in (False, True)]
-    return View(camera, min(fits, key=lambda fit: np.sum((sky @ fit.T - rays) ** 2)), view.scale)
-
-
 def _straightened(bent: np.ndarray, radial: float) -> np.ndarray:
     """Return t / (t + radial t^3) for values of the denominator, by Newton's method; NaN where it is folded."""
     if not radial:

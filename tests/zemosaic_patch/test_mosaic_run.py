@@ -540,7 +540,9 @@ def test_tiles_of_a_folder_are_joined_without_a_mosaic_that_lies_there(run, copi
     assert "tiles              2 of 2" in again[1]
     code, out, err = run("mosaic", "--existing-tiles", copied / "out", "-o", copied / "joined")
     assert code == 0
-    assert "warning: the folder joined is not searched: a run of this program wrote it" in err
+    assert (
+        "warning: the folder joined is not searched: a run of this program wrote it; name it to use frames in it" in err
+    )
     assert "warning: mosaic: it is a mosaic, and there are tiles; left out" in err
     assert data_of(copied / "joined") == data_of(tiles / "joined")
 

@@ -73,7 +73,9 @@ def test_outputs_are_passed_over_below_but_not_where_they_are_named(home):
     put("n/a.fit", "n/b/out/tile.fits", "n/out/tile.fits", "n/out/tiles/tile_001/tile.fits")
     files = find_frame_files(["n"], is_output=lambda folder: folder.name == "out")
     assert files.paths == (Path("n/a.fit"),)
-    assert files.lines() == ["the folder out (and 1 more) is not searched: a run of this program wrote it"]
+    assert files.lines() == [
+        "the folder out (and 1 more) is not searched: a run of this program wrote it; name it to use frames in it"
+    ]
     assert found("n/out", is_output=lambda folder: folder.name == "out")[0] == "n/out/tile.fits"
 
 
