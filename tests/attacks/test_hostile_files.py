@@ -299,6 +299,7 @@ def test_odd_paths_beside_good_frames(tmp_path):
     )  # fmt: skip
     lines = done.stderr.decode("utf-8", "replace").splitlines()
     assert done.returncode == 0, lines
+    lines = [line for line in lines if not line.startswith("compiling ")]  # which the first run on a machine says
     assert len(lines) == 4, lines
     for start, reason in {
         r"broken\nlink": "a link to a file that is not there", "device.fits": "a device or a pipe",

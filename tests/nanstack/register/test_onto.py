@@ -101,7 +101,7 @@ def test_a_star_has_one_flux_from_all_cameras(shot, finer):
         sigma = 2.5 * own  # the same star on the sky
         star = 5000 / (2 * np.pi * sigma**2) * np.exp(-((x - 61.3) ** 2 + (y - 44.8) ** 2) / (2 * sigma**2))
         frames.append(shot(name, View(camera(ARCSEC_PX / own, shape=SHAPE), looking(*HERE, 5)), star))
-    for _, image in brought(on_one_flux_scale(frames, Told()), reference_canvas(frames[0].view)):
+    for _, image in brought(on_one_flux_scale(frames, [0, 0, 0], Told()), reference_canvas(frames[0].view)):
         assert np.nansum(image) == pytest.approx(5000, rel=0.005)
 
 
