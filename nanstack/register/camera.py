@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
+CRVAL_DIGITS, CD_DIGITS = 7, 11  # of degrees: what is below differs from NumPy to NumPy, and is no ten thousandth px
 NEWTON_ROUNDS = 12  # for the inverse of the distortion; it converges in four
 # u r^n as powers of u and v, with their factors
 SIP_TERMS = (
@@ -140,6 +141,8 @@ class View:
             x, y = edge_pixels(self.camera.shape)
             reach = np.hypot(x - self.camera.middle[0], y - self.camera.middle[1]).max()
             solution.sip = Sip(*_sip(self.camera.radial / self.focal**2, reach), solution.wcs.crpix)
+        solution.wcs.crval = np.round(solution.wcs.crval, CRVAL_DIGITS)
+        solution.wcs.cd = np.round(solution.wcs.cd, CD_DIGITS)
         solution.wcs.set()
         solution.array_shape = self.camera.shape
         return solution

@@ -93,7 +93,7 @@ def noise_of(planes: list[np.ndarray], lag: int) -> float:
         difference = rows[:, lag:] - rows[:, :-lag]
         difference = difference[np.isfinite(difference)]
         if difference.size:
-            spreads.append(SIGMA_OF_MAD * np.median(np.abs(difference)) / np.sqrt(2))
+            spreads.append(SIGMA_OF_MAD * float(np.median(np.abs(difference))) / np.sqrt(2))
     noise = float(np.mean(spreads)) if spreads else np.nan
     return noise or QUANTISATION * step_of(planes[0])
 
