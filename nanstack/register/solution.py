@@ -237,12 +237,24 @@ def _registrations(
     squares, weights = (np.bincount(frame, part, len(group)) for part in (off[good] ** 2 * weight, weight))
     rms = np.sqrt(squares / np.where(agree, weights, 1))
     flux = transparencies(frame, seen.star[good], seen.flux[good], group)
+    sky = replace(sky, attitude=_from_the_first(sky.attitude, group))
     return [
         Registration(sky.view(k), int(group[k]), int(agree[k]), float(rms[k]), float(flux[k]))
         if agree[k] >= MIN_AGREE
         else _left_out(f"only {agree[k]} of its {counts[k]} stars are where other frames have them")
         for k in range(len(group))
     ]
+
+
+def _from_the_first(attitude: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return attitudes with the sphere of each group turned so that its first frame's is the unit matrix.
+
+    No star tells how a sphere is turned, so nothing else keeps that from being another one on another machine.
+    """
+    _, first, number = np.unique(group, return_index=True, return_inverse=True)
+    turned = attitude @ attitude[first[number]].transpose(0, 2, 1)
+    turned[first] = np.eye(3)
+    return turned
 
 
 def _alone(survey: Survey, only: bool) -> Registration:
