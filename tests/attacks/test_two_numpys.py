@@ -56,7 +56,7 @@ def frames(tmp_path_factory):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_another_numpy_gives_the_same(frames, tmp_path, name):
-    """To the last digit of single precision: the libraries of linear algebra differ, and with them places by 1e-7 px."""
+    """To the last digit of single precision: libraries of linear algebra differ, and with them places by 1e-7 px."""
     other = run(OTHER, "-c", "import numpy; print(numpy.__version__)")
     assert other.split(".")[0] != np.__version__.split(".")[0], "the other Python has a NumPy like this one's"
     command, *options = COMMANDS[name]
