@@ -15,20 +15,10 @@ from nanstack.truth.simulation import apply, compose, invert, similarity
 from tests.nanstack.survey.simulated import NOISE, SKY, adu16, noisy, write
 from tests.nanstack.survey.test_store import hide_samples
 from tests.support.nights import SCALE, SHAPE, light, night, sky_of_stars, turns
+from tests.support.told import Told
 
 STARS, OTHERS = sky_of_stars(1), sky_of_stars(2)
 GOOD = turns(9)
-
-
-class Heard:
-    def __init__(self):
-        self.warnings = []
-
-    def step(self, name, done, total):
-        pass
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 def solution():
@@ -127,7 +117,7 @@ def two_exposures(tmp_path_factory):
 def test_two_exposures_show_a_star_alike(two_exposures):
     """Twice the exposure is twice the light: halved, whatever the rest of the header says."""
     short, long = two_exposures
-    heard = Heard()
+    heard = Told()
     session = open_session([*short, *long], progress=heard)
     factors = {frame.path: frame.factor for frame in session.frames}
     assert [factors[path] for path in short] == [1.0] * 5

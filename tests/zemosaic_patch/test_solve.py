@@ -23,6 +23,7 @@ from nanstack.register.group_stars import StarList
 from nanstack.register.solution import register
 from nanstack.survey.record import Facts
 from tests.support.starfields import Field, camera, field, looking, shot
+from tests.support.told import Told
 from zemosaic_patch import solve
 from zemosaic_patch.catalogue import catalogue_near
 from zemosaic_patch.solve import place_groups
@@ -70,19 +71,6 @@ Path(f"{{out}}.ini").write_text("a side file")
 """
 
 
-class Heard:
-    """Keeps what is told."""
-
-    def __init__(self):
-        self.steps, self.warnings = [], []
-
-    def step(self, name, done, total):
-        self.steps.append((name, done, total))
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-
 def night(folder, *, facts=None, mirrored=False, names=NAMES, scale_told=2.39, sky=None, seed=1):
     """Frame files and their surveys, the true views, and the sky."""
     rng, cam = np.random.default_rng(seed), camera(corner_px=0.5)
@@ -100,7 +88,7 @@ def night(folder, *, facts=None, mirrored=False, names=NAMES, scale_told=2.39, s
 
 
 def placed(surveys, folder, told=None):
-    return place_groups(surveys, register(surveys), folder, told or Heard())
+    return place_groups(surveys, register(surveys), folder, told or Told())
 
 
 def worst(truth, registrations):
@@ -168,7 +156,7 @@ def test_a_scale_that_solutions_agree_on_is_believed_and_not_the_header(tmp_path
 def test_a_solver_is_asked_once(tmp_path, install, name, mirrored):
     truth, surveys, _ = night(tmp_path / "Nébuleuse d'Orion, été", mirrored=mirrored)
     install(name, SOLVE_FIELD if name == "solve-field" else ASTAP, truth)
-    told = Heard()
+    told = Told()
     for _ in range(2):
         found, places = placed(surveys, tmp_path / "kept", told)
         assert worst(truth, found) < 0.8
@@ -198,7 +186,7 @@ def test_what_cannot_be_kept_is_told_and_used(tmp_path, install):
     truth, surveys, _ = night(tmp_path)
     install("solve-field", SOLVE_FIELD, truth)
     (tmp_path / "kept").write_text("mine")
-    told = Heard()
+    told = Told()
     found, _ = placed(surveys, tmp_path / "kept", told)
     assert worst(truth, found) < 0.8
     (line,) = told.warnings
@@ -244,7 +232,7 @@ def test_where_the_first_solver_fails_the_second_is_asked(tmp_path, install, mon
     install("solve-field", scripts[first], wrong)
     install("astap_cli", ASTAP, truth)
     monkeypatch.setattr(solve, "_ask_astap", patient(solve._ask_astap))
-    told = Heard()
+    told = Told()
     found, places = placed(surveys, tmp_path / "kept", told)
     assert places[0].how == "ASTAP"
     assert worst(truth, found) < 0.8
@@ -312,7 +300,7 @@ def test_a_seestar_points_in_coordinates_of_the_date(tmp_path, install, monkeypa
 def test_without_a_pointing_or_a_scale_the_place_is_unknown(tmp_path, install, facts):
     _, surveys, _ = night(tmp_path, facts=facts)
     before = register(surveys)
-    found, places = place_groups(surveys, before, tmp_path / "kept", Heard())
+    found, places = place_groups(surveys, before, tmp_path / "kept", Told())
     assert (places[0].how, places[0].approximate) == ("unknown", True)
     assert np.allclose(found[0].view.attitude, before[0].view.attitude)
 

@@ -7,6 +7,7 @@ import pytest
 from nanstack.survey import store as store_module
 from nanstack.survey.store import STEP, survey_files
 from tests.nanstack.survey.simulated import Scene, raw_file, write
+from tests.support.told import Told
 
 SCENE = Scene((160, 200), stars=15)
 SOLVED = {
@@ -25,17 +26,6 @@ SOLVED = {
     "B_ORDER": 2,
     "B_0_2": 2e-5,
 }
-
-
-class Heard:
-    def __init__(self):
-        self.steps, self.warnings = [], []
-
-    def step(self, name, done, total):
-        self.steps.append((name, done, total))
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 @pytest.fixture
@@ -62,7 +52,7 @@ def same(one, other):
 
 
 def test_surveys_come_in_the_order_given_and_say_how_far_they_are(paths):
-    heard = Heard()
+    heard = Told()
     surveys, unusable = survey_files(paths, threads=3, progress=heard)
     assert [survey.path for survey in surveys] == paths
     assert not unusable
@@ -157,7 +147,7 @@ def test_a_solution_and_facts_are_kept(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_to_costs_a_warning(paths, tmp_path):
-    heard = Heard()
+    heard = Told()
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     surveys, unusable = survey_files(paths, blocked, progress=heard)
