@@ -38,6 +38,12 @@ class Canvas:
         """Height and width."""
         return self.view.camera.shape
 
+    @property
+    def origin(self) -> tuple[int, int]:
+        """The pixel (x, y) nearest to the one that the axis meets: cells and levels are counted from it."""
+        x, y = self.view.camera.middle
+        return round(x), round(y)
+
     def wcs(self) -> WCS:
         """Return the place of the pixels on the sky."""
         return self.view.wcs()

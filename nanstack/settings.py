@@ -14,6 +14,8 @@ WEIGHTINGS = ("none", "noise_variance", "noise_fwhm")
 DEVICES = ("off", "auto", "on")
 JOINS = ("mean", "median")
 TILE_MATCHES = ("plane", "offset", "none")
+SKIES = ("plane", "offset", "none")
+WEIGHTS = ("snr", "equal", "sharp")
 CANVASES = ("reference", "all")
 
 
@@ -83,6 +85,34 @@ class TileSettings:
         _check_name(self, "interpolation", INTERPOLATIONS)
         _check_name(self, "canvas", CANVASES)
         _check_name(self, "gpu", DEVICES)
+
+
+@dataclass(frozen=True)
+class CanvasSettings:
+    """How frames are stacked straight onto a canvas.
+
+    Attributes
+    ----------
+    rejection : Rejection
+    combine : {'mean', 'median', 'min', 'max'}
+    sky : {'plane', 'offset', 'none'}
+        What is added to a frame to bring its sky to the common one.
+    weights : {'snr', 'equal', 'sharp'}
+        What a frame counts for: its signal over its noise, squared; 1; or the first over the area of its stars.
+    interpolation : {'bicubic', 'lanczos3'}
+    """
+
+    rejection: Rejection = field(default_factory=lambda: Rejection(rewinsor=False))
+    combine: str = "mean"
+    sky: str = "plane"
+    weights: str = "snr"
+    interpolation: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        _check_name(self, "combine", COMBINES)
+        _check_name(self, "sky", SKIES)
+        _check_name(self, "weights", WEIGHTS)
+        _check_name(self, "interpolation", INTERPOLATIONS)
 
 
 @dataclass(frozen=True)

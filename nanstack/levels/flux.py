@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nanstack.canvas import Canvas
 from nanstack.progress import Progress
 from nanstack.register.registered import RegisteredFrame
 
@@ -87,3 +88,14 @@ def _factor(kind: Kind, main: Kind, fluxes: Mapping[int, Mapping[Kind, float]]) 
     else:
         ratio = main.exposure / kind.exposure if kind.exposure and main.exposure else 1.0
     return ratio if abs(math.log(ratio)) > SAME_FLUX else 1.0
+
+
+def flux_gains(frames: Sequence[RegisteredFrame], canvas: Canvas) -> np.ndarray:
+    """Return what frames' samples are multiplied by, so that all show a star alike, and as a canvas's pixel sees it.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, C)
+    """
+    channels = np.ones(np.size(frames[0].survey.noise))
+    return np.array([frame.factor * (frame.view.focal / canvas.view.focal) ** 2 * channels for frame in frames])

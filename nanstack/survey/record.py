@@ -85,6 +85,8 @@ class Survey:
         Level from which on a sample is taken for saturated, in ADU; infinite where nothing is.
     elongation : float
         Longer over shorter axis of the stars' usual shape; NaN without stars.
+    spikes : ndarray of int32, shape (n, 2)
+        Row and column of samples that no light made: hot pixels, and cosmic rays on a single photosite.
     digest : str
         What tells the samples as stored from those of other files.
     """
@@ -97,6 +99,7 @@ class Survey:
     noise: np.ndarray = field(repr=False)
     saturation: float = np.inf
     elongation: float = np.nan
+    spikes: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32), repr=False)
     digest: str = ""
 
     @property

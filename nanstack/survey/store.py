@@ -180,7 +180,7 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         noise,
         told["saturation"],
         told["elongation"],
-        told["digest"],
+        digest=told["digest"],
     )
 
 

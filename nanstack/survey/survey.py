@@ -53,7 +53,7 @@ def survey_frame(path: Path | str) -> Survey:
         noise if len(noise) > 1 else noise.reshape(()),
         saturation,
         math.nan if profile is None else profile.elongation,
-        content.hexdigest(),
+        digest=content.hexdigest(),
     )
 
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames as they go onto a canvas: what becomes of a sample, how sure it is, and what it counts for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nanstack.register.registered import RegisteredFrame
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What is added to a frame's samples: ``offset + slope_x * x + slope_y * y``.
+
+    x and y are pixels of the canvas, counted from the one that its axis meets, so that a canvas may grow.
+
+    Attributes
+    ----------
+    offset : ndarray of float64, shape (C,)
+        In ADU.
+    slope_x, slope_y : ndarray of float64, shape (C,)
+        In ADU a pixel.
+    """
+
+    offset: np.ndarray
+    slope_x: np.ndarray
+    slope_y: np.ndarray
+
+    @classmethod
+    def zero(cls, channels: int) -> Plane:
+        """Return the plane that changes nothing."""
+        return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+
+
+@dataclass(frozen=True)
+class SampleNoise:
+    """How uncertain a frame's samples are, on the canvas: ``variance + photon * max(0, level - sky)`` at a level.
+
+    Attributes
+    ----------
+    variance : ndarray of float64, shape (C,)
+        Of a sample of the dark sky, in ADU squared, the taps of its interpolation taken into account.
+    photon : ndarray of float64, shape (C,)
+        By how much it grows for each ADU above the sky: photons arrive one by one.
+    sky : ndarray of float64, shape (C,)
+        The level of the dark sky, in ADU.
+    """
+
+    variance: np.ndarray
+    photon: np.ndarray
+    sky: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlacedFrame:
+    """A frame as it goes onto a canvas: ``gain * sample + level`` is what is stacked.
+
+    Attributes
+    ----------
+    frame : RegisteredFrame
+    gain : ndarray of float64, shape (C,)
+        Brings stars to the common flux, and a sample to what a pixel of the canvas sees.
+    level : Plane
+        Brings its sky to the common one.
+    weight : float
+        What it counts for against others: 1 is the usual frame.
+    noise : SampleNoise
+    blur : float
+        By how much its stars' profiles may differ from the usual ones, as a share of how steep these are: places and
+        seeing differ a little from frame to frame.
+    """
+
+    frame: RegisteredFrame
+    gain: np.ndarray
+    level: Plane
+    weight: float
+    noise: SampleNoise
+    blur: float
+
+    @property
+    def channels(self) -> int:
+        """Number of colours: 1 or 3."""
+        return len(self.gain)
