@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of a mosaic, as records; and reports as files: mosaic.json, tile.json."""
+"""What is known of a mosaic or a tile, as records; and reports as files: mosaic.json, tile.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.io.files import complete_file
+from nanstack.io.frames import short_names
+from nanstack.levels.flux import Kind
+from nanstack.register.transparency import CLEAR
 from nanstack.report import TileReport, known, shown
 
 if TYPE_CHECKING:
+    from nanstack.canvas import Canvas
+    from nanstack.levels.placed import PlacedFrame
     from nanstack.session import Session
+    from nanstack.settings import CanvasSettings
 
 UNKNOWN = "unknown"  # place on the sky
+
+Corners = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class JoinedTile:
 
     name: str
     file: str
-    corners: tuple[tuple[float, float], ...]
+    corners: Corners
     background_adu: tuple[float, ...]
     frames: int | None
     report: TileReport | None
@@ -104,8 +112,8 @@ class Registered:
     def of(cls, session: Session) -> Registered:
         """Return what is to be told of registered frames."""
         rms = [frame.rms for frame in session.frames]
-        place = session.place
-        return cls(len(rms), known(np.median(rms)), known(max(rms)), place.how, place.approximate)
+        how, approximate = (UNKNOWN, True) if session.place is None else (session.place.how, session.place.approximate)
+        return cls(len(rms), known(np.median(rms)), known(max(rms)), how, approximate)
 
     @property
     def on_the_sky(self) -> bool:
@@ -116,7 +124,7 @@ class Registered:
     def place_told(self) -> str:
         """The place on the sky, in words."""
         if not self.on_the_sky:
-            return "unknown: the mosaic has no WCS"
+            return "unknown: the result has no WCS"
         return f"{self.place}, APPROXIMATE" if self.approximate else self.place
 
 
@@ -199,6 +207,333 @@ class MosaicReport:
             rows["registration"] = f"rms {usual} px (worst frame {worst} px)"
             rows["place on the sky"] = self.registration.place_told
         return [f"{name:<18} {text}" for name, text in rows.items()]
+
+
+# --- a result stacked straight from frames ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels of a result.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Height and width.
+    scale_arcsec : float
+        Arcseconds a pixel, in the middle.
+    like : str
+        What they are chosen by: 'north up', or whose pixels they are.
+    ra_deg, dec_deg : float or None
+        Their middle; None where the place on the sky is not known.
+    """
+
+    shape: tuple[int, int]
+    scale_arcsec: float
+    like: str
+    ra_deg: float | None
+    dec_deg: float | None
+
+    @classmethod
+    def of(cls, canvas: Canvas, like: str, on_the_sky: bool) -> Pixels:
+        """Return what is to be told of a canvas."""
+        height, width = canvas.shape
+        x, y, z = canvas.view.directions(np.array((width - 1) / 2), np.array((height - 1) / 2))
+        ra, dec = np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(z))
+        place = (round(float(ra), 5), round(float(dec), 5)) if on_the_sky else (None, None)
+        return cls(canvas.shape, round(np.degrees(1 / canvas.view.focal) * 3600, 5), like, *place)
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files of a result, by their names in its folder.
+
+    Attributes
+    ----------
+    image, picture, coverage_picture : str
+    picture_linked : str
+        Empty where there is none.
+    """
+
+    image: str
+    picture: str
+    coverage_picture: str
+    picture_linked: str = ""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """How the samples became an image.
+
+    Attributes
+    ----------
+    rejection : str
+    kappa : (float, float)
+        Its reach below and above.
+    combine, sky, weights : str
+        As in `nanstack.settings.CanvasSettings`.
+    rejected_percent : float or None
+        Of the samples.
+    shown_percent : float
+        Pixels of the canvas that show something.
+    coverage_median : float
+        Frames in a pixel, where there are any.
+    coverage_max : int
+    cells, cells_kept : int
+        Parts that the result is made of; how many of them were there already, from an earlier run.
+    """
+
+    rejection: str
+    kappa: tuple[float, float]
+    combine: str
+    sky: str
+    weights: str
+    rejected_percent: float | None
+    shown_percent: float
+    coverage_median: float
+    coverage_max: int
+    cells: int
+    cells_kept: int
+
+    @classmethod
+    def of(
+        cls,
+        settings: CanvasSettings,
+        coverage: np.ndarray,
+        rejected: int,
+        samples: int,
+        cells: int = 1,
+        cells_kept: int = 0,
+    ) -> Stacked:
+        """Return what is to be told of a stack.
+
+        Parameters
+        ----------
+        settings : CanvasSettings
+        coverage : ndarray of int, shape (n,)
+            How many pixels show no frame, one, two ...: cells' counts added up.
+        rejected, samples, cells, cells_kept : int
+        """
+        shown_pixels = np.cumsum(coverage[1:])
+        some = shown_pixels[-1] if len(shown_pixels) else 0
+        return cls(
+            rejection=settings.rejection.method,
+            kappa=(settings.rejection.kappa_low, settings.rejection.kappa_high),
+            combine=settings.combine,
+            sky=settings.sky,
+            weights=settings.weights,
+            rejected_percent=round(100 * rejected / samples, 4) if samples else None,
+            shown_percent=round(100 * float(some) / max(int(np.sum(coverage)), 1), 3),
+            coverage_median=float(1 + np.searchsorted(shown_pixels, some / 2)) if some else 0.0,
+            coverage_max=int(np.flatnonzero(coverage)[-1]) if np.any(coverage) else 0,
+            cells=cells,
+            cells_kept=cells_kept,
+        )
+
+
+@dataclass(frozen=True)
+class StackedFrame:
+    """A frame of a result; None is what was not measured. A tuple has a number a colour.
+
+    Attributes
+    ----------
+    name, date : str
+        The date as the header has it.
+    exposure_s : float or None
+    stars_found, stars_used : int
+        The latter by the registration.
+    rms_px : float or None
+        How far these lie from where the others have them.
+    fwhm_px, elongation : float or None
+        Width of the stars; their longer axis over the shorter one.
+    sky_adu, noise_adu : tuple of float
+        The frame's own, before its gain.
+    transparency : float or None
+        Its stars' flux over that in a clear frame of the same exposure and camera.
+    gain : tuple of float
+        What its samples were multiplied by.
+    added_adu : tuple of float
+        What was added then, in its middle.
+    weight : float
+        1 is the usual frame.
+    corners : tuple of (float, float)
+        In pixels of the picture.
+    """
+
+    name: str
+    date: str
+    exposure_s: float | None
+    stars_found: int
+    stars_used: int
+    rms_px: float | None
+    fwhm_px: float | None
+    elongation: float | None
+    sky_adu: tuple[float | None, ...]
+    noise_adu: tuple[float | None, ...]
+    transparency: float | None
+    gain: tuple[float, ...]
+    added_adu: tuple[float | None, ...]
+    weight: float
+    corners: Corners
+
+    @classmethod
+    def of(cls, placed: PlacedFrame, canvas: Canvas, *, name: str, clear: float, upside_down: bool) -> StackedFrame:
+        """Return what is to be told of a frame; `clear` is the flux of a clear frame of its kind."""
+        frame, survey, level = placed.frame, placed.frame.survey, placed.level
+        middle = frame.view.directions(*np.array([[(side - 1) / 2] for side in frame.shape[1::-1]]))
+        x, y = (float(at[0] - start) for at, start in zip(canvas.view.pixels(middle), canvas.origin, strict=True))
+        sky = np.nanmedian(np.reshape(survey.sky, (-1, placed.channels)), axis=0)
+        return cls(
+            name=name,
+            date=frame.facts.date,
+            exposure_s=frame.facts.exposure,
+            stars_found=len(survey.stars),
+            stars_used=frame.stars,
+            rms_px=_rounded(frame.rms, 4),
+            fwhm_px=_rounded(survey.stars.fwhm, 4),
+            elongation=_rounded(survey.elongation, 4),
+            sky_adu=_colours(sky),
+            noise_adu=_colours(np.atleast_1d(survey.noise)),
+            transparency=_rounded(frame.flux / clear, 4),
+            gain=_colours(placed.gain),
+            added_adu=_colours(level.offset + level.slope_x * x + level.slope_y * y),
+            weight=_rounded(placed.weight, 5),
+            corners=_corners(placed, canvas, upside_down),
+        )
+
+
+def _corners(placed: PlacedFrame, canvas: Canvas, upside_down: bool) -> Corners:
+    """Return where a frame's corners lie in the picture, counted from the corner of its first pixel."""
+    height, width = placed.frame.shape[:2]
+    edges = np.array([-0.5, width - 0.5, width - 0.5, -0.5]), np.array([-0.5, -0.5, height - 0.5, height - 0.5])
+    x, y = canvas.view.pixels(placed.frame.view.directions(*edges))
+    y = canvas.shape[0] - 1 - y if upside_down else y
+    places = np.column_stack([x + 0.5, y + 0.5])
+    return tuple(map(tuple, np.round(places, 1).tolist())) if np.isfinite(places).all() else ()
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return float(f"{value:.{digits}g}") if np.isfinite(value) else None
+
+
+def _colours(values: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(_rounded(value, 6) for value in values.tolist())
+
+
+def _clear_flux(placed: Sequence[PlacedFrame]) -> dict[Kind, float]:
+    """Return the flux of a clear frame of each kind."""
+    fluxes: dict[Kind, list[float]] = {}
+    for one in placed:
+        fluxes.setdefault(Kind.of(one.frame), []).append(one.frame.flux)
+    known_ones = {kind: [flux for flux in of if np.isfinite(flux)] for kind, of in fluxes.items()}
+    return {kind: float(np.percentile(of, CLEAR)) if of else np.nan for kind, of in known_ones.items()}
+
+
+@dataclass(frozen=True)
+class CanvasReport:
+    """What is known of a result that was stacked straight from frames: what mosaic.json, or tile.json, holds.
+
+    Attributes
+    ----------
+    canvas : Pixels
+    files : ResultFiles
+    stack : Stacked
+    registration : Registered
+    frames : tuple of StackedFrame
+    left_out : dict
+        Name of a file: why it is not among them.
+    settings : dict
+        By which it was made, ready for JSON.
+    seconds : dict
+        Time that its stages took.
+    """
+
+    canvas: Pixels
+    files: ResultFiles
+    stack: Stacked
+    registration: Registered
+    frames: tuple[StackedFrame, ...]
+    left_out: dict[str, str]
+    settings: dict[str, Any]
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        session: Session,
+        placed: Sequence[PlacedFrame],
+        canvas: Canvas,
+        *,
+        files: ResultFiles,
+        stack: Stacked,
+        settings: Mapping[str, Any],
+        seconds: Mapping[str, float],
+        like: str = "north up",
+        upside_down: bool = True,
+    ) -> CanvasReport:
+        """Return what is known of a result.
+
+        Parameters
+        ----------
+        session : Session
+            With all that is left out.
+        placed : sequence of PlacedFrame
+            One at least.
+        canvas : Canvas
+        files : ResultFiles
+        stack : Stacked
+        settings, seconds : mapping
+            Ready for JSON.
+        like : str
+            What the canvas's pixels are chosen by.
+        upside_down : bool
+            Whether the picture's first row is the image's last one.
+        """
+        names = short_names([*(one.frame.path for one in placed), *session.left_out])
+        clear = _clear_flux(placed)
+        registration = Registered.of(session)
+        return cls(
+            canvas=Pixels.of(canvas, like, registration.on_the_sky),
+            files=files,
+            stack=stack,
+            registration=registration,
+            frames=tuple(
+                StackedFrame.of(
+                    one,
+                    canvas,
+                    name=names[one.frame.path],
+                    clear=clear[Kind.of(one.frame)],
+                    upside_down=upside_down,
+                )
+                for one in placed
+            ),
+            left_out={names[path]: reason for path, reason in session.left_out.items()},
+            settings=dict(settings),
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+        )
+
+    def json(self) -> dict[str, Any]:
+        """Return the report, ready for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return the report as lines for the screen."""
+        (height, width), stack = self.canvas.shape, self.stack
+        kept = f", {stack.cells_kept} of {stack.cells} parts kept from an earlier run" if stack.cells_kept else ""
+        usual, worst = (shown(rms, " px") for rms in (self.registration.rms_px_median, self.registration.rms_px_max))
+        rows = {
+            "frames": f"{len(self.frames)} stacked, {len(self.left_out)} left out",
+            "image": f"{width} x {height} pixels of {self.canvas.scale_arcsec:.4g} arcsec, {self.canvas.like}{kept}",
+            "coverage": f"{stack.coverage_median:g} frames in the usual pixel, up to {stack.coverage_max}",
+            "registration": f"rms {usual} (worst frame {worst})",
+            "place on the sky": self.registration.place_told,
+            "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection})",
+            "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
+        }
+        return [f"{name:<18} {text}" for name, text in rows.items()]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def write_json(told: Mapping[str, Any], path: Path) -> None:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of a result that was stacked straight from frames: against what the frames were made of."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from nanstack.canvas import union_canvas
+from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.register.place import Place
+from nanstack.session import Session
+from nanstack.settings import CanvasSettings
+from tests.support.registered import HERE, registered
+from zemosaic_patch.reports import CanvasReport, Registered, ResultFiles, Stacked, write_json
+
+SHAPE = (100, 160, 3)
+FILES = ResultFiles("mosaic.fits", "mosaic.png", "coverage.png")
+STACK = Stacked.of(CanvasSettings(), np.array([10, 20, 70]), rejected=3, samples=300)
+ON_THE_SKY = Place(np.eye(3), 1.0, "ASTAP", False, 4)
+
+
+def frames():
+    """One frame, and one half a frame to the east, behind a cloud."""
+    first = registered("night1/a.fit", shape=SHAPE, flux=1.0, exposure=10.0, date="2026-01-01T20:00:00")
+    east = 80 * 2.39 / 3600
+    return [first, registered("night2/a.fit", east, shape=SHAPE, flux=0.5, exposure=10.0)]
+
+
+def report(*, more=(), place=ON_THE_SKY, level=None, left_out=None, **options):
+    made = [*frames(), *more]
+    canvas = union_canvas([frame.view for frame in made])
+    none = np.zeros(3)
+    level = level or Plane.zero(3)
+    placed = [
+        PlacedFrame(frame, np.full(3, 1 / frame.flux), level, 0.5, SampleNoise(none, none, none), 0.2) for frame in made
+    ]
+    session = Session(made, {} if left_out is None else left_out, place)
+    options = {"files": FILES, "stack": STACK, "settings": {}, "seconds": {}, **options}
+    return CanvasReport.of(session, placed, canvas, **options), canvas
+
+
+def test_corners_lie_in_the_picture_whose_first_row_is_the_north():
+    told, canvas = report()
+    (height, width), (first, second) = canvas.shape, (np.array(frame.corners) for frame in told.frames)
+    for corners in (first, second):
+        assert np.ptp(corners, axis=0) == pytest.approx((160, 100), abs=0.5)
+        assert corners.min() >= -0.1
+        assert np.all(corners.max(axis=0) <= (width + 0.1, height + 0.1))
+    # east is left in such a picture
+    assert np.mean(second - first, axis=0) == pytest.approx((-80, 0), abs=0.5)
+    wcs = canvas.wcs()
+    for frame, placed in zip(frames(), told.frames, strict=True):
+        x, y = np.array(placed.corners).T - 0.5
+        sky = wcs.all_pix2world(x, height - 1 - y, 0)
+        seen = frame.wcs.all_pix2world([-0.5, 159.5, 159.5, -0.5], [-0.5, -0.5, 99.5, 99.5], 0)
+        assert np.allclose(sky, seen, atol=0.1 * 2.39 / 3600)
+    same_way, _ = report(upside_down=False)
+    assert np.array(same_way.frames[0].corners)[:, 1] == pytest.approx(height - first[:, 1], abs=0.11)
+
+
+def test_the_level_is_that_in_the_middle_of_each_frame():
+    slope = 0.25  # ADU a pixel to the west
+    level = Plane(np.array([5.0, 6.0, 7.0]), np.full(3, slope), np.zeros(3))
+    told, _ = report(level=level)
+    first, second = (np.array(frame.added_adu) for frame in told.frames)
+    assert first - second == pytest.approx(3 * [80 * slope], rel=0.01)
+    assert (first + second) / 2 == pytest.approx((5, 6, 7), abs=0.6 * slope)  # the axis is between the two
+
+
+def test_the_canvas_is_told_as_its_solution_has_it():
+    told, canvas = report()
+    wcs = canvas.wcs()
+    assert told.canvas.scale_arcsec == pytest.approx(3600 * proj_plane_pixel_scales(wcs)[0], rel=1e-5)
+    height, width = canvas.shape
+    middle = wcs.all_pix2world((width - 1) / 2, (height - 1) / 2, 0)
+    assert (told.canvas.ra_deg, told.canvas.dec_deg) == pytest.approx(tuple(map(float, middle)), abs=1e-4)
+    assert told.canvas.dec_deg == pytest.approx(HERE[1], abs=0.01)
+
+
+@pytest.mark.parametrize("place", [None, Place(np.eye(3), 1.0, "unknown", True, 0)])
+def test_without_a_place_on_the_sky_there_is_none(place):
+    told, _ = report(place=place)
+    assert (told.canvas.ra_deg, told.canvas.dec_deg) == (None, None)
+    assert told.registration == Registered(2, 0.1, 0.1, "unknown", True)
+    assert any("unknown: the result has no WCS" in line for line in told.lines())
+
+
+def test_transparency_is_against_clear_frames_of_the_same_exposure_and_camera():
+    told, _ = report(more=[registered(f"{number}.fit", shape=SHAPE, flux=3.0, exposure=30.0) for number in range(3)])
+    clear, cloudy, *longer = (frame.transparency for frame in told.frames)
+    assert cloudy / clear == pytest.approx(0.5, rel=1e-3)
+    assert longer == [1.0, 1.0, 1.0]
+    assert [frame.gain for frame in told.frames[:2]] == [(1.0,) * 3, (2.0,) * 3]
+
+
+def test_names_tell_files_apart_and_no_folder_above_these_is_told(tmp_path):
+    told, _ = report(left_out={Path("/home/someone/night3/b.fit"): "no stars"})
+    assert [frame.name for frame in told.frames] == ["night1/a.fit", "night2/a.fit"]
+    assert told.left_out == {"b.fit": "no stars"}
+    write_json(told.json(), tmp_path / "mosaic.json")
+    back = json.loads((tmp_path / "mosaic.json").read_text())
+    assert back["frames"][0]["date"] == "2026-01-01T20:00:00"
+    assert back["frames"][0]["fwhm_px"] is None  # these frames have no stars
+    assert "someone" not in json.dumps(back)
+
+
+def test_coverage_is_of_the_pixels_that_show_something():
+    stack = Stacked.of(CanvasSettings(), np.array([50, 10, 0, 30, 10, 0]), 5, 200, cells=4, cells_kept=3)
+    assert (stack.shown_percent, stack.coverage_median, stack.coverage_max) == (50.0, 3.0, 4)
+    assert stack.rejected_percent == 2.5
+    nothing = Stacked.of(CanvasSettings(), np.array([5]), 0, 0)
+    assert (nothing.shown_percent, nothing.coverage_median, nothing.coverage_max) == (0.0, 0.0, 0)
+    assert nothing.rejected_percent is None
+
+
+def test_the_screen_tells_what_was_kept():
+    told, _ = report(stack=Stacked.of(CanvasSettings(), np.array([0, 5]), 0, 5, cells=4, cells_kept=3))
+    assert any("3 of 4 parts kept from an earlier run" in line for line in told.lines())
+    assert not any("kept" in line for line in report()[0].lines())
