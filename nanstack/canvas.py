@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pixels of a result: those of a frame, or as many as it takes to show all frames of a group."""
+"""The pixels of a result: as many as show all frames of a group, those of one frame, or those of another image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nanstack.io.frames import FrameError
+from nanstack.io.layout import image_shape, read_layout
+from nanstack.io.solution import celestial_wcs
 from nanstack.memory import free_memory
-from nanstack.register.camera import Camera, View, edge_pixels, local_axes
+from nanstack.register.camera import ARCSEC, Camera, View, edge_pixels, local_axes
+from nanstack.register.solved import SolvedView
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -27,21 +32,21 @@ class Canvas:
 
     Attributes
     ----------
-    view : View
+    view : View or SolvedView
         What they show, as if a frame had taken it.
     """
 
-    view: View
+    view: View | SolvedView
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width."""
-        return self.view.camera.shape
+        return self.view.shape
 
     @property
     def origin(self) -> tuple[int, int]:
-        """The pixel (x, y) nearest to the one that the axis meets: cells and levels are counted from it."""
-        x, y = self.view.camera.middle
+        """The pixel (x, y) nearest to the one that the axis meets, of another image's the first: what is counted from."""
+        x, y = self.view.middle
         return round(x), round(y)
 
     def wcs(self) -> WCS:
@@ -54,7 +59,30 @@ def reference_canvas(view: View) -> Canvas:
     return Canvas(view)
 
 
-def union_canvas(views: Sequence[View], reference: View | None = None) -> Canvas:
+def canvas_like(path: Path) -> Canvas:
+    """Return the pixels of another image, by the celestial solution in its header.
+
+    Parameters
+    ----------
+    path : Path
+        A FITS file, of whatever projection and distortion astropy knows.
+
+    Raises
+    ------
+    FrameError
+        For a file that is no image, or whose header does not say where it lies.
+    """
+    layout = read_layout(path)
+    solution = celestial_wcs(layout.header)
+    if solution is None:
+        raise FrameError(path, "its header has no place on the sky (WCS) that makes sense")
+    try:
+        return Canvas(SolvedView.of(solution, image_shape(path, layout.stored)[:2]))
+    except ValueError as nowhere:
+        raise FrameError(path, str(nowhere)) from nowhere
+
+
+def union_canvas(views: Sequence[View], reference: View | None = None, *, scale: float | None = None) -> Canvas:
     """Return the smallest canvas without distortion that shows all of some frames.
 
     Parameters
@@ -62,15 +90,18 @@ def union_canvas(views: Sequence[View], reference: View | None = None) -> Canvas
     views : sequence of View
         One at least.
     reference : View, optional
-        A frame whose scale and turn the canvas takes. By default it takes the scale of the finest frame, and north is
-        up: y grows to the north, x to the west, as FITS viewers show it.
+        A frame whose scale and turn the canvas takes. By default north is up: y grows to the north, x to the west, as
+        FITS viewers show it.
+    scale : float, optional
+        Arcseconds a pixel; by default those of the reference, or of the usual frame.
 
     Raises
     ------
     ValueError
         Where no plane shows all frames, or a side or the memory it takes is out of all proportion.
     """
-    focal = max(view.focal for view in views) if reference is None else reference.focal
+    usual = float(np.median([view.focal for view in views])) if reference is None else reference.focal
+    focal = usual if scale is None else ARCSEC / scale
     edges = np.concatenate([view.directions(*edge_pixels(view.camera.shape)) for view in views])
     axis = _middle(np.concatenate([view.directions(*edge_pixels(view.camera.shape, 2)) for view in views]))
     width = 2 * np.degrees(np.arccos(np.clip((edges @ axis).min(), -1, 1)))

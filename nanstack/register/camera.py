@@ -81,6 +81,16 @@ class View:
     scale: float = 1.0
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.camera.shape
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The pixel (x, y) that the axis meets."""
+        return self.camera.middle
+
+    @property
     def pointing(self) -> np.ndarray:
         """The direction of the axis: a unit vector (3,)."""
         return self.attitude[2]

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Canvases: what they show of frames whose places on the sky are known."""
 
+import warnings
+
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanstack import canvas as canvas_module
-from nanstack.canvas import reference_canvas, union_canvas
+from nanstack.canvas import canvas_like, reference_canvas, union_canvas
+from nanstack.io.frames import FrameError
 from nanstack.register.camera import ARCSEC, Camera, View, direction_of, local_axes
-from nanstack.register.mesh import mesh_between
+from nanstack.register.mesh import Box, mesh_between
 from nanstack.register.warp import warp_mesh
 
 SHAPE = (96, 130)
@@ -84,8 +89,10 @@ def test_it_takes_the_turn_the_hand_and_the_scale_of_its_reference(hand):
     np.testing.assert_allclose([x[2] - x[0], y[2] - y[0]], [0, 1], atol=0.01)
 
 
-def test_without_a_reference_the_finest_scale_is_taken():
-    assert union_canvas([view_at(10, 5), view_at(10, 5, focal=1.5 * FOCAL)]).view.focal == 1.5 * FOCAL
+def test_without_a_reference_the_usual_scale_is_taken_or_the_one_asked_for():
+    views = [view_at(10, 5), view_at(10, 5, focal=1.1 * FOCAL), view_at(10, 5, focal=3 * FOCAL)]
+    assert union_canvas(views).view.focal == 1.1 * FOCAL
+    assert union_canvas(views, scale=20.0).view.camera.scale == pytest.approx(20.0)
 
 
 def test_the_reference_is_copied_onto_its_own_canvas():
@@ -111,3 +118,74 @@ def test_a_canvas_out_of_proportion_is_refused(monkeypatch):
     monkeypatch.setattr(canvas_module, "free_memory", lambda: 1e5)
     with pytest.raises(ValueError, match=r"GiB of memory, more than is free: leave out"):
         union_canvas([view_at(0, 0), view_at(3, 0)])
+
+
+def written(path, shape=(60, 80), turn=0.0, hand=-1, kind="TAN", frame="RA", **cards):
+    """Write an image whose axes are turned against the north, mirrored where `hand` is 1; return its solution."""
+    wcs = WCS(naxis=2)
+    names = {"RA": ("RA--", "DEC-"), "G": ("GLON", "GLAT")}[frame]
+    wcs.wcs.ctype = [f"{name}-{kind}" for name in names]
+    wcs.wcs.crval, wcs.wcs.crpix = (83.0, 21.0), (30.0, 44.0)
+    angle = np.radians(turn)
+    wcs.wcs.cd = 0.01 * np.array([[hand * np.cos(angle), -np.sin(angle)], [-hand * np.sin(angle), -np.cos(angle)]])
+    header = wcs.to_header()
+    header.update(cards)
+    fits.writeto(path, np.zeros(shape, np.float32), header)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return WCS(fits.getheader(path))
+
+
+SIP_CARDS = {
+    "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2,
+    "A_2_0": 3e-4, "A_1_1": -1e-4, "B_0_2": 2e-4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"hand": 1},
+        {"turn": 180.0},
+        {"turn": 70.0, "hand": 1},
+        {"kind": "ZEA"},
+        {"frame": "G"},
+        {"RADESYS": "FK5", "EQUINOX": 1975.0},
+        SIP_CARDS,
+    ],
+    ids=str,
+)
+def test_it_takes_the_pixels_of_another_image_as_that_has_them(tmp_path, how):
+    """Against astropy's own idea of the sky; north down and mirrored ones among them."""
+    solution = written(tmp_path / "other.fits", **how)
+    canvas = canvas_like(tmp_path / "other.fits")
+    assert (canvas.shape, canvas.origin) == ((60, 80), (0, 0))
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(0, 79, (5, 7)), rng.uniform(0, 59, (5, 7))
+    truth = np.moveaxis(solution.pixel_to_world(x, y).icrs.cartesian.xyz.value, 0, -1)
+    directions = canvas.view.directions(x, y)
+    np.testing.assert_allclose(directions, truth, rtol=0, atol=1e-9)  # 0.2 mas
+    np.testing.assert_allclose(canvas.view.pixels(directions), [x, y], rtol=0, atol=1e-5)
+    assert canvas.view.focal == pytest.approx(np.degrees(100), rel=0.01)
+
+
+def test_a_frame_lies_on_another_images_pixels_where_its_stars_say(tmp_path):
+    """A star of the frame, by astropy's solution of that image; through the mesh that resampling uses."""
+    solution = written(tmp_path / "other.fits", turn=150.0, hand=1)
+    canvas, frame = canvas_like(tmp_path / "other.fits"), view_at(83.1, 21.2, 33.0)
+    ra, dec = 83.15, 21.1
+    x, y = (int(np.rint(v)) for v in solution.world_to_pixel_values(ra, dec))
+    sky = solution.pixel_to_world(x, y).icrs
+    found = [v[y, x] for v in mesh_between(canvas, frame).positions(Box.whole(canvas.shape))]
+    truth = frame.pixels(direction_of(sky.ra.deg, sky.dec.deg))
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-3)
+
+
+def test_an_image_without_a_place_on_the_sky_is_named(tmp_path):
+    fits.writeto(tmp_path / "plain.fits", np.zeros((6, 8), np.float32))
+    with pytest.raises(FrameError, match=r"plain\.fits: its header has no place on the sky \(WCS\)"):
+        canvas_like(tmp_path / "plain.fits")
+    written(tmp_path / "horizon.fits", shape=(60, 9000), kind="SIN")
+    with pytest.raises(FrameError, match=r"horizon\.fits: some of its pixels have no place on the sky"):
+        canvas_like(tmp_path / "horizon.fits")
