@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nanstack.levels.sky import MODELS
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.stack.definition import COMBINES, Rejection
+from nanstack.stack.noise_model import NoiseRejection
 
 NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
 WEIGHTINGS = ("none", "noise_variance", "noise_fwhm")
@@ -93,7 +94,7 @@ class CanvasSettings:
 
     Attributes
     ----------
-    rejection : Rejection
+    rejection : NoiseRejection or Rejection
     combine : {'mean', 'median', 'min', 'max'}
     sky : {'plane', 'offset', 'none'}
         What is added to a frame to bring its sky to the common one.
@@ -102,7 +103,7 @@ class CanvasSettings:
     interpolation : {'bicubic', 'lanczos3'}
     """
 
-    rejection: Rejection = field(default_factory=lambda: Rejection(rewinsor=False))
+    rejection: NoiseRejection | Rejection = field(default_factory=NoiseRejection)
     combine: str = "mean"
     sky: str = "plane"
     weights: str = "snr"

@@ -130,6 +130,22 @@ def stack_columns(
         list(pool.map(stack_run, starts))  # a list, as an exception is raised when its result is asked for
 
 
+def find_centers(samples: np.ndarray, centers: np.ndarray, coverage: np.ndarray) -> None:
+    """Fill in where the samples of each pixel lie, as `nanstack.stack.noise_model.centers`, on this thread alone.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (n, P), C-contiguous
+    centers : ndarray of float32, shape (P,)
+        NaN where no frame has data.
+    coverage : ndarray of uint16, shape (P,)
+    """
+    compilation.announce(_find_centers, "rejection")
+    frames, pixels = samples.shape
+    source = samples, comparators(frames), _lane_count(frames)
+    _find_centers(pixels, source, (centers, coverage))
+
+
 def is_compiled(rejection: Rejection) -> bool:
     """Tell whether the kernel of a method is compiled, in this process or in the cache on disk."""
     return compilation.is_compiled(_kernel(rejection.method))
@@ -213,6 +229,34 @@ def _stack_linear_fit(start, stop, source, clip, results):
         last = min(first + width, stop)
         _linear_fit_group(Group(places, first, last, weights, first % period), table, lanes, own, kept, clip)
         _store(lanes, first, last, image, coverage, rejected)
+
+
+@entry
+def _find_centers(pixels, source, results):
+    samples, table, width = source
+    centers, coverage = results
+    lanes = _new_lanes(samples.shape[0], width)
+    places = np.empty(samples.shape[0], np.intp)
+    for frame in range(samples.shape[0]):
+        places[frame] = samples[frame].ctypes.data
+    no_weights = np.empty((0, 0))
+    _fill(lanes.number[LOW], -np.inf)
+    _fill(lanes.number[HIGH], np.inf)
+    for first in range(0, pixels, width):
+        last = min(first + width, pixels)
+        rows = _load(Group(places, first, last, no_weights, 0), lanes)
+        _sort(lanes.ordered, rows, table)
+        _median(lanes.ordered, lanes.tally[COUNT], lanes.number[LOW], lanes.number[HIGH], lanes.number[RESULT])
+        if rows > 1:
+            _lower_of_two(lanes.ordered[0], lanes.tally[COUNT], lanes.number[RESULT])
+        _store_image(lanes.number[RESULT], lanes.tally[COUNT], centers[first:last])
+        _store_coverage(lanes.tally[COUNT], coverage[first:last])
+
+
+@helper
+def _lower_of_two(lowest, counts, result):
+    for lane in range(result.size):
+        result[lane] = np.float64(lowest[lane]) if counts[lane] == 2 else result[lane]
 
 
 @helper
@@ -408,6 +452,12 @@ def _store_counts(counts, first, last, coverage, rejected):
         kept = last[lane] - first[lane] if last[lane] > first[lane] else np.int32(0)
         coverage[lane] = counts[lane]
         rejected[lane] = counts[lane] - kept
+
+
+@helper
+def _store_coverage(counts, coverage):
+    for lane in range(coverage.size):
+        coverage[lane] = counts[lane]
 
 
 @helper

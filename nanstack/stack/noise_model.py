@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Outliers by what is known of each frame's noise: the reference definition.
+
+A sample goes where it is farther from the centre of its pixel's samples than noise, and stars that look a little
+different in each frame, can explain. The second is the derivative term of the Hubble telescope's driz_cr (Fruchter and
+Hook 2002, PASP 114, 144): where the sky is steep, more is allowed. Nothing is estimated from a pixel's own few samples
+but their centre, so that three frames are enough.
+
+The same source runs under NumPy and, given CuPy arrays, under CuPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nanstack.levels.placed import PlacedFrame
+from nanstack.stack.definition import array_module
+from nanstack.stack.stacked import StackedCell
+
+GROW_PX = 2  # how far from an outlier, along rows and columns, its neighbours are suspects
+STEEP_PX = 1  # how far around a pixel the sky's steepness is looked for
+REACH_PX = GROW_PX + STEEP_PX  # a pixel's result hangs on samples so far away, and no farther
+WEIGHTS = (1e-100, 1e100)  # the squares of others are no numbers
+RANGE_OF_NINE = 2.97  # of nine normal numbers, in their sigma (Tippett 1925, Biometrika 17, 364)
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+@dataclass(frozen=True)
+class NoiseRejection:
+    """How far off a sample must be to be an outlier.
+
+    Parameters
+    ----------
+    kappa : float
+        In units of what noise and steepness explain; inf rejects nothing.
+    grow : float
+        The same for samples within two pixels of an outlier, in the same frame and colour: the flanks of trails.
+
+    Raises
+    ------
+    ValueError
+        For one that is negative or no number, or `grow` above `kappa`.
+    """
+
+    kappa: float = 4.0
+    grow: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.kappa >= 0:
+            raise ValueError(f"kappa must be 0 or more, not {self.kappa!r}")
+        if not 0 <= self.grow <= self.kappa:
+            raise ValueError(f"grow must be within 0 to kappa ({self.kappa:g}), not {self.grow!r}")
+
+
+class FrameNoise(NamedTuple):
+    """What is known of the frames of a block: `nanstack.levels.placed.PlacedFrame`, of all in arrays of float64."""
+
+    variance: Array  # (n, C), of the dark sky's samples
+    photon: Array  # (n, C), by how much it grows for each ADU above `sky`
+    sky: Array  # (n, C)
+    blur: Array  # (n,)
+    weight: Array  # (n,), within WEIGHTS
+
+    @classmethod
+    def of(cls, frames: Sequence[PlacedFrame]) -> FrameNoise:
+        """Collect what is known.
+
+        Raises
+        ------
+        ValueError
+            For a weight that is not above 0, or out of all proportion.
+        """
+        weight = np.array([float(frame.weight) for frame in frames])
+        wrong = ~((weight >= WEIGHTS[0]) & (weight <= WEIGHTS[1]))
+        if wrong.any():
+            raise ValueError(f"weights of frames must be above 0 and finite, not {weight[wrong][0]:g}")
+        columns = (np.array([getattr(f.noise, name) for f in frames], float) for name in ("variance", "photon", "sky"))
+        return cls(*columns, np.array([float(frame.blur) for frame in frames]), weight)
+
+    def variance_at(self, frame: int, level: Array) -> Array:
+        """Return the variance of a frame's samples where the sky has a level (..., C)."""
+        above = array_module(level).maximum(level - self.sky[frame], 0.0)
+        return self.variance[frame] + self.photon[frame] * above
+
+
+class Mean(NamedTuple):
+    """What is left of a block, averaged; the arrays have the shape of a frame's part."""
+
+    image: Array  # float32, weighted mean; NaN where no frame has data
+    weight: Array  # float64, sum of the weights of what is left
+    variance: Array  # float64, of the mean; NaN where no frame has data
+
+
+def centers(samples: Array) -> tuple[Array, Array]:
+    """Return where the samples of each pixel lie, and how many there are.
+
+    Parameters
+    ----------
+    samples : array of float32, shape (n, ...)
+
+    Returns
+    -------
+    centers : array of float32, shape (...)
+        The median; of two samples the lower, as what disturbs adds light; NaN where there is none.
+    counts : array of int, shape (...)
+        Number of finite samples.
+    """
+    xp = array_module(samples)
+    finite = xp.isfinite(samples)
+    ordered = xp.sort(xp.where(finite, samples, np.float32(math.nan)), axis=0)
+    counts = finite.sum(axis=0)
+    below, above = (
+        xp.take_along_axis(ordered, xp.maximum(counts - 2 + one, 0)[None] // 2, axis=0)[0].astype(np.float64)
+        for one in (1, 2)
+    )
+    return xp.where(counts == 2, ordered[0], ((below + above) / 2).astype(np.float32)), counts
+
+
+def share_of_center(counts: Array) -> Array:
+    """Return the variance of a centre, in units of the mean variance of its samples: float64.
+
+    Of a median (pi / 2) / (n + 1/2): exact for many samples, within 2 % for 3 and 5, 17 % too much for 4.
+    """
+    xp = array_module(counts)
+    return xp.where(counts > 2, (math.pi / 2) / (counts + 0.5), 1.0)
+
+
+def steepness(level: Array, noise: Array) -> Array:
+    """Return by how much a level (h, w, C) varies between neighbours, less what its noise makes of nothing: float64.
+
+    Parameters
+    ----------
+    level : array of float32, shape (h, w, C)
+        NaN where nothing is known.
+    noise : array of float64, shape (h, w, C)
+        Standard deviation of the level.
+    """
+    xp = array_module(level)
+    height, width = level.shape[:2]
+    around = xp.full((height + 2, width + 2, level.shape[2]), math.nan)
+    around[1:-1, 1:-1] = level
+    highest, lowest = around[1:-1, 1:-1], around[1:-1, 1:-1]
+    for down in range(3):
+        for right in range(3):
+            neighbour = around[down : down + height, right : right + width]
+            highest, lowest = xp.fmax(highest, neighbour), xp.fmin(lowest, neighbour)
+    return xp.maximum(highest - lowest - RANGE_OF_NINE * noise, 0.0)
+
+
+class Tolerance(NamedTuple):
+    """How far from the centre a sample may be, squared: ``own * (its variance + (its blur * steep)^2) + common``."""
+
+    own: Array  # 1, or 0 where `common` holds it already
+    common: Array
+    squared_steepness: Array
+
+    def of(self, variance: Array, blur: float) -> Array:
+        """Return that for samples of a variance."""
+        return self.own * (variance + blur * blur * self.squared_steepness) + self.common
+
+
+def tolerances(samples: Array, center: Array, counts: Array, known: FrameNoise) -> Tolerance:
+    """Return what noise and steepness explain at each pixel of a block (n, h, w, C).
+
+    Beside a sample's own variance stands that of the centre. Of two samples the centre is one itself: how far the other
+    may be from it is what both add up to.
+    """
+    xp = array_module(samples)
+    total, blurs = xp.zeros(center.shape), xp.zeros(center.shape)
+    for frame, layer in enumerate(samples):
+        finite = xp.isfinite(layer)
+        total += xp.where(finite, known.variance_at(frame, center), 0.0)
+        blurs += xp.where(finite, known.blur[frame] * known.blur[frame], 0.0)
+    of_center = total / xp.maximum(counts, 1) * share_of_center(counts)
+    steep = steepness(center, xp.sqrt(of_center))
+    squared = steep * steep
+    pair = counts == 2
+    return Tolerance(xp.where(pair, 0.0, 1.0), xp.where(pair, total + blurs * squared, of_center), squared)
+
+
+def outliers(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> Array:
+    """Return which samples of a block are rejected.
+
+    Parameters
+    ----------
+    samples : array of float32, shape (n, h, w, C)
+        Finite or no data, in all colours at once.
+    known : FrameNoise
+    rejection : NoiseRejection
+
+    Returns
+    -------
+    array of bool, shape of `samples`
+        False for no data. Right for pixels that are `REACH_PX` or more away from where the block is cut.
+    """
+    xp = array_module(samples)
+    center, counts = centers(samples)
+    tolerance = tolerances(samples, center, counts, known)
+    rejected = xp.empty(samples.shape, bool)
+    nearest, value = xp.full(center.shape, math.inf), xp.full(center.shape, math.nan, np.float32)
+    for frame, layer in enumerate(samples):
+        allowed = tolerance.of(known.variance_at(frame, center), known.blur[frame])
+        distance = xp.abs(xp.where(xp.isfinite(layer), layer, math.nan) - center.astype(np.float64))
+        off = distance * distance
+        rejected[frame] = _grown(_beyond(off, allowed, rejection.kappa)) & _beyond(off, allowed, rejection.grow)
+        closer = (distance < nearest) | ((distance == nearest) & (layer < value))
+        nearest, value = xp.where(closer, distance, nearest), xp.where(closer, layer, value)
+    nothing_left = rejected.sum(axis=0) == counts
+    rejected &= ~(nothing_left & (samples == value))
+    return rejected
+
+
+def _beyond(off: Array, allowed: Array, kappa: float) -> Array:
+    with np.errstate(invalid="ignore"):  # infinity times 0: nothing is beyond
+        return off > kappa * kappa * allowed
+
+
+def _grown(mask: Array) -> Array:
+    """Return a mask (h, w, C) and what lies within GROW_PX of it, along rows and columns."""
+    xp = array_module(mask)
+    height, width, _ = mask.shape
+    wide = xp.zeros((height + 2 * GROW_PX, width + 2 * GROW_PX, mask.shape[2]), bool)
+    for down in range(2 * GROW_PX + 1):
+        for right in range(2 * GROW_PX + 1):
+            wide[down : down + height, right : right + width] |= mask
+    return wide[GROW_PX:-GROW_PX, GROW_PX:-GROW_PX]
+
+
+def mean_of_kept(samples: Array, rejected: Array, known: FrameNoise) -> Mean:
+    """Average what is left of a block (n, h, w, C), by the frames' weights."""
+    xp = array_module(samples)
+    center, _ = centers(samples)
+    total, weight, squares = (xp.zeros(center.shape) for _ in range(3))
+    for frame, (layer, gone) in enumerate(zip(samples, rejected, strict=True)):
+        own = xp.where(xp.isfinite(layer) & ~gone, known.weight[frame], 0.0)
+        total += own * xp.where(own > 0, layer, 0.0)
+        weight += own
+        squares += xp.where(own > 0, own * own * known.variance_at(frame, center), 0.0)
+    with np.errstate(invalid="ignore"):  # nothing through nothing
+        return Mean((total / weight).astype(np.float32), weight, squares / (weight * weight))
+
+
+def stack_noise(
+    samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]
+) -> StackedCell:
+    """Reject outliers and average what is left.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (n, h, w, C)
+        Finite or no data, in all colours at once.
+    known : FrameNoise
+    rejection : NoiseRejection
+    inner : (slice, slice)
+        The part whose results are right, and returned: `REACH_PX` or more away from where the block is cut.
+    """
+    rejected = outliers(samples, known, rejection)
+    mean = mean_of_kept(samples, rejected, known)
+    part = np.s_[inner[0], inner[1]]
+    counts = np.isfinite(samples).sum(axis=0)[part]
+    return StackedCell(
+        mean.image[part], counts[..., 0].astype(np.uint16), mean.weight[part].mean(axis=2).astype(np.float32),
+        mean.variance[part].astype(np.float32), int(rejected[:, inner[0], inner[1]].sum()), int(counts.sum()),
+    )  # fmt: skip

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rejection by the frames' noise: its kernels held to its definition, and both to skies whose truth is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.stack import cells, noise_kernels, noise_model
+from nanstack.stack.noise_model import FrameNoise, NoiseRejection
+
+NOISE = 45.0
+SKY = 1000.0
+DEFAULT = NoiseRejection()
+WHOLE = np.s_[:, :]
+
+
+def known(n, channels=1, noise=NOISE, photon=0.0, blur=0.2, weight=1.0):
+    """Return what is known of n frames of one kind."""
+    one = np.ones((n, channels))
+    return FrameNoise(noise**2 * one, photon * one, SKY * one, np.full(n, blur), np.broadcast_to(weight, n) * 1.0)
+
+
+def white(n, shape=(60, 60, 1), noise=NOISE, seed=1):
+    """Return n frames of an even sky: Gaussian noise, no two pixels alike."""
+    rng = np.random.default_rng([seed, n])
+    return rng.normal(SKY, noise, (n, *shape)).astype(np.float32)
+
+
+def kernel(samples, frames, rejection=DEFAULT, inner=WHOLE):
+    return noise_kernels.stack_noise(samples, frames, rejection, inner)
+
+
+def assert_kernel_is_the_definition(samples, frames, rejection, inner=WHOLE):
+    found, truth = (m.stack_noise(samples, frames, rejection, inner) for m in (noise_kernels, noise_model))
+    for name in ("image", "coverage", "weight", "variance"):
+        ours, theirs = getattr(found, name), getattr(truth, name)
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        assert np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"), name
+    assert (found.rejected, found.samples) == (truth.rejected, truth.samples)
+    rejected = noise_model.outliers(samples, frames, rejection)
+    assert np.array_equal(noise_kernels.outliers(samples, frames, rejection), rejected)
+
+
+# --- one definition, and a kernel -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 20])
+def test_the_kernel_is_the_definition(n, channels):
+    rng = np.random.default_rng([n, channels])
+    samples = white(n, (23, 31, channels))
+    samples[rng.random(samples.shape) < 0.02] += 2000
+    samples[rng.random(samples.shape[:3]) < 0.3] = np.nan
+    samples[:, :2, :2] = np.nan
+    samples[:, 10, 10] = rng.choice(np.array([-3e38, 3e38, 5.0], np.float32), (n, channels))
+    samples[:, 12] = rng.choice(np.array([900, 1000, 1500], np.float32), (n, 31, channels))
+    frames = FrameNoise(
+        *(rng.uniform(low, high, (n, channels)) for low, high in ((500, 4000), (0, 2), (900, 1100))),
+        rng.uniform(0, 1, n), rng.uniform(0.1, 3, n),
+    )  # fmt: skip
+    for rejection in (DEFAULT, NoiseRejection(2.0, 1.0), NoiseRejection(0.0, 0.0), NoiseRejection(np.inf, 3.0)):
+        assert_kernel_is_the_definition(samples, frames, rejection, np.s_[3:20, 2:31])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    columns=st.lists(
+        st.lists(st.one_of(st.floats(width=32), st.integers(-4, 4).map(float)), min_size=12, max_size=12),
+        min_size=1,
+        max_size=7,
+    ),
+    variance=st.floats(0, 1e6),
+    photon=st.floats(0, 10),
+    blur=st.floats(0, 3),
+    kappa=st.floats(0, 6),
+    grow=st.floats(0, 1),
+)
+def test_any_numbers(columns, variance, photon, blur, kappa, grow):
+    samples = np.array(columns, np.float32).reshape(-1, 3, 4, 1)
+    n = len(samples)
+    frames = FrameNoise(
+        np.full((n, 1), variance), np.full((n, 1), photon), np.zeros((n, 1)), np.full(n, blur), np.arange(1.0, n + 1)
+    )
+    assert_kernel_is_the_definition(samples, frames, NoiseRejection(kappa, grow * kappa))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(order=st.permutations(range(6)), seed=st.integers(0, 1000))
+def test_the_order_of_frames_does_not_matter(order, seed):
+    samples = white(6, (12, 12, 1), seed=seed)
+    samples[:, 5] = np.round(samples[:, 5], -2)
+    samples[0, 4:8, 4:8] += 500
+    weight = np.array([1.0, 2.0, 0.5, 1.0, 4.0, 0.25])  # sums of which are exact
+    one, other = (kernel(samples[list(o)], known(6, weight=weight[list(o)])) for o in (range(6), order))
+    assert np.array_equal(one.weight, other.weight)
+    assert np.allclose(one.image, other.image, rtol=2e-7)
+
+
+def test_a_cells_margin_is_all_that_its_pixels_hang_on():
+    assert cells.MARGIN >= noise_model.REACH_PX
+    samples = white(5, (40, 50, 3))
+    samples[np.random.default_rng(3).random(samples.shape) < 0.03] += 400
+    samples[1, 20:] = np.nan
+    whole = kernel(samples, known(5, 3))
+    reach = noise_model.REACH_PX
+    for top, bottom, left, right in ((0, 17, 0, 20), (17, 40, 20, 50), (11, 12, 30, 31)):
+        wide = np.s_[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach]
+        inner = np.s_[top - wide[0].start : bottom - wide[0].start, left - wide[1].start : right - wide[1].start]
+        part = kernel(np.ascontiguousarray(samples[:, wide[0], wide[1]]), known(5, 3), inner=inner)
+        for name in ("image", "coverage", "weight", "variance"):
+            place = getattr(whole, name)[top:bottom, left:right]
+            assert np.array_equal(getattr(part, name), place, equal_nan=True), name
+
+
+# --- few samples ------------------------------------------------------------------------------------------------------
+
+
+def test_no_data_is_nan_and_a_single_sample_is_itself():
+    samples = white(2, (4, 5, 3))
+    samples[:, 0, 0] = np.nan
+    samples[0, 1] = np.nan
+    stack = kernel(samples, known(2, 3))
+    assert np.isnan(stack.image[0, 0]).all()
+    assert np.isnan(stack.variance[0, 0]).all()
+    assert (stack.weight[0, 0], stack.coverage[0, 0]) == (0, 0)
+    assert np.array_equal(stack.image[1], samples[1, 1])
+    assert np.allclose(stack.variance[1], NOISE**2)
+    assert (stack.coverage[1] == 1).all()
+
+
+def test_of_two_that_disagree_the_higher_goes():
+    samples = white(2, (30, 30, 1), noise=5.0)
+    samples[0, 10, 10] += 3000
+    samples[1, 20, 20] += 3000
+    stack = kernel(samples, known(2, noise=5.0))
+    assert stack.image[10, 10] == samples[1, 10, 10]
+    assert stack.image[20, 20] == samples[0, 20, 20]
+    assert stack.weight[10, 10] == 1
+    assert 2 <= stack.rejected <= 10, "and of their neighbours, what is two sigma off"
+
+
+def test_where_all_would_go_the_nearest_stays():
+    samples = np.full((4, 9, 9, 1), SKY, np.float32)
+    samples[:, 4, 4, 0] = 1000, 1010, 5000, 5020
+    stack = kernel(samples, known(4, noise=1.0))
+    assert stack.image[4, 4] == 1010, "of two as near, the lower: what disturbs adds light"
+    assert stack.weight[4, 4] == 1
+
+
+def test_a_weight_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="not 0"):
+        FrameNoise.of([placed(weight=1.0), placed(weight=0.0)])
+
+
+def placed(weight):
+    one = np.ones(1)
+    return PlacedFrame(None, one, Plane.zero(1), weight, SampleNoise(one, one, one), 0.2)
+
+
+@pytest.mark.parametrize(("kappa", "grow"), [(-1.0, 0.0), (4.0, 5.0), (4.0, -1.0), (np.nan, 1.0), (4.0, np.nan)])
+def test_nonsense_is_refused(kappa, grow):
+    with pytest.raises(ValueError, match=r"kappa|grow"):
+        NoiseRejection(kappa, grow)
+
+
+# --- held to the truth ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 12, 30])
+def test_good_samples_stay(n):
+    stack = kernel(white(n, (150, 150, 3)), known(n, 3))
+    assert stack.rejected <= 0.003 * stack.samples
+
+
+@pytest.mark.parametrize("n", [3, 5, 12])
+def test_good_samples_of_few_photons_stay(n):
+    rng = np.random.default_rng(n)
+    gain = 0.25  # electrons an ADU: the sky shows 30 of them
+    level = 30 / gain
+    samples = (rng.poisson(30, (n, 150, 150, 1)) / gain + SKY - level).astype(np.float32)
+    stack = kernel(samples, known(n, noise=np.sqrt(30) / gain, photon=1 / gain))
+    assert stack.rejected <= 0.003 * stack.samples
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_the_variance_is_that_of_the_mean(n):
+    rng = np.random.default_rng(n)
+    noise = rng.uniform(30, 60, (n, 1))
+    samples = (SKY + noise[:, :, None, None] * rng.normal(size=(n, 150, 150, 1))).astype(np.float32)
+    one = np.ones((n, 1))
+    frames = FrameNoise(noise**2, 0 * one, SKY * one, np.full(n, 0.2), 2000 / noise[:, 0] ** 2)
+    stack = kernel(samples, frames)
+    width = np.std((stack.image - SKY) / np.sqrt(stack.variance))
+    assert width == pytest.approx(1, abs=0.03)
