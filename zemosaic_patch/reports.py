@@ -209,7 +209,7 @@ class MosaicReport:
         return [f"{name:<18} {text}" for name, text in rows.items()]
 
 
-# --- a result stacked straight from frames ------------------------------------------------------------------------------
+# --- a result stacked straight from frames ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

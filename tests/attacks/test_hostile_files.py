@@ -521,7 +521,7 @@ def test_report_of_hostile_descriptions(tmp_path):
     with pytest.raises(ReportError, match="a device or a pipe"):
         write_report(source)
     source.unlink()
-    source.write_text("{}")
+    source.write_text('{"canvas": {}, "files": {"picture": "tile.png", "coverage_picture": "coverage.png"}}')
     os.mkfifo(tmp_path / "tile.png")
     (tmp_path / "coverage.png").symlink_to("/dev/zero")
     page = write_report(source).read_text()

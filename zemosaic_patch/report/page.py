@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report: one HTML file about a mosaic, or about a single tile, that needs neither network nor other files.
 
-`mosaic.json` (or `tile.json`) -> what is told (`told`) -> pictures (`embedded`) and plots (`plots`) -> the templates.
-What is missing there is said to be missing; the report never fails for it. The templates escape all text, so that a
-file's name is never taken for markup.
+`mosaic.json` (or `tile.json`) -> what is told (`told`) -> pictures (`embedded`), outlines, plots (`plots`), tables ->
+the templates. What is missing there is said to be missing; the report never fails for it. The templates escape all
+text, so that a file's name is never taken for markup.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.io.files import complete_file
+from nanstack.survey.selection import told as told_together
 from zemosaic_patch.report import plots
 from zemosaic_patch.report.embedded import COVERAGE_PX, MOSAIC_PX, Picture, blues_as_css, embed, in_blues
 from zemosaic_patch.report.text import NOTHING, duration, shown
-from zemosaic_patch.report.told import Entry, ReportError, Tile, Told, read_told, total
+from zemosaic_patch.report.told import Corners, Entry, Frame, ReportError, Tile, Told, Values, read_told, total
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -32,6 +33,9 @@ __all__ = ["MOSAIC_PX", "REPORT", "SOURCES", "ReportError", "write_report"]
 REPORT = "report.html"
 SOURCES = ("mosaic.json", "tile.json")  # what a report is made of; the first one found
 NUMBER_SHARE = 32  # a tile's number in its outline is as high as the mosaic's longer side over this
+NAMED_OUTLINES = 300  # of more frames the outlines are one path: a browser draws ten thousand, but not one by one
+TABLE_ROWS = 500
+OPEN_ROWS = 60  # a longer table is folded up at first
 
 
 def write_report(mosaic_json: Path) -> Path:
@@ -88,24 +92,24 @@ def _templates() -> Environment:
 def _page(told: Told, folder: Path) -> str:
     """Return the page."""
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    single = len(told.tiles) == 1
-    most = told.mosaic.coverage_max
+    most = told.image.coverage_max
+    drawn, absent = plots.plots_of(told.frames) if told.frames else ([], [])
     return (
         _templates()
         .get_template("page.html.j2")
         .render(
-            title=f"{'Tile' if single else 'Mosaic'} {folder.name}".strip(),
-            single=single,
+            title=f"{told.kind} {folder.name}".strip(),
             told=told,
             figures=_figures(told),
             sky=_sky(told, folder),
             comparison=_comparison(told, folder),
-            coverage=embed(folder, told.mosaic.coverage_picture, COVERAGE_PX, in_blues),
+            coverage=embed(folder, told.image.coverage_picture, COVERAGE_PX, in_blues),
             coverage_colours=blues_as_css(),
             most_frames="most frames" if most is None else f"{shown(most)} frames",
-            columns=COLUMNS,
-            rows=[_row(tile) for tile in told.tiles],
-            tiles=[_frames(tile) for tile in told.tiles],
+            plots=drawn,
+            absent=[title.lower() for title in absent],
+            table=_table(told),
+            left_out=told_together(told.left_out),
             paper=plots,
             style=style,
             script=script,
@@ -114,31 +118,30 @@ def _page(told: Told, folder: Path) -> str:
     )
 
 
-# ----------------------------------------------------------------------------------------------------- its parts
-
-
 def _figures(told: Told) -> list[Entry]:
     """Return the figures that matter most."""
-    tiles = told.tiles
-    aligned, given = (total(values) for values in ((t.aligned for t in tiles), (t.given for t in tiles)))
-    failed = {entry.name for tile in tiles for entry in tile.failed or ()} | {entry.name for entry in told.left_out}
-    return [
-        Entry("tile" if len(tiles) == 1 else "tiles", str(len(tiles))),
-        Entry("frames stacked", f"{shown(aligned)} of {shown(given)}"),
-        Entry("failed or left out", str(len(failed))),
-        Entry("worst alignment rms", shown(_worst(tile.rms_px_max for tile in tiles), " px", 2)),
-        Entry("worst band metric", shown(_worst(tile.band_metric_adu for tile in tiles), " ADU", 2)),
-        Entry("computing time", duration(told.seconds)),
-    ]
+    image = told.image
+    if told.tiles:
+        frames = total(tile.frames[0] for tile in told.tiles)
+        first = [Entry("tiles joined", str(len(told.tiles))), Entry("frames in them", shown(frames))]
+    else:
+        first = [Entry("frames stacked", f"{len(told.frames):,}")]
+    rest = {
+        "left out": f"{len(told.left_out):,}",
+        "frames in a pixel, usually": shown(image.coverage_median),
+        "arcsec a pixel": shown(image.scale_arcsec, digits=3),
+        "error of star places": shown(image.rms_px, " px", 2),
+        "computing time": duration(told.seconds),
+    }
+    return first + [Entry(name, text) for name, text in rest.items() if NOTHING not in text]
 
 
-def _worst(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
+# --- the picture with the outlines of what it is made of --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """A tile's outline: its number, its name for the reader, its corners as SVG has them, its middle."""
+    """The outline of a frame or tile: its number, its name for the reader, its corners as SVG has them, its middle."""
 
     number: int
     text: str
@@ -149,31 +152,53 @@ class _Outline:
 
 @dataclass(frozen=True)
 class _Sky:
-    """The mosaic's picture with the tiles' outlines, in pixels of the mosaic.
+    """The picture with outlines, in its pixels.
 
-    `width` and `height` are 0 where nothing can be drawn; `undrawn` are tiles without corners.
+    `width` and `height` are 0 where nothing can be drawn; `path` has the outlines where they are too many to be told
+    apart; `what` are 'frames' or 'tiles', `undrawn` is how many of them have no corners.
     """
 
     picture: Picture
     width: float
     height: float
     number_size: float
+    what: str
     outlines: list[_Outline]
-    undrawn: list[str]
+    path: str
+    undrawn: int
 
 
 def _sky(told: Told, folder: Path) -> _Sky:
-    picture = embed(folder, told.mosaic.picture, MOSAIC_PX)
-    height, width = told.mosaic.shape or (picture.height, picture.width)
-    outlines = [_outline(tile) for tile in told.tiles if tile.corners] if width else []
-    undrawn = [tile.name for tile in told.tiles if not tile.corners]
-    return _Sky(picture, width, height, max(width, height) / NUMBER_SHARE, outlines, undrawn)
+    picture = embed(folder, told.image.picture, MOSAIC_PX)
+    height, width = told.image.shape or (picture.height, picture.width)
+    parts: Sequence[Frame | Tile] = told.tiles or told.frames
+    placed = [(number, part) for number, part in enumerate(parts, 1) if part.corners and width]
+    apart = len(placed) <= NAMED_OUTLINES
+    return _Sky(
+        picture,
+        width,
+        height,
+        max(width, height) / NUMBER_SHARE,
+        "tiles" if told.tiles else "frames",
+        [_outline(number, part) for number, part in placed] if apart else [],
+        "" if apart else "".join(f"M{_points(part.corners)}Z" for _, part in placed),
+        sum(not part.corners for part in parts),
+    )
 
 
-def _outline(tile: Tile) -> _Outline:
-    x, y = np.mean(tile.corners, axis=0)
-    points = " ".join(f"{corner_x:g},{corner_y:g}" for corner_x, corner_y in tile.corners)
-    return _Outline(tile.number, f"{tile.number} · {tile.name} · {shown(tile.aligned)} frames", points, x, y)
+def _points(corners: Corners) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in corners)
+
+
+def _outline(number: int, part: Frame | Tile) -> _Outline:
+    x, y = np.mean(part.corners, axis=0)
+    return _Outline(number, f"{number} · {part.name}{_remark(part)}", _points(part.corners), x, y)
+
+
+def _remark(part: Frame | Tile) -> str:
+    if isinstance(part, Tile):
+        return f" · {shown(part.frames[0])} frames"
+    return f" · weight {shown(part.weight[0], digits=3)}"
 
 
 @dataclass(frozen=True)
@@ -194,67 +219,100 @@ def _comparison(told: Told, folder: Path) -> _Compared | None:
     return _Compared(before, after, compared.caption_before, compared.caption_after)
 
 
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table: heading, unit, the attribute of a tile, decimals (None: three digits that count)."""
+    """A column of the table: heading, unit, the attribute of a frame or tile.
+
+    `decimals` are None where the digits that count are told. Of colours, green stands for all unless all are told.
+    """
 
     heading: str
     unit: str
     attribute: str
     decimals: int | None
+    all_colours: bool = False
 
 
-COLUMNS = (
-    _Column("Given", "frames", "given", 0),
-    _Column("Aligned", "frames", "aligned", 0),
-    _Column("Failed", "frames", "failures", 0),
-    _Column("Rms", "px, median", "rms_px", 3),
-    _Column("Noise", "of one frame\N{RIGHT SINGLE QUOTATION MARK}s", "noise", 3),
-    _Column("Rejected", "% of samples", "rejected_percent", 2),
-    _Column("Band metric", "ADU", "band_metric_adu", None),
-    _Column("Time", "s", "seconds", 1),
+FRAME_COLUMNS = (
+    _Column("Stars", "used", "stars_used", 0),
+    _Column("Rms", "px", "rms_px", 3),
+    _Column("FWHM", "px", "fwhm_px", 2),
+    _Column("Long", "1: round", "elongation", 2),
+    _Column("Sky", "ADU", "sky_adu", None, True),
+    _Column("Noise", "ADU", "noise_adu", None),
+    _Column("Clear", "1: no cloud", "transparency", 2),
+    _Column("Added", "ADU", "added_adu", None),
+    _Column("Weight", "1 is usual", "weight", 2),
 )
+TILE_COLUMNS = (_Column("Frames", "", "frames", 0), _Column("Added", "ADU", "background_adu", None, True))
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A figure of the table: by what it is sorted, its text, and the frames that failed, where it counts them."""
+    """A figure of the table: by what it is sorted, and its text."""
 
     sort: str
     text: str
-    failed: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of the table."""
+    """A row of the table: a frame's or tile's number and name, where its outline is, if it has one, its figures."""
 
-    tile: Tile
+    number: int
+    name: str
+    title: str
+    outlined: bool
     cells: list[_Cell]
 
 
-def _row(tile: Tile) -> _Row:
-    return _Row(tile, [_cell(tile, column) for column in COLUMNS])
-
-
-def _cell(tile: Tile, column: _Column) -> _Cell:
-    value = getattr(tile, column.attribute)
-    if value is None:
-        return _Cell("", NOTHING)
-    failed = tile.failed if column.attribute == "failures" else ()
-    text = shown(value, digits=3) if column.decimals is None else f"{value:,.{column.decimals}f}"
-    return _Cell(f"{value:.9g}", text, failed or ())
-
-
 @dataclass(frozen=True)
-class _Frames:
-    """The plots of a tile's frames, and what could not be plotted."""
+class _Table:
+    """The table: what its rows are of, columns, rows, how many there would be of all."""
 
-    tile: Tile
-    plots: Sequence[plots.Plot]
-    absent: list[str]
+    what: str
+    columns: tuple[_Column, ...]
+    rows: list[_Row]
+    of: int
+    unfolded: bool
 
 
-def _frames(tile: Tile) -> _Frames:
-    drawn, absent = plots.plots_of(tile.frames)
-    return _Frames(tile, drawn, [title.lower() for title in absent])
+def _table(told: Told) -> _Table:
+    """Return the table of the tiles, or of the frames: where these are too many, of those that count least."""
+    parts: Sequence[Frame | Tile] = told.tiles or told.frames
+    columns = TILE_COLUMNS if told.tiles else FRAME_COLUMNS
+    numbered = list(enumerate(parts, 1))
+    if not told.tiles and len(numbered) > TABLE_ROWS:
+        least = {number for number, _ in sorted(numbered, key=_counts)[:TABLE_ROWS]}
+        numbered = [one for one in numbered if one[0] in least]
+    outlined = told.image.shape is not None and len(parts) <= NAMED_OUTLINES
+    rows = [
+        _Row(number, part.name, getattr(part, "date", ""), outlined and bool(part.corners), _cells(part, columns))
+        for number, part in numbered[:TABLE_ROWS]
+    ]
+    return _Table("tiles" if told.tiles else "frames", columns, rows, len(parts), len(rows) <= OPEN_ROWS)
+
+
+def _counts(numbered: tuple[int, Frame]) -> float:
+    weight = numbered[1].weight[0]
+    return np.inf if weight is None else weight
+
+
+def _cells(part: Frame | Tile, columns: Sequence[_Column]) -> list[_Cell]:
+    return [_cell(getattr(part, column.attribute), column) for column in columns]
+
+
+def _cell(values: Values, column: _Column) -> _Cell:
+    """Return a figure; where there is one a colour it is sorted by the second, which is green."""
+    main = values[len(values) // 2]
+    if main is None:
+        return _Cell("", NOTHING)
+    told = values if column.all_colours else [main]
+    return _Cell(f"{main:.9g}", " · ".join(_figure(value, column.decimals) for value in told))
+
+
+def _figure(value: float | None, decimals: int | None) -> str:
+    return shown(value, digits=3) if value is None or decimals is None else f"{value:,.{decimals}f}"

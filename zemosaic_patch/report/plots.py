@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plots of a tile's frames: from numbers to places on paper, which `templates/plot.svg.j2` draws."""
+"""Plots of frames over time: from numbers to places on paper, which `templates/plot.svg.j2` draws."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from zemosaic_patch.report.told import Frame, Values
 WIDTH, HEIGHT = 340, 150  # the SVG's own units, about CSS pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24  # margins
 TINY = 1e-9  # no difference in a frame's figures that is smaller matters
+NAMED = 300  # of more frames than this no point tells its name: thousands of titles slow a browser down
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is plotted of a tile's frames: title, unit, the attribute of a frame, names of its components."""
+    """What is plotted of frames: title, unit, the attribute of a frame, names of its components."""
 
     title: str
     unit: str
@@ -25,15 +26,17 @@ class Quantity:
     parts: tuple[str, ...] = ()
 
 
+COLOURS = ("R", "G", "B")
 QUANTITIES = (
-    Quantity("Sky level", "ADU", "sky_adu", ("R", "G", "B")),
-    Quantity("Sky offset to the reference", "ADU", "sky_offset_adu", ("R", "G", "B")),
-    Quantity("Stars found", "", "stars_found"),
     Quantity("Star width (FWHM)", "px", "fwhm_px"),
-    Quantity("Alignment rms", "px", "rms_px"),
-    Quantity("Shift", "px", "shift_px", ("x", "y")),
-    Quantity("Rotation", "°", "rotation_deg"),
-    Quantity("Weight", "", "weight", ("R", "G", "B")),
+    Quantity("Star elongation", "", "elongation"),
+    Quantity("Stars used", "", "stars_used"),
+    Quantity("Error of star places (rms)", "px", "rms_px"),
+    Quantity("Sky level", "ADU", "sky_adu", COLOURS),
+    Quantity("Level added", "ADU", "added_adu", COLOURS),
+    Quantity("Noise", "ADU", "noise_adu", COLOURS),
+    Quantity("Transparency", "of a clear frame", "transparency"),
+    Quantity("Weight", "", "weight"),
 )
 
 
@@ -48,7 +51,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One component of a quantity: its name, its CSS class, the path of its line, its points."""
+    """One component of a quantity: its name, its CSS class, its path, its points; without these the path has dots."""
 
     name: str
     css: str
@@ -58,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """A quantity over the sequence of a tile's frames.
+    """A quantity over the sequence of frames.
 
     Attributes
     ----------
@@ -69,7 +72,7 @@ class Plot:
         Labels of the grid's lines, and below the axis.
     lines : tuple of Line
     gaps : tuple of Mark
-        Frames without the quantity, and why.
+        Frames without the quantity; of many frames none is marked.
     """
 
     title: str
@@ -90,7 +93,8 @@ class _Component:
 
 
 def plots_of(frames: Sequence[Frame]) -> tuple[list[Plot], list[str]]:
-    """Return the plots of a tile's frames, and the titles of the quantities that no frame has."""
+    """Return the plots of frames in the order of their dates, and the titles of the quantities that no frame has."""
+    frames = sorted(frames, key=lambda frame: frame.date)
     plots, absent = [], []
     for quantity in QUANTITIES:
         components = _components(frames, quantity)
@@ -120,6 +124,7 @@ def _plot(quantity: Quantity, components: Sequence[_Component], frames: Sequence
     across = (WIDTH - LEFT - RIGHT) / len(frames)
     down = (HEIGHT - TOP - BOTTOM) / (levels[-1] - levels[0])
     xs = [LEFT + across * (index + 0.5) for index in range(len(frames))]
+    named = len(frames) <= NAMED
 
     def y(value: float) -> float:
         return TOP + down * (levels[-1] - value)
@@ -133,9 +138,12 @@ def _plot(quantity: Quantity, components: Sequence[_Component], frames: Sequence
             None if value is None else point(x, value, frame, name)
             for x, value, frame in zip(xs, component.values, frames, strict=True)
         ]
-        return Line(name, _css_class(name, order), _path(points), tuple(mark for mark in points if mark is not None))
+        there = tuple(mark for mark in points if mark is not None)
+        path = _path(points) if named else _dots(there)
+        return Line(name, _css_class(name, order), path, there if named else ())
 
     low, high = shown(min(known)), shown(max(known))
+    missing = [index for index in range(len(frames)) if all(part.values[index] is None for part in components)]
     return Plot(
         title=quantity.title,
         unit=quantity.unit,
@@ -144,23 +152,21 @@ def _plot(quantity: Quantity, components: Sequence[_Component], frames: Sequence
         numbers=_numbers(xs),
         lines=tuple(line(order, component) for order, component in enumerate(components)),
         gaps=tuple(
-            Mark(x, HEIGHT - BOTTOM - 6, f"{frame.name}: {frame.reason or 'not measured'}")
-            for index, (x, frame) in enumerate(zip(xs, frames, strict=True))
-            if all(component.values[index] is None for component in components)
+            Mark(xs[index], HEIGHT - BOTTOM - 6, f"{frames[index].name}: not measured") for index in missing if named
         ),
     )
 
 
 def _css_class(name: str, order: int) -> str:
-    """Return the CSS class of a component: channels have their colours, others come in order."""
-    return f"s{name}" if name in ("R", "G", "B") else f"s{order}"
+    """Return the CSS class of a component: colours have their own, others come in order."""
+    return f"s{name}" if name in COLOURS else f"s{order}"
 
 
 def _numbers(xs: Sequence[float]) -> tuple[Mark, ...]:
     """Return the labels below the axis: the first and the last frame's number."""
     if len(xs) < 2:
         return ()
-    labels = {xs[0]: "1", (LEFT + WIDTH - RIGHT) / 2: "frame", xs[-1]: str(len(xs))}
+    labels = {xs[0]: "1", (LEFT + WIDTH - RIGHT) / 2: "frame, by time", xs[-1]: str(len(xs))}
     return tuple(Mark(x, HEIGHT - 8, label) for x, label in labels.items())
 
 
@@ -171,6 +177,11 @@ def _path(points: Sequence[Mark | None]) -> str:
         for before, point in zip([None, *points], points, strict=False)
         if point is not None
     )
+
+
+def _dots(points: Sequence[Mark]) -> str:
+    """Return an SVG path of dots, each place once."""
+    return "".join(dict.fromkeys(f"M{point.x:.0f} {point.y:.0f}h0" for point in points))
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -9,13 +9,14 @@ for (const button of document.querySelectorAll("thead button")) button.addEventL
     : (up ? 1 : -1) * (key(a) - key(b));
   body.append(...[...body.rows].sort(order));
 });
-for (const tile of document.querySelectorAll("[data-tile]")) for (const event of ["pointerenter", "focus", "click"])
-  tile.addEventListener(event, () => { document.getElementById("pointed").textContent = tile.dataset.tile; });
+function name(part) { document.getElementById("pointed").textContent = part.dataset.part; }
+for (const part of document.querySelectorAll("[data-part]")) for (const event of ["pointerenter", "focus", "click"])
+  part.addEventListener(event, () => name(part));
 for (const handle of document.querySelectorAll(".compare input")) handle.addEventListener("input", () =>
   handle.parentNode.style.setProperty("--cut", handle.value + "%"));
-function unfold() {
-  const tile = document.getElementById(location.hash.slice(1));
-  if (tile && tile.matches("details")) { tile.open = true; tile.scrollIntoView(); }
+function target() {
+  const part = document.querySelector("[data-part]:target");
+  if (part) name(part);
 }
-addEventListener("hashchange", unfold);
-unfold();
+addEventListener("hashchange", target);
+target();

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `mosaic.json`, or the `tile.json` of one tile, tells: read into records of known types.
+"""What `mosaic.json`, or `tile.json`, tells: read into records of known types.
 
 The file may be of another version, cut short or changed by hand. What is missing there, or is of the wrong kind, is
 None or empty here, so a report can always be made of the rest.
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from nanstack.io.layout import FrameError, open_file
-from zemosaic_patch.report.text import NOTHING, duration
+from zemosaic_patch.report.text import NOTHING, duration, shown
 
 HUGE = 1e100  # no figure of a mosaic is larger
 
 Values = tuple[float | None, ...]
+Corners = tuple[tuple[float, float], ...]
 
 
 class ReportError(ValueError):
@@ -35,75 +36,54 @@ class Entry:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of a tile.
+    """A frame that was stacked.
 
     Attributes
     ----------
-    name : str
-    reason : str
-        Why it failed; empty where it did not.
-    sky_adu, sky_offset_adu, stars_found, fwhm_px, rms_px, shift_px, rotation_deg, weight : tuple of float or None
-        As `tile.json` has them; several values are those of the channels, or of x and y.
+    name, date : str
+    corners : tuple of (float, float)
+        In pixels of the picture; empty where they are not known.
+    stars_found, stars_used, rms_px, fwhm_px, elongation, sky_adu, noise_adu, transparency, added_adu, weight : Values
+        As `mosaic.json` has them; several values are those of the colours.
     """
 
     name: str
-    reason: str
-    sky_adu: Values
-    sky_offset_adu: Values
+    date: str
+    corners: Corners
     stars_found: Values
-    fwhm_px: Values
+    stars_used: Values
     rms_px: Values
-    shift_px: Values
-    rotation_deg: Values
+    fwhm_px: Values
+    elongation: Values
+    sky_adu: Values
+    noise_adu: Values
+    transparency: Values
+    added_adu: Values
     weight: Values
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of a mosaic.
+    """A master tile that was joined.
 
     Attributes
     ----------
-    number : int
-        Counted from 1.
     name : str
     corners : tuple of (float, float)
-        In pixels of the mosaic; empty where they are not known.
-    given, aligned : float or None
-        Number of frames.
-    failed : tuple of Entry or None
-        The frames that failed, and why; None where nothing is told of the tile's frames.
-    rms_px, rms_px_max, noise, rejected_percent, band_metric_adu, seconds : float or None
-        See the report of a tile.
-    reference : str
-        The frame that the others were aligned on; empty where it is not known.
-    frames : tuple of Frame
+        In pixels of the picture; empty where they are not known.
+    frames, background_adu : Values
+        How many it was made of; what was added to its middle.
     """
 
-    number: int
     name: str
-    corners: tuple[tuple[float, float], ...]
-    given: float | None
-    aligned: float | None
-    failed: tuple[Entry, ...] | None
-    rms_px: float | None
-    rms_px_max: float | None
-    noise: float | None
-    rejected_percent: float | None
-    band_metric_adu: float | None
-    seconds: float | None
-    reference: str
-    frames: tuple[Frame, ...]
-
-    @property
-    def failures(self) -> float | None:
-        """Number of frames that failed; None where it is not known."""
-        return None if self.failed is None else float(len(self.failed))
+    corners: Corners
+    frames: Values
+    background_adu: Values
 
 
 @dataclass(frozen=True)
-class Mosaic:
-    """The mosaic itself, or a tile that stands alone.
+class Image:
+    """The result itself.
 
     Attributes
     ----------
@@ -111,18 +91,18 @@ class Mosaic:
         Names of files; empty where there are none.
     shape : (float, float) or None
         Height and width in pixels.
-    coverage_max : float or None
-        The most frames in one pixel.
-    background : tuple of Entry
-        How the tiles' skies were matched.
+    coverage_median, coverage_max, scale_arcsec, rms_px : float or None
+        The usual and the largest number of frames in a pixel; the size of a pixel; the usual error of a star's place.
     """
 
     file: str
     picture: str
     coverage_picture: str
     shape: tuple[float, float] | None
+    coverage_median: float | None
     coverage_max: float | None
-    background: tuple[Entry, ...]
+    scale_arcsec: float | None
+    rms_px: float | None
 
 
 @dataclass(frozen=True)
@@ -141,33 +121,40 @@ class Told:
 
     Attributes
     ----------
+    kind : {'Mosaic', 'Tile'}
+    image : Image
+    frames : tuple of Frame
+        Empty for a mosaic of existing tiles.
     tiles : tuple of Tile
-    mosaic : Mosaic
+        Empty for a result stacked straight from frames.
     comparison : Comparison or None
-    registration, left_out, settings, times : tuple of Entry
-        How the frames found their places; frames in no tile, and why; what the mosaic was made with; how long each
-        step took.
+    left_out : dict
+        Name of a file: why it is not in the result.
+    made, settings, times : tuple of Entry
+        How it was made, in words; by which settings; how long each stage took.
     seconds : float or None
         In all.
     """
 
+    kind: str
+    image: Image
+    frames: tuple[Frame, ...]
     tiles: tuple[Tile, ...]
-    mosaic: Mosaic
     comparison: Comparison | None
-    registration: tuple[Entry, ...]
-    left_out: tuple[Entry, ...]
+    left_out: dict[str, str]
+    made: tuple[Entry, ...]
     settings: tuple[Entry, ...]
     times: tuple[Entry, ...]
     seconds: float | None
 
 
 def read_told(path: Path) -> Told:
-    """Read the description of a mosaic, or of a tile, which counts as a mosaic of one.
+    """Read the description of a mosaic or a tile.
 
     Raises
     ------
     ReportError
-        The file holds no description.
+        The file holds no description, or one that an earlier version wrote and that says too little.
     OSError
         It cannot be read.
     """
@@ -180,99 +167,72 @@ def read_told(path: Path) -> Told:
         raise ReportError(f"{path} is damaged: make it again ({error})") from error
     if not isinstance(told, dict):
         raise ReportError(f"{path} describes neither a mosaic nor a tile")
-    return _told(told if "tiles" in told or "mosaic" in told else _mosaic_of_one(told, path.stem))
+    if not {"canvas", "tiles", "frames"} & told.keys():
+        raise ReportError(f"{path} was written by an earlier version, or is damaged: make it again with --overwrite")
+    return _told(told, "Tile" if path.stem == "tile" else "Mosaic")
 
 
-def _mosaic_of_one(report: Mapping, name: str) -> dict:
-    return {
-        "tiles": [{"name": name, "file": "tile.fits", "report": report}],
-        "mosaic": {
-            "file": "tile.fits",
-            "picture": "tile.png",
-            "coverage_picture": "coverage.png",
-            "coverage_max": report.get("coverage_max"),
-        },
-        "left_out": report.get("frames_failed"),
-        "settings": report.get("settings"),
-        "seconds": {"alignment": report.get("seconds_align"), "stack": report.get("seconds_stack")},
-    }
-
-
-def _told(told: Mapping) -> Told:
-    tiles = tuple(_tile(number, _mapping(tile)) for number, tile in enumerate(_items(told.get("tiles")), 1))
+def _told(told: Mapping, kind: str) -> Told:
     seconds = _mapping(told.get("seconds"))
     return Told(
-        tiles=tiles,
-        mosaic=_mosaic(_mapping(told.get("mosaic"))),
+        kind=kind,
+        image=_image(told),
+        frames=tuple(_frame(number, _mapping(frame)) for number, frame in enumerate(_items(told.get("frames")), 1)),
+        tiles=tuple(_tile(number, _mapping(tile)) for number, tile in enumerate(_items(told.get("tiles")), 1)),
         comparison=_comparison(_mapping(told.get("comparison"))),
-        registration=_flat(_mapping(told.get("registration"))),
-        left_out=_entries(told.get("left_out")),
+        left_out=_texts(told.get("left_out")) | _texts(told.get("failed_tiles")),
+        made=_made(told),
         settings=_flat(_mapping(told.get("settings"))),
         times=tuple(Entry(str(step), duration(_number(value))) for step, value in seconds.items()),
-        seconds=_seconds_in_all(seconds, tiles),
+        seconds=_number(seconds["total"]) if "total" in seconds else total(map(_number, seconds.values())),
     )
 
 
-def _seconds_in_all(seconds: Mapping, tiles: Iterable[Tile]) -> float | None:
-    """Return how long a mosaic took: as told, else the sum of its steps, else that of its tiles."""
-    told = _number(seconds["total"]) if "total" in seconds else total(map(_number, seconds.values()))
-    return total(tile.seconds for tile in tiles) if told is None else told
-
-
-def _tile(number: int, tile: Mapping) -> Tile:
-    report = _mapping(tile.get("report"))
-    frames = enumerate(_items(report.get("frames")), 1)
-    return Tile(
-        number=number,
-        name=_text(tile.get("name")) or f"tile {number}",
-        corners=_corners(tile.get("corners")),
-        given=_number(report.get("frames_given")),
-        aligned=_number(report.get("frames_aligned")),
-        failed=_entries(report.get("frames_failed")) if report else None,
-        rms_px=_number(report.get("rms_px_median")),
-        rms_px_max=_number(report.get("rms_px_max")),
-        noise=_number(report.get("noise_against_one_frame")),
-        rejected_percent=_number(report.get("rejected_percent")),
-        band_metric_adu=_number(report.get("band_metric_adu")),
-        seconds=_tile_seconds(tile.get("seconds"), report),
-        reference=_text(report.get("reference")),
-        frames=tuple(_frame(place, _mapping(frame)) for place, frame in frames),
+def _image(told: Mapping) -> Image:
+    """Return the result's image: of a mosaic of tiles all of it is told in one place."""
+    joined = _mapping(told.get("mosaic"))
+    canvas, files, stack, registration = (
+        _mapping(told.get(name)) or joined for name in ("canvas", "files", "stack", "registration")
+    )
+    shape = tuple(map(_number, _items(canvas.get("shape"))[:2]))
+    known = len(shape) == 2 and None not in shape and min(shape) > 0
+    return Image(
+        file=_file_name(files.get("image")) or _file_name(files.get("file")),
+        picture=_file_name(files.get("picture")),
+        coverage_picture=_file_name(files.get("coverage_picture")),
+        shape=shape if known else None,
+        coverage_median=_number(stack.get("coverage_median")),
+        coverage_max=_number(stack.get("coverage_max")),
+        scale_arcsec=_number(canvas.get("scale_arcsec")),
+        rms_px=_number(registration.get("rms_px_median")),
     )
 
 
-def _tile_seconds(told: Any, report: Mapping) -> float | None:
-    """Return how long a tile took: as told, or the sum of its steps."""
-    if isinstance(told, Mapping):
-        return total(map(_number, told.values()))
-    steps = (_number(report.get(name)) for name in ("seconds_align", "seconds_stack"))
-    return total(steps) if _number(told) is None else _number(told)
-
-
-def _frame(place: int, frame: Mapping) -> Frame:
+def _frame(number: int, frame: Mapping) -> Frame:
     return Frame(
-        name=_text(frame.get("name")) or f"frame {place}",
-        reason=_text(frame.get("reason")),
-        sky_adu=_values(frame.get("sky_adu")),
-        sky_offset_adu=_values(frame.get("sky_offset_adu")),
+        name=_text(frame.get("name")) or f"frame {number}",
+        date=_text(frame.get("date")).replace("T", " "),
+        corners=_corners(frame.get("corners")),
         stars_found=_values(frame.get("stars_found")),
-        fwhm_px=_values(frame.get("fwhm_px")),
+        stars_used=_values(frame.get("stars_used")),
         rms_px=_values(frame.get("rms_px")),
-        shift_px=_values(frame.get("shift_px")),
-        rotation_deg=_values(frame.get("rotation_deg")),
+        fwhm_px=_values(frame.get("fwhm_px")),
+        elongation=_values(frame.get("elongation")),
+        sky_adu=_values(frame.get("sky_adu")),
+        noise_adu=_values(frame.get("noise_adu")),
+        transparency=_values(frame.get("transparency")),
+        added_adu=_values(frame.get("added_adu")),
         weight=_values(frame.get("weight")),
     )
 
 
-def _mosaic(mosaic: Mapping) -> Mosaic:
-    shape = tuple(map(_number, _items(mosaic.get("shape"))[:2]))
-    known = len(shape) == 2 and None not in shape and min(shape) > 0
-    return Mosaic(
-        file=_text(mosaic.get("file")),
-        picture=_file_name(mosaic.get("picture")),
-        coverage_picture=_file_name(mosaic.get("coverage_picture")),
-        shape=shape if known else None,
-        coverage_max=_number(mosaic.get("coverage_max")),
-        background=_flat(_mapping(mosaic.get("background"))),
+def _tile(number: int, tile: Mapping) -> Tile:
+    counted = tile.get("frames", _mapping(tile.get("report")).get("frames_aligned"))  # the latter until version 0.2
+    return Tile(
+        name=_text(tile.get("name")) or f"tile {number}",
+        corners=_corners(tile.get("corners")),
+        frames=_values(counted),
+        background_adu=_values(tile.get("background_adu")),
     )
 
 
@@ -284,7 +244,58 @@ def _comparison(comparison: Mapping) -> Comparison | None:
     return Comparison(_file_name(comparison.get("before")), _file_name(comparison.get("after")), *captions)
 
 
-# --------------------------------------------------------------------------------------- values of the right kind
+# --- how it was made, in words ----------------------------------------------------------------------------------------
+
+
+def _made(told: Mapping) -> tuple[Entry, ...]:
+    """Return how a result was made; what is not known is left out."""
+    canvas, stack, registration, background = (
+        _mapping(told.get(name)) for name in ("canvas", "stack", "registration", "background")
+    )
+    background = background or _mapping(_mapping(told.get("mosaic")).get("background"))
+    words = {
+        "pixels": _join(_size(canvas), _with(canvas.get("scale_arcsec"), " arcsec each"), _text(canvas.get("like"))),
+        "middle": _join(
+            _with(canvas.get("ra_deg"), "° right ascension", 7), _with(canvas.get("dec_deg"), "° declination", 7)
+        ),
+        "place on the sky": _join(
+            _text(registration.get("place")), "approximate" if registration.get("approximate") is True else ""
+        ),
+        "stars against each other": _join(
+            _with(registration.get("rms_px_median"), " px in the usual frame"),
+            _with(registration.get("rms_px_max"), " px in the worst"),
+        ),
+        "frames in a pixel": _join(
+            _with(stack.get("coverage_median"), " usually"), _with(stack.get("coverage_max"), " at most")
+        ),
+        "canvas that shows something": _with(stack.get("shown_percent"), " %"),
+        "outliers": _join(
+            _text(stack.get("rejection")), _with(stack.get("rejected_percent"), " % of the samples rejected")
+        ),
+        "samples combined by": _text(stack.get("combine")),
+        "skies brought together by": _text(stack.get("sky")) or _text(background.get("model")),
+        "overlaps compared": _with(background.get("overlaps"), ""),
+        "frames weighed by": _text(stack.get("weights")),
+        "parts kept from an earlier run": _with(stack.get("cells_kept") or None, f" of {_plain(stack.get('cells'))}"),
+    }
+    return tuple(Entry(name, text) for name, text in words.items() if text)
+
+
+def _size(canvas: Mapping) -> str:
+    shape = [_number(side) for side in _items(canvas.get("shape"))[:2]]
+    return f"{shape[1]:g} x {shape[0]:g}" if len(shape) == 2 and None not in shape else ""
+
+
+def _with(value: Any, unit: str, digits: int = 4) -> str:
+    number = _number(value)
+    return "" if number is None else shown(number, unit, digits)
+
+
+def _join(*texts: str) -> str:
+    return ", ".join(filter(None, texts))
+
+
+# --- values of the right kind -----------------------------------------------------------------------------------------
 
 
 def _mapping(value: Any) -> Mapping:
@@ -321,15 +332,15 @@ def total(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _corners(value: Any) -> tuple[tuple[float, float], ...]:
+def _corners(value: Any) -> Corners:
     """Return corners (x, y), at least three of them; none where one of them is not known."""
     corners = tuple(tuple(map(_number, _items(corner))) for corner in _items(value))
     known = len(corners) >= 3 and all(len(corner) == 2 and None not in corner for corner in corners)
     return corners if known else ()
 
 
-def _entries(value: Any) -> tuple[Entry, ...]:
-    return tuple(Entry(str(name), str(text)) for name, text in _mapping(value).items())
+def _texts(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in _mapping(value).items()}
 
 
 def _flat(values: Mapping, prefix: str = "") -> tuple[Entry, ...]:

@@ -21,9 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from nanstack.register.alignment import Alignment
-from nanstack.settings import TileSettings
-from nanstack.tile import describe, stack_group
 from zemosaic_patch import cli
 from zemosaic_patch.report.page import MOSAIC_PX, ReportError, write_report
 
@@ -65,34 +62,23 @@ class Page(HTMLParser):
 
 
 def frame(index, **more):
+    x, y = 300 * (index % 2), 200 * (index // 2)
     return {
         "name": f"light_{index}.fit",
-        "method": "stars",
+        "date": f"2026-01-01T20:00:{59 - index}",
         "stars_found": 100 + index,
+        "stars_used": 90,
         "rms_px": 0.1,
-        "fwhm_px": 3.0 + 0.1 * index,
-        "shift_px": [2.0 * index, -index],
-        "rotation_deg": 0.5 * index,
+        "fwhm_px": None if index == 3 else [9.0, 10.0, 2.5][index],
+        "elongation": 1.1,
+        "sky_adu": [380.0, 520.0 + index, 400.0],
+        "noise_adu": [10.0, 9.0, 11.0],
+        "transparency": 0.9,
+        "added_adu": [1.0, 2.0, 3.0],
+        "weight": 1.0 - 0.1 * index,
+        "corners": [[x, y], [x + 330, y], [x + 330, y + 220], [x, y + 220]],
         **more,
     }
-
-
-def tile(number, **more):
-    x, y = 300 * (number % 2), 200 * (number // 2)
-    report = {
-        "frames_given": 5,
-        "frames_aligned": 4,
-        "frames_failed": {f"light_{number}_bad.fit": f"too few stars: {number} found"},
-        "reference": "light_0.fit",
-        "rms_px_median": 0.1,
-        "rms_px_max": 0.2,
-        "noise_against_one_frame": 0.4575,
-        "rejected_percent": 1.5,
-        "band_metric_adu": None if number == 3 else [9.0, 10.0, 0.25][number],
-        "frames": [frame(index, sky_adu=[380.0, 520.0 + index, 400.0], weight=1.0) for index in range(5)],
-    }
-    corners = [[x, y], [x + 330, y], [x + 330, y + 220], [x, y + 220]]
-    return {"name": f"tile_{number}", "file": "t.fits", "corners": corners, "report": report, "seconds": 2.5, **more}
 
 
 @pytest.fixture
@@ -105,19 +91,23 @@ def mosaic(tmp_path):
     large = cv2.resize(coarse, (2 * MOSAIC_PX, 1200), interpolation=cv2.INTER_LINEAR)
     cv2.imwrite(str(tmp_path / "mosaic.png"), large)
     return tmp_path, {
-        "tiles": [tile(number) for number in range(4)],
-        "mosaic": {
-            "file": "mosaic.fits",
-            "picture": "mosaic.png",
-            "shape": [420, 630, 3],
-            "coverage_picture": "coverage.png",
-            "background": {"model": "offset", "rms_adu": 0.04},
-        },
-        "left_out": {"cloudy.fit": "no WCS"},
-        "settings": {"reject": "winsorized_sigma_clip", "kappa": [3.0, 3.0], "mosaic": {"combine": "mean"}},
-        "seconds": {"tiles": 10.0, "mosaic": 5.0},
+        "canvas": {"shape": [420, 630], "scale_arcsec": 2.39, "like": "north up", "ra_deg": 56.75, "dec_deg": 24.1},
+        "files": {"image": "mosaic.fits", "picture": "mosaic.png", "coverage_picture": "coverage.png"},
+        "stack": {"rejection": "winsor", "rejected_percent": 1.25, "coverage_max": 4, "cells": 9, "cells_kept": 8},
+        "registration": {"place": "ASTAP", "approximate": False, "rms_px_median": 0.123, "rms_px_max": 0.4},
+        "frames": [frame(index) for index in range(4)],
+        "left_out": {"cloudy.fit": "no stars"},
+        "settings": {"combine": "mean", "rejection": {"kappa_low": 3.0}},
+        "seconds": {"registration": 10.0, "stack": 5.0},
         "comparison": {"before": "before.png", "after": "after.png", "captions": ["grey fill", "footprints"]},
     }
+
+
+def of_tiles(told):
+    """The description of a mosaic of existing tiles, with the pictures of another mosaic."""
+    tiles = [{"name": f"tile_{n}", "corners": frame(n)["corners"], "frames": 10 + n} for n in range(4)]
+    joined = {**told["files"], "file": "mosaic.fits", "shape": [420, 630, 3], "background": {"model": "plane"}}
+    return {"tiles": tiles, "mosaic": joined, "left_out": {}, "seconds": {"mosaic": 5.0}}
 
 
 def report_of(folder, told):
@@ -127,23 +117,71 @@ def report_of(folder, told):
     return path.read_text(encoding="utf-8")
 
 
-def test_report_holds_every_tile_frame_and_setting(mosaic):
+def test_report_holds_every_frame_and_how_it_was_made(mosaic):
     page = Page(report_of(*mosaic))
     for number in range(4):
-        assert page.text.count(f"tile_{number}") == 3  # outline, table, plots
-        assert f"light_{number}_bad.fit" in page.text
-        assert f": too few stars: {number} found" in page.text
-    for what in ("cloudy.fit", "no WCS", "mosaic.combine", "winsorized_sigma_clip", "rms_adu", "grey fill", "0.458"):
+        assert page.text.count(f"light_{number}.fit") > 9  # in outline, table and plots
+    for what in (
+        "cloudy.fit: no stars; left out",
+        "rejection.kappa_low",
+        "630 x 420, 2.39 arcsec each, north up",
+        "56.75° right ascension, 24.1° declination",
+        "0.123 px in the usual frame, 0.4 px in the worst",
+        "winsor, 1.25 % of the samples rejected",
+        "8 of 9",
+        "grey fill",
+        "380 · 523 · 400",
+        "1: no cloud",
+        "2.5",
+    ):
         assert what in page.text
     assert len(page.all("polygon")) == 4
     assert page.all("polygon")[3]["points"] == "300,200 630,200 630,420 300,420"
     assert page.all("svg")[0]["viewbox"] == "0 0 630 420"
     assert len(page.all("tr")) == 5
     titles = [attributes["aria-label"] for attributes in page.all("svg")[1:]]
-    assert len(titles) == 4 * 7  # all but the sky's offset, which no frame has
-    assert "Sky level of 5 frames: 380 to 524 ADU" in titles
-    assert page.text.count("Not recorded: sky offset to the reference.") == 4
-    assert len(page.all("circle")) == 4 * 5 * (3 + 1 + 1 + 1 + 2 + 1 + 1)
+    assert len(titles) == 9
+    assert "Sky level of 4 frames: 380 to 523 ADU" in titles
+    assert len(page.all("circle")) == 4 * (3 * 3 + 6) - 1  # one frame has no stars' width
+    shown = {attributes["href"] for attributes in page.all("a")}
+    assert shown == {f"#{attributes['id']}" for attributes in page.all("g") if "id" in attributes}
+
+
+def test_plots_follow_the_dates(mosaic):
+    folder, told = mosaic
+    text = report_of(folder, told)
+    sky = text[text.index("Stars used") :]
+    assert sky.index("light_3.fit: ") < sky.index("light_2.fit: ") < sky.index("light_0.fit: ")
+
+
+def test_report_of_existing_tiles(mosaic):
+    folder, told = mosaic
+    page = Page(report_of(folder, of_tiles(told)))
+    assert len(page.all("polygon")) == 4
+    assert "3 · tile_2 · 12 frames" in page.text
+    assert len(page.all("tr")) == 5
+    assert "Frames over time" not in page.text
+    assert "skies brought together by" in page.text
+
+
+def test_ten_thousand_frames_make_a_page_that_a_browser_can_show(mosaic):
+    folder, told = mosaic
+    (folder / "mosaic.png").unlink()  # large: only the frames are of interest here
+    told["frames"] = [frame(0, name=f"light_{n}.fit", weight=1.0 - n / 20_000, fwhm_px=n / 1e4) for n in range(10_000)]
+    told["left_out"] = {f"dark_{n}.fit": "its IMAGETYP is Dark" for n in range(1000)}
+    text = report_of(folder, told)
+    page = Page(text)
+    assert len(text) < 4e6
+    assert page.all("polygon") == page.all("circle") == []
+    outlines = next(a["d"] for a in page.all("path") if a.get("d", "").startswith("M0,0 330,0"))
+    assert outlines.count("Z") == 10_000
+    assert "500 of 10,000 frames: those that count least" in page.text
+    assert len(page.all("tr")) == 501
+    assert "light_9999.fit" in page.text
+    assert "light_9499.fit" not in page.text
+    assert "1000 left out" in page.text
+    assert "dark_999.fit" not in page.text
+    assert len(page.all("li")) == 1
 
 
 def test_report_needs_nothing_from_outside(mosaic):
@@ -182,27 +220,28 @@ def test_coverage_grows_lighter_with_the_frames_and_is_black_without(mosaic):
 
 def test_names_and_reasons_are_text_and_nothing_else(mosaic):
     folder, told = mosaic
-    harmless = [tag for tag, _ in Page(report_of(folder, told)).elements]
-    hostile = copy.deepcopy(told)
-    for entry in hostile["tiles"]:
-        entry["name"] = HOSTILE
-        entry["report"]["frames_failed"] = {HOSTILE: HOSTILE}
-        entry["report"]["reference"] = HOSTILE
-        for line in entry["report"]["frames"]:
-            line["name"] = HOSTILE
-    hostile["left_out"] = {HOSTILE: HOSTILE}
-    hostile["settings"] = {HOSTILE: HOSTILE, "a": [HOSTILE], "b": {HOSTILE: 1}}
-    hostile["seconds"] = {HOSTILE: 1.0, "b": HOSTILE}
-    hostile["mosaic"]["file"] = HOSTILE
-    hostile["mosaic"]["background"] = {HOSTILE: HOSTILE, "rms": 1}
-    hostile["comparison"]["captions"] = [HOSTILE, HOSTILE]
-    page = Page(report_of(folder, hostile))
-    assert [tag for tag in (tag for tag, _ in page.elements) if tag in ("script", "img")] == [
-        tag for tag in harmless if tag in ("script", "img")
-    ]
-    allowed = {name for _, attributes in Page(report_of(folder, told)).elements for name in attributes}
-    assert {name for _, attributes in page.elements for name in attributes} <= allowed
-    assert HOSTILE.replace("\ud800", "?") in page.text
+    both = [told, of_tiles(told)]
+    for harmless in both:
+        hostile = copy.deepcopy(harmless)
+        for entry in hostile.get("frames", []) + hostile.get("tiles", []):
+            entry["name"] = entry["date"] = HOSTILE
+        for name in ("canvas", "files", "registration", "stack", "mosaic"):
+            for key, value in hostile.get(name, {}).items():
+                if isinstance(value, str) and not value.endswith(".png"):
+                    hostile[name][key] = HOSTILE
+        hostile["left_out"] = {HOSTILE: HOSTILE}
+        hostile["settings"] = {HOSTILE: HOSTILE, "a": [HOSTILE], "b": {HOSTILE: 1}}
+        hostile["seconds"] = {HOSTILE: 1.0, "b": HOSTILE}
+        hostile["comparison"] = {**told["comparison"], "captions": [HOSTILE, HOSTILE]}
+        harmless = Page(report_of(folder, {**harmless, "comparison": told["comparison"]}))
+        page = Page(report_of(folder, hostile))
+        kinds = ("script", "img")
+        assert [tag for tag, _ in page.elements if tag in kinds] == [
+            tag for tag, _ in harmless.elements if tag in kinds
+        ]
+        allowed = {name for _, attributes in harmless.elements for name in attributes}
+        assert {name for _, attributes in page.elements for name in attributes} <= allowed
+        assert HOSTILE.replace("\ud800", "?") in page.text
 
 
 def _paths(told, prefix=()):
@@ -213,13 +252,15 @@ def _paths(told, prefix=()):
             yield from _paths(value, (*prefix, key))
 
 
-def test_whatever_is_missing_or_of_the_wrong_kind_leaves_a_report(mosaic):
+@pytest.mark.parametrize("described", [dict, of_tiles])
+def test_whatever_is_missing_or_of_the_wrong_kind_leaves_a_report(mosaic, described):
     folder, told = mosaic
-    (folder / "mosaic.png").unlink()  # large: only its absence is of interest here
-    told["tiles"] = told["tiles"][:1]
-    del told["tiles"][0]["report"]["frames"][2:]
+    for picture in folder.glob("*.png"):  # they take time; that one is missing is of interest, too
+        picture.unlink()
+    told["frames"] = told["frames"][:1]
+    told = described(told)
     places = list(_paths(told))
-    assert len(places) > 50
+    assert len(places) > 30
     for place in places:
         for value in (None, "x", math.nan, 10**400, [], {}):
             damaged = copy.deepcopy(told)
@@ -233,35 +274,34 @@ def test_whatever_is_missing_or_of_the_wrong_kind_leaves_a_report(mosaic):
 def test_what_is_not_there_is_said(mosaic):
     folder, told = mosaic
     (folder / "coverage.png").write_bytes(b"no picture")
-    del told["mosaic"]["picture"], told["settings"], told["seconds"], told["left_out"], told["tiles"][1]["corners"]
+    del told["files"]["picture"], told["settings"], told["seconds"], told["left_out"], told["frames"][1]["corners"]
     told["comparison"]["after"] = "gone.png"
     page = Page(report_of(folder, told))
     for words in (
         "No picture is named.",
         "No settings are recorded.",
         "No times are recorded.",
-        "No frames were left out.",
-        "No corners are recorded for",
+        "Nothing was left out.",
+        "1 of the frames have no corners recorded",
     ):
         assert words in page.text
     assert re.search(r"coverage.png\s+cannot be read: its format is unknown", page.text)
     assert re.search(r"gone.png\s+cannot be read: there is no such file", page.text)
     assert len(page.all("polygon")) == 3
     empty = Page(report_of(folder, {"tiles": []}))
-    assert "No tiles are recorded." in empty.text
+    assert "No frames are recorded." in empty.text
+    assert "Nothing is recorded of it." in empty.text
 
 
-def test_a_frame_that_failed_is_a_cross_and_breaks_the_line(mosaic):
+def test_a_figure_that_was_not_measured_is_a_cross_and_breaks_the_line(mosaic):
     folder, told = mosaic
-    lines = told["tiles"][0]["report"]["frames"]
-    lines[2] = {"name": "light_2.fit", "method": "failed", "reason": "too cloudy", "fwhm_px": None}
-    told["tiles"] = told["tiles"][:1]
+    told["frames"] = [frame(0, name=f"light_{n}.fit", date="", fwhm_px=None if n == 2 else 3.0 + n) for n in range(5)]
     text = report_of(folder, told)
     fwhm = text[text.index("Star width (FWHM)") :]
     fwhm = fwhm[: fwhm.index("</figure>")]
     assert fwhm.count("<circle") == 4
     assert fwhm.count('class="gap"') == 1
-    assert "light_2.fit: too cloudy" in fwhm
+    assert "light_2.fit: not measured" in fwhm
     path = re.search(r'<g class="s0"><path d="([^"]*)"', fwhm).group(1)
     assert (path.count("M"), path.count("L")) == (2, 2)
 
@@ -269,10 +309,10 @@ def test_a_frame_that_failed_is_a_cross_and_breaks_the_line(mosaic):
 @given(st.lists(st.text(), min_size=4, max_size=4))
 def test_any_text_leaves_the_elements_as_they_are(texts):
     def elements(name, reason, caption, setting):
-        report = {**tile(0)["report"], "frames_failed": {name: reason}, "reference": name}
         told = {
-            "tiles": [{**tile(0), "name": name, "report": report}, tile(1)],
-            "mosaic": {"file": name, "picture": f"x{caption}", "shape": [420, 630]},
+            "canvas": {"shape": [420, 630], "like": setting},
+            "frames": [frame(0, name=name, date=reason), frame(1)],
+            "files": {"image": name, "picture": f"x{caption}"},
             "left_out": {name: reason},
             "settings": {setting: setting},
             "comparison": {"before": f"x{name}", "after": "", "captions": [caption, caption]},
@@ -284,37 +324,20 @@ def test_any_text_leaves_the_elements_as_they_are(texts):
     assert elements(*("-" + text for text in texts)) == elements("a", "b", "c", "d")
 
 
-def test_command_writes_the_report_of_a_tile(tmp_path, capsys):
-    rng = np.random.default_rng(3)
-    cv2.imwrite(str(tmp_path / "tile.png"), rng.integers(0, 255, (60, 90, 3), dtype=np.uint8))
-    cv2.imwrite(str(tmp_path / "coverage.png"), np.full((60, 90), 255, dtype=np.uint8))
-    report = {**tile(0)["report"], "coverage_max": 4, "seconds_align": 1.25, "seconds_stack": 0.5}
-    (tmp_path / "tile.json").write_text(json.dumps(report))
-    assert cli.main(["report", str(tmp_path)]) == 0
-    assert str(tmp_path / "report.html") in capsys.readouterr().out
-    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+def test_command_writes_the_report_of_a_tile(mosaic, capsys):
+    folder, told = mosaic
+    (folder / "mosaic.png").rename(folder / "tile.png")
+    told["files"] = {"image": "tile.fits", "picture": "tile.png", "coverage_picture": "coverage.png"}
+    (folder / "tile.json").write_text(json.dumps({**told, "comparison": None}))
+    assert cli.main(["report", str(folder)]) == 0
+    assert str(folder / "report.html") in capsys.readouterr().out
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
     assert len(page.all("img")) == 2
+    assert f"Tile {folder.name}" in page.text
     assert "4 frames" in page.text
-    assert "light_0_bad.fit" in page.text
-    assert "1.8" in page.text  # seconds, of both steps
-    assert "No settings are recorded." in page.text
 
 
-def test_weights_of_the_stack_reach_their_frames():
-    there = np.eye(2, 3)
-    alignments = [
-        Alignment(0, "stars", there),
-        Alignment(1, "failed", reason="too cloudy"),
-        Alignment(2, "reference", there),
-        Alignment(3, "stars", there),
-    ]
-    samples = np.full((3, 4, 5), 100.0, dtype=np.float32)
-    stacked = stack_group(list(samples), TileSettings(match="none"), weights=[1.5, 0.5, 1.0])  # the reference first
-    lines = describe(alignments, list("abcd"), stacked, samples[0]).json()["frames"]
-    assert [(line["name"], line.get("weight")) for line in lines] == [("a", 0.5), ("b", None), ("c", 1.5), ("d", 1.0)]
-
-
-@pytest.mark.parametrize("content", ["{", "[1, 2]", "\u00e9".encode("latin-1")])
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "{}", "\u00e9".encode("latin-1")])
 def test_a_damaged_description_is_one_clear_line(tmp_path, capsys, content):
     path = tmp_path / "mosaic.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -341,14 +364,14 @@ frame.onload = () => {
   found.wide = page.documentElement.scrollWidth;
   found.clipped = [...page.querySelectorAll("body *")].filter(element => !element.closest(".scroll, svg, .line") &&
     element.getBoundingClientRect().right > view.innerWidth + 0.5).map(element => element.outerHTML.slice(0, 80));
-  const column = [...page.querySelectorAll("thead button")].find(button => button.textContent === "Band metric");
+  const column = [...page.querySelectorAll("thead button")].find(button => button.textContent === "FWHM");
   const order = () => [...page.querySelectorAll("tbody th")].map(head => head.dataset.sort).join("");
   column.click(); found.up = order();
   column.click(); found.down = order();
   const handle = page.querySelector(".compare input");
   handle.value = 20; handle.dispatchEvent(new view.Event("input"));
   found.line = page.querySelector(".line").offsetLeft / page.querySelector(".compare").clientWidth;
-  page.querySelectorAll("[data-tile]")[2].focus(); found.named = page.getElementById("pointed").textContent;
+  page.querySelectorAll("[data-part]")[2].focus(); found.named = page.getElementById("pointed").textContent;
   page.getElementById("outlines").click();
   found.outlines = view.getComputedStyle(page.getElementById("footprints")).display;
   found.pictures = [...page.images].every(image => image.naturalWidth > 0);
@@ -387,9 +410,9 @@ def test_in_a_browser_as_narrow_as_a_phone(mosaic, tmp_path):
         "inner": 390,
         "wide": 390,
         "clipped": [],
-        "up": "3124",  # by 0.25, 9, 10 as numbers; what was not measured comes last
+        "up": "3124",  # by 2.5, 9, 10 as numbers; what was not measured comes last
         "down": "2134",
-        "named": "3 · tile_2 · 4 frames",
+        "named": "3 · light_2.fit · weight 0.8",
         "outlines": "none",
         "pictures": True,
     }

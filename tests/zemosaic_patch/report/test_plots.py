@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plots of a tile's frames: the axis, the line, the gaps."""
+"""Plots of frames: the axis, the line, the gaps."""
 
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zemosaic_patch.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plots_of, ticks
 from zemosaic_patch.report.told import Frame
 
-NOTHING = Frame("a.fit", "", *([(None,)] * 8))
+NOTHING = Frame("a.fit", "", (), *([(None,)] * 10))
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
@@ -30,7 +31,7 @@ def test_points_lie_on_the_paper_where_their_values_are():
     (plot,), absent = plots_of(frames)
     assert plot.title == "Star width (FWHM)"
     assert "Sky level" in absent
-    assert len(absent) == 7
+    assert len(absent) == 8
     (line,) = plot.lines
     assert [point.x for point in line.points] == sorted(point.x for point in line.points)
     assert all(LEFT < point.x < WIDTH - RIGHT and TOP <= point.y <= HEIGHT - BOTTOM for point in line.points)
@@ -43,14 +44,23 @@ def test_points_lie_on_the_paper_where_their_values_are():
 def test_components_have_the_colours_of_their_channels_and_a_frame_without_any_is_a_gap():
     frames = [
         dataclasses.replace(NOTHING, sky_adu=(1.0, None, 3.0)),
-        dataclasses.replace(NOTHING, name="b.fit", reason="cloudy"),
+        dataclasses.replace(NOTHING, name="b.fit"),
     ]
     (plot,), _ = plots_of(frames)
     assert [(line.name, line.css, len(line.points)) for line in plot.lines] == [("R", "sR", 1), ("B", "sB", 1)]
-    assert [gap.text for gap in plot.gaps] == ["b.fit: cloudy"]
+    assert [gap.text for gap in plot.gaps] == ["b.fit: not measured"]
 
 
 def test_no_frames_no_plots():
     plots, absent = plots_of([])
     assert plots == []
-    assert len(absent) == 8
+    assert len(absent) == 9
+
+
+def test_of_many_frames_each_place_is_one_dot():
+    frames = [dataclasses.replace(NOTHING, fwhm_px=(float(index % 2),)) for index in range(10 * WIDTH)]
+    (plot,), _ = plots_of(frames)
+    (line,) = plot.lines
+    assert line.points == ()
+    across = WIDTH - LEFT - RIGHT
+    assert line.path.count("M") == line.path.count("h0") == pytest.approx(2 * across, abs=4)

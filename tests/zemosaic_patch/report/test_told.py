@@ -7,7 +7,7 @@ import math
 import pytest
 
 from zemosaic_patch.report.text import duration, shown
-from zemosaic_patch.report.told import Entry, read_told
+from zemosaic_patch.report.told import Entry, ReportError, read_told
 
 
 @pytest.fixture
@@ -19,38 +19,38 @@ def told(tmp_path):
     return read
 
 
-def test_a_tile_is_a_mosaic_of_one(told):
-    report = {"frames_given": 5, "frames_failed": {"c": "cloudy"}, "coverage_max": 4, "seconds_align": 1.5}
-    one = told("tile.json", **report)
-    (tile,) = one.tiles
-    assert (tile.number, tile.name, tile.given, tile.aligned, tile.failures, tile.seconds) == (
-        1,
-        "tile",
-        5,
-        None,
-        1,
-        1.5,
-    )
-    assert (one.mosaic.picture, one.mosaic.coverage_max) == ("tile.png", 4)
-    assert one.left_out == (Entry("c", "cloudy"),)
-
-
-def test_seconds_are_those_told_else_of_the_steps_else_of_the_tiles(told):
-    tiles = [{"seconds": 3}, {"report": {"seconds_align": 1, "seconds_stack": 2}}, {"seconds": {"a": 4, "b": None}}]
-    assert told(tiles=tiles, seconds={"total": 100, "tiles": 7}).seconds == 100
-    assert told(tiles=tiles, seconds={"tiles": 7, "mosaic": 2}).seconds == 9
-    assert told(tiles=tiles).seconds == 10
+def test_seconds_are_those_told_else_of_the_stages(told):
+    assert told(tiles=[], seconds={"total": 100, "stack": 7}).seconds == 100
+    assert told(tiles=[], seconds={"survey": 7, "stack": 2, "else": None}).seconds == 9
     assert told(tiles=[]).seconds is None
+
+
+def test_a_description_of_an_earlier_tile_is_one_clear_line(told):
+    with pytest.raises(
+        ReportError, match=r"tile\.json was written by an earlier version, or is damaged: make it again"
+    ):
+        told("tile.json", frames_given=5, coverage_max=4)
+
+
+def test_tiles_of_an_earlier_mosaic_are_counted(told):
+    (tile,) = told(tiles=[{"name": "a", "report": {"frames_aligned": 4, "frames": [{"name": "b"}]}}]).tiles
+    assert (tile.name, tile.frames) == ("a", (4,))
 
 
 @pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, 10**400, [], {}, [1, "x"]])
 def test_what_is_no_number_is_not_known(told, value):
-    report = {"frames_given": value, "frames": [{"rms_px": value}]}
-    (tile,) = told(tiles=[{"report": report, "corners": [[0, 0], [1, 0], [value, 1]]}]).tiles
-    assert tile.given is None
-    assert tile.corners == ()
-    assert all(part is None or part == 1 for part in tile.frames[0].rms_px)
-    assert told(mosaic={"shape": [value, 5]}).mosaic.shape is None
+    frame = {"rms_px": value, "corners": [[0, 0], [1, 0], [value, 1]]}
+    read = told(canvas={"shape": [value, 5], "scale_arcsec": value}, frames=[frame], stack={"rejected_percent": value})
+    assert read.frames[0].corners == ()
+    assert all(part is None or part == 1 for part in read.frames[0].rms_px)
+    assert read.image.shape is None
+    assert read.image.scale_arcsec is None
+    assert read.made == ()
+
+
+def test_tiles_that_failed_are_left_out_too(told):
+    read = told(tiles=[], left_out={"a": "cloudy"}, failed_tiles={"b": "killed"})
+    assert read.left_out == {"a": "cloudy", "b": "killed"}
 
 
 def test_settings_are_flat_and_in_words(told):
