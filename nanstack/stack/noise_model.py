@@ -94,7 +94,7 @@ class Mean(NamedTuple):
 
     image: Array  # float32, weighted mean; NaN where no frame has data
     weight: Array  # float64, sum of the weights of what is left
-    variance: Array  # float64, of the mean; NaN where no frame has data
+    variance: Array  # float32, of the mean; NaN where no frame has data
 
 
 def centers(samples: Array) -> tuple[Array, Array]:
@@ -242,8 +242,9 @@ def mean_of_kept(samples: Array, rejected: Array, known: FrameNoise) -> Mean:
         total += own * xp.where(own > 0, layer, 0.0)
         weight += own
         squares += xp.where(own > 0, own * own * known.variance_at(frame, center), 0.0)
-    with np.errstate(invalid="ignore"):  # nothing through nothing
-        return Mean((total / weight).astype(np.float32), weight, squares / (weight * weight))
+    with np.errstate(invalid="ignore", over="ignore"):  # nothing through nothing; a variance beyond float32
+        image, variance = (part.astype(np.float32) for part in (total / weight, squares / (weight * weight)))
+    return Mean(image, weight, variance)
 
 
 def stack_noise(
@@ -266,5 +267,5 @@ def stack_noise(
     counts = np.isfinite(samples).sum(axis=0)[part]
     return StackedCell(
         mean.image[part], counts[..., 0].astype(np.uint16), mean.weight[part].mean(axis=2).astype(np.float32),
-        mean.variance[part].astype(np.float32), int(rejected[:, inner[0], inner[1]].sum()), int(counts.sum()),
+        mean.variance[part], int(rejected[:, inner[0], inner[1]].sum()), int(counts.sum()),
     )  # fmt: skip
