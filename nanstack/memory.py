@@ -50,7 +50,9 @@ def threads() -> int:
     return max(1, (os.cpu_count() or 1) // _processes)
 
 
-def in_order(make: Callable[[int], Made], count: int, at_once: int | None = None) -> Iterator[Made]:
+def in_order(
+    make: Callable[[int], Made], count: int, at_once: int | None = None, ahead: int | None = None
+) -> Iterator[Made]:
     """Give ``make(0)`` to ``make(count - 1)``, made in threads: a few are ahead of the caller, no more.
 
     Parameters
@@ -59,19 +61,22 @@ def in_order(make: Callable[[int], Made], count: int, at_once: int | None = None
     count : int
     at_once : int, optional
         By default as many as the job may keep busy.
+    ahead : int, optional
+        How many are made, or in work, before the caller takes the first of them; by default `at_once`. With more of
+        them no thread waits for one that takes long, nor for a caller that does.
     """
     at_once = at_once or threads()
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        ahead: deque[Future] = deque()
+        waiting: deque[Future] = deque()
         try:
             for index in range(count):
-                ahead.append(pool.submit(make, index))
-                if len(ahead) > at_once:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+                waiting.append(pool.submit(make, index))
+                if len(waiting) > (ahead or at_once):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
-            for future in ahead:
+            for future in waiting:
                 future.cancel()
 
 

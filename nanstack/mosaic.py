@@ -24,7 +24,7 @@ from nanstack.arrays import float_frame, has_data, real_array, to_float32
 from nanstack.levels.sky import Background, Overlap, measure_overlap, solve_backgrounds
 from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.progress import Progress, Quiet
-from nanstack.register.mesh import mesh_of, mesh_step, shown_box
+from nanstack.register.mesh import Box, mesh_of, mesh_step, shown_box
 from nanstack.register.warp import warp_mesh
 from nanstack.settings import JoinSettings
 from nanstack.stack.rows import OpenFiles, Rows, open_rows
@@ -276,7 +276,7 @@ def _projected(tiles: Sequence[MosaicTile], workshop: _Workshop) -> Iterator[_La
 def _project(tile: MosaicTile, workshop: _Workshop) -> _Layer:
     grid, settings, scratch = workshop.grid, workshop.settings, workshop.scratch
     there = partial(_pixels, grid.wcs, tile.wcs)
-    box = shown_box(partial(_pixels, tile.wcs, grid.wcs), tile.shape[:2], grid.shape)
+    box = shown_box(partial(_pixels, tile.wcs, grid.wcs), tile.shape[:2], Box.whole(grid.shape))
     step = mesh_step(there, box)
     image, coverage = _checked_tile(tile)
     weights = tile_weights(image, coverage, settings.feather)

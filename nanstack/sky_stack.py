@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from nanstack.register.mesh import Box
 from nanstack.register.registered import RegisteredFrame
 from nanstack.register.warp import noise_left
 from nanstack.settings import CanvasSettings
-from nanstack.stack.cells import Layer, cut, stack_cells
+from nanstack.stack.cells import SIDE, Cell, Layer, counted_from_origin, cut, empty, put, stack_cells
 from nanstack.stack.stacked import StackedCell
 
 
@@ -99,31 +100,58 @@ def stack_on_canvas(
     if not frames:
         raise ValueError("frames: there are none")
     placed = placed_on(frames, canvas, settings)
+    channels = placed[0].channels
     layers = [Layer.of(one, canvas) for one in placed]
-    cells = cut(canvas, layers, placed[0].channels)
-    whole = _empty(canvas, placed)
+    cells = cut(layers)
+    whole = empty(canvas.shape, channels)
     rejected = samples = 0
-    for done, (cell, stacked) in enumerate(
-        zip(cells, stack_cells(cells, layers, settings, memory=memory), strict=True), 1
-    ):
-        _put(stacked, cell.box.within(Box.whole(canvas.shape)), whole)
-        rejected, samples = rejected + stacked.rejected, samples + stacked.samples
-        progress.step("stacking", done, len(cells))
-    if placed[0].channels == 1:
-        whole = StackedCell(whole.image[..., 0], whole.coverage, whole.weight, whole.variance[..., 0], 0, 0)
+    stacked = heard(stack_cells(cells, layers, settings, memory=memory), len(cells), progress)
+    for top, strip in strips(cells, stacked, canvas, channels):
+        put(strip, np.s_[top : top + len(strip.image)], whole)
+        rejected, samples = rejected + strip.rejected, samples + strip.samples
+    if channels == 1:
+        whole = replace(whole, image=whole.image[..., 0], variance=whole.variance[..., 0])
     return SkyStack(canvas, whole.image, whole.coverage, whole.weight, whole.variance, placed, rejected, samples)
 
 
-def _empty(canvas: Canvas, placed: Sequence[PlacedFrame]) -> StackedCell:
-    """Return a canvas on which nothing is shown."""
-    colours = (*canvas.shape, placed[0].channels)
-    nothing = np.full(colours, np.nan, np.float32)
-    return StackedCell(
-        nothing, np.zeros(canvas.shape, np.uint16), np.zeros(canvas.shape, np.float32), nothing.copy(), 0, 0
-    )
+def heard(stacked: Iterable[StackedCell], count: int, progress: Progress) -> Iterator[StackedCell]:
+    """Give stacked cells on, and tell of each: the step 'stacking'."""
+    progress.step("stacking", 0, count)
+    for done, cell in enumerate(stacked, 1):
+        yield cell
+        progress.step("stacking", done, count)
 
 
-def _put(cell: StackedCell, place: tuple[slice, slice], whole: StackedCell) -> None:
-    """Put a cell's planes where they belong."""
-    for name in ("image", "coverage", "weight", "variance"):
-        getattr(whole, name)[place] = getattr(cell, name)
+def strips(
+    cells: Sequence[Cell], stacked: Iterable[StackedCell], canvas: Canvas, channels: int
+) -> Iterator[tuple[int, StackedCell]]:
+    """Put stacked cells together to strips of a canvas as wide as it, from the top to the bottom.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        As `nanstack.stack.cells.cut` gives them.
+    stacked : iterable of StackedCell
+        Of these, in their order; taken as they are needed.
+    canvas : Canvas
+    channels : int
+
+    Yields
+    ------
+    top : int
+        First row of the strip.
+    strip : StackedCell
+        All rows of the canvas come, each once; the numbers of samples are those of the strip's cells.
+    """
+    results = iter(stacked)
+    waiting = deque(cells)
+    whole = counted_from_origin(Box.whole(canvas.shape), canvas)
+    for top in range(whole.top // SIDE * SIDE, whole.bottom, SIDE):
+        box = Box(top, top + SIDE, whole.left, whole.right).common(whole)
+        strip = empty(box.shape, channels)
+        rejected = samples = 0
+        while waiting and waiting[0].box.top < box.bottom:
+            cell, result = waiting.popleft(), next(results)
+            put(result, cell.box.within(box), strip)
+            rejected, samples = rejected + result.rejected, samples + result.samples
+        yield box.top - whole.top, replace(strip, rejected=rejected, samples=samples)

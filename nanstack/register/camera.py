@@ -8,8 +8,9 @@ nothing is special about a pole, about RA 0, or about a wide field.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,6 +131,23 @@ class View:
         rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
         return rays @ self.attitude
 
+    @property
+    def axes(self) -> np.ndarray:
+        """The rows are the axes of its rays."""
+        return self.attitude
+
+    def rays(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
+        """Return the directions that pixels show, of any length, along the view's own axes.
+
+        Each by itself: no ray hangs on those that are asked for with it, as it may in a product of matrices.
+        """
+        middle = self.camera.middle
+        across, down = (x - middle[0]) / self.focal, (y - middle[1]) / self.focal
+        if self.camera.radial:
+            straight = _straightened(np.hypot(across, down), self.camera.radial)
+            across, down = across * straight, down * straight
+        return across, down, 1.0
+
     def wcs(self) -> WCS:
         """Return the view as a celestial solution: TAN, with SIP terms where the camera distorts."""
         from astropy.wcs import WCS, Sip
@@ -156,6 +174,53 @@ class View:
         solution.wcs.set()
         solution.array_shape = self.camera.shape
         return solution
+
+
+@dataclass(frozen=True)
+class Passage:
+    """From the pixels of what shows the sky to those of a frame, or of several frames at once.
+
+    Each pixel for itself, number by number: where it lies hangs on no pixel that is asked for with it.
+
+    Attributes
+    ----------
+    seen : View, or what has `rays` and `axes` as it does
+        Whose pixels are given.
+    turn : ndarray of float64, shape (..., 3, 3)
+        From its rays to the frames'.
+    focal, radial, x, y : ndarray of float64, shape (...)
+        Pixels a radian, distortion, and the axis' pixel of the frames.
+    """
+
+    seen: Any
+    turn: np.ndarray
+    focal: np.ndarray
+    radial: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+    @classmethod
+    def between(cls, seen: Any, frames: Sequence[View]) -> Passage:
+        """Return the way from the pixels of what shows the sky to those of frames."""
+        turn = np.array([seen.axes @ view.attitude.T for view in frames])
+        cameras = [(view.focal, view.camera.radial, *view.camera.middle) for view in frames]
+        return cls(seen, turn, *np.array(cameras, dtype=np.float64).reshape(-1, 4).T)
+
+    def __getitem__(self, index: int | tuple) -> Passage:
+        """Return the way to some of the frames; their numbers may get axes for pixels, as those of any array."""
+        each = (getattr(self, name)[index] for name in ("focal", "radial", "x", "y"))
+        return Passage(self.seen, self.turn[index], *each)
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where pixels are shown, as `View.pixels` of their directions: float64, NaN for nowhere."""
+        rays, turn = self.seen.rays(x, y), self.turn
+        across, down, ahead = (sum(turn[..., i, k] * rays[i] for i in range(3)) for k in range(3))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where(ahead > 0, 1 / ahead, np.nan)
+            across, down = across * inverse, down * inverse
+            square = self.radial * (across**2 + down**2)
+            stretch = self.focal * np.where(1 + 3 * square > 0, 1 + square, np.nan)
+        return self.x + stretch * across, self.y + stretch * down
 
 
 def edge_pixels(shape: tuple[int, int], points: int = EDGE_POINTS) -> tuple[np.ndarray, np.ndarray]:

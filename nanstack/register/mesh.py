@@ -8,7 +8,7 @@ frame: whatever part of the result is asked for, a pixel lies at the same place 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NODE_PX = 32  # between nodes, where that is good enough
 MAX_NODE_ERROR_PX = 1e-3
-STRIP_NODES = 2**16  # computed at once, while the step is looked for
+CELLS_LOOKED_AT = 12  # along each side of what a frame touches, while the step is looked for
 SNAP_PX = 1e-6  # where two grids are the same, samples are copied, and none is lost at the edge
 SLACK_PX = 0.05  # around what a frame's edge encloses: the edge is known at some points, and bends between them
 
@@ -126,18 +126,21 @@ def mesh_between(canvas: Canvas, view: View, part: Box | None = None) -> Mesh:
 
 def touched_box(canvas: Canvas, view: View) -> Box:
     """Return the part of a canvas that a frame can touch; all else is NaN of it. It may be a box without pixels."""
-    return shown_box(lambda x, y: canvas.view.pixels(view.directions(x, y)), view.camera.shape, canvas.shape)
+    there = Box.whole(canvas.shape)
+    return shown_box(lambda x, y: canvas.view.pixels(view.directions(x, y)), view.camera.shape, there)
 
 
-def shown_box(there: Mapping, shape: tuple[int, int], result: tuple[int, int]) -> Box:
+def shown_box(there: Mapping, shape: tuple[int, int], result: Box) -> Box:
     """Return the pixels of a result that may show a frame.
 
     Parameters
     ----------
     there : callable
         From the frame's pixels to the result's.
-    shape, result : (int, int)
-        Height and width of both.
+    shape : (int, int)
+        Height and width of the frame.
+    result : Box
+        The pixels of the result.
 
     Returns
     -------
@@ -146,10 +149,10 @@ def shown_box(there: Mapping, shape: tuple[int, int], result: tuple[int, int]) -
     """
     x, y = there(*edge_pixels(shape))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return Box(0, result[0], 0, result[1])
+        return result
     (top, bottom), (left, right) = (
-        np.clip([np.floor(v.min() - SLACK_PX), np.ceil(v.max() + SLACK_PX) + 1], 0, side).astype(int).tolist()
-        for v, side in zip((y, x), result, strict=True)
+        np.clip([np.floor(v.min() - SLACK_PX), np.ceil(v.max() + SLACK_PX) + 1], *side).astype(int).tolist()
+        for v, side in ((y, result[:2]), (x, result[2:]))
     )
     return Box(top, bottom, left, right) if top < bottom and left < right else Box(0, 0, 0, 0)
 
@@ -165,7 +168,7 @@ def mesh_step(there: Mapping, box: Box) -> int:
         The pixels of the result that the frame can touch.
     """
     step = NODE_PX
-    while step > 1 and not all(_miss(there, strip, step) < MAX_NODE_ERROR_PX for strip in _strips(box, step)):
+    while step > 1 and not miss(there, box, step) < MAX_NODE_ERROR_PX:
         step //= 2
     return step
 
@@ -195,23 +198,24 @@ def _nodes(box: Box, step: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _strips(box: Box, step: int) -> Iterator[Box]:
-    """Yield a box in strips of whole cells, so that memory stays bounded."""
-    rows = step * max(1, STRIP_NODES * step // (4 * max(1, box.right - box.left)))
-    for top in range(box.top // step * step, box.bottom, rows):
-        yield Box(top, min(top + rows, box.bottom), box.left, box.right)
-
-
-def _miss(there: Mapping, box: Box, step: int) -> float:
+def miss(there: Mapping, box: Box, step: int) -> float:
     """Return by how many pixels interpolation is off halfway between nodes, where it is worst; NaN where it cannot be.
 
     Along rows, along columns and in the middles of cells: what bends one way along x and the other way along y is
-    right in the middle alone.
+    right in the middle alone. Cells all over the box stand for those between them: mappings bend smoothly.
     """
-    columns, rows = (np.arange(v[0], v[-1] + 1, step // 2) for v in _nodes(box, step))
+    columns, rows = (
+        (first[:, np.newaxis] + step / 2 * np.arange(3)).ravel() for first in map(_spread, _nodes(box, step))
+    )
     exact = np.stack(there(*np.meshgrid(columns, rows)))
     with np.errstate(invalid="ignore"):
         found = exact.copy()
-        found[:, 1::2] = (found[:, :-1:2] + found[:, 2::2]) / 2
-        found[:, :, 1::2] = (found[:, :, :-1:2] + found[:, :, 2::2]) / 2
+        found[:, 1::3] = (found[:, ::3] + found[:, 2::3]) / 2
+        found[:, :, 1::3] = (found[:, :, ::3] + found[:, :, 2::3]) / 2
         return float(np.max(np.abs(found - exact), where=~np.isnan(exact), initial=0.0))
+
+
+def _spread(nodes: np.ndarray) -> np.ndarray:
+    """Return the first nodes of a few cells, from the first to the last."""
+    last = len(nodes) - 2
+    return nodes[np.unique(np.linspace(0, last, CELLS_LOOKED_AT).astype(int))]

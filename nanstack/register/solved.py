@@ -76,13 +76,15 @@ class SolvedView:
 
     def directions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the directions that pixels show: unit vectors, float64 (..., 3)."""
+        return np.stack(self.rays(x, y), axis=-1) @ self.axes
+
+    def rays(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the directions that pixels show along the solution's own axes: see `View.rays`."""
         x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), y)
         with self._one_by_one:
             longitude, latitude = np.radians(self.solution.all_pix2world(x.ravel(), y.ravel(), 0))
-        own = np.stack(
-            [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=-1
-        )
-        return (own @ self.axes).reshape(*x.shape, 3)
+        longitude, latitude = longitude.reshape(x.shape), latitude.reshape(x.shape)
+        return np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
 
     def wcs(self) -> WCS:
         """Return the solution."""

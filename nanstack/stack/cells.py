@@ -2,31 +2,38 @@
 """A canvas in cells: each is stacked for itself, of the parts of the frames that show it, read when it is its turn.
 
 A pixel's value hangs on the samples at that pixel and its next neighbours alone, so a cell is worked on with a margin,
-and cells of any size, in any order and number at once, give the same bytes.
+in parts as small as the memory asks for; cells in any parts, in any order and number at once, give the same bytes.
+Pixels are counted from the canvas's origin: a cell stays what it is when the canvas grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nanstack.canvas import Canvas
 from nanstack.levels.placed import PlacedFrame
 from nanstack.memory import Scratch, in_order, memory_budget, threads
-from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step, touched_box
+from nanstack.register.camera import Passage
+from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step, miss, shown_box
+from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
+from nanstack.stack.kept import KeptCells
 from nanstack.stack.rows import OpenFiles
 from nanstack.stack.sources import Source, open_sources
 from nanstack.stack.stacked import StackedCell
 
-SIDES = (256, 128, 64, 32, 16)  # of cells: the first one with which the samples of all frames fit
-CELL_BYTES = 64 * 2**20
+SIDE = 256  # of cells
 MARGIN = 3  # pixels around a cell that its own pixels hang on: outliers' neighbours, and how steep the sky is there
-BESIDE_BLOCK = 2.5  # bytes that a cell takes while it is stacked, over those of its samples
+PART_BYTES = 64 * 2**20  # of the samples of a part of a cell
+LEAST_SIDE = 24  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
+BESIDE_BLOCK = 2.5  # bytes that a part takes while it is stacked, over those of its samples
+AHEAD = 2  # cells that wait for whoever takes them, for each that is in work
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,18 @@ class Cell:
     Attributes
     ----------
     box : Box
-        Its pixels.
+        Its pixels, counted from the canvas's origin: of a square, what frames touch.
     frames : tuple of int
         The frames that may show some of it, or of its margin.
     """
 
     box: Box
     frames: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the file that keeps it: by its square."""
+        return f"cell_{self.box.top // SIDE:+05d}_{self.box.left // SIDE:+05d}.npz"
 
 
 @dataclass(frozen=True)
@@ -53,35 +65,53 @@ class Layer:
     ----------
     placed : PlacedFrame
     canvas : Canvas
+        Its pixels are counted from its origin, which is the pixel (0, 0).
     touched : Box
     step : int
         Of its mesh.
+    bend : float
+        By how many of its pixels the side of a cell may be off straight in it.
     """
 
     placed: PlacedFrame
     canvas: Canvas
     touched: Box
     step: int
+    bend: float
 
     @classmethod
     def of(cls, placed: PlacedFrame, canvas: Canvas) -> Layer:
         """Find out where a frame lies on a canvas."""
-        touched = touched_box(canvas, placed.frame.view)
-        return cls(placed, canvas, touched, mesh_step(_there(placed, canvas), touched))
+        plane, view = _from_origin(canvas), placed.frame.view
+        touched = shown_box(
+            lambda x, y: plane.view.pixels(view.directions(x, y)),
+            view.camera.shape,
+            counted_from_origin(Box.whole(canvas.shape), canvas),
+        )
+        there = Passage.between(plane.view, [view])[0]
+        bend = 2 * miss(there, touched, SIDE)
+        return cls(placed, plane, touched, mesh_step(there, touched), bend if bend >= 0 else np.inf)
 
     def mesh(self, part: Box) -> Mesh:
         """Return where the pixels of a part of the canvas lie in the frame."""
-        return mesh_of(_there(self.placed, self.canvas), self.touched, self.step, part)
-
-    def shows(self, part: Box) -> bool:
-        """Tell whether the frame may show some of a part of the canvas."""
-        mesh = self.mesh(part)
-        return 0 not in mesh.box.shape and 0 not in window_of(mesh, self.placed.frame.shape).shape
+        there = Passage.between(self.canvas.view, [self.placed.frame.view])[0]
+        return mesh_of(there, self.touched, self.step, part)
 
 
-def _there(placed: PlacedFrame, canvas: Canvas):
-    view = placed.frame.view
-    return lambda x, y: view.pixels(canvas.view.directions(x, y))
+def _from_origin(canvas: Canvas) -> Canvas:
+    """Return a canvas whose pixels are counted from its origin."""
+    x, y = canvas.origin
+    if isinstance(canvas.view, SolvedView):  # its origin is its first pixel
+        return canvas
+    camera = canvas.view.camera
+    axis = camera.middle[0] - x, camera.middle[1] - y
+    return Canvas(replace(canvas.view, camera=replace(camera, axis=axis)))
+
+
+def counted_from_origin(box: Box, canvas: Canvas) -> Box:
+    """Return pixels of a canvas, counted from its origin."""
+    x, y = canvas.origin
+    return Box(box.top - y, box.bottom - y, box.left - x, box.right - x)
 
 
 def window_of(mesh: Mesh, shape: tuple[int, ...]) -> Box:
@@ -96,55 +126,134 @@ def window_of(mesh: Mesh, shape: tuple[int, ...]) -> Box:
     return Box(top, bottom, left, right).common(Box.whole(shape))
 
 
-def cut(canvas: Canvas, layers: Sequence[Layer], channels: int) -> list[Cell]:
-    """Cut a canvas into cells: squares, at multiples of their side from the pixel that the canvas's axis meets.
+# --- which frames show which cells ------------------------------------------------------------------------------------
 
-    A cell whose samples would be too many is cut again, and again: what a cell takes is bounded, however many frames
-    there are. Cells that no frame shows are left out.
+
+class Outlines:
+    """Where frames lie on a canvas, in arrays: which of them show a part of it is asked for many parts.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        One at least.
     """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        views = [layer.placed.frame.view for layer in layers]
+        self.touched = np.array([layer.touched for layer in layers])
+        self._there = Passage.between(layers[0].canvas.view, views)
+        self._shape = np.array([view.camera.shape for view in views], dtype=np.float64)
+        finer = np.array([view.focal for view in views]) / layers[0].canvas.view.focal
+        self._near = 1.5 * (REACH + MARGIN * np.maximum(finer, 1)) + [layer.bend for layer in layers]
+
+    def showing(self, rows: np.ndarray, columns: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """Tell which frames may show the boxes between rows and columns, or their margins.
+
+        Two convex outlines are apart where all of one lies beyond a side of the other: the box's sides are asked in
+        its own pixels, the frame's in the frame's, in which the box's sides are nearly straight.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int, shapes (r + 1,) and (c + 1,)
+        among : ndarray of int, shape (n,)
+            The frames that are asked about.
+
+        Returns
+        -------
+        ndarray of bool, shape (n, r, c)
+            True for all that show some of it, and for few others.
+        """
+        top, bottom, left, right = self.touched[among].T[..., np.newaxis]
+        across = (left < columns[1:] + MARGIN) & (right > columns[:-1] - MARGIN)
+        down = (top < rows[1:] + MARGIN) & (bottom > rows[:-1] - MARGIN)
+        near = self._near[among, np.newaxis, np.newaxis]
+        x, y = self._there[among, np.newaxis, np.newaxis](columns, rows[:, np.newaxis])
+        height, width = self._shape[among].T[..., np.newaxis, np.newaxis]
+        beyond = [x < -near, x > width - 1 + near, y < -near, y > height - 1 + near]
+        apart = [_corners(np.isnan(x) | side) for side in beyond]  # what no lens would show is beyond each side
+        return down[:, :, np.newaxis] & across[:, np.newaxis] & ~np.logical_or.reduce(apart)
+
+
+def _corners(node: np.ndarray) -> np.ndarray:
+    """Tell of boxes between nodes, (n, r + 1, c + 1), whether all four are True."""
+    return node[:, :-1, :-1] & node[:, :-1, 1:] & node[:, 1:, :-1] & node[:, 1:, 1:]
+
+
+def cut(layers: Sequence[Layer]) -> list[Cell]:
+    """Cut a canvas into cells: squares, row by row from the top, at multiples of their side from the canvas's origin.
+
+    Squares that no frame shows are left out, and of the others what none of their frames touches.
+    """
+    if not layers:
+        return []
+    outlines = Outlines(layers)
+    touched = outlines.touched[outlines.touched[:, 1] > outlines.touched[:, 0]]
+    if not len(touched):
+        return []
+    first, last = touched.min(axis=0), touched.max(axis=0)
     cells = []
-    for box in _squares(Box.whole(canvas.shape), canvas, SIDES[0]):
-        cells += _fitting(box, canvas, layers, tuple(range(len(layers))), channels, SIDES[1:])
+    for top in range(first[0] // SIDE * SIDE, last[1], SIDE):
+        rows = np.array([top, top + SIDE])
+        in_rows = np.flatnonzero((outlines.touched[:, 0] < rows[1] + MARGIN) & (outlines.touched[:, 1] > top - MARGIN))
+        columns = np.arange(first[2] // SIDE * SIDE, last[3] + SIDE, SIDE)
+        if not len(in_rows) or len(columns) < 2:
+            continue
+        for left, shown in zip(columns[:-1].tolist(), outlines.showing(rows, columns, in_rows)[:, 0].T, strict=True):
+            frames = in_rows[shown]
+            box = _touched_of(Box(top, top + SIDE, left, left + SIDE), outlines.touched[frames])
+            if 0 not in box.shape:
+                cells.append(Cell(box, tuple(frames.tolist())))
     return cells
 
 
-def _fitting(
-    box: Box, canvas: Canvas, layers: Sequence[Layer], frames: tuple[int, ...], channels: int, sides: tuple[int, ...]
-) -> list[Cell]:
-    wide = with_margin(box, canvas)
-    showing = tuple(index for index in frames if layers[index].shows(wide))
-    if not showing:
-        return []
-    if not sides or cell_bytes(wide, len(showing), channels) <= CELL_BYTES:
-        return [Cell(box, showing)]
-    return [
-        cell
-        for part in _squares(box, canvas, sides[0])
-        for cell in _fitting(part, canvas, layers, showing, channels, sides[1:])
-    ]
+def _touched_of(square: Box, touched: np.ndarray) -> Box:
+    """Return what of a square lies in the smallest box around those of its frames."""
+    if not len(touched):
+        return Box(0, 0, 0, 0)
+    (top, _, left, _), (_, bottom, _, right) = touched.min(axis=0).tolist(), touched.max(axis=0).tolist()
+    return square.common(Box(top, bottom, left, right))
 
 
-def _squares(whole: Box, canvas: Canvas, side: int) -> Iterator[Box]:
-    """Give the squares of a side that a box is made of, row by row."""
-    x, y = canvas.origin
-    for top in range((whole.top - y) // side * side + y, whole.bottom, side):
-        for left in range((whole.left - x) // side * side + x, whole.right, side):
-            yield Box(top, top + side, left, left + side).common(whole)
+def with_margin(box: Box) -> Box:
+    """Return a box with what its pixels hang on; there need be nothing."""
+    return Box(box.top - MARGIN, box.bottom + MARGIN, box.left - MARGIN, box.right + MARGIN)
 
 
-def with_margin(box: Box, canvas: Canvas) -> Box:
-    """Return a box with what its pixels hang on, as far as the canvas goes."""
-    wide = Box(box.top - MARGIN, box.bottom + MARGIN, box.left - MARGIN, box.right + MARGIN)
-    return wide.common(Box.whole(canvas.shape))
+def sample_bytes(box: Box, frames: int, channels: int) -> int:
+    """Return the bytes that the samples of a part of a cell take."""
+    height, width = with_margin(box).shape
+    return 4 * frames * channels * height * width
 
 
-def cell_bytes(box: Box, frames: int, channels: int) -> int:
-    """Return the bytes that the samples of a cell take."""
-    return 4 * frames * channels * box.shape[0] * box.shape[1]
+def parts_of(cell: Cell, channels: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and columns between which the parts of a cell lie: as few as take no more bytes than allowed.
+
+    Parts are not made smaller than `LEAST_SIDE`, and never of fewer frames.
+    """
+    (height, width), box = cell.box.shape, cell.box
+    down = across = 1
+    while True:
+        part = Box(0, -(-height // down), 0, -(-width // across))
+        if sample_bytes(part, len(cell.frames), channels) <= most or max(part.shape) <= LEAST_SIDE:
+            break
+        down, across = (down + 1, across) if part.shape[0] >= part.shape[1] else (down, across + 1)
+    return _between(box.top, box.bottom, part.shape[0]), _between(box.left, box.right, part.shape[1])
+
+
+def _between(first: int, last: int, step: int) -> np.ndarray:
+    return np.append(np.arange(first, last, step), last)
+
+
+# --- stacking ---------------------------------------------------------------------------------------------------------
 
 
 def stack_cells(
-    cells: Sequence[Cell], layers: Sequence[Layer], settings: CanvasSettings, *, memory: int | None = None
+    cells: Sequence[Cell],
+    layers: Sequence[Layer],
+    settings: CanvasSettings,
+    *,
+    memory: int | None = None,
+    kept: KeptCells | None = None,
 ) -> Iterator[StackedCell]:
     """Stack cells, several at a time, in their order.
 
@@ -156,6 +265,8 @@ def stack_cells(
     memory : int, optional
         Bytes that cells in work may take together; by default as `nanstack.memory.memory_budget`. No influence on the
         result.
+    kept : KeptCells, optional
+        Cells that are there are not stacked again, others are kept there. At the end it has these cells alone.
 
     Raises
     ------
@@ -164,31 +275,107 @@ def stack_cells(
     """
     if not cells:
         return
-    channels = layers[0].placed.channels
-    canvas = layers[0].canvas
-    largest = max(cell_bytes(with_margin(cell.box, canvas), len(cell.frames), channels) for cell in cells)
-    budget = memory_budget() if memory is None else memory
-    at_once = int(np.clip(budget // (BESIDE_BLOCK * largest), 1, threads()))
+    most = max(len(cell.frames) for cell in cells)
+    at_once, part_bytes = shares(most, layers[0].placed.channels, memory_budget() if memory is None else memory)
+    outlines = Outlines(layers)
     files = OpenFiles()
     try:
         with Scratch() as scratch:
-            sources = open_sources([layer.placed.frame for layer in layers], files, scratch)
-            yield from in_order(
-                lambda number: stack_cell(cells[number], layers, sources, settings), len(cells), at_once
-            )
+            sources = _Sources(layers, files, scratch)
+            stack = _Work(layers, sources, outlines, settings, part_bytes).stacked
+            make = stack if kept is None else _remembering(kept, stack, layers, settings)
+            yield from in_order(lambda number: make(cells[number]), len(cells), at_once, AHEAD * at_once)
     finally:
         files.close()
+    if kept is not None:
+        kept.remove_others({cell.name for cell in cells})
 
 
-def stack_cell(cell: Cell, layers: Sequence[Layer], sources: Sequence[Source], settings: CanvasSettings) -> StackedCell:
-    """Stack one cell."""
-    canvas = layers[0].canvas
-    wide = with_margin(cell.box, canvas)
-    placed = [layers[index].placed for index in cell.frames]
-    samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
-    for out, index in zip(samples, cell.frames, strict=True):
-        out[:] = levelled(layers[index], sources[index], wide, settings.interpolation)
-    return combined(samples, placed, settings, cell.box.within(wide))
+def _remembering(
+    kept: KeptCells, stack: Callable[[Cell], StackedCell], layers: Sequence[Layer], settings: CanvasSettings
+) -> Callable[[Cell], StackedCell]:
+    """Return what stacks a cell and keeps it, where it is not kept already."""
+    marks = kept.marks(layers[0].canvas, [layer.placed for layer in layers], settings)
+
+    def make(cell: Cell) -> StackedCell:
+        mark = marks.fingerprint(cell.box, cell.frames)
+        found = kept.load(cell.name, mark)
+        if found is None:
+            found = stack(cell)
+            kept.save(cell.name, mark, found)
+        return found
+
+    return make
+
+
+def shares(frames: int, channels: int, memory: int) -> tuple[int, int]:
+    """Return how many cells are worked on at once, and the bytes that the samples of a part of one may take."""
+    least = sample_bytes(Box(0, LEAST_SIDE, 0, LEAST_SIDE), frames, channels)
+    at_once = int(np.clip(memory // (BESIDE_BLOCK * least), 1, threads()))
+    return at_once, max(least, int(min(PART_BYTES, memory / (BESIDE_BLOCK * at_once))))
+
+
+class _Sources:
+    """The frames' files, each opened when a cell asks for it first: cells that are kept ask for none."""
+
+    def __init__(self, layers: Sequence[Layer], files: OpenFiles, scratch: Scratch) -> None:
+        self._frames = [layer.placed.frame for layer in layers]
+        self._files, self._scratch = files, scratch
+        self._open: list[Source | None] = [None] * len(layers)
+        self._locks = [threading.Lock() for _ in layers]
+
+    def __getitem__(self, index: int) -> Source:
+        with self._locks[index]:
+            if self._open[index] is None:
+                self._open[index] = open_sources([self._frames[index]], self._files, self._scratch)[0]
+            return self._open[index]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the cells of a canvas are stacked from."""
+
+    layers: Sequence[Layer]
+    sources: _Sources
+    outlines: Outlines
+    settings: CanvasSettings
+    part_bytes: int
+
+    def stacked(self, cell: Cell) -> StackedCell:
+        """Return a cell, stacked in as many parts as its frames ask for."""
+        channels = self.layers[0].placed.channels
+        rows, columns = parts_of(cell, channels, self.part_bytes)
+        frames = np.array(cell.frames)
+        showing = self.outlines.showing(rows, columns, frames)
+        whole = empty(cell.box.shape, channels)
+        rejected = samples = 0
+        for i, j in np.ndindex(showing.shape[1:]):
+            box = Box(*rows[i : i + 2].tolist(), *columns[j : j + 2].tolist())
+            if showing[:, i, j].any():
+                part = self._part(box, frames[showing[:, i, j]])
+                put(part, box.within(cell.box), whole)
+                rejected, samples = rejected + part.rejected, samples + part.samples
+        return replace(whole, rejected=rejected, samples=samples)
+
+    def _part(self, box: Box, frames: np.ndarray) -> StackedCell:
+        wide = with_margin(box)
+        placed = [self.layers[index].placed for index in frames]
+        samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
+        for out, index in zip(samples, frames, strict=True):
+            out[:] = levelled(self.layers[index], self.sources[index], wide, self.settings.interpolation)
+        return combined(samples, placed, self.settings, box.within(wide))
+
+
+def empty(shape: tuple[int, int], channels: int) -> StackedCell:
+    """Return a part of a canvas on which nothing is shown."""
+    nothing = np.full((*shape, channels), np.nan, np.float32)
+    return StackedCell(nothing, np.zeros(shape, np.uint16), np.zeros(shape, np.float32), nothing.copy(), 0, 0)
+
+
+def put(cell: StackedCell, place: tuple[slice, slice], whole: StackedCell) -> None:
+    """Put a cell's planes where they belong."""
+    for name in ("image", "coverage", "weight", "variance"):
+        getattr(whole, name)[place] = getattr(cell, name)
 
 
 def levelled(layer: Layer, source: Source, part: Box, interpolation: str) -> np.ndarray:

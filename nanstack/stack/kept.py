@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finished cells kept in a folder: a run that was stopped, or gets one more night, stacks only what it has not.
+
+A cell has a file of its own, complete or not there. It holds a fingerprint of all that the cell's bytes hang on; of
+the canvas that is its projection, not its size. A cell of another fingerprint, or damaged, is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack.io.files import complete_file
+from nanstack.register.solved import SolvedView
+from nanstack.stack.stacked import StackedCell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanstack.canvas import Canvas
+    from nanstack.levels.placed import PlacedFrame
+    from nanstack.register.camera import View
+    from nanstack.settings import CanvasSettings
+
+VERSION = 1  # of what a file holds, and of how cells are stacked: those of another one are made anew
+NAME = re.compile(r"cell_[+-]\d{4,}_[+-]\d{4,}\.npz")
+PLANES = ("image", "coverage", "weight", "variance")
+# what reading a kept one may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
+
+
+class KeptCells:
+    """Cells in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is not there.
+    version : str
+        Of the program: what another one made is made again.
+
+    Attributes
+    ----------
+    failure : str
+        Why one could not be kept; empty where all were.
+    """
+
+    def __init__(self, folder: Path, version: str = "") -> None:
+        self.folder, self.version = folder, version
+        self.failure = ""
+
+    def marks(self, canvas: Canvas, placed: Sequence[PlacedFrame], settings: CanvasSettings) -> CellMarks:
+        """Return what tells the cells of a canvas from others.
+
+        Parameters
+        ----------
+        canvas : Canvas
+            Whose pixels are counted from its origin.
+        placed : sequence of PlacedFrame
+        settings : CanvasSettings
+        """
+        return CellMarks(f"{VERSION} {self.version}", canvas, placed, settings)
+
+    def load(self, name: str, fingerprint: str) -> StackedCell | None:
+        """Return a cell; None where there is none of that fingerprint, or it is damaged."""
+        try:
+            with np.load(self.folder / name, allow_pickle=False) as kept:
+                told = json.loads(kept["told"].tobytes())
+                if told["fingerprint"] != fingerprint:
+                    return None
+                return StackedCell(*(kept[plane] for plane in PLANES), told["rejected"], told["samples"])
+        except DAMAGE:
+            return None
+
+    def save(self, name: str, fingerprint: str, cell: StackedCell) -> None:
+        """Keep a cell, in place of the one of that name."""
+        told = {"fingerprint": fingerprint, "rejected": cell.rejected, "samples": cell.samples}
+        planes = {plane: getattr(cell, plane) for plane in PLANES}
+        try:
+            with complete_file(self.folder / name) as new:
+                np.savez(new, told=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8), **planes)
+        except OSError as failure:  # a full disk costs the next run some time, not this one its end
+            self.failure = failure.strerror or str(failure)
+
+    def remove_others(self, names: Collection[str]) -> None:
+        """Remove the cells that are none of some names; what is no cell stays."""
+        for path in self.folder.glob("cell_*.npz"):
+            if path.name not in names and NAME.fullmatch(path.name) and _is_cell(path):
+                path.unlink(missing_ok=True)
+
+
+def _is_cell(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept.files == ["told", *PLANES]
+    except DAMAGE:
+        return False
+
+
+class CellMarks:
+    """Names and fingerprints of the cells of a canvas: see `KeptCells.marks`."""
+
+    def __init__(self, version: str, canvas: Canvas, placed: Sequence[PlacedFrame], settings: CanvasSettings) -> None:
+        self._common = hashlib.sha256(repr((version, settings)).encode() + _projection(canvas.view))
+        self._frames = [_mark(one) for one in placed]
+
+    def fingerprint(self, box: Sequence[int], frames: Sequence[int]) -> str:
+        """Return what tells a cell's bytes from others: its pixels, from the origin, and all that is made of them."""
+        found = self._common.copy()
+        found.update(repr(tuple(box)).encode())
+        for index in frames:
+            found.update(self._frames[index])
+        return found.hexdigest()
+
+
+def _projection(view: View | SolvedView) -> bytes:
+    """Return what tells where a canvas's pixels lie on the sky, whatever its size."""
+    if isinstance(view, SolvedView):
+        return view.solution.to_header_string(relax=True).encode() + view.axes.tobytes()
+    camera = view.camera
+    return repr((camera.focal, camera.radial, camera.axis, view.scale)).encode() + view.attitude.tobytes()
+
+
+def _mark(placed: PlacedFrame) -> bytes:
+    """Return what tells a frame's samples on a canvas from others."""
+    view, level, noise = placed.frame.view, placed.level, placed.noise
+    found = hashlib.sha256(
+        repr((placed.frame.survey.digest, view.camera, float(view.scale), float(placed.weight), placed.blur)).encode()
+    )
+    arrays = view.attitude, placed.gain, level.offset, level.slope_x, level.slope_y
+    for array in (*arrays, noise.variance, noise.photon, noise.sky):
+        found.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    return found.digest()

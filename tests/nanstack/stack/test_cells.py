@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Canvases in cells: which frames are in which, and that how the work is divided changes no byte."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nanstack.canvas import Canvas, union_canvas
+from nanstack.io.layout import FrameError
+from nanstack.register.camera import ARCSEC, Camera, Passage, View
+from nanstack.register.mesh import Box
+from nanstack.register.solved import SolvedView
+from nanstack.settings import CanvasSettings
+from nanstack.sky_stack import strips
+from nanstack.stack import cells as cells_module
+from nanstack.stack.cells import Layer, counted_from_origin, cut, parts_of, sample_bytes, shares, stack_cells
+from tests.support.skycells import SHAPE, frame_at, frames_in, placed
+from tests.support.starfields import looking
+
+PLANES = ("image", "coverage", "weight", "variance")
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    return placed(frames_in(tmp_path_factory.mktemp("night"), 6))
+
+
+@pytest.fixture(scope="module")
+def canvas(night):
+    return union_canvas([one.frame.view for one in night])
+
+
+@pytest.fixture(autouse=True)
+def small_cells(monkeypatch):
+    monkeypatch.setattr(cells_module, "SIDE", 64)
+
+
+def whole(frames, canvas, memory=None):
+    """Return all planes of a canvas, stacked."""
+    layers = [Layer.of(one, canvas) for one in frames]
+    cells = cut(layers)
+    stacked = stack_cells(cells, layers, CanvasSettings(), memory=memory)
+    rows = [strip for _, strip in strips(cells, stacked, canvas, 1)]
+    return {name: np.concatenate([getattr(strip, name) for strip in rows]) for name in PLANES}
+
+
+def assert_same(found, truth):
+    for name in PLANES:
+        np.testing.assert_array_equal(found[name], truth[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("side", "threads", "memory"), [(64, 1, 1), (32, 3, None), (1024, 2, None), (256, 2, 200_000)])
+def test_cells_of_any_size_in_any_number_of_threads_and_memory_give_the_same_bytes(
+    night, canvas, monkeypatch, side, threads, memory
+):
+    truth = whole(night, canvas)
+    assert truth["coverage"].max() > 2
+    monkeypatch.setattr(cells_module, "SIDE", side)
+    monkeypatch.setattr(cells_module, "threads", lambda: threads)
+    assert_same(whole(night, canvas, memory), truth)
+
+
+def test_a_canvas_that_grows_keeps_its_pixels(night, canvas):
+    camera = canvas.view.camera
+    x, y = camera.axis
+    height, width = camera.shape
+    larger = Canvas(
+        replace(canvas.view, camera=replace(camera, shape=(height + 37, width + 54), axis=(x + 41.0, y + 7.0)))
+    )
+    found = whole(night, larger)
+    assert_same({name: plane[7 : 7 + height, 41 : 41 + width] for name, plane in found.items()}, whole(night, canvas))
+    assert found["coverage"].astype(int).sum() == whole(night, canvas)["coverage"].astype(int).sum()
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    at=st.sampled_from([(83.8, 22.0), (0.0, 0.0), (10.0, 89.9), (359.9, -90.0)]),
+    canvas_at=st.sampled_from([0.0, 1.0, 40.0]),
+)
+@settings(max_examples=25)
+def test_a_cell_has_all_frames_that_show_it_and_few_others(seed, at, canvas_at):
+    rng = np.random.default_rng(seed)
+    frames = placed([frame_at(Path("none"), rng, at=at) for _ in range(3)])
+    x, y = rng.integers(-100, 400, 2)
+    looks = looking(at[0], at[1] + (canvas_at if at[1] < 0 else -canvas_at), rng.uniform(-180, 180))
+    canvas = Canvas(View(Camera((300, 350), ARCSEC / 25, axis=(float(x), float(y))), looks))
+    if canvas_at < 40:
+        canvas = union_canvas([one.frame.view for one in frames], canvas.view)
+    layers = [Layer.of(one, canvas) for one in frames]
+    cells = {cell.box: set(cell.frames) for cell in cut(layers)}
+    inside = counted_from_origin(Box.whole(canvas.shape), canvas)
+    area = Box(inside.top - 64, inside.bottom + 64, inside.left - 64, inside.right + 64)
+    columns, rows = np.meshgrid(np.arange(area.left, area.right), np.arange(area.top, area.bottom))
+    on_canvas = np.zeros(area.shape, dtype=bool)
+    on_canvas[inside.within(area)] = True
+    for index, layer in enumerate(layers):
+        u, v = Passage.between(layer.canvas.view, [layer.placed.frame.view])[0](columns, rows)
+        shown = on_canvas & (u >= 0) & (u <= SHAPE[1] - 1) & (v >= 0) & (v <= SHAPE[0] - 1)
+        near = (u >= -25) & (u <= SHAPE[1] + 24) & (v >= -25) & (v <= SHAPE[0] + 24)
+        for box, having in cells.items():
+            assert index in having or not shown[box.within(area)].any()
+            assert index not in having or near[square_of(box).within(area)].any(), "it lies well beside the cell"
+            shown[box.within(area)] = False
+        assert not shown.any(), "all that the frame shows is in some cell"
+
+
+def square_of(box):
+    top, left = box.top // 64 * 64, box.left // 64 * 64
+    return Box(top, top + 64, left, left + 64)
+
+
+def test_a_turned_frame_is_in_no_cell_at_the_corners_of_the_box_around_it():
+    view = View(Camera((400, 400), ARCSEC / 20), looking(83.8, 22.0, 45.0))
+    frame = replace(frame_at(Path("none"), np.random.default_rng(0)), view=view)
+    canvas = union_canvas([view])
+    assert len(cut([Layer.of(one, canvas) for one in placed([frame])])) < 0.85 * (canvas.shape[0] / 64) ** 2
+
+
+def test_parts_of_a_cell_fit_whatever_the_number_of_frames():
+    for frames in (1, 100, 3000):
+        cell = cells_module.Cell(Box(-256, 0, 256, 500), tuple(range(frames)))
+        rows, columns = parts_of(cell, 3, 2**23)
+        assert (rows[0], rows[-1], columns[0], columns[-1]) == (-256, 0, 256, 500)
+        largest = Box(0, np.diff(rows).max(), 0, np.diff(columns).max())
+        assert sample_bytes(largest, frames, 3) <= 2**23 or max(largest.shape) <= cells_module.LEAST_SIDE
+
+
+def test_another_images_pixels_are_stacked_in_cells_of_any_size(night, canvas, monkeypatch):
+    like = Canvas(SolvedView.of(canvas.wcs(), canvas.shape))
+    found = whole(night, like)
+    shown = whole(night, canvas)["coverage"]
+    assert (found["coverage"] == shown).mean() > 0.999, "its cards say where it lies to some digits"
+    monkeypatch.setattr(cells_module, "SIDE", 1024)
+    assert_same(whole(night, like), found)
+
+
+def test_many_frames_are_stacked_by_fewer_threads_within_the_memory(monkeypatch):
+    monkeypatch.setattr(cells_module, "threads", lambda: 16)
+    for frames, few in ((10, 16), (100_000, 1)):
+        at_once, part = shares(frames, 3, 2**30)
+        assert at_once == few
+        assert few == 1 or at_once * part * cells_module.BESIDE_BLOCK <= 2**30
+
+
+def test_a_file_that_is_gone_meanwhile_is_named(tmp_path):
+    frames = placed(frames_in(tmp_path, 3))
+    canvas = union_canvas([one.frame.view for one in frames])
+    frames[1].frame.path.unlink()
+    with pytest.raises(FrameError, match=r"frame_01\.npy"):
+        whole(frames, canvas)
+
+
+def test_a_file_that_ends_while_it_is_stacked_is_named(tmp_path):
+    frames = placed(frames_in(tmp_path, 3, spread=0))
+    layers = [Layer.of(one, union_canvas([one.frame.view for one in frames])) for one in frames]
+    results = stack_cells(cut(layers), layers, CanvasSettings(), memory=1)
+    next(results)
+    frames[2].frame.path.write_bytes(frames[2].frame.path.read_bytes()[:-4000])
+    with pytest.raises(FrameError, match=r"frame_02\.npy"):
+        list(results)
+
+
+def test_nothing_is_shown_of_no_frames():
+    assert cut([]) == []
+    assert list(stack_cells([], [], CanvasSettings())) == []
