@@ -16,12 +16,14 @@ from nanstack.io.frames import short_names
 from nanstack.levels.flux import Kind
 from nanstack.register.transparency import CLEAR
 from nanstack.report import TileReport, known, shown
+from nanstack.stack.noise_model import NoiseRejection
 
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
     from nanstack.levels.placed import PlacedFrame
     from nanstack.session import Session
     from nanstack.settings import CanvasSettings
+    from nanstack.stack.definition import Rejection
 
 UNKNOWN = "unknown"  # place on the sky
 
@@ -268,6 +270,7 @@ class Stacked:
     Attributes
     ----------
     rejection : str
+        'noise', or one of `nanstack.stack.definition.METHODS`.
     kappa : (float, float)
         Its reach below and above.
     combine, sky, weights : str
@@ -316,9 +319,10 @@ class Stacked:
         """
         shown_pixels = np.cumsum(coverage[1:])
         some = shown_pixels[-1] if len(shown_pixels) else 0
+        rejection, kappa = _rejection(settings.rejection)
         return cls(
-            rejection=settings.rejection.method,
-            kappa=(settings.rejection.kappa_low, settings.rejection.kappa_high),
+            rejection=rejection,
+            kappa=kappa,
             combine=settings.combine,
             sky=settings.sky,
             weights=settings.weights,
@@ -329,6 +333,13 @@ class Stacked:
             cells=cells,
             cells_kept=cells_kept,
         )
+
+
+def _rejection(rejection: NoiseRejection | Rejection) -> tuple[str, tuple[float, float]]:
+    """Return a rejection's name, and its reach below and above."""
+    if isinstance(rejection, NoiseRejection):
+        return "noise", (rejection.kappa, rejection.kappa)
+    return rejection.method, (rejection.kappa_low, rejection.kappa_high)
 
 
 @dataclass(frozen=True)

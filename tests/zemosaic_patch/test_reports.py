@@ -13,6 +13,8 @@ from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
 from nanstack.register.place import Place
 from nanstack.session import Session
 from nanstack.settings import CanvasSettings
+from nanstack.stack.definition import Rejection
+from nanstack.stack.noise_model import NoiseRejection
 from tests.support.registered import HERE, registered
 from zemosaic_patch.reports import CanvasReport, Registered, ResultFiles, Stacked, write_json
 
@@ -114,6 +116,15 @@ def test_coverage_is_of_the_pixels_that_show_something():
     nothing = Stacked.of(CanvasSettings(), np.array([5]), 0, 0)
     assert (nothing.shown_percent, nothing.coverage_median, nothing.coverage_max) == (0.0, 0.0, 0)
     assert nothing.rejected_percent is None
+
+
+@pytest.mark.parametrize(
+    ("rejection", "told"),
+    [(NoiseRejection(5.0), ("noise", (5.0, 5.0))), (Rejection("huber", 2.0, 3.0), ("huber", (2.0, 3.0)))],
+)
+def test_the_rejection_is_told(rejection, told):
+    stack = Stacked.of(CanvasSettings(rejection), np.array([0, 5]), 0, 5)
+    assert (stack.rejection, stack.kappa) == told
 
 
 def test_the_screen_tells_what_was_kept():
