@@ -152,7 +152,7 @@ def match_sky(frame: np.ndarray, reference: np.ndarray, model: str = "offset") -
     basis = np.column_stack([np.ones(len(x)), x, y] if sloped else [np.ones(len(x))])
     errors = _floored(overlap.error)
     fits = [robust_fit(basis, value, error) for value, error in zip(overlap.difference.T, errors.T, strict=True)]
-    fits = _rounded(np.array(fits), overlap.difference)
+    fits = rounded(np.array(fits), overlap.difference)
     offset, slope_x, slope_y = np.pad(fits, ((0, 0), (0, 3 - basis.shape[1]))).T.reshape(3, *channels)
     return SkyMatch(gain, offset, slope_x / width, slope_y / height, centre, len(x))
 
@@ -190,7 +190,7 @@ def to_common_sky(matches: Sequence[SkyMatch]) -> list[SkyMatch]:
     values = np.array([[getattr(match, name) for name in terms] for match in joined], dtype=np.float64)
     about, errors = np.ones((len(joined), 1)), np.ones(len(joined))
     common = np.reshape([robust_fit(about, v, errors) for v in values.reshape(len(joined), -1).T], values.shape[1:])
-    common = dict(zip(terms, _rounded(common, values), strict=True))
+    common = dict(zip(terms, rounded(common, values), strict=True))
     return [
         replace(match, **{name: getattr(match, name) - common[name] for name in terms}) if match.cells != 0 else match
         for match in matches
@@ -390,7 +390,7 @@ def robust_fit(basis: Any, values: np.ndarray, errors: np.ndarray, held: np.ndar
     return solution if held is None else _least_squares(basis, values, weights, held)
 
 
-def _rounded(coefficients: np.ndarray, values: np.ndarray) -> np.ndarray:
+def rounded(coefficients: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Round coefficients of terms about 1 to 30 bits of the largest value: what is below differs from BLAS to BLAS."""
     largest = np.abs(values).max(initial=SMALLEST)
     step = np.ldexp(1.0, np.frexp(largest)[1] - SOLUTION_BITS)
@@ -506,7 +506,7 @@ def solve_backgrounds(
     for own in range(components):
         mine = component == own
         found[mine] -= np.average(found[mine], axis=0, weights=weights[mine])
-    found = _rounded(found, difference)
+    found = rounded(found, difference)
     return [
         Background(offset, slope_x / scale, slope_y / scale, middle, int(own))
         for (offset, slope_x, slope_y), own in zip(found, component, strict=True)

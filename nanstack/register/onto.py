@@ -60,7 +60,7 @@ def onto_canvas(
             return Alignment(index, "failed", reason=unusable.reason), None
         if frame.view is not canvas.view:
             samples = warp_mesh(samples, mesh_between(canvas, frame.view), interpolation)
-            samples *= np.float32((frame.view.scale / canvas.view.scale) ** 2)  # what a pixel of the canvas sees
+            samples *= np.float32((frame.view.focal / canvas.view.focal) ** 2)  # what a pixel of the canvas sees
         method = "reference" if index == reference else "stars"
         alignment = Alignment(
             index, method, _affine(frame, canvas), frame.rms, frame.stars, len(stars := frame.survey.stars), stars.fwhm

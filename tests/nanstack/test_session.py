@@ -78,7 +78,7 @@ def test_the_good_frames_are_registered_where_they_lie(session):
     assert misplaced(session, truth) < 0.1
     assert max(frame.rms for frame in session.frames) < 0.25
     assert min(frame.stars for frame in session.frames) >= 20
-    assert [frame.factor for frame in session.frames] == [1.0] * 9
+    assert [frame.factor for frame in session.frames] == pytest.approx([1.0] * 9, rel=0.03)
     assert session.place.approximate, "no header knows the sky"
 
 
@@ -120,7 +120,7 @@ def test_two_exposures_show_a_star_alike(two_exposures):
     heard = Told()
     session = open_session([*short, *long], progress=heard)
     factors = {frame.path: frame.factor for frame in session.frames}
-    assert [factors[path] for path in short] == [1.0] * 5
+    assert [factors[path] for path in short] == pytest.approx([1.0] * 5, rel=0.03)
     assert [factors[path] for path in long] == pytest.approx([0.5] * 3, rel=0.03)
     (told,) = heard.warnings
     assert told.startswith("3 frames of 20 s Seestar S50: multiplied by 0.5")

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One sky for all frames of a canvas: held to frames whose own glow is known."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from nanstack.canvas import union_canvas
+from nanstack.levels.common_sky import common_sky, onto_earlier
+from nanstack.levels.placed import Plane
+from nanstack.register.camera import direction_of
+from nanstack.register.registered import RegisteredFrame
+from nanstack.survey.raw import MESH_PX
+from tests.support.registered import HERE, registered
+
+SHAPE = (640, 960, 3)
+SKY = np.array([400.0, 600.0, 450.0])
+NOISE = 1.0  # of a cell's median
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A frame, and the glow that it alone shows: a level, and a tilt in ADU from side to side."""
+
+    frame: RegisteredFrame
+    level: float = 0.0
+    tilt: tuple = (0.0, 0.0)
+
+    def glow(self, x, y):
+        height, width = SHAPE[:2]
+        return self.level + self.tilt[0] * (x / width - 0.5) + self.tilt[1] * (y / height - 0.5)
+
+
+def take(name, east, north, turn=0.0, level=0.0, tilt=(0.0, 0.0), *, seed=0, sky=lambda directions: 0.0, spoil=None):
+    taken = Taken(registered(name, east, north, turn=turn, shape=SHAPE), level, tilt)
+    x, y = np.meshgrid(*((np.arange(side // MESH_PX) + 0.5) * MESH_PX - 0.5 for side in SHAPE[1::-1]))
+    shown = taken.glow(x, y) + sky(taken.frame.view.directions(x, y))
+    mesh = SKY + shown[..., None] + np.random.default_rng(seed).normal(0, NOISE, (*x.shape, 3))
+    if spoil is not None:
+        mesh[spoil(x, y)] -= 150
+    survey = replace(taken.frame.survey, sky=mesh.astype(np.float32))
+    return replace(taken, frame=replace(taken.frame, survey=survey))
+
+
+def night(panels=2, count=8, apart=0.45, tilt=10.0, common=0.0, spoiled=lambda k: None, **what):
+    """Frames of panels that overlap by some 30 %, dithered and turned, each with a glow of its own."""
+    rng = np.random.default_rng(7)
+    return [
+        take(
+            f"{panel}_{k}.fit", panel * apart + rng.normal(0, 0.02), rng.normal(0, 0.02), rng.uniform(-10, 10),
+            rng.normal(0, 30), tuple(common + rng.normal(0, tilt, 2)), seed=100 * panel + k, spoil=spoiled(k), **what,
+        )
+        for panel in range(panels)
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def levelled(night, model="plane", gains=None):
+    frames = [taken.frame for taken in night]
+    canvas = union_canvas([frame.view for frame in frames])
+    gains = np.ones((len(frames), 3)) if gains is None else gains
+    return canvas, common_sky(frames, gains, canvas, model)
+
+
+def left(night, canvas, levels, colour=1, gains=None):
+    """What is left of frames' own glow on a grid of the canvas, NaN where a frame shows nothing: (n, rows, columns)."""
+    y, x = np.mgrid[0 : canvas.shape[0] : 40, 0 : canvas.shape[1] : 40]
+    found = []
+    for number, (taken, level) in enumerate(zip(night, levels, strict=True)):
+        u, v = taken.frame.view.pixels(canvas.view.directions(x, y))
+        inside = (u > 0) & (u < SHAPE[1] - 1) & (v > 0) & (v < SHAPE[0] - 1)
+        gain = 1.0 if gains is None else gains[number, colour]
+        own = gain * (SKY[1] + taken.glow(u, v)) + level.offset[colour]
+        own += level.slope_x[colour] * (x - canvas.origin[0]) + level.slope_y[colour] * (y - canvas.origin[1])
+        found.append(np.where(inside, own, np.nan))
+    return np.array(found)
+
+
+def steps(left):
+    """Usual, and largest, difference of a frame from the mean of all, where two at least show a place."""
+    some = left[:, np.isfinite(left).sum(axis=0) > 1]
+    off = some - np.nanmean(some, axis=0)
+    return float(np.nanstd(off)), float(np.nanmax(np.abs(off)))
+
+
+def nebula(directions):
+    """Light that rises to 80 ADU and falls again within a few cells."""
+    off = (directions - direction_of(HERE[0] + 0.1, HERE[1] + 0.05)) / np.radians(0.07)
+    return 80 * np.exp(-0.5 * np.sum(off**2, axis=-1))
+
+
+def tree(x, y):
+    return x + 0.3 * y > 0.8 * SHAPE[1]
+
+
+def test_glows_of_frames_are_found_through_a_nebula():
+    frames = night(sky=nebula)
+    usual, largest = steps(left(frames, *levelled(frames)))
+    assert usual < 0.6
+    assert largest < 3
+
+
+def test_a_tree_in_three_of_ten_frames_is_no_sky():
+    """It covers some 30 % of each of them: nothing is made brighter or darker for it."""
+    clear = night(count=10, sky=nebula)
+    spoiled = night(count=10, sky=nebula, spoiled=lambda k: tree if k % 3 == 1 else None)
+    usual, largest = steps(left(spoiled, *levelled(spoiled)))
+    assert usual < 0.8
+    assert largest < 4
+    canvas, levels = levelled(clear)
+    for one, other in zip(levels, levelled(spoiled)[1], strict=True):
+        assert np.abs(one.offset - other.offset).max() < 3
+
+
+def test_frames_of_other_transparency_are_levelled_as_they_are_multiplied():
+    frames = night(sky=nebula)
+    gains = np.random.default_rng(1).uniform(1, 1.5, (len(frames), 1)) * np.ones(3)
+    shown = left(frames, *levelled(frames, gains=gains), gains=gains)
+    clouded = night()
+    assert steps(shown)[0] < 6, "the nebula is brighter now by these very factors"
+    assert steps(left(clouded, *levelled(clouded, gains=gains), gains=gains))[0] < 0.8
+
+
+def test_offsets_leave_tilts_and_nothing_leaves_all():
+    frames = night()
+    canvas, levels = levelled(frames, "offset")
+    assert all(not level.slope_x.any() and not level.slope_y.any() for level in levels)
+    assert 1 < steps(left(frames, canvas, levels))[0] < 6
+    canvas, levels = levelled(frames, "none")
+    assert all(not level.offset.any() and not level.slope_x.any() for level in levels)
+    with pytest.raises(ValueError, match="'cubic' is unknown"):
+        levelled(frames, "cubic")
+
+
+def test_the_whole_keeps_its_level():
+    frames = night()
+    shown = left(frames, *levelled(frames))
+    before = left(frames, levelled(frames)[0], [Plane.zero(3)] * len(frames))
+    assert np.nanmean(shown) == pytest.approx(np.nanmean(before), abs=2)
+
+
+def test_what_tilts_all_frames_does_not_grow_with_the_canvas():
+    """Four panels in a row, each frame tilted by 40 ADU: planes that only join them would make a slope of 110."""
+    frames = night(panels=4, tilt=1.0, common=40.0)
+    canvas, levels = levelled(frames)
+    shown = left(frames, canvas, levels)
+    assert steps(shown)[0] < 0.6
+    assert np.nanmax(shown) - np.nanmin(shown) < 60
+    one = night(panels=1, tilt=1.0, common=40.0)
+    assert np.abs([[level.slope_x, level.slope_y] for level in levelled(one)[1]]).max() * SHAPE[1] < 15
+
+
+def vignetted(taken):
+    """The frame with corners darker by 20 ADU, as what a flat has left."""
+    mesh = taken.frame.survey.sky
+    y, x = (np.linspace(-1, 1, n) for n in mesh.shape[:2])
+    survey = replace(taken.frame.survey, sky=mesh - 10 * (x**2 + y[:, None] ** 2)[..., None].astype(np.float32))
+    return replace(taken, frame=replace(taken.frame, survey=survey))
+
+
+def test_a_vignetting_does_not_bend_the_whole():
+    """In the overlaps of panels it looks like slopes that grow from panel to panel: a bowl of 16 times its depth."""
+    frames = [vignetted(taken) for taken in night(panels=4, tilt=2.0)]
+    shown = left(frames, *levelled(frames))
+    assert np.nanmax(shown) - np.nanmin(shown) < 40
+
+
+def test_frames_that_do_not_touch_keep_their_own_level():
+    near, far = night(panels=1), [replace(taken, level=taken.level + 200) for taken in night(panels=1)]
+    rng = np.random.default_rng(3)
+    far = [take(f"far_{k}.fit", 3.0, rng.normal(0, 0.02), level=200 + rng.normal(0, 30), seed=k) for k in range(8)]
+    both = [*near, *far]
+    shown = left(both, *levelled(both))
+    assert np.nanmean(shown[8:]) - np.nanmean(shown[:8]) == pytest.approx(200, abs=40)
+    assert steps(shown[:8])[0] < 0.6
+    assert steps(shown[8:])[0] < 0.6
+
+
+def test_a_frame_that_shows_little_of_the_sky_has_an_offset_and_one_that_shows_none_stays():
+    frames = night()
+    few, none = (np.full_like(frames[0].frame.survey.sky, np.nan) for _ in range(2))
+    few[2:4, 2:5] = frames[0].frame.survey.sky[2:4, 2:5]
+    for number, mesh in ((0, few), (1, none)):
+        survey = replace(frames[number].frame.survey, sky=mesh)
+        frames[number] = replace(frames[number], frame=replace(frames[number].frame, survey=survey))
+    levels = levelled(frames)[1]
+    assert levels[0].offset.all()
+    assert np.abs(levels[0].slope_x).max() * SHAPE[1] < 2, "no more than what all frames get"
+    assert not levels[1].offset.any()
+
+
+def test_the_order_of_frames_changes_no_bit():
+    frames = night(sky=nebula)
+    canvas, levels = levelled(frames)
+    order = np.random.default_rng(2).permutation(len(frames))
+    again = common_sky([frames[k].frame for k in order], np.ones((len(frames), 3)), canvas)
+    for k, level in zip(order, again, strict=True):
+        for term in ("offset", "slope_x", "slope_y"):
+            np.testing.assert_array_equal(getattr(level, term), getattr(levels[k], term))
+
+
+def mono(frame):
+    return replace(frame, survey=replace(frame.survey, sky=frame.survey.sky[..., 1], noise=np.array(1.0)))
+
+
+def test_mono_frames():
+    frames = [mono(taken.frame) for taken in night()]
+    canvas = union_canvas([frame.view for frame in frames])
+    levels = common_sky(frames, np.ones((len(frames), 1)), canvas)
+    assert levels[0].offset.shape == (1,)
+    assert steps(left(night(), canvas, levels, colour=0))[0] < 0.6
+
+
+def test_a_new_solution_goes_on_from_an_earlier_one():
+    earlier = [Plane(np.array([k, 0.0]), np.array([0.1, 0.0]), np.zeros(2)) for k in (1.0, 2.0, 3.0)]
+    new = [Plane(np.array([k, 5.0]), np.array([0.3, 0.0]), np.zeros(2)) for k in (4.0, 5.0, 60.0)]
+    found = onto_earlier(new, earlier)
+    np.testing.assert_allclose(found.offset, [-3, -5])
+    np.testing.assert_allclose(found.slope_x, [-0.2, 0])
+    np.testing.assert_allclose(found.slope_y, [0, 0])
