@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.io.files import complete_file
+from nanstack.io.files import complete_file, remove_partial_files
 from nanstack.register.solved import SolvedView
 from nanstack.stack.stacked import StackedCell
 
@@ -90,7 +90,11 @@ class KeptCells:
             self.failure = failure.strerror or str(failure)
 
     def remove_others(self, names: Collection[str]) -> None:
-        """Remove the cells that are none of some names; what is no cell stays."""
+        """Remove the cells that are none of some names, and what killed runs left half written; all else stays.
+
+        The folder must be this run's alone.
+        """
+        remove_partial_files(self.folder)
         for path in self.folder.glob("cell_*.npz"):
             if path.name not in names and NAME.fullmatch(path.name) and _is_cell(path):
                 path.unlink(missing_ok=True)
