@@ -9,12 +9,14 @@ flat a sky is and lets two images be compared.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nanstack.io.files import complete_file
+from nanstack.stack.rows import ArrayRows, Rows
+from zemosaic_patch.picture_files import write_rows
 
 SCREEN_BLACK_SIGMA = 3.0  # black is this far below the sky, in units of its noise
 SKY_BLACK_SIGMA = 6.0  # and this far where the sky is what matters: what is darker than it is to show, too
@@ -23,6 +25,7 @@ WHITE_PERCENTILE = 99.8  # on the screen, what is brighter is white
 LEAST_WHITE_SIGMA = 30.0  # but nothing nearer to the sky: noise alone is not to look bright
 SEEN_PIXELS = 250_000  # of an image, which are enough to find its levels
 LEAST_NOISE = 1e-7  # an image without noise is drawn, too
+BLOCK_BYTES = 2**20  # of rows that are worked on at once: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -43,42 +46,59 @@ class Stretch:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return an image (H, W) or (H, W, C) as shades from 0, black, to 1, white: float32; NaN is black."""
-        planes = _with_channels(image)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is no data
-            shades = (planes - np.float32(self.black)) / np.float32(self.softening)
-        np.arcsinh(shades, out=shades)
-        shades /= np.float32(np.arcsinh(self.span / self.softening))
-        shades[~np.isfinite(shades)] = 0
-        return np.clip(shades, 0, 1, out=shades).reshape(image.shape)
+        width = image.shape[1]
+        black, softening, most = (
+            np.tile(np.float32(values), width)
+            for values in (self.black, self.softening, 1 / np.arcsinh(self.span / self.softening))
+        )
+        shades = np.empty((len(image), width * len(self.black)), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is white
+            np.subtract(image.reshape(shades.shape), black, out=shades)
+            shades /= softening
+            np.fmax(shades, 0, out=shades)  # NaN becomes 0
+            root = shades * shades
+            root += 1
+            np.sqrt(root, out=root)
+            shades += root
+            np.log(shades, out=shades)  # the inverse hyperbolic sine, which NumPy computes far slower
+            shades *= most
+        return np.fmin(shades, 1, out=shades).reshape(image.shape)
 
 
-def screen_stretch(image: np.ndarray, linked: bool = False) -> Stretch:
-    """Return the stretch that shows an image from its sky to its bright end.
+def screen_stretch(image: np.ndarray | Rows, linked: bool = False) -> Stretch:
+    """Return the stretch that shows an image from its sky to its bright end: one of `screen_stretches`."""
+    return screen_stretches(image)[linked]
+
+
+def screen_stretches(image: np.ndarray | Rows) -> tuple[Stretch, Stretch]:
+    """Return the stretches that show an image from its sky to its bright end.
+
+    The first one takes each channel from its own sky to its own bright end, which makes the sky grey; the second one
+    takes all channels alike, above their skies, which keeps the colours of the stars.
 
     Parameters
     ----------
-    image : ndarray, shape (H, W) or (H, W, C)
+    image : ndarray or Rows, shape (H, W) or (H, W, C)
         NaN is no data.
-    linked : bool
-        False: each channel from its own sky to its own bright end, which makes the sky grey. True: all channels alike,
-        above their skies, which keeps the colours of the stars.
     """
     seen = _seen(image)
     sky, noise = _sky(seen)
     white = np.maximum(np.percentile(seen, WHITE_PERCENTILE, axis=0) - sky, LEAST_WHITE_SIGMA * noise)
-    if linked:
-        noise, white = (np.full_like(level, level.mean()) for level in (noise, white))
-    return _around_sky(sky, noise, SCREEN_BLACK_SIGMA * noise, white)
+    alike = [np.full_like(level, level.mean()) for level in (noise, white)]
+    apart, linked = (
+        _around_sky(sky, noise, SCREEN_BLACK_SIGMA * noise, white) for noise, white in ((noise, white), alike)
+    )
+    return apart, linked
 
 
-def sky_stretch(image: np.ndarray, white_sigma: float) -> Stretch:
+def sky_stretch(image: np.ndarray | Rows, white_sigma: float) -> Stretch:
     """Return the stretch that shows an image's sky, all channels alike above their own skies.
 
     What remains of colour in the sky is then real.
 
     Parameters
     ----------
-    image : ndarray, shape (H, W) or (H, W, C)
+    image : ndarray or Rows, shape (H, W) or (H, W, C)
         NaN is no data.
     white_sigma : float
         How far above the sky white begins, in units of its noise.
@@ -93,17 +113,33 @@ def _around_sky(sky: np.ndarray, noise: np.ndarray, below: np.ndarray, above: np
     return Stretch(sky - below, below + above, SOFT_SIGMA * noise)
 
 
-def _with_channels(image: np.ndarray) -> np.ndarray:
-    return image[..., np.newaxis] if image.ndim == 2 else image
-
-
-def _seen(image: np.ndarray) -> np.ndarray:
+def _seen(image: np.ndarray | Rows) -> np.ndarray:
     """Return pixels (n, C) with data, from all over the image; one black pixel where there are none."""
-    planes = _with_channels(image)
-    step = max(1, math.ceil((planes[..., 0].size / SEEN_PIXELS) ** 0.5))
-    seen = planes[::step, ::step].reshape(-1, planes.shape[2]).astype(np.float64)
+    rows = _rows(image)
+    height, width = rows.shape[:2]
+    step = max(1, math.ceil((height * width / SEEN_PIXELS) ** 0.5))
+    row, seen = np.empty((1, *rows.shape[1:]), np.float32), []
+    for top in range(0, height, step):
+        rows.read(top, top + 1, row)
+        seen.append(row[0, ::step].astype(np.float64))
+    seen = np.concatenate(seen).reshape(-1, *rows.shape[2:] or (1,))
     seen = seen[np.isfinite(seen).all(axis=1)]
-    return seen if len(seen) else np.zeros((1, planes.shape[2]))
+    return seen if len(seen) else np.zeros((1, seen.shape[1]))
+
+
+def _rows(image: np.ndarray | Rows) -> Rows:
+    return ArrayRows(image) if isinstance(image, np.ndarray) else image
+
+
+def _blocks(image: Rows, upside_down: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """Give the rows of an image, from its first one or its last one on: their numbers, and float32 (h, W[, C])."""
+    height, row = image.shape[0], image.shape[1:]
+    step = max(1, BLOCK_BYTES // (4 * math.prod(row)))
+    for top in range(0, height, step):
+        first, last = (top, min(height, top + step)) if not upside_down else (max(0, height - top - step), height - top)
+        block = np.empty((last - first, *row), np.float32)
+        image.read(first, last, block)
+        yield top, block[::-1] if upside_down else block
 
 
 def _sky(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +153,10 @@ def _sky(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def levels_of(shades: np.ndarray, bits: int = 8) -> np.ndarray:
     """Return shades from 0 to 1 as whole numbers of 8 or 16 bits; what is beyond is cut off."""
     depth = np.uint8 if bits == 8 else np.uint16
-    return np.rint(np.iinfo(depth).max * np.clip(shades, 0, 1)).astype(depth)
+    levels = np.clip(np.asarray(shades, np.float32), 0, 1)
+    levels *= np.iinfo(depth).max
+    levels += 0.5
+    return levels.astype(depth)
 
 
 def write_picture(shades: np.ndarray, path: Path, bits: int = 8) -> None:
@@ -132,17 +171,35 @@ def write_picture(shades: np.ndarray, path: Path, bits: int = 8) -> None:
     bits : {8, 16}
         A channel.
     """
-    import cv2
-
-    levels = levels_of(shades, bits)
-    if levels.ndim == 3:
-        levels = levels[..., ::-1]  # OpenCV's channels are B, G, R
-    quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-    _, encoded = cv2.imencode(path.suffix, levels, quick if path.suffix == ".png" else [])  # other threads go on
-    with complete_file(path) as temporary:
-        temporary.write_bytes(encoded)
+    _write(ArrayRows(shades), lambda block: block, path, bits, upside_down=False)
 
 
-def write_coverage(coverage: np.ndarray, path: Path) -> None:
+def write_stretched(
+    image: np.ndarray | Rows, stretch: Stretch, path: Path, bits: int = 16, *, upside_down: bool = False
+) -> None:
+    """Write an image as a picture, of which memory holds some rows at a time.
+
+    Parameters
+    ----------
+    image : ndarray or Rows, shape (H, W) or (H, W, 3)
+    stretch : Stretch
+    path : Path
+    bits : {8, 16}
+        As `write_picture`.
+    upside_down : bool
+        The image's last row is the top one: so north is up where rows follow each other to the north.
+    """
+    _write(_rows(image), stretch, path, bits, upside_down)
+
+
+def write_coverage(coverage: np.ndarray | Rows, path: Path, *, upside_down: bool = False) -> None:
     """Write a coverage (H, W), the number of frames in each pixel, as a picture: white where it is highest."""
-    write_picture(coverage / np.float32(max(1, coverage.max())), path)
+    rows = _rows(coverage)
+    most = max((float(block.max()) for _, block in _blocks(rows, upside_down=False)), default=0)
+    _write(rows, lambda block: block / np.float32(max(1, most)), path, 8, upside_down)
+
+
+def _write(image: Rows, shades: Callable[[np.ndarray], np.ndarray], path: Path, bits: int, upside_down: bool) -> None:
+    shape = (*image.shape, 1)[:3]
+    blocks = (levels_of(shades(block), bits) for _, block in _blocks(image, upside_down))
+    write_rows(path, shape, bits, (block.reshape(len(block), *shape[1:]) for block in blocks))

@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pictures for the screen: what is black, grey and white, and that the file says the same."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from zemosaic_patch.pictures import levels_of, screen_stretch, sky_stretch, write_coverage, write_picture
+from zemosaic_patch.pictures import (
+    levels_of,
+    screen_stretch,
+    screen_stretches,
+    sky_stretch,
+    write_coverage,
+    write_picture,
+    write_stretched,
+)
 
 SKY = np.float32([380.0, 520.0, 400.0])
 
@@ -68,6 +79,51 @@ def test_an_image_without_light_or_too_large_for_it_is_still_drawn(shape, fill):
         assert shades.max() <= 1
 
 
+def test_a_stretch_is_an_inverse_hyperbolic_sine(image):
+    for stretch in (*screen_stretches(image), sky_stretch(image, 40)):
+        light = (image[:, :-20].astype(np.float64) - stretch.black) / stretch.softening
+        shades = np.clip(np.arcsinh(light) / np.arcsinh(stretch.span / stretch.softening), 0, 1)
+        assert np.abs(stretch(image)[:, :-20] - shades).max() < 0.05 / 65535 * 20
+
+
+@pytest.mark.parametrize("name", ["p.png", "p.tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_an_image_is_its_levels_the_last_row_on_top_where_asked(tmp_path, image, name, channels):
+    image = image if channels == 3 else image[..., 0]
+    stretch = screen_stretch(image)
+    for upside_down in (False, True):
+        write_stretched(image, stretch, tmp_path / name, upside_down=upside_down)
+        back = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
+        levels = levels_of(stretch(image), 16)[:: -1 if upside_down else 1]
+        assert np.array_equal(back, levels[..., ::-1] if channels == 3 else levels)
+    with Image.open(tmp_path / name) as other:
+        other.load()
+        assert other.size == (image.shape[1], image.shape[0])
+
+
+class Rising:
+    """An image of 9 Mpx, 108 MB, that nothing holds: each row is brighter than the one before."""
+
+    shape = (3000, 3000, 3)
+
+    def read(self, top, bottom, out):
+        out[:] = np.arange(top, bottom, dtype=np.float32)[:, None, None]
+
+
+@pytest.mark.parametrize("name", ["p.png", "p.tif"])
+def test_a_picture_takes_the_memory_of_some_rows(tmp_path, name):
+    tracemalloc.start()
+    try:
+        write_stretched(Rising(), screen_stretch(Rising()), tmp_path / name, upside_down=True)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    back = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
+    assert back.shape == Rising.shape
+    assert np.all(np.diff(back[:, ::1000].astype(int), axis=0) <= 0)
+    assert back[0, 0, 0] > back[-1, 0, 0]
+
+
 @pytest.mark.parametrize(("bits", "name"), [(8, "p.png"), (16, "p.png"), (16, "p.tif")])
 def test_a_written_picture_holds_its_shades_first_row_on_top(tmp_path, bits, name):
     shades = np.random.default_rng(1).random((20, 30, 3), dtype=np.float32)
@@ -85,5 +141,7 @@ def test_a_written_picture_holds_its_shades_first_row_on_top(tmp_path, bits, nam
 def test_coverage_is_white_where_it_is_highest(tmp_path):
     write_coverage(np.array([[0, 1], [2, 4]], dtype=np.uint16), tmp_path / "coverage.png")
     assert cv2.imread(str(tmp_path / "coverage.png"), cv2.IMREAD_UNCHANGED).tolist() == [[0, 64], [128, 255]]
+    write_coverage(np.array([[0, 1], [2, 4]], dtype=np.uint16), tmp_path / "coverage.png", upside_down=True)
+    assert cv2.imread(str(tmp_path / "coverage.png"), cv2.IMREAD_UNCHANGED).tolist() == [[128, 255], [0, 64]]
     write_coverage(np.zeros((2, 2), np.uint16), tmp_path / "coverage.png")
     assert not cv2.imread(str(tmp_path / "coverage.png")).any()

@@ -122,7 +122,7 @@ def test_every_image_knows_its_place_on_the_sky(tmp_path, opened, channels, pack
 
 
 def test_a_canvas_of_the_sky_is_the_right_way_round(tmp_path, opened):
-    """A reader puts the first row at the bottom, or with TOP-DOWN at the top: north is up then, and east to the left."""
+    """Its first row at the bottom of the screen, or with TOP-DOWN at the top, north is up, and east to the left."""
     canvas = union_canvas([looking(mirrored=True)])
     write(tmp_path / "canvas.fits", stacked(canvas.shape), wcs=canvas.wcs())
     write(tmp_path / "frame.fits", stacked(), wcs=reference_canvas(looking(mirrored=True)).wcs())
@@ -140,8 +140,7 @@ def test_cards_of_the_end_are_in_the_header(tmp_path, opened):
     said = []
 
     def told():
-        for part in strips(stacked(), 16):
-            yield part
+        yield from strips(stacked(), 16)
         said.append("all strips are written")
 
     write_canvas(
