@@ -82,6 +82,18 @@ class Mesh:
     box: Box
     part: Box
 
+    def cut(self, part: Box) -> Mesh:
+        """Return the mesh of a part of the result, of the same nodes."""
+        box = self.box.common(part)
+        rows, columns = (
+            slice(first // self.step - begin // self.step, max(last - 1, first) // self.step + 2 - begin // self.step)
+            for first, last, begin in (
+                (box.top, box.bottom, self.box.top),
+                (box.left, box.right, self.box.left),
+            )
+        )
+        return Mesh(self.x[rows, columns], self.y[rows, columns], self.step, box, part)
+
     def positions(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return where all pixels of a box (by default the mesh's) lie in the frame: x and y, float64 (h, w)."""
         box = self.box if box is None else box

@@ -27,6 +27,7 @@ from nanstack.register.mesh import Box, Mesh
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_PIXELS = 2**14  # that the NumPy definition handles at once
 REACH = 3  # pixels to the farthest tap
+PHASES = 64  # places between two samples over which noise is averaged
 MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
 
 
@@ -97,11 +98,26 @@ def warp_mesh(frame: np.ndarray, mesh: Mesh, interpolation: str = "bicubic") -> 
 def noise_left(pattern: str, channels: int, interpolation: str = "bicubic") -> np.ndarray:
     """Return what share of a sample's variance interpolation leaves, on average over all places between samples.
 
+    It is the sum of the squared taps, for noise that differs from sample to sample; that of a colour frame, which was
+    debayered before, is alike in neighbours already, and more of it is left.
+
+    Parameters
+    ----------
+    pattern : str
+        Of a Bayer mosaic; empty for mono and colour.
+    channels : int
+    interpolation : {'bicubic', 'lanczos3'}
+
     Returns
     -------
     ndarray of float64, shape (C,)
+        Of a mosaic's green it is half, the mean of two photosites' share.
     """
-    return np.full(channels, 0.5)
+    between = (np.arange(PHASES) + 0.5) / PHASES
+    taps = _taps(interpolation == "lanczos3")
+    weights = normalised((lanczos3 if interpolation == "lanczos3" else keys)(np.subtract.outer(taps, between)))
+    left = np.mean(np.sum(weights**2, axis=0)) ** 2
+    return left * np.array([1.0, 0.5, 1.0]) if pattern else np.full(channels, left)
 
 
 def _checked(frame: np.ndarray, interpolation: str) -> np.ndarray:
@@ -146,7 +162,7 @@ def warp_numpy(frame: np.ndarray, transform: np.ndarray, lanczos: bool) -> np.nd
     source = _Source.of(frame, lanczos)
     out = np.empty(frame.shape, dtype=np.float32)
     column = np.arange(width, dtype=np.float64)
-    for rows in _blocks(height, width):
+    for rows in blocks(height, width):
         row = np.arange(rows.start, rows.stop, dtype=np.float64)[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # farther away than a number can say
             x = transform[0, 0] * column + (transform[0, 1] * row + transform[0, 2])
@@ -174,12 +190,12 @@ def warp_mesh_numpy(frame: np.ndarray, mesh: Mesh, lanczos: bool) -> np.ndarray:
     height, width = mesh.box.shape
     source = _Source.of(frame, lanczos)
     out = np.empty((height, width, frame.shape[2]), dtype=np.float32)
-    for rows in _blocks(height, width):
+    for rows in blocks(height, width):
         out[rows] = _sampled(source, *mesh.positions(Box(top + rows.start, top + rows.stop, left, right)))
     return out
 
 
-def _blocks(height: int, width: int) -> Iterator[slice]:
+def blocks(height: int, width: int) -> Iterator[slice]:
     """Yield blocks of rows so small that what is computed for their pixels stays in the cache."""
     rows = max(1, BLOCK_PIXELS // max(1, width))
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
@@ -232,12 +248,12 @@ def _all_taps(valid: np.ndarray, lanczos: bool, axis: int) -> np.ndarray:
 def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the samples (h, w, C) at coordinates (h, w)."""
     height, width = source.shape
-    taps, weigh = _taps(source.lanczos), _lanczos3 if source.lanczos else _keys
+    taps, weigh = _taps(source.lanczos), lanczos3 if source.lanczos else keys
     on_frame = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     x, y = np.where(on_frame, x, 0.0), np.where(on_frame, y, 0.0)
     left, above = np.floor(x), np.floor(y)
-    weights_x = _normalised(weigh(np.subtract.outer(taps, x - left) * -1.0))
-    weights_y = _normalised(weigh(np.subtract.outer(taps, y - above) * -1.0))
+    weights_x = normalised(weigh(np.subtract.outer(taps, x - left) * -1.0))
+    weights_y = normalised(weigh(np.subtract.outer(taps, y - above) * -1.0))
     pitch = width + 2 * REACH
     place = (above.astype(np.intp) + REACH) * pitch + left.astype(np.intp) + REACH
     used = (x != left).astype(np.uint8) + 2 * (y != above)  # on the grid, the one tap of weight 1 is used alone
@@ -256,7 +272,7 @@ def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.where(complete, np.maximum(samples, least), np.float32(np.nan)), 0, -1)
 
 
-def _keys(t: np.ndarray) -> np.ndarray:
+def keys(t: np.ndarray) -> np.ndarray:
     """Keys' cubic convolution with a = -1/2."""
     t = np.abs(t)
     inner = (1.5 * t - 2.5) * t * t + 1.0
@@ -264,13 +280,13 @@ def _keys(t: np.ndarray) -> np.ndarray:
     return np.where(t <= 1, inner, np.where(t < 2, outer, 0.0))
 
 
-def _lanczos3(t: np.ndarray) -> np.ndarray:
+def lanczos3(t: np.ndarray) -> np.ndarray:
     """sinc(t) sinc(t / 3); zero at whole numbers, where sin(pi t) is only nearly so."""
     t = np.abs(t)
     return np.where((t < 3) & ((t != np.floor(t)) | (t == 0)), np.sinc(t) * np.sinc(t / 3), 0.0)
 
 
-def _normalised(weights: np.ndarray) -> np.ndarray:
+def normalised(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=0)
 
 

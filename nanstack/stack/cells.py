@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from nanstack.levels.placed import PlacedFrame
 from nanstack.memory import Scratch, in_order, memory_budget, threads
 from nanstack.register.camera import Passage
 from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step, miss, shown_box
+from nanstack.register.raw_warp import raw_reach, warp_mosaic
 from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
@@ -92,10 +94,14 @@ class Layer:
         bend = 2 * miss(there, touched, SIDE)
         return cls(placed, plane, touched, mesh_step(there, touched), bend if bend >= 0 else np.inf)
 
+    @cached_property
+    def _whole_mesh(self) -> Mesh:
+        there = Passage.between(self.canvas.view, [self.placed.frame.view])[0]
+        return mesh_of(there, self.touched, self.step, self.touched)
+
     def mesh(self, part: Box) -> Mesh:
         """Return where the pixels of a part of the canvas lie in the frame."""
-        there = Passage.between(self.canvas.view, [self.placed.frame.view])[0]
-        return mesh_of(there, self.touched, self.step, part)
+        return self._whole_mesh.cut(part)
 
 
 def _from_origin(canvas: Canvas) -> Canvas:
@@ -114,14 +120,14 @@ def counted_from_origin(box: Box, canvas: Canvas) -> Box:
     return Box(box.top - y, box.bottom - y, box.left - x, box.right - x)
 
 
-def window_of(mesh: Mesh, shape: tuple[int, ...]) -> Box:
-    """Return the part of a frame that the pixels of a mesh are made of; a box without pixels where that is nothing."""
+def window_of(mesh: Mesh, shape: tuple[int, ...], reach: int) -> Box:
+    """Return the part of a frame that lies so far around the pixels of a mesh; maybe a box without pixels."""
     if np.isnan(mesh.x).any():
         return Box.whole(shape)
     left, right, top, bottom = (
         int(edge)
         for values in (mesh.x, mesh.y)
-        for edge in np.clip([np.floor(values.min()) - REACH, np.ceil(values.max()) + REACH + 1], -(2**30), 2**30)
+        for edge in np.clip([np.floor(values.min()) - reach, np.ceil(values.max()) + reach + 1], -(2**30), 2**30)
     )
     return Box(top, bottom, left, right).common(Box.whole(shape))
 
@@ -362,7 +368,7 @@ class _Work:
         placed = [self.layers[index].placed for index in frames]
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
         for out, index in zip(samples, frames, strict=True):
-            out[:] = levelled(self.layers[index], self.sources[index], wide, self.settings.interpolation)
+            levelled(self.layers[index], self.sources[index], wide, self.settings.interpolation, out)
         return combined(samples, placed, self.settings, box.within(wide))
 
 
@@ -378,23 +384,34 @@ def put(cell: StackedCell, place: tuple[slice, slice], whole: StackedCell) -> No
         getattr(whole, name)[place] = getattr(cell, name)
 
 
-def levelled(layer: Layer, source: Source, part: Box, interpolation: str) -> np.ndarray:
-    """Return a frame's samples at the pixels of a part of the canvas, brought to the common flux and sky.
+def levelled(layer: Layer, source: Source, part: Box, interpolation: str, out: np.ndarray) -> None:
+    """Fill in a frame's samples at the pixels of a part of the canvas, brought to the common flux and sky.
 
-    Returns
-    -------
-    ndarray of float32, shape (h, w, C)
+    Parameters
+    ----------
+    layer : Layer
+    source : Source
+    part : Box
+        Counted from the canvas's origin.
+    interpolation : {'bicubic', 'lanczos3'}
+    out : ndarray of float32, shape (h, w, C)
         NaN outside the frame's footprint.
     """
     mesh = layer.mesh(part)
-    window = window_of(mesh, source.shape)
-    placed = layer.placed
-    if 0 in mesh.box.shape or 0 in window.shape:
-        return np.full((*part.shape, placed.channels), np.nan, dtype=np.float32)
-    inside = Mesh(mesh.x - window.left, mesh.y - window.top, mesh.step, mesh.box, mesh.part)
-    samples = warp_mesh(source.window(window), inside, interpolation).reshape(*part.shape, placed.channels)
-    samples *= np.float32(placed.gain)
-    x = (np.arange(part.left, part.right) - layer.canvas.origin[0])[:, np.newaxis]
-    y = (np.arange(part.top, part.bottom) - layer.canvas.origin[1])[:, np.newaxis, np.newaxis]
-    samples += np.float32(placed.level.offset + placed.level.slope_x * x + placed.level.slope_y * y)
-    return samples
+    box = window_of(mesh, source.shape, raw_reach(interpolation) if source.pattern else REACH)
+    if 0 in mesh.box.shape or 0 in box.shape:
+        out[:] = np.nan
+        return
+    window = source.window(box)
+    plane = layer.placed.level
+    levelling = np.stack([layer.placed.gain, plane.offset, plane.slope_x, plane.slope_y])
+    if source.pattern:
+        corner = window.box.top, window.box.left
+        warp_mosaic(window.samples, source.pattern, mesh, interpolation, corner=corner, levelling=levelling, out=out)
+        return
+    inside = replace(mesh, x=mesh.x - window.box.left, y=mesh.y - window.box.top)
+    samples = warp_mesh(window.samples, inside, interpolation).reshape(out.shape)
+    gain, offset, slope_x, slope_y = levelling
+    column = np.arange(part.left, part.right)[:, np.newaxis]
+    row = np.arange(part.top, part.bottom)[:, np.newaxis, np.newaxis]
+    out[:] = gain * samples + (offset + slope_y * row + slope_x * column)

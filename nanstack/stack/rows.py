@@ -7,6 +7,7 @@ looked at once; its rows are then read at their place, through a limited number 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -25,6 +26,7 @@ from nanstack.io.borders import rim_has_zeros
 from nanstack.io.frames import FrameError, read_frame
 from nanstack.io.layout import Layout, fill, image_shape, read_layout, stamp_of, without_waiting
 from nanstack.memory import Scratch
+from nanstack.register.mesh import Box
 
 MAX_OPEN_FILES = 128  # Windows' C library allows 512, some systems 256, for the whole process
 
@@ -38,6 +40,9 @@ class Rows(Protocol):
 
     def read(self, top: int, bottom: int, out: np.ndarray) -> None:
         """Fill `out`, float32 of shape (bottom - top, W[, C]), with rows top:bottom."""
+
+    def part(self, box: Box) -> np.ndarray:
+        """Return a part as a new array, float32 (h, w[, C])."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,11 @@ class ArrayRows:
     def read(self, top: int, bottom: int, out: np.ndarray) -> None:
         _copy(self.array[top:bottom], out)
 
+    def part(self, box: Box) -> np.ndarray:
+        out = np.empty((*box.shape, *self.shape[2:]), dtype=np.float32)
+        _copy(self.array[box.top : box.bottom, box.left : box.right], out)
+        return out
+
 
 def _copy(numbers: np.ndarray, out: np.ndarray) -> None:
     """Fill `out` with numbers; what it cannot hold becomes infinite."""
@@ -65,7 +75,7 @@ class OpenFiles:
 
     def __init__(self) -> None:
         self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
-        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._stamps: dict[Path, tuple[int, int] | None] = {}
         self._lock = threading.Lock()
 
     def read(self, path: Path, offset: int, buffer: np.ndarray) -> None:
@@ -80,13 +90,13 @@ class OpenFiles:
             with self._lock:
                 file = self._open(path)
                 fill(path, file, offset, buffer)
-                if stamp_of(file) != self._stamps[path]:
+                if self._stamps[path] not in (None, stamp_of(file)):
                     raise FrameError(path, "it changed while it was read: stack again when nothing writes to it")
         except OSError as failure:
             raise FrameError(path, f"it cannot be read ({failure.strerror or failure})") from failure
 
-    def expect(self, path: Path, stamp: tuple[int, int]) -> None:
-        """Take a file for changed from when it had this stamp (see `nanstack.io.layout.stamp_of`)."""
+    def expect(self, path: Path, stamp: tuple[int, int] | None) -> None:
+        """Take a file for changed from when it had this stamp (`nanstack.io.layout.stamp_of`); None: it may grow."""
         self._stamps[path] = stamp
 
     def _open(self, path: Path) -> BinaryIO:
@@ -148,6 +158,23 @@ class FileRows:
         for plane in range(self.stored[0]):
             self._read_run(top, bottom, out[..., plane], first=plane * self.stored[1])
 
+    def part(self, box: Box) -> np.ndarray:
+        out = np.empty((*box.shape, *self.shape[2:]), dtype=np.float32)
+        if self.planes_first:
+            for plane in range(self.stored[0]):
+                self.convert(self._numbers(box, plane * self.stored[1]), out[..., plane])
+        else:
+            self.convert(self._numbers(box, 0), out)
+        return out
+
+    def _numbers(self, box: Box, first: int) -> np.ndarray:
+        """Return a part as stored: whole rows are read at once, which takes less than many calls."""
+        width = self.stored[2:] if self.planes_first else self.stored[1:]
+        rows = np.empty((box.shape[0], *width), dtype=self.dtype)
+        row_bytes = self.dtype.itemsize * math.prod(width)
+        self.files.read(self.path, self.offset + (first + box.top) * row_bytes, rows)
+        return rows[:, box.left : box.right]
+
     def _read_run(self, top: int, bottom: int, out: np.ndarray, first: int) -> None:
         """Read rows that follow each other in the file; `first` is where row 0 stands, in rows."""
         width = out.shape[1:]
@@ -185,7 +212,7 @@ def open_rows(frame: FrameLike, files: OpenFiles, scratch: Scratch, name: str = 
         return ArrayRows(real_array(frame, name))
     layout = read_layout(Path(frame))
     odd = layout.packed or layout.column_order or 1 in layout.stored[::2]
-    if odd or mosaic_pattern(layout).pattern or _may_have_zero_border(layout):
+    if odd or mosaic_pattern(layout).pattern or may_have_zero_border(layout):
         return open_rows(scratch.store(read_frame(layout.path).data), files, scratch)
     return rows_of_layout(layout, files)
 
@@ -208,7 +235,7 @@ def _rows_of_map(array: np.memmap, files: OpenFiles) -> Rows:
     return FileRows(Path(array.filename), offset, array.dtype, array.shape, False, files)
 
 
-def _may_have_zero_border(layout: Layout) -> bool:
+def may_have_zero_border(layout: Layout) -> bool:
     """Tell whether a FITS file has zeros in its first or last row: a border that other programs leave reaches there."""
     if not len(layout.header):
         return False

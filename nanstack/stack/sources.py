@@ -4,18 +4,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from nanstack.io.bayer import debayer
-from nanstack.io.layout import read_layout
-from nanstack.memory import Scratch
+from nanstack.io.frames import channels_last, samples_with_data
+from nanstack.io.layout import Layout, image_shape, read_layout, read_samples
+from nanstack.memory import Scratch, in_order
 from nanstack.register.mesh import Box
 from nanstack.register.registered import RegisteredFrame
-from nanstack.stack.rows import OpenFiles, Rows, open_rows, rows_of_layout
+from nanstack.stack.rows import OpenFiles, Rows, may_have_zero_border, open_rows, rows_of_layout
 
-DEBAYER_PX = 2  # a window of a mosaic is read with so many more on each side; even, so that the pattern stays
+AROUND = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a frame.
+
+    Attributes
+    ----------
+    samples : ndarray of float32, shape (h, w) or (h, w, 3)
+        Of a mosaic, its photosites; NaN or infinite where there is no data.
+    box : Box
+        Where they are in the frame.
+    """
+
+    samples: np.ndarray
+    box: Box
 
 
 @dataclass(frozen=True)
@@ -30,43 +47,79 @@ class Source:
         Of the Bayer mosaic that its file holds; empty for mono and colour.
     rows : Rows
         As stored: of a mosaic, its photosites.
+    spikes : ndarray of int32, shape (n, 2)
+        Row and column of samples that no light made, in the order of their rows.
     """
 
     shape: tuple[int, ...]
     pattern: str
     rows: Rows
+    spikes: np.ndarray
 
-    def window(self, box: Box) -> np.ndarray:
-        """Return a part of the frame: float32 (h, w) or (h, w, 3); NaN or infinite where it has no data."""
-        if not self.pattern:
-            return self._stored(box)
-        height, width = self.shape[:2]
-        wide = Box(
-            max(0, box.top // 2 * 2 - DEBAYER_PX), min(height, box.bottom + DEBAYER_PX),
-            max(0, box.left // 2 * 2 - DEBAYER_PX), min(width, box.right + DEBAYER_PX),
-        )  # fmt: skip
-        return np.ascontiguousarray(debayer(self._stored(wide), self.pattern)[box.within(wide)])
+    def window(self, box: Box) -> Window:
+        """Return a part of the frame, spikes mended, and a little beside it, of which they are mended."""
+        pitch = 2 if self.pattern else 1
+        box = Box(box.top - pitch, box.bottom + pitch, box.left - pitch, box.right + pitch)
+        box = box.common(Box.whole(self.shape))
+        samples = self.rows.part(box)
+        first, last = np.searchsorted(self.spikes[:, 0], (box.top, box.bottom))
+        row, column = (self.spikes[first:last] - (box.top, box.left)).T
+        within = (column >= 0) & (column < samples.shape[1])
+        if within.any():
+            _mend(samples, row[within], column[within], pitch)
+        return Window(samples, box)
 
-    def _stored(self, box: Box) -> np.ndarray:
-        rows = np.empty((box.bottom - box.top, *self.rows.shape[1:]), dtype=np.float32)
-        self.rows.read(box.top, box.bottom, rows)
-        return np.ascontiguousarray(rows[:, box.left : box.right])
+
+def _mend(samples: np.ndarray, row: np.ndarray, column: np.ndarray, pitch: int) -> None:
+    """Replace samples by the median of the nearest of their colour that are finite, and not replaced themselves."""
+    samples[row, column] = np.nan
+    beside = np.full((len(AROUND), len(row), *samples.shape[2:]), np.nan, np.float32)
+    for values, (down, right) in zip(beside, AROUND, strict=True):
+        y, x = row + pitch * down, column + pitch * right
+        there = (y >= 0) & (y < samples.shape[0]) & (x >= 0) & (x < samples.shape[1])
+        values[there] = samples[y[there], x[there]]
+    beside[~np.isfinite(beside)] = np.nan
+    beside.sort(axis=0)  # NaN last
+    count = np.count_nonzero(np.isfinite(beside), axis=0)[np.newaxis]
+    middle = [np.take_along_axis(beside, place, axis=0)[0] for place in (np.maximum(count - 1, 0) // 2, count // 2)]
+    samples[row, column] = (middle[0] + middle[1]) / 2
 
 
 def open_sources(frames: Sequence[RegisteredFrame], files: OpenFiles, scratch: Scratch) -> list[Source]:
-    """Return frames as sources; a file whose rows stand at no known place is unpacked into the scratch folder.
+    """Return frames as sources: of most files only the header is read.
+
+    A file whose rows stand at no known place, or whose border may have no data, is unpacked into the scratch folder.
 
     Raises
     ------
     FrameError
         For a file that cannot be used.
     """
-    return [_source(frame, files, scratch) for frame in frames]
+    return list(in_order(lambda index: _source(frames[index], files, scratch), len(frames)))
 
 
 def _source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> Source:
-    pattern = frame.facts.pattern
-    layout = read_layout(frame.path)
-    if pattern and not (layout.packed or layout.column_order):
-        return Source(frame.shape, pattern, rows_of_layout(layout, files))
-    return Source(frame.shape, "", open_rows(frame.path, files, scratch))
+    pattern, spikes = frame.facts.pattern, frame.survey.spikes
+    rows = _rows(read_layout(frame.path), pattern, files, scratch)
+    return Source(frame.shape, pattern, rows, spikes[np.argsort(spikes[:, 0], kind="stable")])
+
+
+def _rows(layout: Layout, pattern: str, files: OpenFiles, scratch: Scratch) -> Rows:
+    shape = image_shape(layout.path, layout.stored)
+    if 1 in layout.stored[::2] and len(shape) == 2:
+        layout = replace(layout, stored=shape)
+    of_a_sensor = pattern and layout.dtype.kind in "iu"  # it has data everywhere
+    if layout.packed or layout.column_order or (not of_a_sensor and may_have_zero_border(layout)):
+        samples = channels_last(layout.path, read_samples(layout))
+        samples = samples_with_data(layout, samples, pattern)
+        stored = scratch.store(_in_few_bytes(samples))
+        files.expect(Path(stored.filename), None)  # other frames will be stored behind it
+        return open_rows(stored, files, scratch)
+    return rows_of_layout(layout, files)
+
+
+def _in_few_bytes(samples: np.ndarray) -> np.ndarray:
+    """Return samples as 16-bit numbers, where they are."""
+    with np.errstate(invalid="ignore"):
+        short = samples.astype(np.uint16)
+    return short if np.array_equal(short, samples) else samples
