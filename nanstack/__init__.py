@@ -24,6 +24,9 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "stack_files": "nanstack.sky_stack",
+    "SkyStack": "nanstack.sky_stack",
+    "CanvasSettings": "nanstack.settings",
     "make_tile": "nanstack.tile",
     "Tile": "nanstack.tile",
     "TileSettings": "nanstack.settings",

@@ -110,12 +110,39 @@ def union_canvas(views: Sequence[View], reference: View | None = None, *, scale:
             f"the frames lie over {width:.0f} degrees of the sky, and a flat canvas shows {MAX_WIDTH_DEG:.0f} at most: "
             "stack them in several runs, each of frames that lie together"
         )
-    plane = View(Camera((1, 1), focal), _north_up(axis) if reference is None else _turned(reference.attitude, axis))
-    x, y = plane.pixels(edges)
+    attitude = _north_up(axis) if reference is None else _turned(reference.attitude, axis)
+    return _around(View(Camera((1, 1), focal), attitude), edges)
+
+
+def grown(canvas: Canvas, views: Sequence[View]) -> Canvas:
+    """Return the canvas of the same projection that shows all of some frames: pixels stay where they are on the sky.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        As `union_canvas` makes them.
+    views : sequence of View
+        One at least.
+
+    Raises
+    ------
+    ValueError
+        Where that projection does not show all frames, or the canvas would be out of all proportion.
+    """
+    plane = View(Camera((1, 1), canvas.view.camera.focal), canvas.view.attitude)
+    edges = np.concatenate([view.directions(*edge_pixels(view.camera.shape)) for view in views])
+    if 2 * np.degrees(np.arccos(np.clip((edges @ plane.pointing).min(), -1, 1))) > MAX_WIDTH_DEG:
+        raise ValueError("the canvas does not show all frames: they lie too far from its middle")
+    return _around(plane, edges)
+
+
+def _around(plane: View, directions: np.ndarray) -> Canvas:
+    """Return the canvas that shows directions on a plane, whose axis meets a pixel's middle."""
+    x, y = plane.pixels(directions)
     (left, right), (top, bottom) = ((int(np.floor(v.min())), int(np.ceil(v.max()))) for v in (x, y))
     shape = bottom - top + 1, right - left + 1
     _check_size(shape)
-    return Canvas(View(Camera(shape, focal, axis=(float(-left), float(-top))), plane.attitude))
+    return Canvas(View(Camera(shape, plane.focal, axis=(float(-left), float(-top))), plane.attitude))
 
 
 def _middle(directions: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nanstack.io.frames import short_names
@@ -21,6 +21,7 @@ from nanstack.survey.selection import duplicates, not_to_stack, unlike_most
 from nanstack.survey.store import survey_files
 
 Placer = Callable[[Sequence[Survey], Sequence[Registration]], tuple[list[Registration], dict[int, Place]]]
+Recall = Callable[[Sequence[Survey]], "Session | None"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,14 @@ class Session:
         Path of a file: why it is not among them.
     place : Place or None
         How the sphere came to its place on the sky; None where nobody knows it.
+    refused : dict
+        Digest of a frame that was surveyed and not registered: why.
     """
 
     frames: list[RegisteredFrame]
     left_out: dict[Path, str]
     place: Place | None
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def knows_its_place(self) -> bool:
@@ -52,6 +56,7 @@ def open_session(
     *,
     folder: Path | None = None,
     place: Placer | None = None,
+    known: Recall | None = None,
     progress: Progress | None = None,
 ) -> Session:
     """Survey and register files.
@@ -64,6 +69,8 @@ def open_session(
         Keeps the surveys, so that no file is surveyed twice.
     place : callable, optional
         Turns registered groups onto the sky; by default by the frames' own solutions.
+    known : callable, optional
+        Returns the session of an earlier run of such frames, which are not registered again; None where there is none.
     progress : Progress, optional
         Hears of the steps 'surveying frames' and 'registering frames'.
 
@@ -77,6 +84,10 @@ def open_session(
     surveys = sorted(_lights(surveys, left_out), key=lambda survey: (survey.path.name, survey.digest))
     for remark, count in Counter(survey.facts.remark for survey in surveys if survey.facts.remark).items():
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
+    earlier = None if known is None else known(surveys)
+    if earlier is not None:
+        return replace(earlier, left_out={**left_out, **earlier.left_out})
+    digests = {survey.path: survey.digest for survey in surveys}
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
     spoiled = judge(surveys, registrations)
     reasons = [spoiled.get(index) or one.reason for index, one in enumerate(registrations)]
@@ -94,7 +105,8 @@ def open_session(
     frames = [frame for frame, group in zip(frames, groups, strict=True) if group not in apart]
     groups = [group for group in groups if group not in apart]
     main = min(set(groups), key=lambda group: (-groups.count(group), group), default=None)
-    return Session(on_one_flux_scale(frames, groups, progress), left_out, places.get(main))
+    refused = {digest: left_out[path] for path, digest in digests.items() if path in left_out}
+    return Session(on_one_flux_scale(frames, groups, progress), left_out, places.get(main), refused)
 
 
 def _without(

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.canvas import Canvas
+from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
 from nanstack.levels.common_sky import common_sky
 from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
@@ -17,11 +19,18 @@ from nanstack.levels.placed import PlacedFrame
 from nanstack.levels.sample_noise import sample_noises
 from nanstack.progress import Progress, Quiet
 from nanstack.register.mesh import Box
+from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
 from nanstack.register.warp import noise_left
+from nanstack.session import open_session
 from nanstack.settings import CanvasSettings
 from nanstack.stack.cells import SIDE, Cell, Layer, counted_from_origin, cut, empty, put, stack_cells
+from nanstack.stack.kept import KeptCells
 from nanstack.stack.stacked import StackedCell
+from nanstack.survey.taken import Taken, taken_of_frames
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,10 @@ class SkyStack:
         Of each pixel, in ADU squared, by the noise of the frames.
     frames : list of PlacedFrame
     rejected, samples : int
+    wcs : astropy.wcs.WCS or None
+        The place of the pixels on the sky, where that is known.
+    left_out : dict
+        Path of a file that was not stacked: why.
     """
 
     canvas: Canvas
@@ -51,10 +64,21 @@ class SkyStack:
     frames: list[PlacedFrame] = field(repr=False)
     rejected: int = 0
     samples: int = 0
+    wcs: WCS | None = field(default=None, repr=False)
+    left_out: dict[Path, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def taken(self) -> Taken:
+        """How its frames were taken."""
+        return taken_of_frames([one.frame.facts for one in self.frames])
 
 
 def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: CanvasSettings) -> list[PlacedFrame]:
-    """Return registered frames as they go onto a canvas: gains, levels, noise, and weights found for all at once."""
+    """Return registered frames as they go onto a canvas: gains, levels, noise, and weights found for all at once.
+
+    They come in one order, whatever the one given: that of their names.
+    """
+    frames = sorted(frames, key=lambda frame: (frame.path.name, frame.survey.digest))
     gains = flux_gains(frames, canvas)
     levels = common_sky(frames, gains, canvas, settings.sky)
     skies = [np.nanmedian(np.reshape(f.survey.sky, (-1, gains.shape[1])), axis=0) for f in frames]
@@ -96,25 +120,108 @@ def stack_on_canvas(
     nanstack.io.frames.FrameError
         For a file that cannot be read any more, or has changed.
     """
-    settings, progress = settings or CanvasSettings(), progress or Quiet()
+    settings = settings or CanvasSettings()
     if not frames:
         raise ValueError("frames: there are none")
     placed = placed_on(frames, canvas, settings)
-    channels = placed[0].channels
+    whole = empty(canvas.shape, placed[0].channels)
+    rejected = samples = 0
+    for top, strip in stacked_strips(canvas, placed, settings, memory=memory, progress=progress):
+        put(strip, np.s_[top : top + len(strip.image), :], whole)
+        rejected, samples = rejected + strip.rejected, samples + strip.samples
+    if placed[0].channels == 1:
+        whole = replace(whole, image=whole.image[..., 0], variance=whole.variance[..., 0])
+    planes = whole.image, whole.coverage, whole.weight, whole.variance
+    return SkyStack(canvas, *planes, placed, rejected, samples, canvas.wcs())
+
+
+def stack_files(
+    paths: Sequence[Path | str],
+    settings: CanvasSettings | None = None,
+    *,
+    canvas: str | Path = "all",
+    scale: float | None = None,
+    folder: Path | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> SkyStack:
+    """Stack frame files: survey and register them, and put them on a canvas of the sky.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        FITS or .npy, raw as the sensor recorded them or in colour; in any order: it changes nothing.
+    settings : CanvasSettings, optional
+    canvas : {'all', 'reference'} or path
+        North up and as large as shows all frames; the pixels of the most central frame; or those of another image,
+        which must have a place on the sky.
+    scale : float, optional
+        Arcseconds a pixel of a canvas that shows all; by default those of the usual frame.
+    folder : Path, optional
+        Keeps the surveys, so that no file is surveyed twice.
+    memory : int, optional
+        Bytes that the cells in work may take together. No influence on the result.
+    progress : Progress, optional
+        Hears of the steps 'surveying frames', 'registering frames' and 'stacking' (cells).
+
+    Raises
+    ------
+    ValueError
+        Where none of the files can be used, or no canvas shows them all.
+    nanstack.io.frames.FrameError
+        For a file that cannot be read any more, or whose pixels cannot be taken.
+    """
+    session = open_session([Path(path) for path in paths], folder=folder, progress=progress)
+    if not session.frames:
+        first = next((f": {path}: {reason}" for path, reason in session.left_out.items()), "")
+        raise ValueError(f"none of {len(paths)} files can be stacked{first}")
+    stack = stack_on_canvas(
+        session.frames, canvas_for(session.frames, canvas, scale), settings, memory=memory, progress=progress
+    )
+    somewhere = session.place is not None and session.place.how != "unknown"
+    return replace(stack, wcs=stack.wcs if somewhere else None, left_out=session.left_out)
+
+
+def canvas_for(frames: Sequence[RegisteredFrame], kind: str | Path = "all", scale: float | None = None) -> Canvas:
+    """Return the canvas that is asked for: see `stack_files`."""
+    if kind == "all":
+        return union_canvas([frame.view for frame in frames], scale=scale)
+    if kind == "reference":
+        return reference_canvas(frames[best_reference(frames)].view)
+    return canvas_like(Path(kind))
+
+
+def stacked_strips(
+    canvas: Canvas,
+    placed: Sequence[PlacedFrame],
+    settings: CanvasSettings,
+    *,
+    memory: int | None = None,
+    kept: KeptCells | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, StackedCell]]:
+    """Stack frames on a canvas, strip by strip from the top: what `strips` gives, while the next cells are in work.
+
+    Parameters
+    ----------
+    canvas : Canvas
+    placed : sequence of PlacedFrame
+        At least one.
+    settings : CanvasSettings
+    memory : int, optional
+        Bytes that the cells in work may take together. No influence on the result.
+    kept : KeptCells, optional
+        Cells that are there are not stacked again, others are kept there.
+    progress : Progress, optional
+        Hears of the step 'stacking' (cells).
+    """
     layers = [Layer.of(one, canvas) for one in placed]
     cells = cut(layers)
-    whole = empty(canvas.shape, channels)
-    rejected = samples = 0
-    stacked = heard(stack_cells(cells, layers, settings, memory=memory), len(cells), progress)
-    for top, strip in strips(cells, stacked, canvas, channels):
-        put(strip, np.s_[top : top + len(strip.image)], whole)
-        rejected, samples = rejected + strip.rejected, samples + strip.samples
-    if channels == 1:
-        whole = replace(whole, image=whole.image[..., 0], variance=whole.variance[..., 0])
-    return SkyStack(canvas, whole.image, whole.coverage, whole.weight, whole.variance, placed, rejected, samples)
+    stacked = stack_cells(cells, layers, settings, memory=memory, kept=kept)
+    yield from strips(cells, _heard(stacked, len(cells), progress or Quiet()), canvas, placed[0].channels)
 
 
-def heard(stacked: Iterable[StackedCell], count: int, progress: Progress) -> Iterator[StackedCell]:
+def _heard(stacked: Iterable[StackedCell], count: int, progress: Progress) -> Iterator[StackedCell]:
     """Give stacked cells on, and tell of each: the step 'stacking'."""
     progress.step("stacking", 0, count)
     for done, cell in enumerate(stacked, 1):
