@@ -27,7 +27,7 @@ from nanstack.survey.survey import survey_frame
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 2  # of what is kept, and of how it is measured: a survey of another one is made anew
+VERSION = 3  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 # what reading a kept one may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
@@ -160,6 +160,7 @@ def _packed(survey: Survey, identity: str) -> bytes:
         stars=np.stack([stars.x, stars.y, stars.flux, stars.error]),
         sky=survey.sky,
         noise=survey.noise,
+        spikes=survey.spikes,
     )
     return out.getvalue()
 
@@ -169,7 +170,7 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         told = json.loads(kept["told"].tobytes())
         if (told["version"], told["identity"]) != (VERSION, identity):
             return None
-        stars, sky, noise = kept["stars"], kept["sky"], kept["noise"]
+        stars, sky, noise, spikes = (kept[name] for name in ("stars", "sky", "noise", "spikes"))
     facts = {name: tuple(value) if isinstance(value, list) else value for name, value in told["facts"].items()}
     return Survey(
         path,
@@ -180,6 +181,7 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         noise,
         told["saturation"],
         told["elongation"],
+        spikes,
         digest=told["digest"],
     )
 

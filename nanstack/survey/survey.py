@@ -17,6 +17,7 @@ from nanstack.survey.measurement import measure
 from nanstack.survey.mesh import cell_medians
 from nanstack.survey.raw import LAG, MESH_PX, Raw, noise_of
 from nanstack.survey.record import Survey
+from nanstack.survey.spikes import find_spikes
 
 MIN_SATURATED = 3  # samples that hold the highest number
 MIN_SATURATION = 100  # that number above the sky, in units of the noise
@@ -53,6 +54,7 @@ def survey_frame(path: Path | str) -> Survey:
         noise if len(noise) > 1 else noise.reshape(()),
         saturation,
         math.nan if profile is None else profile.elongation,
+        find_spikes(raw, sky, noise, stars.fwhm),
         digest=content.hexdigest(),
     )
 

@@ -1,0 +1,74 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nanstack.survey.raw import MESH_PX, Raw
+from nanstack.survey.spikes import find_spikes
+from nanstack.survey.survey import survey_frame
+from tests.nanstack.survey.simulated import NOISE, SKY, Scene, adu16, light_of, mosaic_of, noisy, sky_of, write
+
+NIGHT = Scene(stars=600, shape=(768, 896), brightest=3_000_000.0, faintest=1_500.0)  # from saturated to lost in noise
+
+
+def found(raw, fwhm):
+    cells = [-(-side // MESH_PX) for side in raw.plane.shape]
+    colours = SKY if raw.pattern else SKY[1:2]
+    return find_spikes(raw, np.broadcast_to(colours, (*cells, len(colours))), np.full(len(colours), NOISE), fwhm)
+
+
+def raw_of(scene, pattern="GRBG", seed=3):
+    """Return a frame whose noise grows with its light."""
+    light = light_of(scene)
+    clean = mosaic_of(sky_of(scene.shape) + light, pattern) if pattern else SKY[1] + light[..., 1]
+    grain = np.sqrt(NOISE**2 + np.maximum(clean - SKY[1], 0))
+    return Raw(adu16(noisy(0 * clean, seed, 1.0) * grain + clean).astype(np.float32), pattern)
+
+
+@pytest.mark.parametrize("fwhm", [1.6, 2.0, 3.0, 5.0])
+@pytest.mark.parametrize("colour", [(0.8, 1.0, 0.7), (1.0, 0.5, 0.2), (0.4, 1.0, 1.2)])
+def test_no_star_is_a_spike(fwhm, colour):
+    raw = raw_of(replace(NIGHT, fwhm=fwhm, colour=colour))
+    assert raw.plane.max() == 65535
+    assert not len(found(raw, fwhm))
+
+
+@pytest.mark.parametrize("fwhm", [1.6, 2.0, 3.0, 5.0])
+def test_no_star_of_a_mono_frame_is_a_spike(fwhm):
+    assert not len(found(raw_of(replace(NIGHT, fwhm=fwhm), ""), fwhm))
+
+
+@pytest.mark.parametrize("pattern", ["GRBG", "RGGB", ""])
+def test_spikes_are_found(pattern):
+    raw = raw_of(replace(NIGHT, stars=150), pattern)
+    rng = np.random.default_rng(5)
+    at = rng.choice(raw.plane.size, 500, replace=False)
+    raw.plane.flat[at] += np.linspace(8, 400, 500) * NOISE
+    hits = set(map(tuple, found(raw, 3.0)))
+    true = list(zip(*np.unravel_index(at, raw.plane.shape), strict=True))
+    assert hits <= set(true)
+    assert len(hits) > 480, "all but those on stars"
+    assert len(hits.intersection(true[:20])) > 15, "faint ones too"
+
+
+def test_two_hot_photosites_side_by_side_and_one_in_the_corner_are_found():
+    raw = raw_of(Scene(stars=1))
+    spikes = [(0, 0), (100, 201), (100, 202), (479, 639)]
+    for place in spikes:
+        raw.plane[place] += 2000
+    assert list(map(tuple, found(raw, 2.5))) == spikes
+
+
+def test_a_survey_tells_of_spikes_in_their_order(tmp_path):
+    scene = Scene()
+    raw = noisy(mosaic_of(sky_of(scene.shape, 0.3) + light_of(scene)))
+    raw[[300, 10, 300], [41, 600, 40]] += 900
+    spikes = survey_frame(write(tmp_path / "a.fit", adu16(raw), "GRBG")).spikes
+    assert spikes.dtype == np.int32
+    assert spikes.tolist() == [[10, 600], [300, 40], [300, 41]]
+
+
+def test_a_colour_image_has_none(tmp_path):
+    image = noisy(sky_of((128, 160)))
+    image[50, 60] += 5000
+    assert survey_frame(write(tmp_path / "a.fit", adu16(np.moveaxis(image, 2, 0)))).spikes.shape == (0, 2)
