@@ -40,7 +40,8 @@ class NoiseRejection:
     kappa : float
         In units of what noise and steepness explain; inf rejects nothing.
     grow : float
-        The same for samples within two pixels of an outlier, in the same frame and colour: the flanks of trails.
+        The same for samples within two pixels of an outlier, in the same frame and colour and off to the same side: the
+        flanks of trails.
 
     Raises
     ------
@@ -154,22 +155,30 @@ def steepness(level: Array, noise: Array) -> Array:
 
 
 class Tolerance(NamedTuple):
-    """How far from the centre a sample may be, squared: ``own * (its variance + (its blur * steep)^2) + common``."""
+    """How far from the centre a sample may be, squared, at each pixel: what noise and steepness explain.
 
-    own: Array  # 1, or 0 where `common` holds it already
+    For n > 2 samples it is ``var - 2 / n * min(var, mean) + (blur * steep)^2 + var_of_center``: the noise of a sample,
+    that of the centre, less what both have in common, as the sample is a part of its centre (of equal noises exactly
+    so; limited to the mean variance, so that it holds for noisier ones). At 4 sigma this loses 1 in 800 good samples of
+    three, 1 in 7,000 of twelve.
+    """
+
+    own: Array  # 1; 0 for two samples, whose `common` holds all
+    mean: Array  # mean variance of the samples
+    shared: Array  # 2 / n, or 0
     common: Array
     squared_steepness: Array
 
     def of(self, variance: Array, blur: float) -> Array:
         """Return that for samples of a variance."""
-        return self.own * (variance + blur * blur * self.squared_steepness) + self.common
+        less = self.shared * array_module(variance).minimum(variance, self.mean)
+        return self.own * (variance - less + blur * blur * self.squared_steepness) + self.common
 
 
 def tolerances(samples: Array, center: Array, counts: Array, known: FrameNoise) -> Tolerance:
     """Return what noise and steepness explain at each pixel of a block (n, h, w, C).
 
-    Beside a sample's own variance stands that of the centre. Of two samples the centre is one itself: how far the other
-    may be from it is what both add up to.
+    Of two samples the centre is one itself: how far the other may be from it is what both add up to.
     """
     xp = array_module(samples)
     total, blurs = xp.zeros(center.shape), xp.zeros(center.shape)
@@ -177,11 +186,18 @@ def tolerances(samples: Array, center: Array, counts: Array, known: FrameNoise) 
         finite = xp.isfinite(layer)
         total += xp.where(finite, known.variance_at(frame, center), 0.0)
         blurs += xp.where(finite, known.blur[frame] * known.blur[frame], 0.0)
-    of_center = total / xp.maximum(counts, 1) * share_of_center(counts)
+    mean = total / xp.maximum(counts, 1)
+    of_center = mean * share_of_center(counts)
     steep = steepness(center, xp.sqrt(of_center))
     squared = steep * steep
     pair = counts == 2
-    return Tolerance(xp.where(pair, 0.0, 1.0), xp.where(pair, total + blurs * squared, of_center), squared)
+    return Tolerance(
+        own=xp.where(pair, 0.0, 1.0),
+        mean=mean,
+        shared=xp.where(counts > 2, 2.0 / xp.maximum(counts, 1), 0.0),
+        common=xp.where(pair, total + blurs * squared, of_center),
+        squared_steepness=squared,
+    )
 
 
 def outliers(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> Array:
@@ -206,9 +222,8 @@ def outliers(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> Ar
     nearest, value = xp.full(center.shape, math.inf), xp.full(center.shape, math.nan, np.float32)
     for frame, layer in enumerate(samples):
         allowed = tolerance.of(known.variance_at(frame, center), known.blur[frame])
-        distance = xp.abs(xp.where(xp.isfinite(layer), layer, math.nan) - center.astype(np.float64))
-        off = distance * distance
-        rejected[frame] = _grown(_beyond(off, allowed, rejection.kappa)) & _beyond(off, allowed, rejection.grow)
+        rejected[frame] = _off(layer, center, allowed, rejection)
+        distance = xp.abs(_distance(layer, center))
         closer = (distance < nearest) | ((distance == nearest) & (layer < value))
         nearest, value = xp.where(closer, distance, nearest), xp.where(closer, layer, value)
     nothing_left = rejected.sum(axis=0) == counts
@@ -216,9 +231,21 @@ def outliers(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> Ar
     return rejected
 
 
-def _beyond(off: Array, allowed: Array, kappa: float) -> Array:
+def _off(layer: Array, center: Array, allowed: Array, rejection: NoiseRejection) -> Array:
+    """Return which samples of a frame are outliers, or near one and off to the same side."""
+    distance = _distance(layer, center)
+    off = distance * distance
     with np.errstate(invalid="ignore"):  # infinity times 0: nothing is beyond
-        return off > kappa * kappa * allowed
+        outlying = off > rejection.kappa * rejection.kappa * allowed
+        suspect = off > rejection.grow * rejection.grow * allowed
+    above = distance > 0
+    return outlying | (suspect & ((_grown(outlying & above) & above) | (_grown(outlying & ~above) & ~above)))
+
+
+def _distance(layer: Array, center: Array) -> Array:
+    """Return how far samples are from the centre; NaN for no data."""
+    xp = array_module(layer)
+    return xp.where(xp.isfinite(layer), layer, math.nan) - center.astype(np.float64)
 
 
 def _grown(mask: Array) -> Array:

@@ -194,3 +194,70 @@ def test_the_variance_is_that_of_the_mean(n):
     stack = kernel(samples, frames)
     width = np.std((stack.image - SKY) / np.sqrt(stack.variance))
     assert width == pytest.approx(1, abs=0.03)
+
+
+# --- what disturbs, and what only looks different --------------------------------------------------------------------
+
+SIDE = 120
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
+
+
+def trail(amplitude, angle=0.4):
+    """Return a satellite's trail through the middle: its cross-section a Gaussian of 1.3 px."""
+    off = (COLUMNS - SIDE / 2) * np.sin(angle) + (ROWS - SIDE / 2) * np.cos(angle)
+    return amplitude * np.exp(-off * off / 2 / 1.3**2), np.abs(off)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 12])
+@pytest.mark.parametrize("amplitude", [40, 100, 150, 200, 300, 500])
+def test_a_satellite_leaves_less_than_the_noise(n, amplitude):
+    samples = white(n, (SIDE, SIDE, 1))
+    light, off = trail(amplitude)
+    samples[0, ..., 0] += light
+    image = kernel(samples, known(n)).image[..., 0] - SKY
+    noise = NOISE / np.sqrt(n)
+    assert image[off < 1].mean() < min(0.95, amplitude / NOISE / np.sqrt(n)) * noise
+    assert image[(off > 2) & (off < 4)].mean() < 0.35 * noise
+    if amplitude >= 300:
+        assert image[off < 1].mean() < 0.2 * noise
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 12])
+def test_cosmic_rays_and_hot_pixels_go(n):
+    rng = np.random.default_rng(n)
+    samples = white(n, (SIDE, SIDE, 3))
+    places = rng.permutation(n * 60)
+    rows, columns = 3 + places // 30 * 4 % 112, 3 + places % 30 * 3
+    struck = np.zeros((SIDE, SIDE), bool)
+    for place, (y, x) in enumerate(zip(rows, columns, strict=True)):
+        samples[place % n, y, x : x + 2] += rng.uniform(500, 50000)
+        struck[y, x : x + 2] = True
+    stack = kernel(samples, known(n, 3))
+    assert np.abs(stack.image[struck] - SKY).max() < 6 * NOISE / np.sqrt(max(1, n - 1))
+
+
+def star(flux, fwhm, y, x):
+    """Return a star's light: a Moffat profile of exponent 3, sampled."""
+    width = fwhm / 2 / np.sqrt(2 ** (1 / 3) - 1)
+    distance = (ROWS - y) ** 2 + (COLUMNS - x) ** 2
+    return flux * 2 / (np.pi * width**2) * (1 + distance / width**2) ** -3.0
+
+
+@pytest.mark.parametrize("saturation", [np.inf, 20000.0])
+@pytest.mark.parametrize("n", [3, 4, 5, 12])
+def test_stars_keep_their_light_in_any_seeing(n, saturation):
+    rng = np.random.default_rng([n, 7])
+    seeing = np.linspace(2.6, 3.9, n)[rng.permutation(n)]
+    photon = 0.3
+    stars = [(10**power, y, x) for power, y in zip((4.7, 5.3, 6.0), (20, 60, 100), strict=True) for x in (20, 60, 100)]
+    samples = np.empty((n, SIDE, SIDE, 1), np.float32)
+    for frame, fwhm in zip(samples, seeing, strict=True):
+        jitter = rng.normal(0, 0.1, 2)
+        light = sum(star(flux, fwhm, y + jitter[0], x + jitter[1]) for flux, y, x in stars)
+        light = np.minimum(light, saturation)
+        frame[..., 0] = SKY + light + rng.normal(size=light.shape) * np.sqrt(NOISE**2 + photon * light)
+    blur = 2.4 * np.abs((np.median(seeing) / seeing) ** 2 - 1) + 0.05
+    image = kernel(samples, known(n, photon=photon)._replace(blur=blur)).image[..., 0]
+    for _, y, x in stars:
+        near = np.hypot(ROWS - y, COLUMNS - x) < 9
+        assert (image[near] - SKY).sum() == pytest.approx((samples[:, near].mean(axis=0) - SKY).sum(), rel=0.005)
