@@ -10,9 +10,7 @@ no GPU, or its results are not the CPU's.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
-import io
 import json
 import shlex
 import sys
@@ -33,6 +31,7 @@ from timing import interleaved, median_seconds, timed
 from nanstack.stack import gpu
 from nanstack.stack.definition import METHODS, Rejection
 from nanstack.stack.stacker import Stack, stack_frames
+from nanstack.tile import make_tile
 
 OUTPUT = Path(__file__).with_name("results") / "gpu-benchmark.json"
 TOLERANCE_ADU = 1e-3  # by which a GPU's pixel may differ, on data of about 1000 ADU
@@ -307,7 +306,7 @@ def _same_samples(found: Stack, truth: Stack) -> bool:
 
 
 def measure_tile(count: int, shape: Shape, rounds: int) -> Measurement:
-    """Run ``zemosaic-patch tile``, from frame files to the tile's, with and without the GPU in turn."""
+    """Make a tile of frames on the disk, with and without the GPU in turn."""
     print(f"tile, {count} frames {shape[0]}x{shape[1]} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
@@ -320,7 +319,7 @@ def measure_tile(count: int, shape: Shape, rounds: int) -> Measurement:
         seconds = {name: median_seconds(runs) for name, runs in interleaved(calls, rounds, 2 * ENOUGH_S).items()}
     difference = largest_difference(on_gpu, on_cpu)
     return Measurement(
-        "tile, files to file",
+        "tile, from files",
         count,
         *shape,
         cpu_s=seconds["off"],
@@ -339,18 +338,9 @@ def measure_tile(count: int, shape: Shape, rounds: int) -> Measurement:
 
 def tile(folder: Path, gpu_use: str) -> tuple[np.ndarray, str]:
     """Make the tile of a folder's frames; return its pixels, and what stacked it."""
-    from astropy.io import fits
-
-    from zemosaic_patch.cli import main as command
-
-    out = folder / gpu_use
-    arguments = ["tile", folder / "frames", "-o", out, "--gpu", gpu_use, "--reference", "light_00001.npy"]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
-        code = command([*map(str, arguments), "--overwrite"])
-    if code:
-        raise RuntimeError(f"zemosaic-patch tile ended with {code}: {said.getvalue()[-500:]}")
-    report = json.loads((out / "tile.json").read_text(encoding="utf-8"))
-    return fits.getdata(out / "tile.fits"), report["stacked_on"]
+    sources = [partial(np.load, path) for path in sorted((folder / "frames").iterdir())]
+    made = make_tile(sources, 1, gpu=gpu_use)
+    return made.image, made.report.stacked_on
 
 
 if __name__ == "__main__":

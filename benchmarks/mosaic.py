@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a mosaic takes, and how much memory: against frames of a tile, and against tiles.
+"""How long a mosaic takes, and how much memory: against frames of a pointing, and against pointings.
 
 usage: python benchmarks/mosaic.py [--rounds N] [--shape H W] [-o DIR]
 
 Simulates raw Seestar frames of 2 x 2 pointings (uint16 Bayer, solved), runs ``zemosaic-patch mosaic`` on parts of them
 in turn, each time from frame files to the mosaic and its report, and writes a table and a plot. Memory is the
-proportional set size of the command and its workers together, sampled (on Linux; elsewhere the resident size).
+proportional set size of the command and of what it starts, sampled (on Linux; elsewhere the resident size).
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from pathlib import Path
 
 import psutil
 
-from nanstack.session import open_session
-from zemosaic_patch.demo.mosaic import pleiades_session, write_frames
-from zemosaic_patch.groups import group_frames
+from zemosaic_patch.demo.mosaic import POINTINGS, pleiades_session, write_frames
 
-PARTS = ((1, 16), (2, 16), (4, 4), (4, 8), (4, 16))  # tiles, frames of each
+PARTS = ((1, 16), (2, 16), (4, 4), (4, 8), (4, 16))  # pointings, frames of each
 SAMPLING_S = 0.02
 
 
@@ -38,8 +36,8 @@ def main() -> int:
         folder = Path(name)
         session = pleiades_session(64, tuple(options.shape))
         write_frames(session, folder / "frames")
-        groups, _ = group_frames(open_session(sorted((folder / "frames").iterdir())).frames)
-        assert [len(group.frames) for group in groups] == [16] * 4, "the pointings are not told apart"
+        names = [frame.name for frame in session.frames]
+        groups = [[folder / "frames" / name for name in names[number::POINTINGS]] for number in range(POINTINGS)]
         runs = {part: [] for part in PARTS}
         run(groups, (1, 4), folder)  # compiles
         for _ in range(options.rounds):
@@ -50,10 +48,10 @@ def main() -> int:
     return 0
 
 
-def run(groups: list, part: tuple[int, int], folder: Path) -> tuple[float, float]:
+def run(groups: list[list[Path]], part: tuple[int, int], folder: Path) -> tuple[float, float]:
     """Make a mosaic of a part of the frames; return seconds and MiB."""
-    tiles, frames = part
-    paths = [frame.path for group in groups[:tiles] for frame in group.frames[:frames]]
+    pointings, frames = part
+    paths = [path for group in groups[:pointings] for path in group[:frames]]
     command = [sys.executable, "-m", "zemosaic_patch", "mosaic", *paths, "-o", folder / "out", "--overwrite"]
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -87,15 +85,15 @@ def report(runs: dict[tuple[int, int], list[tuple[float, float]]], options: argp
         f"`python benchmarks/mosaic.py --rounds {options.rounds} --shape {height} {width}`, "
         f"{psutil.cpu_count()} cores; medians.",
         "",
-        "| tiles | frames of each | seconds | a frame | peak memory |",
+        "| pointings | frames of each | seconds | a frame | peak memory |",
         "|---|---|---|---|---|",
     ]
     medians = {}
-    for (tiles, frames), results in runs.items():
+    for (pointings, frames), results in runs.items():
         seconds, memory = (statistics.median(values) for values in zip(*results, strict=True))
-        medians[tiles, frames] = seconds
-        each = seconds / (tiles * frames)
-        lines.append(f"| {tiles} | {frames} | {seconds:.1f} s | {each:.3f} s | {memory:,.0f} MiB |")
+        medians[pointings, frames] = seconds
+        each = seconds / (pointings * frames)
+        lines.append(f"| {pointings} | {frames} | {seconds:.1f} s | {each:.3f} s | {memory:,.0f} MiB |")
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "mosaic.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -113,9 +111,14 @@ def plot(medians: dict[tuple[int, int], float], options: argparse.Namespace) -> 
 
     height, width = options.shape
     figure, axes = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
-    for label, keep in {"4 tiles": lambda part: part[0] == 4, "16 frames a tile": lambda part: part[1] == 16}.items():
+    for label, keep in {
+        "4 pointings": lambda part: part[0] == 4,
+        "16 frames of each": lambda part: part[1] == 16,
+    }.items():
         points = sorted(
-            (tiles * frames, seconds) for (tiles, frames), seconds in medians.items() if keep((tiles, frames))
+            (pointings * frames, seconds)
+            for (pointings, frames), seconds in medians.items()
+            if keep((pointings, frames))
         )
         axes.plot(*zip(*points, strict=True), "o-", label=label)
     axes.set(

@@ -128,7 +128,7 @@ def tile(plan: Plan, folder: Path) -> Section:
     _add_siril(contenders, section, partial(peers.siril_register_and_stack, folder / "fits"))
     runs = _processes(contenders, section, plan.rounds)
     report = json.loads((folder / "tile" / "tile.json").read_text(encoding="utf-8"))
-    lost = {OURS: report["frames_given"] - report["frames_aligned"]}
+    lost = {OURS: len(report["left_out"])}
     if SIRIL in runs:
         lost[SIRIL] = peers.siril_lost(runs[SIRIL][-1])
     for row in section.rows:

@@ -45,7 +45,7 @@ class Canvas:
 
     @property
     def origin(self) -> tuple[int, int]:
-        """The pixel (x, y) that cells and levels are counted from: nearest to the axis, or another image's first one."""
+        """The pixel (x, y) that cells and levels are counted from: nearest to the axis, or another image's first."""
         x, y = self.view.middle
         return round(x), round(y)
 

@@ -30,24 +30,9 @@ PREFIX = "nanstack-scratch-"  # of the names of scratch folders
 Made = TypeVar("Made")
 
 
-_processes = 1  # that do such jobs on this machine at once
-
-
-def share_machine(processes: int) -> None:
-    """Let this process take its share alone, as one of several; to be called before anything is stacked."""
-    global _processes
-    _processes = processes
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(threads()))  # read when Numba is imported
-
-
-def processes() -> int:
-    """Return how many processes share this machine, this one included."""
-    return _processes
-
-
 def threads() -> int:
     """Return the number of threads a job may keep busy."""
-    return max(1, (os.cpu_count() or 1) // _processes)
+    return max(1, os.cpu_count() or 1)
 
 
 def in_order(
@@ -84,8 +69,8 @@ def memory_budget() -> int:
     """Return the bytes a job may take where nobody says: a quarter of what is free, at most 1 GiB."""
     free = free_memory()
     if math.isinf(free):
-        return BUDGET_IF_UNKNOWN // _processes
-    return min(MAX_BUDGET, int(SHARE_OF_FREE * free / _processes))
+        return BUDGET_IF_UNKNOWN
+    return min(MAX_BUDGET, int(SHARE_OF_FREE * free))
 
 
 def free_memory() -> float:

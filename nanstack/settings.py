@@ -17,7 +17,6 @@ JOINS = ("mean", "median")
 TILE_MATCHES = ("plane", "offset", "none")
 SKIES = ("plane", "offset", "none")
 WEIGHTS = ("snr", "equal", "sharp")
-CANVASES = ("reference", "all")
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,6 @@ class TileSettings:
     equalize : bool
         Scale the colours of the tile so that their medians agree.
     interpolation : {'bicubic', 'lanczos3'}
-    canvas : {'reference', 'all'}
-        The tile's pixels: those of the reference, or as many as show every frame.
     gpu : {'off', 'auto', 'on'}
         Stack on the GPU: never; where there is one; the same, and warn where there is none.
 
@@ -75,7 +72,6 @@ class TileSettings:
     radial: Radial | None = None
     equalize: bool = False
     interpolation: str = "bicubic"
-    canvas: str = "reference"
     gpu: str = "off"
 
     def __post_init__(self) -> None:
@@ -84,7 +80,6 @@ class TileSettings:
         _check_name(self, "normalize", NORMALIZATIONS)
         _check_name(self, "weight", WEIGHTINGS)
         _check_name(self, "interpolation", INTERPOLATIONS)
-        _check_name(self, "canvas", CANVASES)
         _check_name(self, "gpu", DEVICES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,23 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanstack.canvas import Canvas, reference_canvas, union_canvas
-from nanstack.io.frames import probe_frame, short_names
 from nanstack.levels import photometry
 from nanstack.levels.colour import ColourBalance, equalize_medians
 from nanstack.levels.sky import SkyMatch
-from nanstack.levels.weights import surveyed_weights
 from nanstack.memory import Scratch
 from nanstack.progress import Progress, Quiet
 from nanstack.register.alignment import Alignment, FrameSource, align_frames
-from nanstack.register.camera import View
-from nanstack.register.onto import onto_canvas
-from nanstack.register.registered import RegisteredFrame
 from nanstack.report import FrameReport, Measures, TileReport, known
 from nanstack.settings import TileSettings
 from nanstack.stack.plan import StackPlan, plan_stack
 from nanstack.stack.stacker import Stack, Weights, stack_frames
-from nanstack.survey.taken import Taken, taken_of_frames
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -107,12 +100,9 @@ class Tile:
     wcs : astropy.wcs.WCS or None
         Of its pixels; None where nobody knows it.
     alignments : list of nanstack.register.alignment.Alignment
-        One a frame, also for those that failed, with the reason; of files, for those that stars placed, in the order of
-        their names.
+        One a frame, also for those that failed, with the reason.
     report : TileReport
     colour : ColourBalance
-    taken : nanstack.survey.taken.Taken
-        How the frames in it were taken, as far as that is known.
     """
 
     image: np.ndarray
@@ -121,7 +111,6 @@ class Tile:
     alignments: list[Alignment] = field(repr=False)
     report: TileReport = field(repr=False)
     colour: ColourBalance = field(default_factory=ColourBalance, repr=False)
-    taken: Taken = field(default_factory=Taken, repr=False)
 
     def for_mosaic(self, name: str) -> MosaicTile:
         """Return the tile as `nanstack.make_mosaic` takes it."""
@@ -129,7 +118,7 @@ class Tile:
 
 
 def make_tile(
-    frames: Sequence[FrameSource | str | Path],
+    frames: Sequence[FrameSource],
     reference: int = 0,
     settings: TileSettings | None = None,
     *,
@@ -143,21 +132,21 @@ def make_tile(
 
     Parameters
     ----------
-    frames : sequence of path, or of ndarray or callable; all (H, W) or all (H, W, 3)
-        FITS or .npy files, which are surveyed and registered all at once; or samples in ADU, not modified, or what
-        returns them, each aligned on the reference for itself. A frame that cannot be used is left out, and
-        `alignments` says why.
+    frames : sequence of ndarray or callable; all (H, W) or all (H, W, 3)
+        Samples in ADU, not modified, or what returns them, each aligned on the reference for itself. A frame that
+        cannot be used is left out, and `alignments` says why. (Files are registered all at once and stacked by
+        `nanstack.open_session` and `nanstack.stack_on_canvas`.)
     reference : int
         Which of them gives the tile its pixels, and its WCS.
     settings : TileSettings, optional
     wcs : astropy.wcs.WCS, optional
-        The solution of the reference, where that is an array: the tile's; that of a file is found.
+        The solution of the reference: the tile's.
     names : sequence of str, optional
         Of the frames, for report and warnings.
     weights : sequence, optional
         One a frame, as for `nanstack.stack.stacker.stack_frames`, in place of those that `settings.weight` measures.
     progress : Progress, optional
-        Hears of the steps 'aligning' (frames) and 'stacking' (rows); of files, of those of `nanstack.session`, too.
+        Hears of the steps 'aligning' (frames) and 'stacking' (rows).
     **changes
         Fields of `TileSettings` that differ: ``make_tile(frames, match="plane")``.
 
@@ -168,25 +157,20 @@ def make_tile(
     Raises
     ------
     ValueError
-        For no frames, a reference that is no image, settings out of range, or weights that are not one a frame.
-    nanstack.io.frames.FrameError
-        For a file that is no frame.
+        For no frames, names of files, a reference that is no image, settings out of range, or weights that are not one
+        a frame.
     """
     settings = replace(settings or TileSettings(), **changes)
     progress = progress or Quiet()
-    if isinstance(frames, (str, Path)):
-        raise ValueError(f"frames must be a list of frames, not the single name {str(frames)!r}")
+    if isinstance(frames, (str, Path)) or any(isinstance(frame, (str, Path)) for frame in frames):
+        raise ValueError("frames must be samples: files are stacked by open_session and stack_on_canvas")
     if not len(frames):
         raise ValueError("frames: there are none")
     if weights is not None and len(weights) != len(frames):
         raise ValueError(f"weights must be {len(frames)}, one a frame, not {len(weights)}")
     if not 0 <= reference < len(frames):
         raise ValueError(f"reference {reference!r} names none of the {len(frames)} frames")
-    if all(isinstance(frame, (str, Path)) for frame in frames):
-        return _tile_of_files([Path(frame) for frame in frames], reference, settings, names, weights, progress)
-    if settings.canvas != "reference":
-        raise ValueError(f"the canvas {settings.canvas!r} is for files: arrays are aligned on the reference's pixels")
-    sources: list[Any] = [probe_frame(frame) if isinstance(frame, (str, Path)) else frame for frame in frames]
+    sources: list[Any] = list(frames)
     if callable(sources[reference]):
         sources[reference] = sources[reference]()  # read once, for the alignment and for what is measured
     names = names or [f"frame {index}" for index in range(len(sources))]
@@ -196,92 +180,6 @@ def make_tile(
         return align_frames(sources, reference, interpolation=interpolation, finish=lambda image, _: keep(image))
 
     return _stacked_tile(aligned, names, settings, wcs, weights, progress)
-
-
-def tile_of_registered(
-    frames: Sequence[RegisteredFrame],
-    reference: int,
-    settings: TileSettings,
-    *,
-    names: Sequence[str] | None = None,
-    weights: Weights | None = None,
-    progress: Progress | None = None,
-) -> Tile:
-    """Make a tile of registered frames, as `make_tile` does of files.
-
-    Parameters
-    ----------
-    frames : sequence of RegisteredFrame
-        All of one number of channels.
-    reference : int
-        Which of them gives the tile its pixels, or with `settings.canvas` 'all' its scale and turn.
-    settings : TileSettings
-    names : sequence of str, optional
-        Of the frames, for report and warnings; by default those of their files.
-    weights : sequence, optional
-    progress : Progress, optional
-
-    Raises
-    ------
-    ValueError
-        For a reference that cannot be read, or a canvas that would be too large.
-    """
-    views = [frame.view for frame in frames]
-    if names is None:
-        called = short_names(frame.path for frame in frames)
-        names = [called[frame.path] for frame in frames]
-    canvas = canvas_of(views, reference, settings.canvas)
-    if weights is None and settings.weight != "none":
-        weights = surveyed_weights(frames, settings.weight)
-
-    def brought(keep: Keep) -> Iterator[tuple[Alignment, np.ndarray | None]]:
-        return onto_canvas(frames, canvas, reference, interpolation=settings.interpolation, finish=keep)
-
-    tile = _stacked_tile(brought, names, settings, canvas.wcs(), weights, progress or Quiet())
-    stacked = [frames[alignment.index].facts for alignment in tile.alignments if alignment.ok]
-    return replace(tile, taken=taken_of_frames(stacked))
-
-
-def canvas_of(views: Sequence[View], reference: int, kind: str) -> Canvas:
-    """Return the pixels of a tile: those of the reference, or as many as show all frames, turned as it is."""
-    return reference_canvas(views[reference]) if kind == "reference" else union_canvas(views, views[reference])
-
-
-def _tile_of_files(
-    paths: list[Path],
-    reference: int,
-    settings: TileSettings,
-    names: Sequence[str] | None,
-    weights: Weights | None,
-    progress: Progress,
-) -> Tile:
-    from nanstack.session import open_session  # here, as arrays, and ZeMosaic's tiles, need nothing of it
-
-    session = open_session(paths, progress=progress)
-    called = dict(zip(paths, names, strict=True)) if names else short_names(paths)
-    where = {frame.path: index for index, frame in enumerate(session.frames)}
-    if paths[reference] not in where:
-        raise ValueError(
-            f"{called[paths[reference]]}, the reference, cannot be used: {session.left_out[paths[reference]]}"
-        )
-    tile = tile_of_registered(
-        session.frames,
-        where[paths[reference]],
-        settings,
-        names=[called[frame.path] for frame in session.frames],
-        weights=None if weights is None else [weights[paths.index(frame.path)] for frame in session.frames],
-        progress=progress,
-    )
-    if not session.knows_its_place:
-        tile = replace(tile, wcs=None)
-    return with_left_out(tile, {called[path]: reason for path, reason in session.left_out.items()})
-
-
-def with_left_out(tile: Tile, reasons: Mapping[str, str]) -> Tile:
-    """Return a tile whose report names further frames that were given, and why they are not in it."""
-    report = tile.report
-    failed = {**report.frames_failed, **reasons}
-    return replace(tile, report=replace(report, frames_given=report.frames_given + len(reasons), frames_failed=failed))
 
 
 def _stacked_tile(

@@ -241,25 +241,25 @@ def test_the_example_of_a_tile_shows_what_it_says():
     assert np.abs(level - frames[0].sky[0]).max() < 5  # the reference's sky, though they differ by 10 %
 
 
-def test_files_are_frames_and_a_bad_one_is_left_out(tmp_path):
+def test_files_are_stacked_on_a_canvas_and_a_bad_one_is_left_out(tmp_path):
     frames, stars = simulate_group(4, (150, 200), seed=3, n_stars=200, max_shift=8)
     paths = [tmp_path / f"{index}.npy" for index in range(4)]
     for path, frame in zip(paths, frames, strict=True):
         np.save(path, frame.data)
     np.save(paths[2], np.full_like(frames[2].data, np.nan))
-    tile = nanstack.make_tile(paths, 1)
-    assert tile.report.frames_failed == {"2.npy": "it holds no finite sample"}
-    assert (tile.report.frames_given, tile.coverage.max(), tile.report.reference) == (4, 3, "1.npy")
-    off = (tile.image - render_stars(stars, (150, 200), frames[1].transform))[tile.coverage == 3]
+    session = nanstack.open_session(paths)
+    assert session.left_out == {paths[2]: "it holds no finite sample"}
+    views = [frame.view for frame in session.frames]
+    stack = nanstack.stack_on_canvas(session.frames, nanstack.union_canvas(views, views[1]))
+    assert stack.coverage.max() == 3
+    left, top = (int(np.rint(v)) for v in stack.canvas.view.pixels(views[1].directions(0, 0)))
+    seen = np.s_[top : top + 150, left : left + 200]
+    off = (stack.image[seen] - render_stars(stars, (150, 200), frames[1].transform))[stack.coverage[seen] == 3]
     noise = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
-    assert np.allclose(noise, 20 / np.sqrt(3), rtol=0.2)  # of a mean of three, whose stars are the reference's
-    with pytest.raises(ValueError, match="weights must be 4, one a frame, not 3"):
-        nanstack.make_tile(paths, weights=[1, 2, 3])
-    with pytest.raises(ValueError, match=r"2\.npy, the reference, cannot be used: it holds no finite sample"):
-        nanstack.make_tile(paths, 2)
+    assert np.allclose(noise, 20 / np.sqrt(3), rtol=0.2)  # of a mean of three, whose stars are the second one's
 
 
 def test_what_is_not_there_is_not_imported():
     with pytest.raises(AttributeError, match="no attribute 'make_tea'"):
         nanstack.make_tea  # noqa: B018
-    assert {"make_tile", "make_mosaic"} <= set(nanstack.__all__)
+    assert {"open_session", "stack_on_canvas", "make_tile", "make_mosaic"} <= set(nanstack.__all__)

@@ -124,11 +124,11 @@ def test_the_wheel_holds_all_files_of_the_packages_and_nothing_else(wheel):
 
 def test_tile_mosaic_and_report(command, tmp_path):
     frames = frame_files(tmp_path / "frames", wcs=True)
-    assert "3 of 3 aligned" in command("tile", frames, "-o", tmp_path / "tile")
+    assert "3 stacked" in command("tile", frames, "-o", tmp_path / "tile")
     with fits.open(tmp_path / "tile" / "tile.fits") as hdus:
         assert np.isfinite(hdus[0].data).mean() > 0.99
-    command("mosaic", frames, "-o", tmp_path / "mosaic", "--workers", "1")
-    assert json.loads((tmp_path / "mosaic" / "mosaic.json").read_text())["tiles"]
+    command("mosaic", frames, "-o", tmp_path / "mosaic")
+    assert json.loads((tmp_path / "mosaic" / "mosaic.json").read_text())["frames"]
     with fits.open(tmp_path / "mosaic" / "mosaic.fits") as hdus:
         assert np.isfinite(hdus[0].data).mean() > 0.75  # all that any frame saw: they are turned, and corners are empty
     (tmp_path / "mosaic" / "report.html").unlink()
@@ -164,4 +164,4 @@ def test_the_module_runs_within_zemosaics_folder(commands, tmp_path):
     assert "taken out" in call(*module, "revert", ".", cwd=root)
     assert tree(root) == before
     frames = frame_files(tmp_path / "frames", wcs=False)
-    assert "3 of 3 aligned" in call(*module, "tile", frames, "-o", tmp_path / "tile", cwd=root)
+    assert "3 stacked" in call(*module, "tile", frames, "-o", tmp_path / "tile", cwd=root)

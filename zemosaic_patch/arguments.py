@@ -8,6 +8,7 @@ defaults, so what the command line says comes first.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import Option, option_of
+from zemosaic_patch.options import GONE, Option, option_of
 from zemosaic_patch.outputs import expect, record
 
 CONFIG = "run.toml"
@@ -187,6 +188,8 @@ def config_defaults(path: Path, command: Command, parser: Parser) -> dict[str, A
     """
     known = {name: option for group in command.groups for name, option, _ in declarations(group) if option.kept}
     values = {name.replace("-", "_"): value for name, value in _read_toml(path).items()}
+    _tell_gone(path, [name for name in values if name in GONE and name not in known])
+    values = {name: value for name, value in values.items() if name in known or name not in GONE}
     for name, value in values.items():
         if name not in known or isinstance(value, dict):
             raise UsageError(f"{path}: {name} is not an option that this command reads from a file")
@@ -202,6 +205,13 @@ def config_defaults(path: Path, command: Command, parser: Parser) -> dict[str, A
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return {name: parsed[name] for name in values} | {"frames": list(map(str, frames))}
+
+
+def _tell_gone(path: Path, names: Sequence[str]) -> None:
+    """Say which options of a file are passed over, as there are none of these names any more."""
+    if names:
+        told = [long_name(name) + (f" (now {GONE[name]})" if GONE[name] else "") for name in names]
+        print(f"warning: {path}: options of an earlier version are passed over: {', '.join(told)}", file=sys.stderr)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ from nanstack.memory import threads
 from nanstack.mosaic import Mosaic
 from zemosaic_patch import tile_files
 from zemosaic_patch.arguments import CONFIG
-from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import PICTURES
+from zemosaic_patch.options import PICTURES, MosaicRun
 from zemosaic_patch.outputs import claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
-from zemosaic_patch.reports import write_json
+from zemosaic_patch.reports import ResultFiles, read_json, write_json
+from zemosaic_patch.result_files import Written
 
 MOSAIC, REPORT, PAGE = "mosaic.fits", "mosaic.json", "report.html"
 OUTPUTS = (MOSAIC, "mosaic.png", "mosaic_linked.png", "coverage.png", REPORT, PAGE)
 COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
-TILES = "tiles"
+TILES = "tiles"  # of versions up to 0.2, which made mosaics of them
 SOLUTIONS = "solutions"  # of groups of frames, found by a solver
 SURVEYS = "surveys"  # what is known of each frame
 
@@ -35,15 +36,26 @@ def output_names(picture: str) -> tuple[str, ...]:
     return tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
 
 
+def files_of(folder: Path, run: MosaicRun) -> Written:
+    """Return where and how a mosaic of frames is written."""
+    kind = run.output.picture
+    names = ResultFiles(MOSAIC, f"mosaic.{kind}", "coverage.png", f"mosaic_linked.{kind}")
+    return Written(folder, names, packed=run.output.format == "fz", upside_down=run.canvas.is_north_up)
+
+
+def is_former(folder: Path) -> bool:
+    """Tell whether a version up to 0.2 made a folder: it has tiles, and nothing of how frames are stacked now."""
+    told = read_json(folder / REPORT)
+    return bool(tile_folders(folder)) and (told is None or "canvas" not in told)
+
+
 def earlier_output(folder: Path) -> Path | None:
     """Return what an earlier run left in a folder; None where there is nothing."""
     names = (*(name for kind in PICTURES for name in output_names(kind)), TILES)
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def prepare(
-    folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False, joins_tiles: bool = False
-) -> None:
+def prepare(folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False) -> None:
     """Make sure that a mosaic can be written without a loss of anything that is not an earlier mosaic's.
 
     Parameters
@@ -55,8 +67,6 @@ def prepare(
         Files that are read, and so stay.
     anew : bool
         Remove what earlier runs left, inputs apart.
-    joins_tiles : bool
-        The inputs are tiles, not frames: those of an earlier run may be among them.
 
     Raises
     ------
@@ -64,21 +74,8 @@ def prepare(
         Naming the file that is in the way.
     """
     claim(folder, output_names(picture), inputs)
-    if not joins_tiles:
-        _refuse_own_tiles(inputs, folder)
     if anew:
         _remove_earlier(folder, inputs)
-
-
-def _refuse_own_tiles(frames: Sequence[Path], folder: Path) -> None:
-    """Refuse frames that lie where the tiles of this run go."""
-    tiles = os.path.realpath(folder / TILES)
-    for path in frames:
-        if Path(os.path.realpath(path)).is_relative_to(tiles):
-            raise UsageError(
-                f"{path} is one of the inputs, and lies in the folder for the tiles of this run: add "
-                "--existing-tiles to join tiles as they are, or name another folder with -o"
-            )
 
 
 def _remove_earlier(folder: Path, inputs: Sequence[Path]) -> None:
@@ -86,6 +83,8 @@ def _remove_earlier(folder: Path, inputs: Sequence[Path]) -> None:
     for tile in tile_folders(folder):
         if os.path.realpath(tile) not in folders_of_inputs:
             remove_ours(tile, tile_files.ALL_OUTPUTS)
+    with suppress(OSError):  # others are left in it, or it is not there
+        (folder / TILES).rmdir()
     for kind in PICTURES:
         remove_ours(folder, (*output_names(kind), CONFIG), inputs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,9 +102,7 @@ def name_inside(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def save_mosaic(
-    mosaic: Mosaic, folder: Path, header: Any, picture: str, compress: bool, *, on_the_sky: bool = True
-) -> dict[str, str]:
+def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compress: bool) -> dict[str, str]:
     """Write a mosaic's FITS file and its pictures.
 
     Parameters
@@ -117,8 +114,6 @@ def save_mosaic(
     picture : {'png', 'tif'}
         Kind of the 16-bit pictures.
     compress : bool
-    on_the_sky : bool
-        Whether the mosaic's WCS means anything; else it is not written.
 
     Returns
     -------
@@ -127,14 +122,14 @@ def save_mosaic(
     """
     expect(folder, output_names(picture))
     with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(write_mosaic, mosaic, folder / MOSAIC, header, compress, on_the_sky)
+        written = pool.submit(write_mosaic, mosaic, folder / MOSAIC, header, compress)
         pictures = _write_pictures(mosaic, folder, picture)
         written.result()
     record(folder, [MOSAIC, *pictures.values()])
     return pictures
 
 
-def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False, on_the_sky: bool = True) -> None:
+def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False) -> None:
     """Write a mosaic: the image, planes first, with its WCS; COVERAGE (int32, frames); WEIGHT (float32).
 
     Parameters
@@ -146,12 +141,10 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
         Further cards.
     compress : bool
         Tiled compression without loss (GZIP_2); the image is then the first extension.
-    on_the_sky : bool
-        Whether the WCS is written.
     """
     from astropy.io import fits
 
-    solution = mosaic.wcs.to_header(relax=True) if on_the_sky else fits.Header()
+    solution = mosaic.wcs.to_header(relax=True)
     cards = solution.copy()
     cards.update(header)
     hdus = image_hdus(mosaic.image, cards)

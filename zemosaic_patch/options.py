@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from nanstack.register.warp import INTERPOLATIONS
-from nanstack.settings import CANVASES, JOINS, NORMALIZATIONS, TILE_MATCHES, WEIGHTINGS, JoinSettings, TileSettings
+from nanstack.settings import JOINS, SKIES, TILE_MATCHES, WEIGHTS, CanvasSettings, JoinSettings
 from nanstack.stack.definition import COMBINES, Rejection
 from zemosaic_patch.dropin.sources import SKY_MODEL
+from zemosaic_patch.errors import UsageError
 from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
-MATCHES = ("offset", "linear", "plane", "none")  # the commonest first
-GPU = ("auto", "on", "off")
+MATCHES = ("offset", "linear", "plane", "none")  # of ZeMosaic's tiles; the commonest first
+CANVASES = ("all", "reference")
+FORMATS = ("fits", "fz")
 PICTURES = ("png", "tif")
+GONE = {  # options of earlier versions that a kept run.toml may name, and what stands in their place
+    "tile_frames": "", "min_frames": "", "workers": "", "norm": "", "gpu": "",
+    "weight": "--weights", "compress": "--format fz",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,32 +118,70 @@ def option_of(declared: Field) -> Option:
     return declared.metadata["option"]
 
 
-# --- a tile -----------------------------------------------------------------------------------------------------------
+# --- frames onto a canvas ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class TileFiles:
-    """What the command `tile` reads and writes."""
+class CanvasChoice:
+    """Which pixels a result has.
 
-    frames: tuple[str, ...] = option(
-        "FITS or .npy files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
+    Attributes
+    ----------
+    kind : {'all', 'reference'}
+        As many as show every frame, or those of a frame.
+    reference : str, optional
+        The name of that frame, by default the most central one; of 'all' one whose scale and turn they have.
+    scale : float, optional
+        Arcseconds a pixel, of 'all'; by default those of the usual frame, or of the reference.
+    like : str, optional
+        Name of a FITS image whose pixels they are, whatever the rest says.
+    """
+
+    kind: str = "all"
+    reference: str | None = None
+    scale: float | None = None
+    like: str | None = None
+
+    @property
+    def is_north_up(self) -> bool:
+        """Whether the first row is the lowest on the screen, as FITS viewers show it; that of a frame is on top."""
+        return self.like is not None or (self.kind == "all" and self.reference is None)
+
+
+@dataclass(frozen=True)
+class CanvasOptions:
+    """Which pixels a result has: options of `mosaic` and `tile`."""
+
+    canvas: str = option(
+        "pixels of the result: as many as show every frame (all), or those of one frame (reference)", choices=CANVASES
     )
-    output: Path = option(
-        "folder for the results: tile.fits, tile.png, coverage.png, tile.json",
-        Path, short="-o", metavar="DIR", required=True, kept=False,
+    reference: str | None = option(
+        "the frame whose pixels are meant, by default the most central; with --canvas all its scale and turn are taken",
+        metavar="FILE",
+    )
+    scale: float | None = option(
+        "scale of the result; by default the frames' own",
+        float, unit="arcseconds a pixel", metavar="ARCSEC", within=Range(0, with_low=False),
     )  # fmt: skip
-    overwrite: bool = option("replace the results of an earlier run in DIR", bool, kept=False)
-    reference: str | None = option("frame that the others are aligned on; by default the most central", metavar="FILE")
-    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
-    config: Path | None = option(
-        "take the options from a run.toml that an earlier run wrote; options given here override it",
-        Path, metavar="FILE", kept=False,
-    )  # fmt: skip
+    like: str | None = option("take the pixels of another FITS image, by the WCS in its header", metavar="FILE")
+
+    @classmethod
+    def of(cls, choice: CanvasChoice) -> CanvasOptions:
+        """Return the options that stand for a choice."""
+        return cls(choice.kind, choice.reference, choice.scale, choice.like)
+
+    def choice(self) -> CanvasChoice:
+        """Return what these options choose; UsageError where they contradict each other."""
+        if self.like is not None and (self.reference is not None or self.scale is not None):
+            raise UsageError("--like says all of the pixels: leave out --reference and --scale")
+        if self.scale is not None and self.canvas == "reference":
+            raise UsageError("--scale is for --canvas all: a frame's own pixels have its own scale")
+        return CanvasChoice(self.canvas, self.reference, self.scale, self.like)
 
 
 @dataclass(frozen=True)
-class TileOptions:
-    """How a tile is made."""
+class StackOptions:
+    """How frames are stacked: options of `mosaic` and `tile`."""
 
     reject: str = option("how outliers (satellites, cosmic rays) are found", choices=tuple(REJECTIONS))
     kappa: tuple[float, ...] = option(
@@ -158,25 +202,18 @@ class TileOptions:
     )  # fmt: skip
     combine: str = option("how the samples that remain are combined", choices=COMBINES)
     match_sky: str = option(
-        "match each frame's sky to the reference's: add a constant (offset), a constant and a gradient (plane), or "
-        "scale and add a constant (linear)",
-        choices=MATCHES,
+        "bring the frames to one sky: add a constant and a gradient to each (plane), a constant (offset), or nothing",
+        choices=SKIES,
     )
-    norm: str = option("one of ZeMosaic's normalisations, in place of --match-sky", choices=NORMALIZATIONS)
-    weight: str = option(
-        "give less weight to noisy frames (noise_variance) or to blurred ones (noise_fwhm)", choices=WEIGHTINGS
+    weights: str = option(
+        "what a frame counts for: its signal over its noise, squared (snr), the same over the area of its stars "
+        "(sharp), or as much as any other (equal)",
+        choices=WEIGHTS,
     )
     interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
-    canvas: str = option(
-        "pixels of a tile: those of its reference, or as many as show every frame (all)", choices=CANVASES
-    )
-    gpu: str = option(
-        "stack on an NVIDIA GPU: if there is one (auto), the same but warn if there is none (on), or never (off)",
-        choices=GPU,
-    )
 
     @classmethod
-    def of(cls, settings: TileSettings) -> TileOptions:
+    def of(cls, settings: CanvasSettings) -> StackOptions:
         """Return the options that stand for settings."""
         rejection = settings.rejection
         kappa = (rejection.kappa_low, rejection.kappa_high)
@@ -188,18 +225,15 @@ class TileOptions:
             wsc_impl=_name_of(WINSOR_METHODS, "huber" if huber else "winsor"),
             rewinsor=rejection.rewinsor,
             combine=settings.combine,
-            match_sky=settings.match,
-            norm=settings.normalize,
-            weight=settings.weight,
+            match_sky=settings.sky,
+            weights=settings.weights,
             interpolation=settings.interpolation,
-            canvas=settings.canvas,
-            gpu=settings.gpu,
         )
 
-    def settings(self) -> TileSettings:
+    def settings(self) -> CanvasSettings:
         """Return the settings that these options stand for."""
         method = REJECTIONS[self.reject]
-        return TileSettings(
+        return CanvasSettings(
             rejection=Rejection(
                 WINSOR_METHODS[self.wsc_impl] if method == "winsor" else method,
                 self.kappa[0],
@@ -208,12 +242,9 @@ class TileOptions:
                 rewinsor=self.rewinsor,
             ),
             combine=self.combine,
-            match=self.match_sky,
-            normalize=self.norm,
-            weight=self.weight,
+            sky=self.match_sky,
+            weights=self.weights,
             interpolation=self.interpolation,
-            canvas=self.canvas,
-            gpu=self.gpu,
         )
 
 
@@ -221,36 +252,62 @@ def _name_of(names: dict[str, str], value: str) -> str:
     return next(name for name, known in names.items() if known == value)
 
 
+# --- a tile -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TileFiles:
+    """What the command `tile` reads and writes."""
+
+    frames: tuple[str, ...] = option(
+        "FITS or .npy files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
+    )
+    output: Path = option(
+        "folder for the results: tile.fits, tile.png, coverage.png, tile.json",
+        Path, short="-o", metavar="DIR", required=True, kept=False,
+    )  # fmt: skip
+    overwrite: bool = option("replace the results of an earlier run in DIR", bool, kept=False)
+    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    config: Path | None = option(
+        "take the options from a run.toml that an earlier run wrote; options given here override it",
+        Path, metavar="FILE", kept=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TileRun:
+    """How a tile is made of frames: pixels, and stack."""
+
+    canvas: CanvasChoice = field(default_factory=lambda: CanvasChoice("reference"))
+    stack: CanvasSettings = field(default_factory=CanvasSettings)
+
+
 # --- a mosaic ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class MosaicSettings:
-    """How a mosaic is made.
+class MosaicOutput:
+    """How a mosaic is written.
 
     Attributes
     ----------
-    tile : TileSettings
-    join : JoinSettings
-    tile_frames, min_frames : int
-        Most and fewest frames of a tile: see `zemosaic_patch.groups.group_frames`.
-    compress : bool
-        Compress the mosaic's images, without loss.
+    format : {'fits', 'fz'}
+        Plain, or compressed without loss.
     picture : {'png', 'tif'}
         Kind of the 16-bit pictures.
-    workers : int
-        Number of processes; 0: as many as suit the machine. No influence on the result.
     """
 
-    tile: TileSettings = field(
-        default_factory=lambda: TileSettings(Rejection(rewinsor=False), match="plane", canvas="all")
-    )
-    join: JoinSettings = field(default_factory=JoinSettings)
-    tile_frames: int = 200
-    min_frames: int = 1
-    compress: bool = False
+    format: str = "fits"
     picture: str = "png"
-    workers: int = 0
+
+
+@dataclass(frozen=True)
+class MosaicRun:
+    """How a mosaic is made of frames: pixels, stack, and files."""
+
+    canvas: CanvasChoice = field(default_factory=CanvasChoice)
+    stack: CanvasSettings = field(default_factory=CanvasSettings)
+    output: MosaicOutput = field(default_factory=MosaicOutput)
 
 
 @dataclass(frozen=True)
@@ -261,10 +318,10 @@ class MosaicFiles:
         "FITS files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
     )
     output: Path = option(
-        "folder for the mosaic, its pictures and report, and its tiles",
+        "folder for the mosaic, its pictures and report, and what is known of the frames",
         Path, short="-o", metavar="DIR", required=True, kept=False,
     )  # fmt: skip
-    resume: bool = option("continue a run that was stopped: finished tiles in DIR are used again", bool, kept=False)
+    resume: bool = option("continue a run that was stopped: what DIR has of it is used again", bool, kept=False)
     overwrite: bool = option("remove the results of an earlier run in DIR, and start again", bool, kept=False)
     config: Path | None = option(
         "take the options from a run.toml that an earlier run wrote; options given here override it",
@@ -275,13 +332,26 @@ class MosaicFiles:
 
 
 @dataclass(frozen=True)
-class MosaicOptions:
-    """How frames are grouped, and tiles joined."""
+class OutputOptions:
+    """How a mosaic is written."""
 
-    tile_frames: int = option("a tile has at most N frames", int, metavar="N", within=Range(1))
-    min_frames: int = option(
-        "a tile has at least N frames; fewer, with none near by, are left out", int, metavar="N", within=Range(1)
-    )
+    format: str = option("write mosaic.fits plain (fits), or compressed without loss (fz)", choices=FORMATS)
+    picture: str = option("format of the 16-bit pictures", choices=PICTURES)
+
+    @classmethod
+    def of(cls, output: MosaicOutput) -> OutputOptions:
+        """Return the options that stand for an output."""
+        return cls(output.format, output.picture)
+
+    def output(self) -> MosaicOutput:
+        """Return what these options stand for."""
+        return MosaicOutput(self.format, self.picture)
+
+
+@dataclass(frozen=True)
+class JoinOptions:
+    """How existing tiles are joined."""
+
     match_tiles: str = option(
         "match the tiles' backgrounds: add a gradient to each (plane), a constant to each (offset), or nothing (none)",
         choices=TILE_MATCHES,
@@ -291,39 +361,15 @@ class MosaicOptions:
         "width of the edge in which a tile counts less",
         float, unit="fractions of its shorter side", metavar="SHARE", within=Range(0, 0.5),
     )  # fmt: skip
-    compress: bool = option("compress mosaic.fits, without loss", bool)
-    picture: str = option("format of the 16-bit pictures", choices=PICTURES)
-    workers: int = option(
-        "number of tiles made at the same time; 0: as many as processors and memory allow",
-        int, metavar="N", within=Range(0),
-    )  # fmt: skip
 
     @classmethod
-    def of(cls, settings: MosaicSettings) -> MosaicOptions:
-        """Return the options that stand for settings, those of the tiles apart."""
-        return cls(
-            tile_frames=settings.tile_frames,
-            min_frames=settings.min_frames,
-            match_tiles=settings.join.match,
-            join=settings.join.combine,
-            feather=settings.join.feather,
-            compress=settings.compress,
-            picture=settings.picture,
-            workers=settings.workers,
-        )
+    def of(cls, settings: JoinSettings) -> JoinOptions:
+        """Return the options that stand for settings, the interpolation apart."""
+        return cls(settings.match, settings.combine, settings.feather)
 
-    def settings(self, tile: TileOptions) -> MosaicSettings:
-        """Return the settings that these options and those of the tiles stand for."""
-        made = tile.settings()
-        return MosaicSettings(
-            tile=made,
-            join=JoinSettings(self.match_tiles, self.join, self.feather, made.interpolation),
-            tile_frames=self.tile_frames,
-            min_frames=self.min_frames,
-            compress=self.compress,
-            picture=self.picture,
-            workers=self.workers,
-        )
+    def settings(self, interpolation: str) -> JoinSettings:
+        """Return the settings that these options stand for."""
+        return JoinSettings(self.match_tiles, self.join, self.feather, interpolation)
 
 
 # --- the other commands -----------------------------------------------------------------------------------------------
@@ -408,12 +454,14 @@ class ExportOptions:
     overwrite: bool = option("replace FILE if it exists", bool)
 
 
-def tile_defaults() -> TileOptions:
+def tile_defaults() -> tuple[CanvasOptions, StackOptions]:
     """Return the options of `tile` that nobody gave."""
-    return TileOptions.of(TileSettings())
+    usual = TileRun()
+    return CanvasOptions.of(usual.canvas), StackOptions.of(usual.stack)
 
 
-def mosaic_defaults() -> tuple[MosaicOptions, TileOptions]:
-    """Return the options of `mosaic` that nobody gave, those of its tiles last."""
-    settings = MosaicSettings()
-    return MosaicOptions.of(settings), TileOptions.of(settings.tile)
+def mosaic_defaults() -> tuple[CanvasOptions, StackOptions, OutputOptions, JoinOptions]:
+    """Return the options of `mosaic` that nobody gave."""
+    usual = MosaicRun()
+    own = CanvasOptions.of(usual.canvas), StackOptions.of(usual.stack), OutputOptions.of(usual.output)
+    return *own, JoinOptions.of(JoinSettings())

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a run is, as bars on the screen; and what a worker process tells the one that waits for it."""
+"""How far a run is, as bars on the screen."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from zemosaic_patch.signals import obey
 
-UNITS = {"aligning": "frame", "stacking": "row"}
-OUTER = "tiles"  # a step that others are part of: its bar stays above theirs
+UNITS = {"surveying frames": "frame", "stacking": "cell"}
 
 
 class Bars:
@@ -35,7 +32,7 @@ class Bars:
         bar = self._bars[name]
         bar.total = total
         bar.update(done - bar.n)
-        if done >= total and name != OUTER:
+        if done >= total:
             bar.close()
 
     def warn(self, text: str) -> None:
@@ -50,26 +47,4 @@ class Bars:
     def _new_bar(self, name: str, total: int) -> Any:
         from tqdm import tqdm
 
-        below = int(OUTER in self._bars)
-        return tqdm(desc=name, total=total, unit=UNITS.get(name, "it"), disable=None, leave=False, position=below)
-
-
-@dataclass(frozen=True)
-class Told:
-    """Passes on what a job tells of itself, through a pipe: a `nanstack.progress.Progress`.
-
-    Attributes
-    ----------
-    tell : callable
-        ``tell('step', (name, done, total))`` and ``tell('warning', text)``.
-    """
-
-    tell: Callable[[str, Any], None]
-
-    def step(self, name: str, done: int, total: int) -> None:
-        """Tell that so many of a step's units are done."""
-        self.tell("step", (name, done, total))
-
-    def warn(self, text: str) -> None:
-        """Tell of something that could not be done as asked."""
-        self.tell("warning", text)
+        return tqdm(desc=name, total=total, unit=UNITS.get(name, "it"), disable=None, leave=False)

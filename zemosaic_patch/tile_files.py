@@ -1,83 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tiles as files: our own written, with their report; ours and ZeMosaic's read."""
+"""Tiles as files: what ours are called; ours and ZeMosaic's read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nanstack.io.cards import card_value
-from nanstack.io.files import remove_partial_files
 from nanstack.io.frames import channels_last, read_named_image, samples_with_data
-from nanstack.io.images import write_tile
 from nanstack.io.layout import card, read_layout, read_samples
-from nanstack.report import TileReport
-from zemosaic_patch import installed_version
-from zemosaic_patch.outputs import expect, is_intact, record
-from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
-from zemosaic_patch.reports import read_json, write_json
-
-if TYPE_CHECKING:
-    from nanstack.tile import Tile
+from zemosaic_patch.options import TileRun
+from zemosaic_patch.reports import ResultFiles
+from zemosaic_patch.result_files import Written
 
 TILE, REPORT = "tile.fits", "tile.json"
 OUTPUTS = (TILE, "tile.png", "coverage.png", REPORT)
 ALL_OUTPUTS = (*OUTPUTS, "report.html")  # the last one by the command `report`
 
 
-def save_tile(tile: Tile, folder: Path, fingerprint: str | None = None) -> None:
-    """Write a tile's files, into a folder that no other run writes to: FITS, two pictures, the report.
-
-    Parameters
-    ----------
-    tile : nanstack.tile.Tile
-    folder : Path
-    fingerprint : str, optional
-        Of its frames and settings, by which `finished` knows whether it is still theirs.
-    """
-    from astropy.io import fits
-
-    remove_partial_files(folder)
-    expect(folder, OUTPUTS)
-    header = fits.Header()
-    header["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this tile")
-    header.update(tile.taken.cards())
-    header.update(tile.report.cards())
-    for name, reason in tile.report.frames_failed.items():
-        header.add_history(card_value(f"frame {name} failed: {reason}"))
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pictures = pool.submit(_save_pictures, tile.image, tile.coverage, folder)
-        write_tile(tile, folder / TILE, header)
-        pictures.result()
-    told = tile.report.json()
-    write_json(told if fingerprint is None else {**told, "fingerprint": fingerprint}, folder / REPORT)
-    record(folder, OUTPUTS)
-
-
-def _save_pictures(image: np.ndarray, coverage: np.ndarray, folder: Path) -> None:
-    write_picture(screen_stretch(image)(image), folder / "tile.png")
-    write_coverage(coverage, folder / "coverage.png")
-
-
-def finished(folder: Path, fingerprint: str) -> TileReport | None:
-    """Return a tile's report where a folder holds a complete and undamaged one of these frames and settings."""
-    told = read_json(folder / REPORT)
-    if told is None or told.get("fingerprint") != fingerprint:
-        return None
-    return report_beside(folder / TILE) if is_intact(folder / TILE) and is_intact(folder / REPORT) else None
-
-
-def report_beside(tile: Path) -> TileReport | None:
-    """Return the report beside one of our tiles; None where there is none, or it is damaged."""
-    told = read_json(tile.with_name(REPORT)) if tile.name == TILE else None
-    try:
-        return None if told is None else TileReport.of(told)
-    except ValueError:
-        return None
+def files_of(folder: Path, run: TileRun) -> Written:
+    """Return where and how a tile is written: as ZeMosaic reads it, with an ALPHA."""
+    names = ResultFiles(TILE, "tile.png", "coverage.png")
+    return Written(folder, names, kind="tile", bits=8, alpha=True, upside_down=run.canvas.is_north_up)
 
 
 def tile_name(path: Path) -> str:
@@ -103,7 +49,8 @@ def _text_of_card(header: Any, name: str) -> str | None:
 
 def is_mosaic(path: Path) -> bool:
     """Tell whether a file is a mosaic of ours, not a tile."""
-    return "NPA_TILE" in read_layout(path).header
+    header = read_layout(path).header
+    return "NPA_TILE" in header or _text_of_card(header, "NPA_KIND") == "mosaic"
 
 
 def frames_in(path: Path) -> int | None:

@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nanstack.arrays import float_frame, to_float32
 from nanstack.levels import photometry
-
-if TYPE_CHECKING:
-    from nanstack.register.registered import RegisteredFrame
 
 WEIGHERS = {"noise_variance": photometry.noise_weights, "noise_fwhm": photometry.fwhm_weights}
 
@@ -34,25 +30,6 @@ def quality_weights(frames: Sequence[np.ndarray], method: str) -> list[np.ndarra
     """
     found = WEIGHERS[method]([to_float32(float_frame(frame)) for frame in frames])
     return [weight.reshape((1, 1, -1)) if weight.ndim else weight.reshape((1,)) for weight in found]
-
-
-def surveyed_weights(frames: Sequence[RegisteredFrame], method: str) -> list[np.ndarray]:
-    """Return the weights of registered frames by what their survey says, as `quality_weights` does by their samples.
-
-    Parameters
-    ----------
-    frames : sequence of RegisteredFrame
-    method : {'noise_variance', 'noise_fwhm'}
-
-    Returns
-    -------
-    list of ndarray of float32
-        (1, 1, C) for colour, (1,) for mono.
-    """
-    noise = np.array([np.atleast_1d(frame.survey.noise * frame.factor) for frame in frames])
-    widths = np.array([frame.survey.stars.fwhm for frame in frames])[:, None] * np.ones_like(noise)
-    weights = photometry.relative_weights(np.square(noise if method == "noise_variance" else widths))
-    return [weight.reshape((1, 1, -1)) if len(weight) > 1 else weight for weight in weights]
 
 
 def radial_map(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanstack.levels.sky import SkyMatch
-from nanstack.memory import Scratch, memory_budget, processes, threads
+from nanstack.memory import Scratch, memory_budget, threads
 from nanstack.stack import definition
 from nanstack.stack.definition import COMBINES, Block, Rejection
 from nanstack.stack.rows import FrameLike, OpenFiles, Rows, blocks_ahead, open_all
@@ -31,7 +31,7 @@ from nanstack.stack.stacker import Stack, Weights, checked_shape, expand_weights
 
 log = logging.getLogger(__name__)
 
-SHARE_OF_FREE = 0.6  # of the device's memory, for all our processes; the rest is for what other programs ask for
+SHARE_OF_FREE = 0.6  # of the device's memory; the rest is for what other programs ask for
 BLOCK_BYTES = 128 * 2**20  # samples of a block: larger ones keep a device no busier
 BUFFERS = 2  # a block is uploaded while the one before is computed
 DEFINITION_BYTES = 96  # working memory of the definitions for a sample, at most
@@ -235,7 +235,7 @@ class _Job:
     def run(self, limits: BlockLimits) -> None:
         """Stack all rows; out of memory: half as many at a time, from where it stopped."""
         row_bytes = self._row_bytes()
-        allowed = int(SHARE_OF_FREE * device_memory(self.xp)[0] / processes())
+        allowed = int(SHARE_OF_FREE * device_memory(self.xp)[0])
         samples = 4 * len(self.recipe.sources) * math.prod(self.image.shape[1:])
         block = min(BLOCK_BYTES, memory_budget() // BUFFERS, limits.nbytes or BLOCK_BYTES) // max(1, samples)
         height = self.image.shape[0]

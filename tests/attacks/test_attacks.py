@@ -2,7 +2,7 @@
 """The machine as an enemy: processes killed at random, disks that fill, memory that ends, frames by the thousand.
 
 They take long, so they are skipped unless ``ZEMOSAIC_PATCH_ATTACKS=1``; docs/guarantees.md says how long, and has their
-counts. A short form of the most important ones is in `test_mosaic_run.py` and `test_jobs.py`.
+counts. A short form of the most important ones is in `test_mosaic_run.py`.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a process takes of the machine where several share it."""
+"""What a process takes of the machine."""
 
 import os
 import sys
@@ -13,15 +13,13 @@ from nanstack.stack.definition import Rejection
 from tests.support.cuda_stand_in import StandIn, put_in_cupys_place
 
 
-@pytest.mark.parametrize("processes", [1, 4])
-def test_processes_share_the_gpus_memory(monkeypatch, processes):
-    monkeypatch.setattr(memory, "_processes", processes)
+def test_the_gpus_memory_is_left_to_others_in_part(monkeypatch):
     frames = np.random.default_rng(0).normal(1000, 10, (40, 64, 20, 3)).astype(np.float32)
     device = StandIn(memory=40 * frames.nbytes)
     put_in_cupys_place(monkeypatch, device)
     result = gpu.stack_frames(frames, Rejection("none"), xp=device)
     assert np.allclose(result.image, frames.mean(axis=0), atol=1e-3)
-    assert device.peak <= gpu.SHARE_OF_FREE * device.memory / processes
+    assert device.peak <= gpu.SHARE_OF_FREE * device.memory
     assert device.freed == 0, "no attempt failed"
 
 
@@ -40,12 +38,8 @@ def test_without_psutil_the_budget_is_a_modest_one_and_arrays_are_kept_within_it
         assert scratch.keeper(2**28 // array.nbytes)(array) is array
 
 
-def test_processes_share_threads_and_memory(monkeypatch):
-    monkeypatch.setattr(memory, "_processes", 4)
+def test_there_is_one_thread_at_least(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert memory.threads() == 2
-    for free, budget in ((2**31, 2**27), (float("inf"), 2**26)):
-        monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
-        assert memory.memory_budget() == budget
+    assert memory.threads() == 8
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert memory.threads() == 1

@@ -10,7 +10,6 @@ from astropy.wcs import WCS
 
 from nanstack.register.solution import Registration
 from nanstack.session import by_own_solutions, open_session
-from nanstack.tile import make_tile
 from nanstack.truth.simulation import apply, compose, invert, similarity
 from tests.nanstack.survey.simulated import NOISE, SKY, adu16, noisy, write
 from tests.nanstack.survey.test_store import hide_samples
@@ -191,18 +190,6 @@ def test_a_frame_that_loses_its_place_on_the_way_to_the_sky_is_named(folder):
     session = open_session(paths, place=place)
     assert [frame.path for frame in session.frames] == paths[1:]
     assert session.left_out == {paths[0]: "it got lost"}
-
-
-def test_a_tile_of_files_names_each_frame_and_claims_no_place_that_nobody_knows(tmp_path):
-    """Frames of two nights have the same names; each has its own turn."""
-    turns_of = {"one/a.fit": 0, "b.fit": 11, "two/a.fit": 17, "c.fit": 5}
-    paths = [tmp_path / (name if "/" in name else f"one/{name}") for name in turns_of]
-    for seed, (path, degrees) in enumerate(zip(paths, turns_of.values(), strict=True)):
-        path.parent.mkdir(exist_ok=True)
-        light(path, STARS, similarity(SHAPE, 3, 2, degrees), seed=seed)
-    tile = make_tile(paths)
-    assert {one.name: abs(one.rotation_deg) for one in tile.report.frames} == pytest.approx(turns_of, abs=0.05)
-    assert tile.wcs is None
 
 
 def test_nothing_is_something(tmp_path):

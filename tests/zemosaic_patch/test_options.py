@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nanstack.settings import JoinSettings, TileSettings
+from nanstack.settings import CanvasSettings, JoinSettings
 from nanstack.stack.definition import Rejection
 from zemosaic_patch import options
 from zemosaic_patch.arguments import add_command, config_defaults, declarations, read, table, write_config
 from zemosaic_patch.cli import COMMANDS
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import MosaicSettings, Range, TileOptions
+from zemosaic_patch.options import CanvasChoice, MosaicOutput, MosaicRun, Range, StackOptions, TileRun
 
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
 TILE, MOSAIC = (next(command for command in COMMANDS if command.name == name) for name in ("tile", "mosaic"))
@@ -27,69 +27,80 @@ def parsed(command, *words):
     return [read(group, found) for group in command.groups]
 
 
-def tile_settings(*words):
-    return parsed(TILE, "-o", "out", *words)[1].settings()
-
-
 def test_defaults_are_the_engines():
-    assert tile_settings() == TileSettings()
-    _, joined, tile = parsed(MOSAIC, "-o", "out")
-    assert joined.settings(tile) == MosaicSettings()
-    assert MosaicSettings().join == JoinSettings()
-    assert MosaicSettings().tile == TileSettings(Rejection(rewinsor=False), match="plane", canvas="all")
+    _, canvas, stack = parsed(TILE, "-o", "out")
+    assert TileRun(canvas.choice(), stack.settings()) == TileRun()
+    _, canvas, stack, output, join = parsed(MOSAIC, "-o", "out")
+    assert MosaicRun(canvas.choice(), stack.settings(), output.output()) == MosaicRun()
+    assert join.settings(stack.interpolation) == JoinSettings()
+    assert MosaicRun().stack == TileRun().stack == CanvasSettings()
+
+
+@pytest.mark.parametrize("command", [TILE, MOSAIC], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("--reject kappa_sigma", {"method": "kappa_sigma"}),
+        ("--reject linear_fit_clip", {"method": "linear_fit"}),
+        ("--reject none --wsc-impl pixinsight", {"method": "none"}),
+        ("--wsc-impl pixinsight", {"method": "huber"}),
+        ("--kappa 2", {"kappa_low": 2.0, "kappa_high": 2.0}),
+        ("--kappa 2 4", {"kappa_low": 2.0, "kappa_high": 4.0}),
+        ("--winsor 0.1 0.2", {"winsor_low": 0.1, "winsor_high": 0.2}),
+        ("--rewinsor", {"rewinsor": True}),
+    ],
+)
+def test_each_option_of_a_rejection_reaches_its_settings_and_comes_back(command, words, changes):
+    settings = parsed(command, "-o", "out", *words.split())[2].settings()
+    assert settings == CanvasSettings(replace(Rejection(rewinsor=False), **changes))
+    assert StackOptions.of(settings).settings() == settings
 
 
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
-        ("--reject kappa_sigma", {"rejection": Rejection("kappa_sigma")}),
-        ("--reject linear_fit_clip", {"rejection": Rejection("linear_fit")}),
-        ("--reject none --wsc-impl pixinsight", {"rejection": Rejection("none")}),
-        ("--wsc-impl pixinsight", {"rejection": Rejection("huber")}),
-        ("--kappa 2", {"rejection": Rejection(kappa_low=2.0, kappa_high=2.0)}),
-        ("--kappa 2 4", {"rejection": Rejection(kappa_low=2.0, kappa_high=4.0)}),
-        ("--winsor 0.1 0.2", {"rejection": Rejection(winsor_low=0.1, winsor_high=0.2)}),
-        ("--no-rewinsor", {"rejection": Rejection(rewinsor=False)}),
         ("--combine max", {"combine": "max"}),
-        ("--match-sky linear", {"match": "linear"}),
-        ("--norm sky_mean", {"normalize": "sky_mean"}),
-        ("--weight noise_fwhm", {"weight": "noise_fwhm"}),
+        ("--match-sky offset", {"sky": "offset"}),
+        ("--weights sharp", {"weights": "sharp"}),
         ("--interpolation lanczos3", {"interpolation": "lanczos3"}),
-        ("--canvas all", {"canvas": "all"}),
-        ("--gpu on", {"gpu": "on"}),
     ],
 )
-def test_each_option_of_a_tile_reaches_its_settings_and_comes_back(words, changes):
-    settings = tile_settings(*words.split())
-    assert settings == replace(TileSettings(), **changes)
-    again = TileOptions.of(settings).settings()
-    assert again == settings
+def test_each_option_of_a_stack_reaches_its_settings_and_comes_back(words, changes):
+    settings = parsed(TILE, "-o", "out", *words.split())[2].settings()
+    assert settings == CanvasSettings(**changes)
+    assert StackOptions.of(settings).settings() == settings
 
 
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
-        ("--tile-frames 50", {"tile_frames": 50}),
-        ("--min-frames 3", {"min_frames": 3}),
-        ("--match-tiles offset", {"join": JoinSettings(match="offset")}),
-        ("--join median", {"join": JoinSettings(combine="median")}),
-        ("--feather 0.5", {"join": JoinSettings(feather=0.5)}),
-        ("--compress", {"compress": True}),
-        ("--picture tif", {"picture": "tif"}),
-        ("--workers 3", {"workers": 3}),
-        (
-            "--interpolation lanczos3",
-            {
-                "join": JoinSettings(interpolation="lanczos3"),
-                "tile": replace(MosaicSettings().tile, interpolation="lanczos3"),
-            },
-        ),
-        ("--match-sky none", {"tile": replace(MosaicSettings().tile, match="none")}),
+        ("--canvas reference", {"kind": "reference"}),
+        ("--reference a.fits", {"reference": "a.fits"}),
+        ("--scale 2.5", {"scale": 2.5}),
+        ("--like b.fits", {"like": "b.fits"}),
     ],
 )
-def test_each_option_of_a_mosaic_reaches_its_settings(words, changes):
-    _, joined, tile = parsed(MOSAIC, "-o", "out", *words.split())
-    assert joined.settings(tile) == replace(MosaicSettings(), **changes)
+def test_each_option_of_a_canvas_chooses_it(words, changes):
+    assert parsed(MOSAIC, "-o", "out", *words.split())[1].choice() == CanvasChoice(**changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("--match-tiles offset", {"match": "offset"}),
+        ("--join median", {"combine": "median"}),
+        ("--feather 0.5", {"feather": 0.5}),
+        ("--interpolation lanczos3", {"interpolation": "lanczos3"}),
+    ],
+)
+def test_each_option_of_a_join_reaches_its_settings(words, changes):
+    _, _, stack, _, join = parsed(MOSAIC, "-o", "out", *words.split())
+    assert join.settings(stack.interpolation) == JoinSettings(**changes)
+
+
+def test_each_option_of_an_output_reaches_it():
+    made = [parsed(MOSAIC, "-o", "out", *words)[3].output() for words in (["--format", "fz"], ["--picture", "tif"])]
+    assert made == [MosaicOutput(format="fz"), MosaicOutput(picture="tif")]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +113,7 @@ def test_each_option_of_a_mosaic_reaches_its_settings(words, changes):
         (TILE, "--winsor 0.6 0.1", "--winsor takes two numbers from 0 to below 0.5, not 0.6 0.1"),
         (TILE, "--winsor 0.5 0.1", "--winsor takes two numbers from 0 to below 0.5, not 0.5 0.1"),
         (MOSAIC, "--feather 0.7", "--feather takes a number from 0 to 0.5, not 0.7"),
-        (MOSAIC, "--tile-frames 0", "--tile-frames takes a whole number of at least 1, not 0"),
-        (MOSAIC, "--workers -1", "--workers takes a whole number of at least 0, not -1"),
+        (MOSAIC, "--scale -1", "--scale takes a number above 0, not -1"),
     ],
 )
 def test_numbers_out_of_range_are_named_in_one_style(command, words, said):
@@ -134,7 +144,9 @@ def test_settings_go_into_a_file_and_come_back(command, tmp_path):
         "--match-sky",
         "none",
     ]
-    words += ["--reference", "b.fits"] if command is TILE else ["--compress", "--feather", "0.1", "--existing-tiles"]
+    words += (
+        ["--reference", "b.fits"] if command is TILE else ["--format", "fz", "--feather", "0.1", "--existing-tiles"]
+    )
     groups = parsed(command, *words)
     write_config(groups, tmp_path / "run.toml")
     parser = argparse.ArgumentParser()
@@ -157,8 +169,9 @@ def test_what_says_where_the_output_goes_is_in_no_file():
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
-        ("tile", (options.TileFiles(), options.tile_defaults())),
-        ("mosaic", (options.MosaicFiles(), options.mosaic_defaults()[0])),
+        ("tile", (options.TileFiles(),)),
+        ("mosaic", (options.MosaicFiles(), *options.mosaic_defaults()[2:])),
+        ("both", options.mosaic_defaults()[:2]),
     ],
 )
 def test_the_docs_have_the_table(name, groups):

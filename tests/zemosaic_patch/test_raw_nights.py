@@ -60,29 +60,31 @@ def test_a_tile_has_the_pixels_of_its_reference(run, frames, tmp_path):
 
 def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))  # no solver
-    code, out, err = run("mosaic", frames, "-o", tmp_path / "out", "--workers", 1)
+    code, out, err = run("mosaic", frames, "-o", tmp_path / "out")
     assert code == 0
     assert [line for line in err if "place on the sky" in line] == [
-        "warning: place on the sky: unknown: the mosaic has no WCS; install solve-field or ASTAP, and --resume"
+        "warning: place on the sky: unknown: the result has no WCS; install solve-field or ASTAP, and --resume"
     ]
     told = json.loads((tmp_path / "out" / "mosaic.json").read_text())["registration"]
     assert (told["frames"], told["place"], told["approximate"]) == (4, "unknown", True)
     assert told["rms_px_max"] < 0.25
-    for name in ("mosaic.fits", "tiles/tile_001/tile.fits"):
-        with fits.open(tmp_path / "out" / name) as hdus:
-            assert not any(card.startswith(("CTYPE1", "CRVAL", "CD1_", "PC1_")) for hdu in hdus for card in hdu.header)
     with fits.open(tmp_path / "out" / "mosaic.fits") as hdus:
+        assert not any(card.startswith(("CTYPE1", "CRVAL", "CD1_", "PC1_")) for hdu in hdus for card in hdu.header)
         assert hdus["COVERAGE"].data.max() == 4
         assert hdus[0].header["NPA_SKY"] == "unknown"
+    code, _, err = run("mosaic", frames, "-o", tmp_path / "new", "--like", tmp_path / "out" / "mosaic.fits")
+    assert code == 1
+    assert "--like needs the frames' place on the sky, which nobody knows" in err[-1]
 
 
 def test_a_mosaic_that_is_where_the_mount_looked_says_that_this_is_approximate(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     night(tmp_path / "frames", sky_of_stars(1), MOVES[:3], RA=83.8, DEC=22.0, OBJCTRA="05 35 12", OBJCTDEC="+22 00 00")
-    code, out, err = run("mosaic", tmp_path / "frames", "-o", tmp_path / "out", "--workers", 1)
+    code, out, err = run("mosaic", tmp_path / "frames", "-o", tmp_path / "out")
     assert code == 0
     assert "warning: place on the sky: pointing, APPROXIMATE; install solve-field or ASTAP, and --resume" in err
     assert "APPROXIMATE" in out
     header = fits.getheader(tmp_path / "out" / "mosaic.fits")
     assert header["NPA_APRX"]
+    assert (header["NPA_SKY"], header["CTYPE1"]) == ("pointing", "RA---TAN")
     assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx((83.8, 22.0), abs=0.5)

@@ -7,7 +7,7 @@ from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands import mosaic, tile
 from zemosaic_patch.commands.output import check_address_space, check_folder, check_new, own_folder
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import DemoOptions, MosaicSettings
+from zemosaic_patch.options import CanvasChoice, DemoOptions, MosaicRun, TileRun
 
 BEFORE_AFTER = "before_after.png"
 LEAST_AND_USUAL = {"tile": (3, 16), "mosaic": (12, 40)}  # frames
@@ -30,7 +30,7 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     from zemosaic_patch.outputs import claim, expect, record
     from zemosaic_patch.progress import Bars
 
-    output, folder, settings = options.output, options.output / "frames", MosaicSettings()
+    output, folder, made = options.output, options.output / "frames", MosaicRun()
     earlier = earlier_output(output)
     if earlier is not None:
         check_new(output, [earlier.name], options.overwrite)
@@ -42,11 +42,11 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     with own_folder(output), Bars() as bars:
         claim(output, demo.OUTPUTS)
         claim(folder, (*names, demo.RECORD))
-        prepare(output, settings.picture, [folder / name for name in names], anew=True)
+        prepare(output, made.output.picture, [folder / name for name in names], anew=True)
         expect(folder, (*names, demo.RECORD))
         demo.write_frames(session, folder)
         record(folder, (*names, demo.RECORD))
-        report = mosaic_of_files([folder / name for name in names], settings, output, bars)
+        report = mosaic_of_files([folder / name for name in names], made, output, bars)
     mosaic.show(report, output)
     print(
         "stacking them with a grey fill and without matching, and comparing both with the truth ...",
@@ -60,12 +60,10 @@ def _mosaic(options: DemoOptions, count: int) -> None:
 
 def _tile(options: DemoOptions, count: int) -> None:
     from nanstack.levels.photometry import band_metric
-    from nanstack.settings import TileSettings
-    from nanstack.stack.definition import Rejection
     from zemosaic_patch.demo import tile as demo
     from zemosaic_patch.outputs import claim, expect, record
     from zemosaic_patch.progress import Bars
-    from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
+    from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, TILE, read_tile
     from zemosaic_patch.tile_run import tile_of_files
 
     output, folder = options.output, options.output / "frames"
@@ -79,16 +77,17 @@ def _tile(options: DemoOptions, count: int) -> None:
         expect(folder, names)
         paths = demo.write_pleiades_frames(folder, count)
         record(folder, names)
+        reference = names[len(names) // 2]
         with Bars() as bars:
-            made = tile_of_files(paths, TileSettings(Rejection(rewinsor=False)), progress=bars)
-        save_tile(made, output)
-    tile.show(made, output)
+            report = tile_of_files(paths, TileRun(CanvasChoice("reference", reference)), output, bars)
+    tile.show(report, output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)
-    before = demo.stack_with_grey_fill(paths, made.report.reference)
-    metrics = [band_metric(image, made.coverage) for image in (before, made.image)]
+    before = demo.stack_with_grey_fill(paths, reference)
+    after, coverage = read_tile(output / TILE)
+    metrics = [band_metric(image, coverage) for image in (before, after)]
     captions = (f"ZeMosaic 4.3: band metric {metrics[0]:.1f} ADU", f"zemosaic-patch: band metric {metrics[1]:.2f} ADU")
     expect(output, [BEFORE_AFTER])
-    demo.before_after_picture(before, made.image, captions, output / BEFORE_AFTER)
+    demo.before_after_picture(before, after, captions, output / BEFORE_AFTER)
     record(output, [BEFORE_AFTER])
     print(f"band metric        before {metrics[0]:.1f} ADU, after {metrics[1]:.2f} ADU")
     print(f"picture            {output / BEFORE_AFTER}")

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import (
+    changed,
     check_address_space,
     check_folder,
     check_frames,
@@ -18,22 +20,35 @@ from zemosaic_patch.commands.output import (
     tell_ignored,
 )
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import MosaicFiles, MosaicOptions, TileOptions, mosaic_defaults
+from zemosaic_patch.options import (
+    CanvasOptions,
+    JoinOptions,
+    MosaicFiles,
+    MosaicRun,
+    OutputOptions,
+    StackOptions,
+    mosaic_defaults,
+)
 
 if TYPE_CHECKING:
-    from zemosaic_patch.reports import MosaicReport
+    from zemosaic_patch.reports import CanvasReport, MosaicReport
 
 
-def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
-    """Make a mosaic; return 1 where a tile failed."""
+def run(
+    files: MosaicFiles, canvas: CanvasOptions, stack: StackOptions, output: OutputOptions, join: JoinOptions
+) -> None:
+    """Make a mosaic."""
     check_address_space()
     check_frames(files.frames)
-    from zemosaic_patch.mosaic_files import earlier_output, prepare
-    from zemosaic_patch.mosaic_run import mosaic_of_files, mosaic_of_tiles
+    _check_purpose(files, canvas, stack, join)
+    made = MosaicRun(canvas.choice(), stack.settings(), output.output())
+    from zemosaic_patch.join_run import mosaic_of_tiles
+    from zemosaic_patch.mosaic_files import earlier_output, is_former, prepare
+    from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim
     from zemosaic_patch.progress import Bars
+    from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import TILE
-    from zemosaic_patch.tile_run import find_frames
 
     found = find_frames(files.frames, files.flat, files.existing_tiles)
     paths = list(found.paths)
@@ -41,22 +56,42 @@ def run(files: MosaicFiles, options: MosaicOptions, tile: TileOptions) -> int:
     earlier = earlier_output(files.output)
     if earlier is not None and not (files.resume or files.overwrite):
         raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")
+    if files.resume and not files.existing_tiles and is_former(files.output):
+        raise UsageError(
+            f"{files.output} holds tiles that an earlier version made of frames, and this one works without: add "
+            "--overwrite to start again, or name another DIR"
+        )
     check_folder(files.output)
-    make = mosaic_of_tiles if files.existing_tiles else mosaic_of_files
-    inputs = [*paths, *filter(None, [files.config])]
+    inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
     with own_folder(files.output), Bars() as bars:
         claim(files.output, kept_config(files), paths)
-        prepare(files.output, options.picture, inputs, anew=files.overwrite, joins_tiles=files.existing_tiles)
-        keep_options(files, options, tile)
+        prepare(files.output, output.picture, inputs, anew=files.overwrite)
+        keep_options(files, canvas, stack, output, join)
         tell_ignored(found, bars)
-        report = make(paths, options.settings(tile), files.output, bars)
+        if files.existing_tiles:
+            report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
+        else:
+            report = mosaic_of_files(paths, made, files.output, bars)
     show(report, files.output)
-    if report.failed_tiles:
-        bars.warn(f"the mosaic lacks {', '.join(report.failed_tiles)}: see above; --resume tries again")
-    return 1 if report.failed_tiles else 0
 
 
-def show(report: MosaicReport, folder: Path) -> None:
+def _check_purpose(files: MosaicFiles, canvas: CanvasOptions, stack: StackOptions, join: JoinOptions) -> None:
+    """Refuse options that the run would not use: those of a join without tiles, and those of a stack with them."""
+    usual_canvas, usual_stack, _, usual_join = mosaic_defaults()
+    if files.existing_tiles:
+        given = [
+            *changed(canvas, usual_canvas),
+            *changed(stack, replace(usual_stack, interpolation=stack.interpolation)),
+        ]
+        reason = "it is for frames, and --existing-tiles joins tiles as they are"
+    else:
+        given = changed(join, usual_join)
+        reason = "it is for --existing-tiles: frames are stacked straight onto the mosaic"
+    if given:
+        raise UsageError(f"{given[0]} has no effect here: {reason}")
+
+
+def show(report: CanvasReport | MosaicReport, folder: Path) -> None:
     """Print what is known of a mosaic that was written into a folder."""
     from zemosaic_patch.mosaic_files import MOSAIC, PAGE
 
@@ -67,8 +102,8 @@ def show(report: MosaicReport, folder: Path) -> None:
 COMMAND = Command(
     "mosaic",
     "make a mosaic of raw frames, or of master tiles",
-    "Register frames by their stars, make a master tile of each pointing, and join the tiles on the sky: one mosaic "
-    "without seams. A run that was stopped goes on with --resume.",
+    "Register frames by their stars, and stack all of them straight onto one canvas of the sky: one mosaic without "
+    "seams. A run that was stopped goes on with --resume.",
     (MosaicFiles(), *mosaic_defaults()),
     run,
 )

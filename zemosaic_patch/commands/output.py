@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zemosaic_patch.arguments import CONFIG, write_config
+from zemosaic_patch.arguments import CONFIG, declarations, long_name, write_config
 from zemosaic_patch.errors import FailureError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def check_kind(folder: Path, other: str, what: str) -> None:
     """Refuse a folder that holds results of another kind, which have files of the same names."""
     if (folder / other).exists():
         raise UsageError(f"{folder} holds {what} ({other}): name another folder with -o")
+
+
+def changed(options: Any, usual: Any) -> list[str]:
+    """Return the options of a record that are not as usual, by their names on the command line."""
+    there = dict((name, value) for name, _, value in declarations(usual))
+    return [long_name(name) for name, _, value in declarations(options) if value != there[name]]
 
 
 def check_new(folder: Path, names: Sequence[str], overwrite: bool) -> None:

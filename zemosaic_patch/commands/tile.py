@@ -18,21 +18,23 @@ from zemosaic_patch.commands.output import (
     own_folder,
     tell_ignored,
 )
-from zemosaic_patch.options import TileFiles, TileOptions, tile_defaults
+from zemosaic_patch.options import CanvasOptions, StackOptions, TileFiles, TileRun, tile_defaults
 
 if TYPE_CHECKING:
-    from nanstack.tile import Tile
+    from zemosaic_patch.reports import CanvasReport
 
 
-def run(files: TileFiles, options: TileOptions) -> None:
+def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     """Make a tile."""
     check_address_space()
     check_frames(files.frames)
+    made = TileRun(canvas.choice(), stack.settings())
     from zemosaic_patch.mosaic_files import MOSAIC
     from zemosaic_patch.outputs import claim, remove_ours
     from zemosaic_patch.progress import Bars
-    from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, save_tile
-    from zemosaic_patch.tile_run import find_frames, tile_of_files
+    from zemosaic_patch.stack_run import find_frames
+    from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS
+    from zemosaic_patch.tile_run import tile_of_files
 
     found = find_frames(files.frames, files.flat)
     paths = list(found.paths)
@@ -40,29 +42,29 @@ def run(files: TileFiles, options: TileOptions) -> None:
     check_kind(files.output, MOSAIC, "a mosaic")
     check_new(files.output, OUTPUTS, files.overwrite)
     check_folder(files.output)
+    inputs = [*paths, *filter(None, [canvas.like and Path(canvas.like)])]
     with own_folder(files.output):
-        claim(files.output, (*ALL_OUTPUTS, *kept), paths)
+        claim(files.output, (*ALL_OUTPUTS, *kept), inputs)
         with Bars() as bars:
             tell_ignored(found, bars)
-            tile = tile_of_files(paths, options.settings(), files.reference, bars)
-        remove_ours(files.output, ALL_OUTPUTS, paths)  # a report of another tile among them
-        save_tile(tile, files.output)
-        keep_options(files, options)
-    show(tile, files.output)
+            report = tile_of_files(paths, made, files.output, bars)
+        remove_ours(files.output, ["report.html"], inputs)  # of another tile
+        keep_options(files, canvas, stack)
+    show(report, files.output)
 
 
-def show(tile: Tile, folder: Path) -> None:
+def show(report: CanvasReport, folder: Path) -> None:
     """Print what is known of a tile that was written into a folder."""
     from nanstack.io.layout import on_one_line
     from zemosaic_patch.tile_files import TILE
 
-    print("\n".join(map(on_one_line, [*tile.report.lines(), f"written            {folder / TILE}"])))
+    print("\n".join(map(on_one_line, [*report.lines(), f"written            {folder / TILE}"])))
 
 
 COMMAND = Command(
     "tile",
     "make one master tile of a group of frames",
-    "Align a group of frames on one of them, reject outliers, average: one tile without coloured rims.",
-    (TileFiles(), tile_defaults()),
+    "Register frames by their stars, and stack them on the pixels of one of them: one tile without coloured rims.",
+    (TileFiles(), *tile_defaults()),
     run,
 )

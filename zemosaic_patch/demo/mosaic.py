@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 RECORD = "session.json"  # beside the frames: what `pleiades_session` made them of
 SHAPE = (540, 960)
 FRAMES = 40
+POINTINGS = 4  # one after the other
 OVERLAP = 0.2  # of a frame's height and width, between neighbouring pointings
 FIELD_MARGIN = 0.55  # stars reach this many diagonals beyond the middle frame's corners: as far as any frame
 SKY_SCATTER = 0.10  # a frame's sky lies within 1 +- this, in each channel on its own
@@ -158,7 +159,7 @@ def _frames(n_frames: int, shape: tuple[int, int], rng: np.random.Generator) -> 
     frames = []
     for index, progress in enumerate(np.linspace(0, 1, n_frames)):
         turned = similarity(shape, *rng.uniform(-reach, reach), demo.FIELD_ROTATION * (2 * progress - 1))
-        turned[:, 2] -= turned[:, :2] @ pointings[index % 4]
+        turned[:, 2] -= turned[:, :2] @ pointings[index % POINTINGS]
         level = np.array(demo.SKY) * (1 + SKY_SCATTER * rng.uniform(-1, 1, 3))
         moon = 2 * np.pi * MOON_TURNS * progress
         slopes = SKY_GRADIENT * np.array([np.cos(moon), np.sin(moon)]) / size
@@ -434,21 +435,20 @@ class Run:
     session : Session
     frames : Path
         Folder of its frames.
-    tiles : list of Path
     mosaic : Joined
+        Its areas are those of the frames that `groups` has names of: before, tiles ended there.
     groups : dict
-        The names of each tile's frames that were aligned, by that of its reference.
+        The names of each pointing's frames that were stacked, by that of the frame in their middle.
     """
 
     session: Session
     frames: Path
-    tiles: list[Path]
     mosaic: Joined
     groups: dict[str, list[str]]
 
 
 def read_run(folder: Path) -> Run:
-    """Read what a demo left in its folder: its mosaic, its tiles, and which frames they are of.
+    """Read what a demo left in its folder: its mosaic, and which frames it is of.
 
     Raises
     ------
@@ -456,16 +456,15 @@ def read_run(folder: Path) -> Run:
         Where there is none.
     """
     told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
-    reports = [tile["report"] for tile in told["tiles"]]
-    tiles = [folder / tile["file"] for tile in told["tiles"]]
-    groups = {
-        report["reference"]: [
-            frame["name"] for frame in report["frames"] if frame["name"] not in report["frames_failed"]
-        ]
-        for report in reports
-    }
-    mosaic = read_mosaic(folder / told["mosaic"]["file"], tiles)
-    return Run(read_session(folder / "frames"), folder / "frames", tiles, mosaic, groups)
+    stacked = {frame["name"] for frame in told["frames"]}
+    session = read_session(folder / "frames")
+    groups = {}
+    for pointing in range(POINTINGS):
+        names = [frame.name for frame in session.frames[pointing::POINTINGS] if frame.name in stacked]
+        if names:
+            groups[names[len(names) // 2]] = names
+    mosaic = read_mosaic(folder / told["files"]["image"], [folder / "frames" / name for name in groups])
+    return Run(session, folder / "frames", mosaic, groups)
 
 
 def compare(folder: Path) -> tuple[Figures, Figures]:

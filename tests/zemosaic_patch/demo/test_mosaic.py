@@ -161,15 +161,11 @@ def test_matched_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, gr
     assert len(before.areas) == 4
 
 
-def test_the_truth_is_that_of_what_was_simulated_though_a_tile_failed(session, groups, tiles, joined, tmp_path):
+def test_the_truth_is_that_of_what_was_simulated_though_frames_failed(session, groups, joined, tmp_path):
     mosaic_demo.write_frames(session, tmp_path / "frames")
     write_hdus(image_hdus(joined.image, joined.wcs), tmp_path / "mosaic.fits")
-    told = {"mosaic": {"file": "mosaic.fits"}, "left_out": {groups[0][0]: "cloudy"}, "tiles": []}
-    for tile, names in list(zip(tiles, groups, strict=True))[:3]:
-        write_hdus(image_hdus(tile.read()[0], tile.wcs), tmp_path / f"{names[0]}.fits")
-        frames = [{"name": name} for name in names]
-        report = {"frames_given": 6, "frames_failed": {names[1]: "few stars"}, "reference": names[3], "frames": frames}
-        told["tiles"].append({"file": f"{names[0]}.fits", "report": report})
+    stacked = [name for names in groups[:3] for name in names if name != groups[0][1]]
+    told = {"files": {"image": "mosaic.fits"}, "frames": [{"name": name} for name in stacked]}
     (tmp_path / "mosaic.json").write_text(json.dumps(told))
     run = mosaic_demo.read_run(tmp_path)
     assert [frame.name for frame in run.session.frames] == [frame.name for frame in session.frames]
@@ -178,7 +174,7 @@ def test_the_truth_is_that_of_what_was_simulated_though_a_tile_failed(session, g
         assert np.array_equal(mine.sky, simulated.sky)
     assert run.session.shape == SHAPE
     assert len(run.groups) == len(run.mosaic.areas) == 3
-    assert all(names[1] not in run.groups[names[3]] for names in groups[:3])
+    assert sorted(name for names in run.groups.values() for name in names) == sorted(stacked)
 
 
 def test_frames_without_their_record_are_refused(session, joined, tmp_path):
