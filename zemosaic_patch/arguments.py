@@ -154,7 +154,7 @@ def read(group: Any, parsed: argparse.Namespace) -> Any:
     for name, option, _ in declarations(group):
         value = getattr(parsed, name)
         values[name] = tuple(value) if isinstance(value, list) else value
-        if option.within is not None and value is not None:
+        if option.within is not None and value not in (None, ()):
             _check_numbers(name, option, values[name])
     return type(group)(**values)
 
@@ -255,7 +255,7 @@ def write_config(groups: Sequence[Any], path: Path) -> None:
         name.replace("_", "-"): list(value) if isinstance(value, tuple) else value
         for group in groups
         for name, option, value in declarations(group)
-        if option.kept and value is not None
+        if option.kept and value not in (None, ())
     }
     text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
     expect(path.parent, [path.name])

@@ -14,10 +14,12 @@ from typing import Any
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.settings import JOINS, SKIES, TILE_MATCHES, WEIGHTS, CanvasSettings, JoinSettings
 from nanstack.stack.definition import COMBINES, Rejection
+from nanstack.stack.noise_model import NoiseRejection
 from zemosaic_patch.dropin.sources import SKY_MODEL
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
+NOISE, WINSORIZED = "noise", "winsorized_sigma_clip"
 MATCHES = ("offset", "linear", "plane", "none")  # of ZeMosaic's tiles; the commonest first
 CANVASES = ("all", "reference")
 FORMATS = ("fits", "fz")
@@ -183,21 +185,25 @@ class CanvasOptions:
 class StackOptions:
     """How frames are stacked: options of `mosaic` and `tile`."""
 
-    reject: str = option("how outliers (satellites, cosmic rays) are found", choices=tuple(REJECTIONS))
+    reject: str = option(
+        "how outliers (satellites, cosmic rays) are found: by each frame's noise, or as ZeMosaic does it",
+        choices=(NOISE, *REJECTIONS),
+    )
     kappa: tuple[float, ...] = option(
-        "reject samples farther than K from the middle; two numbers: below and above it",
+        f"reject samples farther than K from the middle, by default {NoiseRejection().kappa:g} with {NOISE}, else "
+        f"{Rejection().kappa_low:g}; two numbers, not with {NOISE}: below and above it",
         float, unit="standard deviations", metavar="K", count=(1, 2), within=Range(0, with_low=False),
     )  # fmt: skip
     winsor: tuple[float, ...] = option(
-        "how many of the lowest and highest samples are pulled in before the scatter is measured",
+        f"of {WINSORIZED}: how many of the lowest and highest samples are pulled in before the scatter is measured",
         float, unit="fractions of all", metavar=("LOW", "HIGH"), count=(2, 2), within=Range(0, 0.5, with_high=False),
     )  # fmt: skip
     wsc_impl: str = option(
-        "which winsorized_sigma_clip: ZeMosaic's (legacy_quantile) or PixInsight's (pixinsight)",
-        choices=tuple(WINSOR_METHODS),
+        f"which {WINSORIZED}: ZeMosaic's (legacy_quantile) or PixInsight's (pixinsight)", choices=tuple(WINSOR_METHODS)
     )
     rewinsor: bool = option(
-        "replace a rejected sample by its pulled-in value, as ZeMosaic does; --no-rewinsor leaves it out",
+        f"of {WINSORIZED}: replace a rejected sample by its pulled-in value, as ZeMosaic does; --no-rewinsor leaves it "
+        "out",
         bool, negatable=True,
     )  # fmt: skip
     combine: str = option("how the samples that remain are combined", choices=COMBINES)
@@ -215,15 +221,8 @@ class StackOptions:
     @classmethod
     def of(cls, settings: CanvasSettings) -> StackOptions:
         """Return the options that stand for settings."""
-        rejection = settings.rejection
-        kappa = (rejection.kappa_low, rejection.kappa_high)
-        huber = rejection.method == "huber"
         return cls(
-            reject=_name_of(REJECTIONS, "winsor" if huber else rejection.method),
-            kappa=kappa[:1] if kappa[0] == kappa[1] else kappa,
-            winsor=(rejection.winsor_low, rejection.winsor_high),
-            wsc_impl=_name_of(WINSOR_METHODS, "huber" if huber else "winsor"),
-            rewinsor=rejection.rewinsor,
+            **_words_of(settings.rejection),
             combine=settings.combine,
             match_sky=settings.sky,
             weights=settings.weights,
@@ -231,21 +230,55 @@ class StackOptions:
         )
 
     def settings(self) -> CanvasSettings:
-        """Return the settings that these options stand for."""
-        method = REJECTIONS[self.reject]
+        """Return the settings that these options stand for; UsageError for one that its rejection has no use for."""
         return CanvasSettings(
-            rejection=Rejection(
-                WINSOR_METHODS[self.wsc_impl] if method == "winsor" else method,
-                self.kappa[0],
-                self.kappa[-1],
-                *self.winsor,
-                rewinsor=self.rewinsor,
-            ),
+            rejection=self._by_noise() if self.reject == NOISE else self._by_definition(),
             combine=self.combine,
             sky=self.match_sky,
             weights=self.weights,
             interpolation=self.interpolation,
         )
+
+    def _by_noise(self) -> NoiseRejection:
+        if len(self.kappa) > 1:
+            raise UsageError(f"--kappa takes one number with --reject {NOISE}, not two")
+        self._check_winsorized()
+        usual = NoiseRejection()
+        if not self.kappa:
+            return usual
+        return NoiseRejection(self.kappa[0], self.kappa[0] * usual.grow / usual.kappa)
+
+    def _by_definition(self) -> Rejection:
+        method = REJECTIONS[self.reject]
+        if method == "winsor":
+            method = WINSOR_METHODS[self.wsc_impl]
+        else:
+            self._check_winsorized()
+        kappa = self.kappa or (Rejection().kappa_low, Rejection().kappa_high)
+        return Rejection(method, kappa[0], kappa[-1], *self.winsor, rewinsor=self.rewinsor)
+
+    def _check_winsorized(self) -> None:
+        """Refuse what is chosen of a rejection that is not."""
+        for name, usual in _words_of(Rejection("none", rewinsor=False)).items():
+            if name in ("winsor", "wsc_impl", "rewinsor") and getattr(self, name) != usual:
+                raise UsageError(f"--{name.replace('_', '-')} is for --reject {WINSORIZED}")
+
+
+def _words_of(rejection: NoiseRejection | Rejection) -> dict[str, Any]:
+    """Return a rejection as the options that stand for it."""
+    usual = Rejection("none", rewinsor=False)
+    if isinstance(rejection, NoiseRejection):
+        kappa = () if rejection == NoiseRejection() else (rejection.kappa,)
+        return {**_words_of(usual), "reject": NOISE, "kappa": kappa}
+    kappa = (rejection.kappa_low, rejection.kappa_high)
+    huber = rejection.method == "huber"
+    return {
+        "reject": _name_of(REJECTIONS, "winsor" if huber else rejection.method),
+        "kappa": () if kappa == (usual.kappa_low, usual.kappa_high) else kappa[:1] if kappa[0] == kappa[1] else kappa,
+        "winsor": (rejection.winsor_low, rejection.winsor_high),
+        "wsc_impl": _name_of(WINSOR_METHODS, "huber" if huber else "winsor"),
+        "rewinsor": rejection.rewinsor,
+    }
 
 
 def _name_of(names: dict[str, str], value: str) -> str:

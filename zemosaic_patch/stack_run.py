@@ -27,7 +27,7 @@ from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Session, open_session
 from nanstack.settings import CanvasSettings
-from nanstack.sky_stack import SkyStack, stack_on_canvas
+from nanstack.sky_stack import stack_on_canvas
 from nanstack.survey.selection import told
 from nanstack.survey.taken import taken_of_frames
 from zemosaic_patch import installed_version
@@ -116,10 +116,11 @@ def stack_files(
         stack = stack_on_canvas(session.frames, canvas, settings, progress=progress)
     if not stack.coverage.any():
         raise FailureError(f"no frame shows any of the pixels asked for ({like})")
+    known = Stacked.of(settings, np.bincount(stack.coverage.ravel()), stack.rejected, stack.samples)
     seconds["stack"] = time.perf_counter() - began
     began = time.perf_counter()
     progress.step("writing", 0, 1)
-    names = write_result(stack, files, _cards(session, registered, stack, settings, files.kind), registered.on_the_sky)
+    names = write_result(stack, files, _cards(session, registered, known, files.kind), registered.on_the_sky)
     progress.step("writing", 1, 1)
     seconds["writing"] = time.perf_counter() - began
     return CanvasReport.of(
@@ -127,7 +128,7 @@ def stack_files(
         stack.frames,
         canvas,
         files=names,
-        stack=Stacked.of(settings, np.bincount(stack.coverage.ravel()), stack.rejected, stack.samples),
+        stack=known,
         settings=told_settings,
         seconds=seconds,
         like=like,
@@ -210,7 +211,7 @@ def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: 
 # --- what is known of the result --------------------------------------------------------------------------------------
 
 
-def _cards(session: Session, registered: Registered, stack: SkyStack, settings: CanvasSettings, kind: str) -> Header:
+def _cards(session: Session, registered: Registered, stack: Stacked, kind: str) -> Header:
     """Return the cards that say where a result comes from."""
     from astropy.io import fits
 
@@ -220,12 +221,11 @@ def _cards(session: Session, registered: Registered, stack: SkyStack, settings: 
     cards.update(taken_of_frames([frame.facts for frame in session.frames]).cards())
     cards["NPA_GIVE"] = (len(session.frames) + len(session.left_out), "frames given")
     cards["NPA_ALGN"] = (len(session.frames), "frames stacked")
-    cards["NPA_COVX"] = (int(stack.coverage.max()), "maximal coverage")
-    cards["NPA_REJ"] = (settings.rejection.method, "rejection")
-    cards["NPA_SKYM"] = (settings.sky, "how the frames' sky was matched")
-    cards["NPA_WGHT"] = (settings.weights, "what frames count for")
-    cards["NPA_COMB"] = (settings.combine, "how the samples were combined")
-    cards["NPA_INTP"] = (settings.interpolation, "interpolation of the frames")
+    cards["NPA_COVX"] = (stack.coverage_max, "maximal coverage")
+    cards["NPA_REJ"] = (stack.rejection, "rejection")
+    cards["NPA_SKYM"] = (stack.sky, "how the frames' sky was matched")
+    cards["NPA_WGHT"] = (stack.weights, "what frames count for")
+    cards["NPA_COMB"] = (stack.combine, "how the samples were combined")
     cards["NPA_SKY"] = (registered.place, "how the place on the sky was found")
     if registered.approximate:
         cards["NPA_APRX"] = (True, "the place on the sky is only approximate")

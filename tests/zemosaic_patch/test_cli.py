@@ -22,6 +22,7 @@ from tests.support.cuda_stand_in import StandIn
 from zemosaic_patch import cli, tile_files
 
 SHAPE = (200, 320)
+WINSOR = ["--reject", "winsorized_sigma_clip"]
 
 
 @pytest.fixture(scope="module")
@@ -277,16 +278,18 @@ def test_a_demo_replaces_no_frame_but_its_own(run, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
+        ["--kappa", 1],
         ["--reject", "kappa_sigma", "--kappa", 1.5],
         ["--reject", "linear_fit_clip", "--kappa", 1],
         ["--reject", "none"],
-        ["--kappa", 1],
-        ["--kappa", 1, 3],
-        ["--kappa", 3, 1],
-        ["--kappa", 1, "--winsor", 0.3, 0.05],
-        ["--kappa", 1, "--winsor", 0.05, 0.3],
-        ["--kappa", 1, "--rewinsor"],
-        ["--wsc-impl", "pixinsight"],
+        [*WINSOR],
+        [*WINSOR, "--kappa", 1],
+        [*WINSOR, "--kappa", 1, 3],
+        [*WINSOR, "--kappa", 3, 1],
+        [*WINSOR, "--kappa", 1, "--winsor", 0.3, 0.05],
+        [*WINSOR, "--kappa", 1, "--winsor", 0.05, 0.3],
+        [*WINSOR, "--kappa", 1, "--rewinsor"],
+        [*WINSOR, "--wsc-impl", "pixinsight"],
         ["--combine", "median"],
         ["--combine", "min"],
         ["--combine", "max"],
@@ -323,8 +326,8 @@ def test_zemosaics_variable_is_not_for_our_commands(run, frames, tmp_path, monke
     """`ZEMOSAIC_WSC_IMPL` is how a ZeMosaic is told; our options say all, so that a run can be repeated."""
     for number, wanted in enumerate(("", "pixinsight", "legacy_quantile")):
         monkeypatch.setenv("ZEMOSAIC_WSC_IMPL", wanted)
-        assert run("tile", frames, "-o", tmp_path / str(number))[0] == 0
-        assert run("tile", frames, "-o", tmp_path / f"huber {number}", "--wsc-impl", "pixinsight")[0] == 0
+        assert run("tile", frames, "-o", tmp_path / str(number), *WINSOR)[0] == 0
+        assert run("tile", frames, "-o", tmp_path / f"huber {number}", *WINSOR, "--wsc-impl", "pixinsight")[0] == 0
     tiles = [fits.getdata(tmp_path / str(number) / "tile.fits").tobytes() for number in range(3)]
     assert len(set(tiles)) == 1
     hubers = [fits.getdata(tmp_path / f"huber {number}" / "tile.fits").tobytes() for number in range(3)]

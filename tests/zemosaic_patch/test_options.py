@@ -3,13 +3,14 @@
 
 import argparse
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from nanstack.settings import CanvasSettings, JoinSettings
 from nanstack.stack.definition import Rejection
+from nanstack.stack.noise_model import NoiseRejection
 from zemosaic_patch import options
 from zemosaic_patch.arguments import add_command, config_defaults, declarations, read, table, write_config
 from zemosaic_patch.cli import COMMANDS
@@ -36,24 +37,43 @@ def test_defaults_are_the_engines():
     assert MosaicRun().stack == TileRun().stack == CanvasSettings()
 
 
+WINSOR = "--reject winsorized_sigma_clip"
+
+
 @pytest.mark.parametrize("command", [TILE, MOSAIC], ids=lambda command: command.name)
 @pytest.mark.parametrize(
-    ("words", "changes"),
+    ("words", "rejection"),
     [
-        ("--reject kappa_sigma", {"method": "kappa_sigma"}),
-        ("--reject linear_fit_clip", {"method": "linear_fit"}),
-        ("--reject none --wsc-impl pixinsight", {"method": "none"}),
-        ("--wsc-impl pixinsight", {"method": "huber"}),
-        ("--kappa 2", {"kappa_low": 2.0, "kappa_high": 2.0}),
-        ("--kappa 2 4", {"kappa_low": 2.0, "kappa_high": 4.0}),
-        ("--winsor 0.1 0.2", {"winsor_low": 0.1, "winsor_high": 0.2}),
-        ("--rewinsor", {"rewinsor": True}),
+        ("--kappa 6", NoiseRejection(6.0, 3.0)),
+        ("--reject noise --kappa 2", NoiseRejection(2.0, 1.0)),
+        ("--reject kappa_sigma", Rejection("kappa_sigma", rewinsor=False)),
+        ("--reject linear_fit_clip", Rejection("linear_fit", rewinsor=False)),
+        ("--reject none", Rejection("none", rewinsor=False)),
+        (f"{WINSOR} --wsc-impl pixinsight", Rejection("huber", rewinsor=False)),
+        (f"{WINSOR} --kappa 2", Rejection("winsor", 2.0, 2.0, rewinsor=False)),
+        (f"{WINSOR} --kappa 2 4", Rejection("winsor", 2.0, 4.0, rewinsor=False)),
+        (f"{WINSOR} --winsor 0.1 0.2", Rejection("winsor", winsor_low=0.1, winsor_high=0.2, rewinsor=False)),
+        (f"{WINSOR} --rewinsor", Rejection("winsor")),
     ],
 )
-def test_each_option_of_a_rejection_reaches_its_settings_and_comes_back(command, words, changes):
+def test_each_option_of_a_rejection_reaches_its_settings_and_comes_back(command, words, rejection):
     settings = parsed(command, "-o", "out", *words.split())[2].settings()
-    assert settings == CanvasSettings(replace(Rejection(rewinsor=False), **changes))
+    assert settings == CanvasSettings(rejection)
     assert StackOptions.of(settings).settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--kappa 2 4", "--kappa takes one number with --reject noise, not two"),
+        ("--rewinsor", "--rewinsor is for --reject winsorized_sigma_clip"),
+        ("--reject kappa_sigma --winsor 0.1 0.2", "--winsor is for --reject winsorized_sigma_clip"),
+        ("--reject none --wsc-impl pixinsight", "--wsc-impl is for --reject winsorized_sigma_clip"),
+    ],
+)
+def test_what_a_rejection_has_no_use_for_is_refused(words, said):
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
+        parsed(TILE, "-o", "out", *words.split())[2].settings()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,8 @@ def test_settings_go_into_a_file_and_come_back(command, tmp_path):
         "b.fits",
         "-o",
         "out",
+        "--reject",
+        "winsorized_sigma_clip",
         "--kappa",
         "2",
         "4",
