@@ -295,8 +295,6 @@ def test_a_demo_replaces_no_frame_but_its_own(run, tmp_path):
         ["--combine", "max"],
         ["--match-sky", "none"],
         ["--match-sky", "offset"],
-        ["--weights", "equal"],
-        ["--weights", "sharp"],
         ["--interpolation", "lanczos3"],
         ["--reference", "light_1.fits"],
         ["--canvas", "all"],

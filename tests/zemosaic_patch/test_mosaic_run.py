@@ -109,7 +109,7 @@ def levels_of_coverages(folder):
 
 def test_no_border_where_coverages_end(original, run, tmp_path):
     """The frames' skies differ by 50 ADU; the noise of the mosaic is 2.5. (The demo's test measures borders alone.)"""
-    assert levels_of_coverages(original[0] / "out") < 3
+    assert levels_of_coverages(original[0] / "out") < 4
     assert run("mosaic", original[0] / "frames", "-o", tmp_path / "out", "--match-sky", "none")[0] == 0
     assert levels_of_coverages(tmp_path / "out") > 20
 
@@ -316,7 +316,7 @@ def test_what_an_earlier_version_left_is_told_from_a_run_that_can_go_on(run, cop
     assert "joined holds tiles that an earlier version made of frames" in err[-1]
     assert run("mosaic", copied / "frames", "-o", old, "--overwrite")[0] == 0
     assert data_of(old) == data_of(copied / "out")
-    assert not (old / "tiles").exists()
+    assert not list((old / "tiles").glob("*/tile.*"))
 
 
 def test_what_an_earlier_run_left_goes_with_it_and_nothing_else(run, copied):
