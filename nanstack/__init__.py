@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A NaN-aware stacker for astronomical frames: arrays in, arrays out.
 
-Files of frames are registered and stacked straight onto a canvas: `open_session`, `union_canvas`, `stack_on_canvas`.
+Files of frames are registered and stacked straight onto a canvas of the sky: `stack_files`.
 Frames that are arrays make a tile; tiles, each with its place on the sky, make a mosaic:
 
 >>> import nanstack
@@ -27,9 +27,6 @@ from typing import Any
 _HOMES = {
     "stack_files": "nanstack.sky_stack",
     "SkyStack": "nanstack.sky_stack",
-    "open_session": "nanstack.session",
-    "union_canvas": "nanstack.canvas",
-    "stack_on_canvas": "nanstack.sky_stack",
     "CanvasSettings": "nanstack.settings",
     "make_tile": "nanstack.tile",
     "Tile": "nanstack.tile",

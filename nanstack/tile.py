@@ -134,8 +134,7 @@ def make_tile(
     ----------
     frames : sequence of ndarray or callable; all (H, W) or all (H, W, 3)
         Samples in ADU, not modified, or what returns them, each aligned on the reference for itself. A frame that
-        cannot be used is left out, and `alignments` says why. (Files are registered all at once and stacked by
-        `nanstack.open_session` and `nanstack.stack_on_canvas`.)
+        cannot be used is left out, and `alignments` says why. (Files are stacked by `nanstack.stack_files`.)
     reference : int
         Which of them gives the tile its pixels, and its WCS.
     settings : TileSettings, optional
@@ -163,7 +162,7 @@ def make_tile(
     settings = replace(settings or TileSettings(), **changes)
     progress = progress or Quiet()
     if isinstance(frames, (str, Path)) or any(isinstance(frame, (str, Path)) for frame in frames):
-        raise ValueError("frames must be samples: files are stacked by open_session and stack_on_canvas")
+        raise ValueError("frames must be samples: files are stacked by nanstack.stack_files")
     if not len(frames):
         raise ValueError("frames: there are none")
     if weights is not None and len(weights) != len(frames):

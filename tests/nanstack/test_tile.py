@@ -130,8 +130,8 @@ def test_the_reference_is_read_once_and_gives_its_solution(frames):
     ("frames", "text"),
     [
         ([], "there are none"),
-        ("light.fits", "files are stacked by open_session"),
-        (["light.fits"], "files are stacked by open_session"),
+        ("light.fits", "files are stacked by nanstack.stack_files"),
+        (["light.fits"], "files are stacked by nanstack.stack_files"),
     ],
 )
 def test_frames_that_are_none(frames, text):
