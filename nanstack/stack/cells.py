@@ -27,7 +27,7 @@ from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.rows import OpenFiles
-from nanstack.stack.sources import Source, open_sources
+from nanstack.stack.sources import Source, open_source
 from nanstack.stack.stacked import StackedCell
 
 SIDE = 256  # of cells
@@ -93,6 +93,10 @@ class Layer:
         there = Passage.between(plane.view, [view])[0]
         bend = 2 * miss(there, touched, SIDE)
         return cls(placed, plane, touched, mesh_step(there, touched), bend if bend >= 0 else np.inf)
+
+    def over(self, part: Box) -> Layer:
+        """Return the frame over a part of the canvas alone; the nodes of its mesh stand where they did."""
+        return replace(self, touched=self.touched.common(part))
 
     @cached_property
     def _whole_mesh(self) -> Mesh:
@@ -333,7 +337,7 @@ class _Sources:
     def __getitem__(self, index: int) -> Source:
         with self._locks[index]:
             if self._open[index] is None:
-                self._open[index] = open_sources([self._frames[index]], self._files, self._scratch)[0]
+                self._open[index] = open_source(self._frames[index], self._files, self._scratch)
             return self._open[index]
 
 
@@ -353,22 +357,23 @@ class _Work:
         rows, columns = parts_of(cell, channels, self.part_bytes)
         frames = np.array(cell.frames)
         showing = self.outlines.showing(rows, columns, frames)
+        layers = {index: self.layers[index].over(with_margin(cell.box)) for index in cell.frames}
         whole = empty(cell.box.shape, channels)
         rejected = samples = 0
         for i, j in np.ndindex(showing.shape[1:]):
             box = Box(*rows[i : i + 2].tolist(), *columns[j : j + 2].tolist())
             if showing[:, i, j].any():
-                part = self._part(box, frames[showing[:, i, j]])
+                part = self._part(box, {index: layers[index] for index in frames[showing[:, i, j]].tolist()})
                 put(part, box.within(cell.box), whole)
                 rejected, samples = rejected + part.rejected, samples + part.samples
         return replace(whole, rejected=rejected, samples=samples)
 
-    def _part(self, box: Box, frames: np.ndarray) -> StackedCell:
+    def _part(self, box: Box, layers: dict[int, Layer]) -> StackedCell:
         wide = with_margin(box)
-        placed = [self.layers[index].placed for index in frames]
+        placed = [layer.placed for layer in layers.values()]
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
-        for out, index in zip(samples, frames, strict=True):
-            levelled(self.layers[index], self.sources[index], wide, self.settings.interpolation, out)
+        for out, (index, layer) in zip(samples, layers.items(), strict=True):
+            levelled(layer, self.sources[index], wide, self.settings.interpolation, out)
         return combined(samples, placed, self.settings, box.within(wide))
 
 

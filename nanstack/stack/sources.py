@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from nanstack.io.frames import channels_last, samples_with_data
 from nanstack.io.layout import Layout, image_shape, read_layout, read_samples
-from nanstack.memory import Scratch, in_order
+from nanstack.memory import Scratch
 from nanstack.register.mesh import Box
 from nanstack.register.registered import RegisteredFrame
 from nanstack.stack.rows import OpenFiles, Rows, may_have_zero_border, open_rows, rows_of_layout
@@ -85,8 +84,8 @@ def _mend(samples: np.ndarray, row: np.ndarray, column: np.ndarray, pitch: int) 
     samples[row, column] = (middle[0] + middle[1]) / 2
 
 
-def open_sources(frames: Sequence[RegisteredFrame], files: OpenFiles, scratch: Scratch) -> list[Source]:
-    """Return frames as sources: of most files only the header is read.
+def open_source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> Source:
+    """Return a frame as a source: of most files only the header is read.
 
     A file whose rows stand at no known place, or whose border may have no data, is unpacked into the scratch folder.
 
@@ -95,10 +94,6 @@ def open_sources(frames: Sequence[RegisteredFrame], files: OpenFiles, scratch: S
     FrameError
         For a file that cannot be used.
     """
-    return list(in_order(lambda index: _source(frames[index], files, scratch), len(frames)))
-
-
-def _source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> Source:
     pattern, spikes = frame.facts.pattern, frame.survey.spikes
     rows = _rows(read_layout(frame.path), pattern, files, scratch)
     return Source(frame.shape, pattern, rows, spikes[np.argsort(spikes[:, 0], kind="stable")])
