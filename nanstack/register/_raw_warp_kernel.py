@@ -33,55 +33,69 @@ def _keys_polynomials() -> np.ndarray:
 
 
 OUTSIDE, NEAR_EDGE, INSIDE = 0, 1, 2
-CONSTANT, LINEAR, SQUARE, CUBE = _keys_polynomials()
+POLYNOMIALS = _keys_polynomials()
+
+
+@intrinsic
+def _weigh_by_keys(typing_context, beyond, weights, px):
+    """Fill in what the eight photosites along an axis weigh: one polynomial each, side by side in a vector."""
+
+    def codegen(context, builder, signature, arguments):
+        vector = ir.VectorType(ir.DoubleType(), 8)
+        data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[0], ir.IntType(32)(0))
+        to_all = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+        variable = builder.shuffle_vector(one, one, to_all)
+        value = ir.Constant(vector, POLYNOMIALS[3].tolist())
+        for power in (2, 1, 0):
+            product = builder.fmul(value, variable, flags=CONTRACT)
+            value = builder.fadd(product, ir.Constant(vector, POLYNOMIALS[power].tolist()), flags=CONTRACT)
+        place = builder.gep(data, [builder.mul(arguments[2], arguments[2].type(8))])
+        builder.store(value, builder.bitcast(place, vector.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.float64, weights, types.intp), codegen
 
 
 @numba.njit(nogil=True)
-def _weigh(beyond, weights, px, scratch):
-    """Fill in what the photosites along an axis weigh, those of its two lattices by turns."""
-    span = weights.shape[1]
+def _weigh_by_lanczos(beyond, weights, px, scratch):
+    """Fill in what the twelve photosites along an axis weigh, those of its two lattices by turns."""
     for lattice in range(2):
         _lanczos3((beyond + 1 - lattice) / 2, scratch, 0)
-        for k in range(span // 2):
+        for k in range(6):
             weights[px, 2 * k + lattice] = scratch[k, 0]
 
 
 @numba.njit(nogil=True)
-def _weigh_tent(beyond, weights):
+def _weigh_by_tent(beyond, weights):
     """Fill in a tent's weights, at the middle four of the photosites along an axis."""
-    middle = weights.shape[1] // 2
-    weights[0, :] = 0.0
+    middle = len(weights) // 2
+    weights[:] = 0.0
     for k in range(4):
-        weights[0, middle - 2 + k] = 1.0 - abs(beyond + 1 - k) / 2
+        weights[middle - 2 + k] = 1.0 - abs(beyond + 1 - k) / 2
 
 
 @numba.njit(nogil=True)
-def _place(xs, ys, window, taps_of, lefts, aboves, weights_x, weights_y, states, scratch):
-    """Fill in, for a run of pixels at the coordinates xs, ys, where their photosites are and what they weigh."""
-    taps = len(taps_of)
-    top, left, bottom, right = window
+def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, phases):
+    """Turn a run's coordinates in the frame into the photosites of the window just before them, and what is beyond."""
+    height, width = shape
     for px in range(len(xs)):
         x, y = xs[px], ys[px]
-        on_frame = (x >= left) & (x <= right - 1) & (y >= top) & (y <= bottom - 1)
-        x, y = math.floor(x if on_frame else left), math.floor(y if on_frame else top)
-        lefts[px], aboves[px] = int(x), int(y)
-        inside = (x >= left + taps - 1) & (x < right - taps) & (y >= top + taps - 1) & (y < bottom - taps)
-        states[px] = (INSIDE if inside else NEAR_EDGE) if on_frame else OUTSIDE
-    for px in range(len(xs)):
-        beyond, down = xs[px] - lefts[px], ys[px] - aboves[px]
-        if taps == 6:
-            if states[px] != OUTSIDE:
-                _weigh(beyond, weights_x, px, scratch)
-                _weigh(down, weights_y, px, scratch)
-        else:
-            for k in range(8):
-                weights_x[px, k] = ((CUBE[k] * beyond + SQUARE[k]) * beyond + LINEAR[k]) * beyond + CONSTANT[k]
-            for k in range(8):
-                weights_y[px, k] = ((CUBE[k] * down + SQUARE[k]) * down + LINEAR[k]) * down + CONSTANT[k]
+        on_frame = (x >= first_column) & (x <= first_column + width - 1)
+        on_frame = on_frame & (y >= first_row) & (y <= first_row + height - 1)
+        x, y = (x, y) if on_frame else (np.float64(first_column), np.float64(first_row))
+        column, row = math.floor(x), math.floor(y)
+        xs[px], ys[px] = x - column, y - row
+        left, above = int(column), int(row)
+        phases[px] = 2 * (~above & 1) + (~left & 1)
+        left, above = left - first_column, above - first_row
+        inside = (left >= taps - 1) & (left < width - taps) & (above >= taps - 1) & (above < height - taps)
+        lefts[px], aboves[px] = left, above
+        states[px] = int(on_frame) + int(on_frame & inside)
 
 
 @intrinsic
-def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, on_column, on_row, totals, taps_of):
+def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, beyond_x, beyond_y, totals, taps_of):
     """Sum over all photosites, each lattice for itself: first down the rows, then along them.
 
     A lattice whose photosites stand on the coordinate along an axis has one there that counts: for its other rows that
@@ -129,11 +143,9 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
             even, odd = (in_fours(row, join) for row in rows)
             return join(*(builder.shuffle_vector(even, odd, lanes(two)) for two in ([0, 1, 4, 5], [2, 3, 6, 7])))
 
-        on_row_of, on_column_of = (
-            builder.icmp_signed("!=", flag, flag.type(0)) for flag in (arguments[7], arguments[6])
-        )
-        odd_first = builder.select(on_row_of, builder.mul(pitch_of, pitch_of.type(taps - 1)), pitch_of)
-        odd_step = builder.select(on_row_of, pitch_of.type(0), builder.mul(pitch_of, pitch_of.type(2)))
+        on_column, on_row = (builder.fcmp_ordered("==", beyond, beyond.type(0)) for beyond in arguments[6:8])
+        odd_first = builder.select(on_row, builder.mul(pitch_of, pitch_of.type(taps - 1)), pitch_of)
+        odd_step = builder.select(on_row, pitch_of.type(0), builder.mul(pitch_of, pitch_of.type(2)))
         weights_along = loaded(x_at, first_weight, sums, 8)
         summed, lowest = [], []
         for lattice in range(2):
@@ -149,36 +161,37 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
             summed.append(builder.fmul(down, weights_along))
             lowest.append(low)
         others = [math.inf if lane % 2 and lane != taps - 1 else -math.inf for lane in range(span)]
-        kept_out = builder.select(on_column_of, ir.Constant(samples, others), ir.Constant(samples, [-math.inf] * span))
+        kept_out = builder.select(on_column, ir.Constant(samples, others), ir.Constant(samples, [-math.inf] * span))
         lowest = [higher(kept_out, low) for low in lowest]
         total = of_lattices(summed, builder.fadd)
         least = builder.fpext(of_lattices(lowest, lower), four_sums)
         nothing = builder.fsub(total, total)  # NaN, where a photosite is infinite, and the total below all others
         total = builder.fadd(builder.select(builder.fcmp_ordered("<", total, least), least, total), nothing)
-        builder.store(total, builder.bitcast(totals_at, four_sums.as_pointer()), align=8)
+        place = builder.gep(totals_at, [builder.mul(pixel, pixel.type(4))])
+        builder.store(total, builder.bitcast(place, four_sums.as_pointer()), align=8)
         return context.get_dummy_value()
 
     index = types.intp
-    arguments = flat, index, index, weights_x, weights_y, index, index, index, totals, taps_of
+    arguments = flat, index, index, weights_x, weights_y, index, types.float64, types.float64, totals, taps_of
     return types.void(*arguments), codegen
 
 
 @numba.njit(nogil=True)
-def _sample_with_care(window, left, above, weights_x, weights_y, px, totals):
+def _sample_with_care(window, left, above, weights_x, weights_y, totals):
     """Sum over the photosites that weigh anything; tell whether all of them are there."""
     height, width = window.shape
-    span = weights_x.shape[1]
+    span = len(weights_x)
     before = 1 - span // 2
     for lattice in range(4):
         total, least = 0.0, np.inf
         for i in range(lattice // 2, span, 2):
-            if weights_y[px, i] == 0.0:
+            if weights_y[i] == 0.0:
                 continue
             row = above + before + i
             if row < 0 or row >= height:
                 return False
             for j in range(lattice % 2, span, 2):
-                if weights_x[px, j] == 0.0:
+                if weights_x[j] == 0.0:
                     continue
                 column = left + before + j
                 if column < 0 or column >= width:
@@ -186,61 +199,91 @@ def _sample_with_care(window, left, above, weights_x, weights_y, px, totals):
                 value = np.float64(window[row, column])
                 if not math.isfinite(value):
                     return False
-                total += weights_y[px, i] * weights_x[px, j] * value
+                total += weights_y[i] * weights_x[j] * value
                 least = min(least, value)
         totals[lattice] = max(total, least)
     return True
 
 
-# contracting a * b + c to one rounding is the only liberty taken: NaN and infinity keep their meaning
-@compilation.compiled(fastmath={"contract"})
+@numba.njit(nogil=True)
+def _weigh(beyond, weights, taps_of, scratch):
+    """Fill in what the photosites along an axis weigh, for a run of pixels."""
+    for px in range(len(beyond)):
+        if len(taps_of) == 6:
+            _weigh_by_lanczos(beyond[px], weights, px, scratch)
+        else:
+            _weigh_by_keys(beyond[px], weights, px)
+
+
+@numba.njit(nogil=True)
+def _sample(flat, window, xs, ys, lefts, aboves, states, weights_x, weights_y, tent_x, tent_y, totals, taps_of):
+    """Fill in the four lattices' samples of a run of pixels; those that cannot be made become OUTSIDE."""
+    taps, columns = len(taps_of), window.shape[1]
+    for px in range(len(xs)):
+        if states[px] == INSIDE:
+            corner = (aboves[px] + 1 - taps) * columns + lefts[px] + 1 - taps
+            _sample_inside(flat, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
+    for px in range(len(xs)):
+        if states[px] == OUTSIDE:
+            continue
+        some = totals[px, 0] + totals[px, 1] + totals[px, 2] + totals[px, 3]
+        if states[px] == INSIDE and math.isfinite(some):
+            continue
+        at, above = lefts[px], aboves[px]
+        if not _sample_with_care(window, at, above, weights_x[px], weights_y[px], totals[px]):
+            _weigh_by_tent(xs[px], tent_x)
+            _weigh_by_tent(ys[px], tent_y)
+            if not _sample_with_care(window, at, above, tent_x, tent_y, totals[px]):
+                states[px] = OUTSIDE
+
+
+@numba.njit(nogil=True, fastmath={"contract"})
+def _level(totals, states, phases, places, gain, level, slope, column, out):
+    """Fill in a run of pixels, the first of them at a column of the result, with levelled colours."""
+    red, green, other_green, blue = places
+    for px in range(len(states)):
+        r = g = b = np.float32(np.nan)
+        if states[px] != OUTSIDE:
+            phase = phases[px]
+            r = np.float32(gain[0] * totals[px, red ^ phase] + (level[0] + slope[0] * (column + px)))
+            both = (totals[px, green ^ phase] + totals[px, other_green ^ phase]) / 2
+            g = np.float32(gain[1] * both + (level[1] + slope[1] * (column + px)))
+            b = np.float32(gain[2] * totals[px, blue ^ phase] + (level[2] + slope[2] * (column + px)))
+            if not (r - r) + (g - g) + (b - b) == 0:
+                r = g = b = np.float32(np.nan)
+        out[3 * px], out[3 * px + 1], out[3 * px + 2] = r, g, b
+
+
+@numba.njit(nogil=True)
+def _three(values):
+    return values[0], values[1], values[2]
+
+
+@compilation.compiled()
 def _fill_from_mosaic(
     window, first_row, first_column, places, x, y, step, top, left, height, width, levelling, taps_of, out, begin, pitch
 ):
-    flat, span = window.reshape(window.size), 2 * len(taps_of)
-    xs, ys = np.empty(RUN_PX), np.empty(RUN_PX)
-    lefts, aboves, states = np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.uint8)
-    weights_x, weights_y, scratch = np.empty((RUN_PX, span)), np.empty((RUN_PX, span)), np.empty((len(taps_of), 1))
-    tent_x, tent_y, totals = np.empty((1, span)), np.empty((1, span)), np.empty(4)
-    red, green, other_green, blue = places
-    rows, columns = window.shape
-    box = first_row, first_column, first_row + rows, first_column + columns
-    before = 1 - len(taps_of)
+    flat, taps = window.reshape(window.size), len(taps_of)
+    xs, ys, states, phases = np.empty(RUN_PX), np.empty(RUN_PX), np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
+    lefts, aboves = np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
+    weights_x, weights_y, scratch = np.empty((RUN_PX, 2 * taps)), np.empty((RUN_PX, 2 * taps)), np.empty((taps, 1))
+    tent_x, tent_y, totals = np.empty(2 * taps), np.empty(2 * taps), np.empty((RUN_PX, 4))
+    gain, slope = _three(levelling[0]), _three(levelling[2])
     for start in range(0, width, RUN_PX):
-        length = min(RUN_PX, width - start)
+        run = slice(0, min(RUN_PX, width - start))
         for row in range(height):
-            _between_nodes(x, step, top % step + row, left % step + start, xs[:length])
-            _between_nodes(y, step, top % step + row, left % step + start, ys[:length])
-            _place(xs[:length], ys[:length], box, taps_of, lefts, aboves, weights_x, weights_y, states, scratch)
-            for px in range(length):
-                at, above = lefts[px], aboves[px]
-                place = 3 * (begin + row * pitch + start + px)
-                complete = False
-                if states[px] == INSIDE:
-                    on_column, on_row = int(xs[px] == at), int(ys[px] == above)
-                    first = (above - first_row + before) * columns + at - first_column + before
-                    _sample_inside(flat, first, columns, weights_x, weights_y, px, on_column, on_row, totals, taps_of)
-                    complete = math.isfinite(totals[0] + totals[1] + totals[2] + totals[3])
-                if not complete and states[px] != OUTSIDE:
-                    down, right = above - first_row, at - first_column
-                    complete = _sample_with_care(window, right, down, weights_x, weights_y, px, totals)
-                    if not complete:
-                        _weigh_tent(xs[px] - at, tent_x)
-                        _weigh_tent(ys[px] - above, tent_y)
-                        complete = _sample_with_care(window, right, down, tent_x, tent_y, 0, totals)
-                if complete:
-                    begins = 2 * ((above + 1) % 2) + (at + 1) % 2
-                    samples = (
-                        totals[red ^ begins],
-                        (totals[green ^ begins] + totals[other_green ^ begins]) / 2,
-                        totals[blue ^ begins],
-                    )
-                    for c in range(3):
-                        level = levelling[1, c] + levelling[3, c] * (top + row) + levelling[2, c] * (left + start + px)
-                        out[place + c] = np.float32(levelling[0, c] * samples[c] + level)
-                        complete = complete and math.isfinite(out[place + c])
-                if not complete:
-                    out[place : place + 3] = np.nan
+            _between_nodes(x, step, top % step + row, left % step + start, xs[run])
+            _between_nodes(y, step, top % step + row, left % step + start, ys[run])
+            _place(xs[run], ys[run], first_row, first_column, window.shape, taps, lefts, aboves, states, phases)
+            _weigh(xs[run], weights_x, taps_of, scratch)
+            _weigh(ys[run], weights_y, taps_of, scratch)
+            _sample(
+                flat, window, xs[run], ys[run], lefts, aboves, states, weights_x, weights_y, tent_x, tent_y, totals,
+                taps_of,
+            )  # fmt: skip
+            level = _three(levelling[1] + levelling[3] * (top + row))
+            place = 3 * (begin + row * pitch + start)
+            _level(totals, states[run], phases, places, gain, level, slope, left + start, out[place:])
 
 
 def fill_from_mosaic(
