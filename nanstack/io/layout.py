@@ -241,10 +241,19 @@ def fill(path: Path, file: BinaryIO, offset: int, numbers: np.ndarray) -> None:
         Where the file ends too early.
     """
     file.seek(offset)
+    _fill(path, numbers, lambda wanted, done: file.readinto(wanted))
+
+
+def fill_at_once(path: Path, file: BinaryIO, offset: int, numbers: np.ndarray) -> None:
+    """Do as `fill`, without moving the file's position: several threads may, where the system has `preadv`."""
+    _fill(path, numbers, lambda wanted, done: os.preadv(file.fileno(), [wanted], offset + done))
+
+
+def _fill(path: Path, numbers: np.ndarray, read: Callable[[memoryview, int], int]) -> None:
     wanted = memoryview(numbers.reshape(-1).view(np.uint8))
     done = 0
     while done < len(wanted):
-        count = file.readinto(wanted[done:])
+        count = read(wanted[done:], done)
         if not count:
             raise FrameError(path, "it ends too early: it was truncated, or changed while it was read")
         done += count

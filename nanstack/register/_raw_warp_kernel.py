@@ -249,7 +249,7 @@ def _level(totals, states, phases, places, gain, level, slope, column, out):
             both = (totals[px, green ^ phase] + totals[px, other_green ^ phase]) / 2
             g = np.float32(gain[1] * both + (level[1] + slope[1] * (column + px)))
             b = np.float32(gain[2] * totals[px, blue ^ phase] + (level[2] + slope[2] * (column + px)))
-            if not (r - r) + (g - g) + (b - b) == 0:
+            if not (math.isfinite(r) & math.isfinite(g) & math.isfinite(b)):
                 r = g = b = np.float32(np.nan)
         out[3 * px], out[3 * px + 1], out[3 * px + 2] = r, g, b
 

@@ -8,6 +8,7 @@ Pixels are counted from the canvas's origin: a cell stays what it is when the ca
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -126,12 +127,10 @@ def counted_from_origin(box: Box, canvas: Canvas) -> Box:
 
 def window_of(mesh: Mesh, shape: tuple[int, ...], reach: int) -> Box:
     """Return the part of a frame that lies so far around the pixels of a mesh; maybe a box without pixels."""
-    if np.isnan(mesh.x).any():
+    if not (np.isfinite(mesh.x).all() and np.isfinite(mesh.y).all()):
         return Box.whole(shape)
-    left, right, top, bottom = (
-        int(edge)
-        for values in (mesh.x, mesh.y)
-        for edge in np.clip([np.floor(values.min()) - reach, np.ceil(values.max()) + reach + 1], -(2**30), 2**30)
+    (top, bottom), (left, right) = (
+        (math.floor(values.min()) - reach, math.ceil(values.max()) + reach + 1) for values in (mesh.y, mesh.x)
     )
     return Box(top, bottom, left, right).common(Box.whole(shape))
 

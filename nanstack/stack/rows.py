@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -24,7 +24,7 @@ from nanstack.arrays import real_array
 from nanstack.io.bayer import mosaic_pattern
 from nanstack.io.borders import rim_has_zeros
 from nanstack.io.frames import FrameError, read_frame
-from nanstack.io.layout import Layout, fill, image_shape, read_layout, stamp_of, without_waiting
+from nanstack.io.layout import Layout, fill, fill_at_once, image_shape, read_layout, stamp_of, without_waiting
 from nanstack.memory import Scratch
 from nanstack.register.mesh import Box
 
@@ -70,11 +70,19 @@ def _copy(numbers: np.ndarray, out: np.ndarray) -> None:
         np.copyto(out, numbers, casting="unsafe")
 
 
+@dataclass
+class _Open:
+    """An open file, and how many threads read it just now."""
+
+    file: BinaryIO
+    readers: int = 0
+
+
 class OpenFiles:
-    """Files kept open for the next block, the longest unused closed first."""
+    """Files kept open for the next block, the longest unused closed first. Several threads read at once."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
+        self._files: OrderedDict[Path, _Open] = OrderedDict()
         self._stamps: dict[Path, tuple[int, int] | None] = {}
         self._lock = threading.Lock()
 
@@ -87,9 +95,12 @@ class OpenFiles:
             Where the file is gone, cannot be read, ends too early, or changed since it was first looked at.
         """
         try:
-            with self._lock:
-                file = self._open(path)
-                fill(path, file, offset, buffer)
+            with self._reading(path) as file:
+                if hasattr(os, "preadv"):
+                    fill_at_once(path, file, offset, buffer)
+                else:  # Windows: a file has one position
+                    with self._lock:
+                        fill(path, file, offset, buffer)
                 if self._stamps[path] not in (None, stamp_of(file)):
                     raise FrameError(path, "it changed while it was read: stack again when nothing writes to it")
         except OSError as failure:
@@ -99,19 +110,33 @@ class OpenFiles:
         """Take a file for changed from when it had this stamp (`nanstack.io.layout.stamp_of`); None: it may grow."""
         self._stamps[path] = stamp
 
-    def _open(self, path: Path) -> BinaryIO:
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[BinaryIO]:
+        """Give an open file that is not closed meanwhile."""
+        with self._lock:
+            opened = self._open(path)
+            opened.readers += 1
+        try:
+            yield opened.file
+        finally:
+            with self._lock:
+                opened.readers -= 1
+
+    def _open(self, path: Path) -> _Open:
         if path not in self._files:
-            if len(self._files) >= MAX_OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            self._files[path] = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115  (closed by close)
-            self._stamps.setdefault(path, stamp_of(self._files[path]))
+            idle = [name for name, one in self._files.items() if not one.readers]
+            for name in idle[: max(0, len(self._files) + 1 - MAX_OPEN_FILES)]:
+                self._files.pop(name).file.close()
+            file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115  (closed by close)
+            self._files[path] = _Open(file)
+            self._stamps.setdefault(path, stamp_of(file))
         self._files.move_to_end(path)
         return self._files[path]
 
     def close(self) -> None:
         """Close all of them."""
-        for file in self._files.values():
-            file.close()
+        for opened in self._files.values():
+            opened.file.close()
         self._files.clear()
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-import nanstack.stack.rows
 import zemosaic_utils as utils
 from nanstack.io.finding import find_frame_files
 from nanstack.io.frames import FrameError, probe_frame, read_frame
@@ -435,23 +434,19 @@ def test_solution_of_thirty_thousand_axes_takes_no_memory(tmp_path):
     assert int(mebibytes) < 100, "a matrix of it is one of 7 GB"
 
 
-class Failing(io.FileIO):
-    """A file on a disk that fails from a byte on."""
-
-    bad_from = 1500
-
-    def readinto(self, buffer):
-        if self.tell() + len(buffer) > self.bad_from:
-            raise OSError(5, "Input/output error")
-        return super().readinto(buffer)
-
-
 def test_read_error_in_the_middle_of_a_file(tmp_path, monkeypatch):
+    def failing(handle, buffers, offset, bad_from=1500):
+        if offset + len(buffers[0]) > bad_from:
+            raise OSError(5, "Input/output error")
+        os.lseek(handle, offset, os.SEEK_SET)
+        buffers[0][:] = os.read(handle, len(buffers[0]))
+        return len(buffers[0])
+
     np.save(tmp_path / "frame.npy", np.ones((20, 24), np.float32))
     files = OpenFiles()
     with Scratch() as scratch:
         rows = open_rows(tmp_path / "frame.npy", files, scratch)
-        monkeypatch.setattr(nanstack.stack.rows, "open", lambda path, *a, **o: Failing(path), raising=False)
+        monkeypatch.setattr(os, "preadv", failing, raising=False)
         out = np.empty((10, 24), np.float32)
         rows.read(0, 10, out)
         assert (out == 1).all()
