@@ -277,6 +277,17 @@ def recalled(path: Path, told: str) -> tuple[KeptSolution | None, str]:
         return None, "it is damaged"
 
 
+def forget(path: Path) -> None:
+    """Remove a kept solution; a file that is none stays."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if kept.files != ["told", *NUMBERS]:
+                return
+    except DAMAGE:
+        return
+    path.unlink(missing_ok=True)
+
+
 NUMBERS = ("attitude", "single", "colours")
 SINGLE = ("stars", "rms", "flux", "factor", "weight", "blur")
 

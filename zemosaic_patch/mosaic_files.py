@@ -10,16 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nanstack.io.images import image_hdus, write_hdus
+from nanstack.kept_solution import forget
 from nanstack.memory import threads
 from nanstack.mosaic import Mosaic
+from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
 from zemosaic_patch.arguments import CONFIG
 from zemosaic_patch.options import PICTURES, MosaicRun
 from zemosaic_patch.outputs import claim, expect, record, remove_ours
-from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
+from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles, read_json, write_json
 from zemosaic_patch.result_files import Written
 
@@ -29,6 +29,8 @@ COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
 TILES = "tiles"  # of versions up to 0.2, which made mosaics of them
 SOLUTIONS = "solutions"  # of groups of frames, found by a solver
 SURVEYS = "surveys"  # what is known of each frame
+CELLS = "cells"  # finished parts of the mosaic
+SOLUTION = "solution.npz"  # beside them: the places, levels and weights of the frames that they stand on
 
 
 def output_names(picture: str) -> tuple[str, ...]:
@@ -83,8 +85,11 @@ def _remove_earlier(folder: Path, inputs: Sequence[Path]) -> None:
     for tile in tile_folders(folder):
         if os.path.realpath(tile) not in folders_of_inputs:
             remove_ours(tile, tile_files.ALL_OUTPUTS)
-    with suppress(OSError):  # others are left in it, or it is not there
-        (folder / TILES).rmdir()
+    forget(folder / CELLS / SOLUTION)
+    KeptCells(folder / CELLS).remove_others(())
+    for left in (TILES, CELLS):
+        with suppress(OSError):  # others are left in it, or it is not there
+            (folder / left).rmdir()
     for kind in PICTURES:
         remove_ours(folder, (*output_names(kind), CONFIG), inputs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,20 +169,17 @@ def write_mosaic(mosaic: Mosaic, path: Path, header: Any, compress: bool = False
 def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
     """Write the mosaic for the screen, each channel for itself and all alike, and its coverage; return their names."""
     names = {"picture": f"mosaic.{kind}", "picture_linked": f"mosaic_linked.{kind}", "coverage_picture": "coverage.png"}
-    north_up = mosaic.image[::-1]
-    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
+    stretches = zip((names["picture"], names["picture_linked"]), screen_stretches(mosaic.image), strict=True)
+    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
         written = [
-            pool.submit(lambda: _write_picture(north_up, False, folder / names["picture"])),
-            pool.submit(lambda: _write_picture(north_up, True, folder / names["picture_linked"])),
-            pool.submit(lambda: write_coverage(mosaic.coverage[::-1], folder / names["coverage_picture"])),
+            pool.submit(write_stretched, mosaic.image, stretch, folder / name, upside_down=True)
+            for name, stretch in stretches
         ]
+        path = folder / names["coverage_picture"]
+        written.append(pool.submit(write_coverage, mosaic.coverage, path, upside_down=True))
         for picture in written:
             picture.result()
     return names
-
-
-def _write_picture(image: np.ndarray, linked: bool, path: Path) -> None:
-    write_picture(screen_stretch(image, linked)(image), path, bits=16)
 
 
 def describe(told: Mapping[str, Any], folder: Path) -> None:

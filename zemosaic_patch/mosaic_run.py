@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from nanstack.progress import Progress
-from zemosaic_patch.mosaic_files import SOLUTIONS, SURVEYS, describe, files_of, prepare
+from zemosaic_patch.mosaic_files import CELLS, SOLUTION, SOLUTIONS, SURVEYS, describe, files_of, prepare
 from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.reports import CanvasReport
 from zemosaic_patch.solve import place_groups
-from zemosaic_patch.stack_run import stack_files, told_of
+from zemosaic_patch.stack_run import Work, stack_files
 
 
 def mosaic_of_files(paths: Sequence[Path], run: MosaicRun, folder: Path, progress: Progress) -> CanvasReport:
@@ -39,15 +39,8 @@ def mosaic_of_files(paths: Sequence[Path], run: MosaicRun, folder: Path, progres
         Nothing to stack.
     """
     prepare(folder, run.output.picture, paths)
-    report = stack_files(
-        paths,
-        run.canvas,
-        run.stack,
-        files_of(folder, run),
-        progress,
-        told_settings=told_of(run),
-        surveys=folder / SURVEYS,
-        place=partial(place_groups, folder=folder / SOLUTIONS, progress=progress),
-    )
+    place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
+    work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place)
+    report = stack_files(paths, run, files_of(folder, run), progress, work)
     describe(report.json(), folder)
     return report

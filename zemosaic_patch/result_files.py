@@ -3,23 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nanstack.io.images import image_hdus, opacity, write_hdus
-from nanstack.memory import threads
+from nanstack.io.canvas_fits import write_canvas
+from nanstack.io.frames import channels_last
+from nanstack.io.layout import Layout, fits_layout, read_layout, read_samples
+from nanstack.memory import Scratch, threads
+from nanstack.stack.rows import ArrayRows, OpenFiles, Rows, rows_of_layout
 from zemosaic_patch.outputs import expect, record
-from zemosaic_patch.pictures import screen_stretch, write_coverage, write_picture
+from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
-    from nanstack.sky_stack import SkyStack
+    from nanstack.stack.stacked import StackedCell
 
 
 @dataclass(frozen=True)
@@ -49,52 +50,54 @@ class Written:
     packed: bool = False
     upside_down: bool = True
 
-
-def write_result(stack: SkyStack, to: Written, cards: Header, on_the_sky: bool) -> ResultFiles:
-    """Write a result's FITS file and pictures, each complete or not at all; return their names."""
-    names = [to.names.image, to.names.picture, to.names.coverage_picture, *filter(None, [to.names.picture_linked])]
-    expect(to.folder, names)
-    with ThreadPoolExecutor(1) as pool:
-        pictures = pool.submit(_write_pictures, stack, to)
-        _write_fits(stack, to, cards, on_the_sky)
-        pictures.result()
-    record(to.folder, names)
-    return to.names
+    def all_names(self) -> list[str]:
+        """Return the names of all files that are written."""
+        names = self.names
+        return [names.image, names.picture, names.coverage_picture, *filter(None, [names.picture_linked])]
 
 
-def _write_fits(stack: SkyStack, to: Written, cards: Header, on_the_sky: bool) -> None:
-    from astropy.io import fits
+def write_result(
+    to: Written, shape: tuple[int, int], channels: int, strips: Iterable[tuple[int, StackedCell]], **more: Any
+) -> None:
+    """Write a result's FITS file strip by strip, then its pictures from that; each appears complete or not at all.
 
-    place = stack.canvas.wcs().to_header(relax=True) if on_the_sky else fits.Header()
-    whole = place.copy()
-    whole.update(cards)
-    hdus = image_hdus(stack.image, whole, opacity(stack.image) if to.alpha else None)
-    hdus.append(fits.ImageHDU(stack.coverage.copy(), place, name="COVERAGE"))
-    hdus.append(fits.ImageHDU(stack.weight.copy(), place, name="WEIGHT"))
-    variance = np.moveaxis(stack.variance, -1, 0) if stack.variance.ndim == 3 else stack.variance
-    hdus.append(fits.ImageHDU(variance.copy(), place, name="VARIANCE"))
-    if to.packed:
-        packed = [
-            fits.CompImageHDU(hdu.data, hdu.header, name=hdu.name, compression_type="GZIP_2", quantize_level=0)
-            for hdu in hdus
-        ]
-        hdus = fits.HDUList([fits.PrimaryHDU(), *packed])
-    write_hdus(hdus, to.folder / to.names.image)
+    Parameters
+    ----------
+    to : Written
+    shape : (int, int)
+        Height and width.
+    channels : int
+    strips : iterable of (int, StackedCell)
+        See `nanstack.io.canvas_fits.write_canvas`.
+    **more
+        Further arguments of that: cards, place.
+    """
+    expect(to.folder, to.all_names())
+    write_canvas(to.folder / to.names.image, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)
+    with closing(OpenFiles()) as files, Scratch() as scratch:
+        _write_pictures(to, files, scratch)
+    record(to.folder, to.all_names())
 
 
-def _write_pictures(stack: SkyStack, to: Written) -> None:
-    rows = np.s_[::-1] if to.upside_down else np.s_[:]
-    image, names = stack.image[rows], to.names
-    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and compression of pictures let go of the interpreter
+def _write_pictures(to: Written, files: OpenFiles, scratch: Scratch) -> None:
+    image = _rows_of(read_layout(to.folder / to.names.image), files, scratch)
+    covered = fits_layout(to.folder / to.names.image, lambda header: header.get("EXTNAME") == "COVERAGE")
+    coverage = _rows_of(covered, files, scratch)
+    stretches = dict(zip((to.names.picture, to.names.picture_linked), screen_stretches(image), strict=True))
+    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
         written = [
-            pool.submit(_write_picture, image, linked, to.folder / name, to.bits)
-            for name, linked in ((names.picture, False), (names.picture_linked, True))
+            pool.submit(write_stretched, image, stretch, to.folder / name, to.bits, upside_down=to.upside_down)
+            for name, stretch in stretches.items()
             if name
         ]
-        written.append(pool.submit(write_coverage, stack.coverage[rows], to.folder / names.coverage_picture))
+        path = to.folder / to.names.coverage_picture
+        written.append(pool.submit(write_coverage, coverage, path, upside_down=to.upside_down))
         for picture in written:
             picture.result()
 
 
-def _write_picture(image: np.ndarray, linked: bool, path: Path, bits: int) -> None:
-    write_picture(screen_stretch(image, linked)(image), path, bits)
+def _rows_of(layout: Layout, files: OpenFiles, scratch: Scratch) -> Rows:
+    """Return the rows of an image that we wrote; a packed one is unpacked whole."""
+    if not layout.packed:
+        return rows_of_layout(layout, files)
+    return ArrayRows(scratch.store(channels_last(layout.path, read_samples(layout))))

@@ -9,9 +9,9 @@ the user.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,31 +19,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
+from nanstack.canvas_cards import canvas_cards
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
+from nanstack.kept_solution import recalled, solved_on_canvas
 from nanstack.progress import Progress
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
-from nanstack.session import Session, open_session
+from nanstack.session import Placer, Session, open_session
 from nanstack.settings import CanvasSettings
-from nanstack.sky_stack import stack_on_canvas
+from nanstack.sky_stack import stacked_strips
+from nanstack.stack.kept import KeptCells
+from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
-from nanstack.survey.taken import taken_of_frames
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import CanvasChoice
+from zemosaic_patch.options import CanvasChoice, MosaicRun, TileRun
 from zemosaic_patch.outputs import is_output_folder
 from zemosaic_patch.reports import CanvasReport, Registered, Stacked
 from zemosaic_patch.result_files import Written, write_result
 from zemosaic_patch.solve import solvers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from astropy.io.fits import Header
-
-    from nanstack.session import Placer
+    from nanstack.levels.placed import PlacedFrame
+    from nanstack.stack.stacked import StackedCell
+    from nanstack.survey.record import Survey
 
 
 def find_frames(names: Sequence[str | Path], flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
@@ -60,33 +61,40 @@ def find_frames(names: Sequence[str | Path], flat: bool = False, joins_tiles: bo
         raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a run keeps for the next one, and how it finds the place on the sky.
+
+    Attributes
+    ----------
+    surveys, cells : Path
+        Folders: of what is known of each file; of finished cells.
+    solution : Path
+        The file that keeps the frames' places, levels and weights.
+    place : callable
+        See `nanstack.session.open_session`.
+    """
+
+    surveys: Path
+    cells: Path
+    solution: Path
+    place: Placer
+
+
 def stack_files(
-    paths: Sequence[Path],
-    choice: CanvasChoice,
-    settings: CanvasSettings,
-    files: Written,
-    progress: Progress,
-    *,
-    told_settings: Mapping[str, Any],
-    surveys: Path | None = None,
-    place: Placer | None = None,
+    paths: Sequence[Path], run: TileRun | MosaicRun, to: Written, progress: Progress, work: Work | None = None
 ) -> CanvasReport:
     """Stack frame files, and write the result; what cannot be used is named and left out.
 
     Parameters
     ----------
     paths : sequence of Path
-    choice : CanvasChoice
-    settings : CanvasSettings
-    files : Written
-        Of the result.
+    run : TileRun or MosaicRun
+    to : Written
+        Where and how the result is written.
     progress : nanstack.progress.Progress
-    told_settings : mapping
-        The settings as the report is to have them.
-    surveys : Path, optional
-        A folder that keeps what is known of the frames for the next run.
-    place : callable, optional
-        See `nanstack.session.open_session`.
+    work : Work, optional
+        Goes on from what an earlier run found; by default nothing is kept.
 
     Raises
     ------
@@ -96,44 +104,79 @@ def stack_files(
         Nothing to stack.
     """
     began = time.perf_counter()
+    choice, settings = run.canvas, run.stack
     wanted = None if choice.reference is None else _among(paths, choice.reference)
-    session = open_session(paths, folder=surveys, place=place, progress=progress)
+    session = _session_of(paths, run, progress, work)
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)
     _check_usable(session, wanted)
     registered = Registered.of(session)
-    if choice.like is not None and not registered.on_the_sky:
-        raise FailureError(
-            "--like needs the frames' place on the sky, which nobody knows: install solve-field or ASTAP"
+    _warn_of_place(registered, choice, progress, tries=work is not None)
+    with _failures():
+        canvas, placed = solved_on_canvas(
+            session,
+            lambda frames: _canvas_of(frames, choice, wanted),
+            settings,
+            grows=choice.kind == "all",
+            kept=work and work.solution,
+            told=_asked_for(choice),
+            progress=progress,
         )
-    if registered.approximate and place is not None:
-        progress.warn(f"place on the sky: {registered.place_told}{_how_to_place()}")
-    canvas, like = _canvas_of(session.frames, choice, wanted)
-    _warn_of_frames(session.frames, canvas, choice, progress)
+    _warn_of_frames([one.frame for one in placed], canvas, choice, progress)
     seconds = {"registration": time.perf_counter() - began}
     began = time.perf_counter()
+    kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
+    strips = tally.over(stacked_strips(canvas, placed, settings, kept=kept, progress=progress))
     with _failures():
-        stack = stack_on_canvas(session.frames, canvas, settings, progress=progress)
-    if not stack.coverage.any():
-        raise FailureError(f"no frame shows any of the pixels asked for ({like})")
-    known = Stacked.of(settings, np.bincount(stack.coverage.ravel()), stack.rejected, stack.samples)
+        write_result(
+            to,
+            canvas.shape,
+            placed[0].channels,
+            _something(strips, tally, canvas, choice),
+            cards=_cards(session, registered, placed, canvas, settings, to.kind),
+            closing=tally.cards,
+            wcs=canvas.wcs() if registered.on_the_sky else None,
+        )
+    if kept is not None and kept.failure:
+        progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
     seconds["stack"] = time.perf_counter() - began
-    began = time.perf_counter()
-    progress.step("writing", 0, 1)
-    names = write_result(stack, files, _cards(session, registered, known, files.kind), registered.on_the_sky)
-    progress.step("writing", 1, 1)
-    seconds["writing"] = time.perf_counter() - began
     return CanvasReport.of(
         session,
-        stack.frames,
+        placed,
         canvas,
-        files=names,
-        stack=known,
-        settings=told_settings,
+        files=to.names,
+        stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples),
+        settings=told_of(run),
         seconds=seconds,
-        like=like,
-        upside_down=files.upside_down,
+        like=_like(canvas, placed, choice, wanted),
+        upside_down=to.upside_down,
     )
+
+
+def _session_of(paths: Sequence[Path], run: TileRun | MosaicRun, progress: Progress, work: Work | None) -> Session:
+    """Return registered frames: as an earlier run found them, where it knew them all."""
+    if work is None:
+        return open_session(paths, progress=progress)
+
+    def known(surveys: Sequence[Survey]) -> Session | None:
+        earlier, _ = recalled(work.solution, f"{_asked_for(run.canvas)} {run.stack}")
+        return None if earlier is None else earlier.session(surveys)
+
+    return open_session(paths, folder=work.surveys, place=work.place, known=known, progress=progress)
+
+
+def _asked_for(choice: CanvasChoice) -> str:
+    """Return what tells a run's solution from one of another version, or for other pixels."""
+    return f"{installed_version()} {choice}"
+
+
+def _something(
+    strips: Iterable[tuple[int, StackedCell]], tally: Tally, canvas: Canvas, choice: CanvasChoice
+) -> Iterator[tuple[int, StackedCell]]:
+    """Give strips on; FailureError where none of them shows anything."""
+    yield from strips
+    if not tally.samples:
+        raise FailureError(f"no frame shows any of the {canvas.shape[1]} x {canvas.shape[0]} pixels of {choice.like}")
 
 
 @contextmanager
@@ -164,9 +207,13 @@ def _check_usable(session: Session, wanted: Path | None) -> None:
         raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
 
 
-def _how_to_place() -> str:
-    """Return what would find the place on the sky; nothing where a program was asked, and said why it did not."""
-    return "" if solvers() else "; install solve-field or ASTAP, and --resume"
+def _warn_of_place(registered: Registered, choice: CanvasChoice, progress: Progress, tries: bool) -> None:
+    """Say how far the place on the sky can be trusted, where a run tries to find it, and what would find it."""
+    if choice.like is not None and not registered.on_the_sky:
+        raise FailureError("--like needs the place on the sky, which nobody knows: install solve-field or ASTAP")
+    if registered.approximate and tries:
+        remedy = "" if solvers() else "; install solve-field or ASTAP, and --resume"  # one that failed has said why
+        progress.warn(f"place on the sky: {registered.place_told}{remedy}")
 
 
 def _warn_of_frames(
@@ -191,41 +238,45 @@ def _is_elsewhere(frame: RegisteredFrame, canvas: Canvas) -> bool:
     return not (0 <= x < width and 0 <= y < height)
 
 
-def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: Path | None) -> tuple[Canvas, str]:
-    """Return the canvas that is chosen, and what it is chosen by."""
+def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: Path | None) -> Canvas:
+    """Return the canvas that is chosen."""
     if choice.like is not None:
         try:
-            return canvas_like(Path(choice.like)), f"pixels of {Path(choice.like).name}"
+            return canvas_like(Path(choice.like))
         except FrameError as error:
             raise UsageError(on_one_line(f"--like {choice.like}: {error.reason}")) from error
     reference = next((frame for frame in frames if frame.path == wanted), None)
     if choice.kind == "reference":
-        reference = reference or frames[best_reference(frames)]
-        return reference_canvas(reference.view), f"pixels of {reference.path.name}"
-    like = "north up" if reference is None else f"turned as {reference.path.name}"
-    with _failures():
-        views = [frame.view for frame in frames]
-        return union_canvas(views, reference and reference.view, scale=choice.scale), like
+        return reference_canvas((reference or frames[best_reference(frames)]).view)
+    return union_canvas([frame.view for frame in frames], reference and reference.view, scale=choice.scale)
+
+
+def _like(canvas: Canvas, placed: Sequence[PlacedFrame], choice: CanvasChoice, wanted: Path | None) -> str:
+    """Return what a canvas's pixels are chosen by, in words."""
+    if choice.like is not None:
+        return f"pixels of {Path(choice.like).name}"
+    if choice.kind == "reference":
+        own = (one.frame.path.name for one in placed if np.array_equal(one.frame.view.attitude, canvas.view.attitude))
+        return f"pixels of {next(own, 'an earlier frame')}"
+    return "north up" if wanted is None else f"turned as {wanted.name}"
 
 
 # --- what is known of the result --------------------------------------------------------------------------------------
 
 
-def _cards(session: Session, registered: Registered, stack: Stacked, kind: str) -> Header:
-    """Return the cards that say where a result comes from."""
-    from astropy.io import fits
-
-    cards = fits.Header()
-    cards["CREATOR"] = (f"zemosaic-patch {installed_version()}", "software that made this image")
+def _cards(
+    session: Session,
+    registered: Registered,
+    placed: Sequence[PlacedFrame],
+    canvas: Canvas,
+    settings: CanvasSettings,
+    kind: str,
+) -> dict[str, tuple[Any, str]]:
+    """Return the cards that say where a result comes from, and how far its place on the sky can be trusted."""
+    frames, creator = [one.frame for one in placed], f"zemosaic-patch {installed_version()}"
+    cards = canvas_cards(frames, canvas, settings, creator=creator, on_the_sky=registered.on_the_sky)
     cards["NPA_KIND"] = (kind, "what this image is")
-    cards.update(taken_of_frames([frame.facts for frame in session.frames]).cards())
-    cards["NPA_GIVE"] = (len(session.frames) + len(session.left_out), "frames given")
-    cards["NPA_ALGN"] = (len(session.frames), "frames stacked")
-    cards["NPA_COVX"] = (stack.coverage_max, "maximal coverage")
-    cards["NPA_REJ"] = (stack.rejection, "rejection")
-    cards["NPA_SKYM"] = (stack.sky, "how the frames' sky was matched")
-    cards["NPA_WGHT"] = (stack.weights, "what frames count for")
-    cards["NPA_COMB"] = (stack.combine, "how the samples were combined")
+    cards["NPA_GIVE"] = (len(frames) + len(session.left_out), "frames given")
     cards["NPA_SKY"] = (registered.place, "how the place on the sky was found")
     if registered.approximate:
         cards["NPA_APRX"] = (True, "the place on the sky is only approximate")

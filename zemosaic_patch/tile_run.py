@@ -11,7 +11,7 @@ from nanstack.progress import Progress, Quiet
 from zemosaic_patch.options import TileRun
 from zemosaic_patch.outputs import expect, record
 from zemosaic_patch.reports import CanvasReport, write_json
-from zemosaic_patch.stack_run import stack_files, told_of
+from zemosaic_patch.stack_run import stack_files
 from zemosaic_patch.tile_files import REPORT, files_of
 
 
@@ -39,9 +39,7 @@ def tile_of_files(paths: Sequence[Path], run: TileRun, folder: Path, progress: P
         Nothing to stack.
     """
     remove_partial_files(folder)
-    report = stack_files(
-        paths, run.canvas, run.stack, files_of(folder, run), progress or Quiet(), told_settings=told_of(run)
-    )
+    report = stack_files(paths, run, files_of(folder, run), progress or Quiet())
     expect(folder, [REPORT])
     write_json(report.json(), folder / REPORT)
     record(folder, [REPORT])

@@ -40,7 +40,7 @@ def original(tmp_path_factory):
 
 def test_tiles_and_mosaics_tell_the_next_program_how_their_frames_were_taken(original):
     folder, _ = original
-    of_all = {"OBJECT": "M 45", "INSTRUME": "Seestar S50", "EXPTIME": 10, "GAIN": 80, "FOCALLEN": 250, "XPIXSZ": 2.9}
+    of_all = {"OBJECT": "M 45", "INSTRUME": "Seestar S50", "EXPTIME": 10, "GAIN": 80, "XPIXSZ": 2.9}
     one, other = (f"joined/tiles/tile_00{number}/tile.fits" for number in (1, 2))
     for name, begin, end, frames in [
         ("out/mosaic.fits", "00:00", "01:13", 2 * FRAMES),
@@ -306,6 +306,33 @@ def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied
     assert run("mosaic", copied / "frames", "-o", copied / "out", "--resume")[0] == 0
     assert data_of(copied / "out") == before
     assert not (copied / "out" / ".work").exists()
+
+
+def damage(path):
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(os.urandom(64))
+
+
+def test_what_is_finished_is_used_again_and_what_is_damaged_is_made_again(run, original, tmp_path):
+    """Where the frames are: cells belong to their bytes, not to their place."""
+    frames, out = original[0] / "frames", tmp_path / "out"
+    shutil.copytree(original[0] / "out", out)
+    before = data_of(out)
+    cells = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("cell_*")}
+    assert cells
+    assert run("mosaic", frames, "-o", out, "--resume")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in cells} == cells
+    damage(min(cells))
+    damage(out / "cells" / "solution.npz")
+    assert run("mosaic", frames, "-o", out, "--resume")[0] == 0
+    assert data_of(out) == before
+    again = {path: path.stat().st_mtime_ns for path in cells}
+    assert {path for path in cells if again[path] != cells[path]} == {min(cells)}
+    (out / "cells" / "notes.txt").write_text("mine")
+    assert run("mosaic", frames, "-o", out, "--overwrite", "--combine", "max")[0] == 0
+    assert data_of(out) != before
+    assert (out / "cells" / "notes.txt").read_text() == "mine"
 
 
 def test_what_an_earlier_version_left_is_told_from_a_run_that_can_go_on(run, copied):
@@ -681,7 +708,7 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(run, copied, sent
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(out.glob("surveys/*")) and child.poll() is None and time.monotonic() < deadline:
+    while not list(out.glob("cells/*")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(sent)
     _, err = child.communicate(timeout=60)

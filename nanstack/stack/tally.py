@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of a stack only when all of it has passed by: frames in its pixels, and samples rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from nanstack.stack.stacked import StackedCell
+
+
+class Tally:
+    """Counts strips that pass through it.
+
+    Attributes
+    ----------
+    coverage : ndarray of int64, shape (n + 1,)
+        How many pixels have so many frames: 0 to the highest number there is.
+    rejected, samples : int
+        Number of samples rejected, and of all with data.
+    """
+
+    def __init__(self) -> None:
+        self.coverage = np.zeros(1, dtype=np.int64)
+        self.rejected = self.samples = 0
+
+    def over(self, strips: Iterable[tuple[int, StackedCell]]) -> Iterator[tuple[int, StackedCell]]:
+        """Give strips on, and count them."""
+        for top, strip in strips:
+            found = np.bincount(strip.coverage.ravel(), minlength=len(self.coverage))
+            found[: len(self.coverage)] += self.coverage
+            self.coverage = found
+            self.rejected, self.samples = self.rejected + strip.rejected, self.samples + strip.samples
+            yield top, strip
+
+    def cards(self) -> dict[str, tuple[int | float, str]]:
+        """Return the cards that say so, for `nanstack.io.canvas_fits.write_canvas` to write last."""
+        shown = self.coverage[1:]
+        cards = {"NPA_COVX": (len(self.coverage) - 1, "most frames in a pixel")}
+        if shown.any():
+            half = int(np.searchsorted(np.cumsum(shown), shown.sum() / 2)) + 1
+            cards["NPA_COVM"] = (half, "median of the frames in a pixel with data")
+        if self.samples:
+            share = round(100 * self.rejected / self.samples, 4)
+            cards["NPA_REJP"] = (share, "[%] rejected of the samples with data")
+        return cards
