@@ -447,3 +447,152 @@ extern "C" __global__ void stack_linear_fit(PARAMETERS) {
     }
     store(place, combine_kept(pixel, fitted, combine), count, left, image, coverage, rejected);
 }
+
+// --- outliers by the frames' noise -----------------------------------------------------------------------------------
+//
+// What nanstack.stack.noise_model defines, one thread a pixel and colour ("lane"). A block is `height` rows of `size`
+// lanes, colours side by side, so that a pixel's neighbours are `channels` apart. Each kernel needs what the one before
+// made of the lanes around: the order of the launches is what keeps them apart.
+
+#define ABOVE 1  // marks of samples: suspects above and below the centre, and, OUTLIER more, outliers
+#define BELOW 2
+#define OUTLIER 2
+
+#define NOISE_PARAMETERS                                                                                            \
+    const float *samples, const double *variances, const double *photons, const double *skies, const double *blurs, \
+        const double *weights, int frames, int height, int size, int channels, const float *center, const int *counts
+
+// What is known of the frames of a block.
+struct Known {
+    const double *variances, *photons, *skies;
+    int channels;
+
+    __device__ double variance_at(int frame, int channel, double level) const {
+        int own = frame * channels + channel;
+        double above = level - skies[own];
+        return variances[own] + photons[own] * (above > 0 ? above : 0);
+    }
+};
+
+// A lane and those around it; all of them share its colour.
+struct Lane {
+    int row, at, channel;
+    wide place, lanes;
+};
+
+__device__ Lane lane_at(wide place, int height, int size, int channels) {
+    Lane lane = {(int)(place / size), (int)(place % size), (int)(place % size) % channels, place, (wide)height * size};
+    return lane;
+}
+
+extern "C" __global__ void noise_centers(
+    const float *samples, int frames, wide lanes, const int *table, int comparators, float *center, int *counts) {
+    wide place = own_pixel();
+    if (place >= lanes) return;
+    Pixel pixel = pixel_at(place, samples, 0, 0, frames, lanes);
+    Column column = load(pixel);
+    sort(column, table, comparators);
+    counts[place] = column.count;
+    center[place] = column.count == 0   ? (float)nan("")
+                    : column.count == 2 ? column.sample(0)
+                                        : (float)median(column, 0, column.count);
+}
+
+// How much the centres vary around a lane, less what their noise makes of nothing; no data compares as neither.
+__device__ double steepness(const float *center, const Lane &lane, int height, int size, int channels, double noise) {
+    double highest = center[lane.place], lowest = highest;
+    for (int row = lane.row - 1; row <= lane.row + 1; row++)
+        for (int at = lane.at - channels; at <= lane.at + channels; at += channels) {
+            if (row < 0 || row >= height || at < 0 || at >= size) continue;
+            double value = center[(wide)row * size + at];
+            if (value > highest) highest = value;
+            if (value < lowest) lowest = value;
+        }
+    double steep = highest - lowest - RANGE_OF_NINE * noise;
+    return steep > 0 ? steep : 0;
+}
+
+// Mark what is too far from the centre, and what would be beside an outlier.
+extern "C" __global__ void noise_marks(NOISE_PARAMETERS, double kappa, double grow, unsigned char *marks) {
+    wide place = own_pixel();
+    Lane lane = lane_at(place, height, size, channels);
+    if (place >= lane.lanes) return;
+    Known known = {variances, photons, skies, channels};
+    double level = center[place], total = 0, spread = 0;
+    int count = counts[place];
+    for (int frame = 0; frame < frames; frame++) {
+        if (!is_finite(samples[frame * lane.lanes + place])) continue;
+        total += known.variance_at(frame, lane.channel, level);
+        spread += blurs[frame] * blurs[frame];
+    }
+    double mean = total / (count > 1 ? count : 1), of_center = mean * (count > 2 ? HALF_PI / (count + 0.5) : 1.0);
+    double steep = steepness(center, lane, height, size, channels, sqrt(of_center)), squared = steep * steep;
+    double shared_part = count > 2 ? 2.0 / count : 0;
+    for (int frame = 0; frame < frames; frame++) {
+        float x = samples[frame * lane.lanes + place];
+        double distance = x - level, off = distance * distance, allowed = total + spread * squared;
+        if (count != 2) {
+            double variance = known.variance_at(frame, lane.channel, level);
+            double less = shared_part * (variance < mean ? variance : mean);
+            allowed = variance - less + blurs[frame] * blurs[frame] * squared + of_center;
+        }
+        bool suspect = is_finite(x) && off > grow * allowed, outlier = is_finite(x) && off > kappa * allowed;
+        int side = distance > 0 ? ABOVE : BELOW;
+        marks[frame * lane.lanes + place] = (unsigned char)((suspect ? side : 0) + (outlier ? OUTLIER : 0));
+    }
+}
+
+// Whether a sample is an outlier, or a suspect near one that is off to the same side.
+__device__ bool is_rejected(const unsigned char *marks, const Lane &lane, int height, int size, int channels) {
+    int mark = marks[lane.place];
+    if (mark == 0 || mark > OUTLIER) return mark > OUTLIER;
+    for (int row = lane.row - GROW_PX; row <= lane.row + GROW_PX; row++)
+        for (int at = lane.at - GROW_PX * channels; at <= lane.at + GROW_PX * channels; at += channels)
+            if (row >= 0 && row < height && at >= 0 && at < size && marks[(wide)row * size + at] == mark + OUTLIER)
+                return true;
+    return false;
+}
+
+// Average what is left; where that is nothing, the samples nearest to the centre.
+extern "C" __global__ void noise_means(NOISE_PARAMETERS, const unsigned char *marks, float *image, double *weight,
+                                       float *variance, int *rejected) {
+    wide place = own_pixel();
+    Lane lane = lane_at(place, height, size, channels);
+    if (place >= lane.lanes) return;
+    Known known = {variances, photons, skies, channels};
+    double level = center[place], nearest = 0, total = 0, own = 0, squares = 0;
+    float spared = 0;
+    int gone = 0, spared_count = 0;
+    for (int frame = 0; frame < frames; frame++) {
+        float x = samples[frame * lane.lanes + place];
+        if (!is_finite(x)) continue;
+        double distance = fabs(x - level);
+        bool first = spared_count == 0;
+        if (first || distance < nearest || (distance == nearest && x < spared)) {
+            nearest = distance;
+            spared = x;
+            spared_count = 0;
+        }
+        if (x == spared) spared_count++;
+        if (is_rejected(marks + frame * lane.lanes, lane, height, size, channels)) {
+            gone++;
+            continue;
+        }
+        total += weights[frame] * x;
+        own += weights[frame];
+        squares += weights[frame] * weights[frame] * known.variance_at(frame, lane.channel, level);
+    }
+    if (gone == counts[place] && gone > 0) {
+        gone -= spared_count;
+        for (int frame = 0; frame < frames; frame++) {
+            if (samples[frame * lane.lanes + place] != spared) continue;
+            total += weights[frame] * spared;
+            own += weights[frame];
+            squares += weights[frame] * weights[frame] * known.variance_at(frame, lane.channel, level);
+        }
+    }
+    image[place] = (float)(total / own);
+    weight[place] = own;
+    variance[place] = (float)(squares / (own * own));
+    rejected[place] = gone;
+}

@@ -285,7 +285,7 @@ class HostKernel:
 
     def __call__(self, grid, block, arguments, shared_mem=0):
         assert len(grid) == len(block) == 1
-        assert 0 < shared_mem <= 48 * 1024
+        assert 0 <= shared_mem <= 48 * 1024
         values = [self._value(argument) for argument in arguments]
         pointers = [ctypes.cast(ctypes.pointer(value), ctypes.c_void_p) for value in values]
         self.run(grid[0], block[0], (ctypes.c_void_p * len(pointers))(*pointers))
