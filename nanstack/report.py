@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a tile says about itself, and about each of its frames: records that become JSON and come back from it."""
+"""What a tile of arrays says about itself, and about each of its frames."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -50,10 +49,6 @@ class FrameReport:
     sky_slope_adu_per_px: tuple[tuple[float, ...], ...] | None = None
     weight: float | None = None
     reason: str = ""
-
-    def json(self) -> dict[str, Any]:
-        """Return what is known of the frame, ready for JSON."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +100,7 @@ class TileReport(Measures):
         Frames that have too little in common with the reference to be matched.
     seconds_align, seconds_stack : float or None
     settings : dict
-        Those of the tile, ready for JSON.
+        Those of the tile.
     frames : tuple of FrameReport
     """
 
@@ -125,44 +120,6 @@ class TileReport(Measures):
     seconds_stack: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     frames: tuple[FrameReport, ...] = ()
-
-    def json(self) -> dict[str, Any]:
-        """Return the report, ready for JSON."""
-        return {**asdict(self), "frames": [frame.json() for frame in self.frames]}
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any]) -> TileReport:
-        """Return the report that `json` was told of; further keys are not its own, and are left alone.
-
-        Raises
-        ------
-        ValueError
-            For values that are not such a report.
-        """
-        try:
-            frames = tuple(FrameReport(**_tuples(frame)) for frame in told["frames"])
-            own = {one.name: told[one.name] for one in fields(cls)}
-            return cls(**{**_tuples(own), "frames": frames})
-        except (KeyError, TypeError) as misfit:
-            raise ValueError(f"this is no report of a tile: {misfit}") from misfit
-
-    def lines(self) -> list[str]:
-        """Return the report as lines for the screen."""
-        covered = f"{self.coverage_min} / {self.coverage_median:g} / {self.coverage_max}"
-        rows = {
-            "frames": f"{self.frames_aligned} of {self.frames_given} aligned on {self.reference}",
-            "alignment rms": f"{shown(self.rms_px_median, ' px')} (worst {shown(self.rms_px_max, ' px')})",
-            "coverage": f"{covered} frames (min / median / max)",
-            "rejected": f"{shown(self.rejected_percent, ' %')} of the samples ({self.rejection})",
-            "sky matched by": f"{self.sky_matched_by}, offsets up to {shown(self.sky_offset_adu_max, ' ADU')}",
-            "noise": f"{shown(self.noise_adu, ' ADU')}, {shown(self.noise_against_one_frame)} of one frame's",
-            "band metric": shown(self.band_metric_adu, " ADU"),
-        }
-        if self.seconds_align is not None and self.seconds_stack is not None:
-            steps = f"{self.seconds_align:.1f} s alignment, {self.seconds_stack:.1f} s stack"
-            rows["time"] = f"{steps} on the {self.stacked_on.upper()}"
-        failed = (f"failed             {name}: {reason}" for name, reason in self.frames_failed.items())
-        return [f"{name:<18} {text}" for name, text in rows.items()] + list(failed)
 
     def cards(self) -> dict[str, tuple[Any, str]]:
         """Return the FITS cards in which a tile's file carries its report; what was not measured has none."""
@@ -192,12 +149,3 @@ def known(value: float) -> float | None:
 def shown(value: float | None, unit: str = "") -> str:
     """Return a number for the screen, with its unit."""
     return "not measurable" if value is None else f"{value:.4g}{unit}"
-
-
-def _tuples(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values with JSON's lists as tuples, which records hold."""
-
-    def turned(value: Any) -> Any:
-        return tuple(map(turned, value)) if isinstance(value, list) else value
-
-    return {name: turned(value) for name, value in told.items()}

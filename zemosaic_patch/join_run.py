@@ -153,7 +153,6 @@ def _joined(tile: _Made, background: Background, mosaic: Mosaic, folder: Path) -
         corners=tuple(map(tuple, np.round(np.column_stack([x + 0.5, height - 0.5 - y]), 2).tolist())),
         background_adu=tuple(np.round(background.at(x.mean(), y.mean()), 3).tolist()),
         frames=tile.frames,
-        report=None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from nanstack.io.files import complete_file
 from nanstack.io.frames import short_names
 from nanstack.levels.flux import Kind
 from nanstack.register.transparency import CLEAR
-from nanstack.report import TileReport, known, shown
+from nanstack.report import known, shown
 from nanstack.stack.noise_model import NoiseRejection
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Corners = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class JoinedTile:
-    """A tile of a mosaic.
+    """A tile that was joined.
 
     Attributes
     ----------
@@ -44,8 +44,6 @@ class JoinedTile:
         What was added to its middle, a number a channel.
     frames : int or None
         How many it was made of.
-    report : TileReport or None
-        None for a tile of ZeMosaic.
     """
 
     name: str
@@ -53,25 +51,6 @@ class JoinedTile:
     corners: Corners
     background_adu: tuple[float, ...]
     frames: int | None
-    report: TileReport | None
-
-    @property
-    def seconds(self) -> float | None:
-        """Time that it took; None where that is not known."""
-        if self.report is None or None in (self.report.seconds_align, self.report.seconds_stack):
-            return None
-        return round(self.report.seconds_align + self.report.seconds_stack, 3)
-
-    def json(self) -> dict[str, Any]:
-        """Return the record, ready for JSON."""
-        return {
-            "name": self.name,
-            "file": self.file,
-            "corners": self.corners,
-            "background_adu": self.background_adu,
-            "report": {"frames_aligned": self.frames} if self.report is None else self.report.json(),
-            "seconds": self.seconds,
-        }
 
 
 @dataclass(frozen=True)
@@ -155,7 +134,7 @@ class MosaicImage:
 
 @dataclass(frozen=True)
 class MosaicReport:
-    """What is known of a mosaic.
+    """What is known of a mosaic of existing tiles.
 
     Attributes
     ----------
@@ -165,49 +144,32 @@ class MosaicReport:
         By which it was made, ready for JSON.
     seconds : dict
         Time that its parts took.
-    left_out, failed_tiles : dict
-        Name of a frame that is in no tile, and of a tile that could not be made: why.
-    registration : Registered or None
-        None for a mosaic of existing tiles.
+    left_out : dict
+        Name of a file that is not in it: why.
     """
 
     tiles: tuple[JoinedTile, ...]
     mosaic: MosaicImage
     settings: dict[str, Any]
     seconds: dict[str, float]
-    left_out: dict[str, str] = field(default_factory=dict)
-    failed_tiles: dict[str, str] = field(default_factory=dict)
-    registration: Registered | None = None
+    left_out: dict[str, str]
 
     def json(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
-        return {
-            "tiles": [tile.json() for tile in self.tiles],
-            "mosaic": asdict(self.mosaic),
-            "registration": None if self.registration is None else asdict(self.registration),
-            "settings": self.settings,
-            "left_out": self.left_out,
-            "failed_tiles": self.failed_tiles,
-            "seconds": self.seconds,
-        }
+        return asdict(self)
 
     def lines(self) -> list[str]:
         """Return the report as lines for the screen."""
         height, width = self.mosaic.shape[:2]
-        failed = sum(len(tile.report.frames_failed) for tile in self.tiles if tile.report is not None)
         counts = [tile.frames for tile in self.tiles]
         frames = "an unknown number" if None in counts else sum(counts)
         rows = {
-            "tiles": f"{len(self.tiles)} of {len(self.tiles) + len(self.failed_tiles)}",
-            "frames": f"{frames} in the tiles, {failed} failed, {len(self.left_out)} left out",
+            "tiles": f"{len(self.tiles)} joined, {len(self.left_out)} left out",
+            "frames": f"{frames} in the tiles",
             "mosaic": f"{width} x {height} pixels, up to {self.mosaic.coverage_max} frames in one",
             "background": f"{self.mosaic.background.model}, overlaps compared: {self.mosaic.background.overlaps}",
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }
-        if self.registration is not None:
-            usual, worst = (shown(rms) for rms in (self.registration.rms_px_median, self.registration.rms_px_max))
-            rows["registration"] = f"rms {usual} px (worst frame {worst} px)"
-            rows["place on the sky"] = self.registration.place_told
         return [f"{name:<18} {text}" for name, text in rows.items()]
 
 

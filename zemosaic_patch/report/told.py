@@ -167,7 +167,7 @@ def read_told(path: Path) -> Told:
         raise ReportError(f"{path} is damaged: make it again ({error})") from error
     if not isinstance(told, dict):
         raise ReportError(f"{path} describes neither a mosaic nor a tile")
-    if not {"canvas", "tiles", "frames"} & told.keys():
+    if not {"canvas", "tiles"} & told.keys():
         raise ReportError(f"{path} was written by an earlier version, or is damaged: make it again with --overwrite")
     return _told(told, "Tile" if path.stem == "tile" else "Mosaic")
 
@@ -180,7 +180,7 @@ def _told(told: Mapping, kind: str) -> Told:
         frames=tuple(_frame(number, _mapping(frame)) for number, frame in enumerate(_items(told.get("frames")), 1)),
         tiles=tuple(_tile(number, _mapping(tile)) for number, tile in enumerate(_items(told.get("tiles")), 1)),
         comparison=_comparison(_mapping(told.get("comparison"))),
-        left_out=_texts(told.get("left_out")) | _texts(told.get("failed_tiles")),
+        left_out=_texts(told.get("left_out")),
         made=_made(told),
         settings=_flat(_mapping(told.get("settings"))),
         times=tuple(Entry(str(step), duration(_number(value))) for step, value in seconds.items()),

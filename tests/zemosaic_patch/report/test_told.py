@@ -48,11 +48,6 @@ def test_what_is_no_number_is_not_known(told, value):
     assert read.made == ()
 
 
-def test_tiles_that_failed_are_left_out_too(told):
-    read = told(tiles=[], left_out={"a": "cloudy"}, failed_tiles={"b": "killed"})
-    assert read.left_out == {"a": "cloudy", "b": "killed"}
-
-
 def test_settings_are_flat_and_in_words(told):
     settings = told(tiles=[], settings={"tile": {"kappa": [3.0, 2.5], "equalize": False}, "memory": None}).settings
     assert settings == (Entry("tile.kappa", "3, 2.5"), Entry("tile.equalize", "no"), Entry("memory", "\N{EN DASH}"))
