@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.arrays import has_data
 from nanstack.io.files import complete_file
 from nanstack.levels.photometry import noise_level
 from nanstack.memory import threads
@@ -284,30 +283,36 @@ def stars_to_measure(session: Session) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Joined:
-    """A mosaic and the areas of its tiles.
+    """A mosaic, and where it could step.
 
     Attributes
     ----------
     image : ndarray of float32, shape (H, W, 3)
         In ADU; NaN where there is no data.
     wcs : WCS
-    areas : list of ndarray of bool, shape (H, W)
-        Where each tile has data.
+    ends : list of ndarray of bool, shape (H, W)
+        What it was made of: each ends at some border, of a tile or of a frame.
+    panels : list of ndarray of bool, shape (H, W)
+        Within which these borders are looked at, one by one.
     """
 
     image: np.ndarray
     wcs: WCS
-    areas: list[np.ndarray]
+    ends: list[np.ndarray]
+    panels: list[np.ndarray]
 
 
-def read_mosaic(path: Path, tiles: Sequence[Path]) -> Joined:
-    """Read a mosaic's file, and from its tiles' files where they lie."""
+def of_frames(path: Path, session: Session, groups: Sequence[Sequence[str]]) -> Joined:
+    """Read a mosaic's file; it could step wherever one of its frames ends, within what each pointing shows."""
     image, wcs = _read_image(path)
-    areas = []
-    for tile in tiles:
-        data, own = _read_image(tile)
-        areas.append(placed(has_data(data), own, wcs, image.shape[:2]))
-    return Joined(image, wcs, areas)
+    whole, frames = np.ones(session.shape, dtype=bool), {frame.name: frame for frame in session.frames}
+    ends, panels = [], []
+    for names in groups:
+        solutions = [demo.moved_wcs(session.wcs, frames[name].transform) for name in names]
+        own = [placed(whole, solution, wcs, image.shape[:2]) for solution in solutions]
+        ends += own
+        panels.append(np.logical_or.reduce(own))
+    return Joined(image, wcs, ends, panels)
 
 
 def _read_image(path: Path) -> tuple[np.ndarray, WCS]:
@@ -351,7 +356,7 @@ def mosaic_with_grey_fill(
         tiles.append(MosaicTile(reference, image.shape, own, lambda image=image: (image, None)))
     mosaic = make_mosaic(tiles, grid=Grid(wcs, shape), match="none", feather=0.0)
     areas = [placed(np.ones(tile.shape[:2], dtype=bool), tile.wcs, wcs, shape) for tile in tiles]
-    return Joined(mosaic.image, wcs, areas)
+    return Joined(mosaic.image, wcs, areas, areas)
 
 
 @dataclass(frozen=True)
@@ -361,7 +366,7 @@ class Figures:
     Attributes
     ----------
     level_step, colour_step : float
-        The largest step across a tile's border, either way, in units of the noise that a pixel has.
+        The largest step where a tile, or a frame, ends, either way, in units of the noise that a pixel has.
     noise : float
         That noise, in ADU.
     stars : StarErrors
@@ -402,7 +407,7 @@ class Truth:
         """Measure a mosaic on this grid."""
         rest = without_plane(mosaic.image - self.light)
         noise = float(np.mean(noise_level(rest)))
-        steps = tile_steps(rest, mosaic.areas)
+        steps = border_steps(rest, mosaic.ends, mosaic.panels)
         pixels, means = noise_ratios(rest, self.exact, self.coverage > 0)
         return Figures(
             level_step=max((abs(step.level) for step in steps), default=np.nan) / noise,
@@ -414,9 +419,11 @@ class Truth:
         )
 
 
-def tile_steps(image: np.ndarray, areas: Sequence[np.ndarray]) -> list[Step]:
-    """Return the step across each tile's border within each other tile."""
-    steps = [border_step(image, own, other & ~own) for own in areas for other in areas if own is not other]
+def border_steps(image: np.ndarray, ends: Sequence[np.ndarray], panels: Sequence[np.ndarray]) -> list[Step]:
+    """Return the step of an image across the border of each area, within each panel."""
+    pairs = [(own, panel) for own in ends for panel in panels if own is not panel]
+    with ThreadPoolExecutor(threads()) as pool:
+        steps = list(pool.map(lambda pair: border_step(image, pair[0], pair[1] & ~pair[0]), pairs))
     return [step for step in steps if step is not None]
 
 
@@ -436,7 +443,6 @@ class Run:
     frames : Path
         Folder of its frames.
     mosaic : Joined
-        Its areas are those of the frames that `groups` has names of: before, tiles ended there.
     groups : dict
         The names of each pointing's frames that were stacked, by that of the frame in their middle.
     """
@@ -463,7 +469,7 @@ def read_run(folder: Path) -> Run:
         names = [frame.name for frame in session.frames[pointing::POINTINGS] if frame.name in stacked]
         if names:
             groups[names[len(names) // 2]] = names
-    mosaic = read_mosaic(folder / told["files"]["image"], [folder / "frames" / name for name in groups])
+    mosaic = of_frames(folder / told["files"]["image"], session, list(groups.values()))
     return Run(session, folder / "frames", mosaic, groups)
 
 

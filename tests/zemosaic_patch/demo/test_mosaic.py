@@ -2,6 +2,7 @@
 """The simulated mosaic session, and the truth that mosaics are held to: against geometry and arithmetic."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +12,7 @@ from astropy.wcs import WCS
 from nanstack.io.frames import read_frame
 from nanstack.io.images import image_hdus, write_hdus
 from nanstack.levels.photometry import noise_level
-from nanstack.mosaic import MosaicTile, make_mosaic
-from nanstack.stack.definition import Rejection
-from nanstack.tile import make_tile
+from nanstack.sky_stack import stack_files
 from nanstack.truth.simulation import sky_plane
 from zemosaic_patch.demo import mosaic as mosaic_demo
 from zemosaic_patch.demo import tile as demo
@@ -41,22 +40,17 @@ def groups(session):
 
 
 @pytest.fixture(scope="module")
-def tiles(folder, groups):
-    tiles = []
-    for names in groups:
-        frames = [read_frame(folder / name) for name in names]
-        chosen = {"match": "plane", "rejection": Rejection(rewinsor=False)}
-        tile = make_tile([frame.data for frame in frames], 3, wcs=frames[3].wcs, **chosen)
-        tiles.append(MosaicTile(names[3], tile.image.shape, tile.wcs, lambda t=tile: (t.image, t.coverage)))
-    return tiles
+def written(folder, tmp_path_factory):
+    """The mosaic of the frames, as a file."""
+    stack = stack_files(sorted(folder.glob("*.fit")))
+    path = tmp_path_factory.mktemp("mosaic") / "mosaic.fits"
+    write_hdus(image_hdus(stack.image, stack.wcs), path)
+    return path
 
 
 @pytest.fixture(scope="module")
-def joined(tiles):
-    mosaic = make_mosaic(tiles)
-    shape = mosaic.image.shape[:2]
-    areas = [mosaic_demo.placed(np.isfinite(t.read()[0]).all(axis=2), t.wcs, mosaic.wcs, shape) for t in tiles]
-    return mosaic_demo.Joined(mosaic.image, mosaic.wcs, areas)
+def joined(session, groups, written):
+    return mosaic_demo.of_frames(written, session, groups)
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +133,17 @@ def test_exact_stack_has_no_sky_no_hot_pixels_and_the_noise_of_its_frames(sessio
     assert np.isnan(rest[frames == 0]).all()
 
 
-def test_areas_are_the_tiles_footprints(joined, tiles):
-    covered = np.logical_or.reduce(joined.areas)
+def test_a_mosaic_of_frames_could_step_wherever_one_ends(joined, session):
+    covered = np.logical_or.reduce(joined.ends)
     assert np.mean(covered == np.isfinite(joined.image).all(axis=2)) > 0.99
-    assert len(mosaic_demo.tile_steps(joined.image, joined.areas)) >= 8
+    assert np.array_equal(covered, np.logical_or.reduce(joined.panels))
+    assert len(joined.ends) == FRAMES
+    stepped = joined.image + 30 * joined.ends[7][..., None]
+    steps = mosaic_demo.border_steps(stepped - joined.image, joined.ends, joined.panels)
+    assert max(abs(step.level) for step in steps) == pytest.approx(30)
 
 
-def test_matched_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, groups, joined, truth):
+def test_the_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, groups, joined, truth):
     after = truth.figures(joined)
     assert after.level_step < 0.25  # borders of 200 pixels: their steps are known to 0.05 sigma
     assert after.colour_step < 0.25
@@ -158,13 +156,13 @@ def test_matched_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, gr
     before = mosaic_demo.mosaic_with_grey_fill(folder, by_reference, joined.wcs, joined.image.shape[:2])
     figures = truth.figures(before)
     assert max(figures.level_step, figures.colour_step) > 2  # 3.7 in the full demo, whose noise is lower
-    assert len(before.areas) == 4
+    assert len(before.ends) == 4
 
 
-def test_the_truth_is_that_of_what_was_simulated_though_frames_failed(session, groups, joined, tmp_path):
+def test_the_truth_is_that_of_what_was_simulated_though_frames_were_left_out(session, groups, written, tmp_path):
     mosaic_demo.write_frames(session, tmp_path / "frames")
-    write_hdus(image_hdus(joined.image, joined.wcs), tmp_path / "mosaic.fits")
-    stacked = [name for names in groups[:3] for name in names if name != groups[0][1]]
+    shutil.copy(written, tmp_path / "mosaic.fits")
+    stacked = [name for names in groups[:3] for name in names[1:]]
     told = {"files": {"image": "mosaic.fits"}, "frames": [{"name": name} for name in stacked]}
     (tmp_path / "mosaic.json").write_text(json.dumps(told))
     run = mosaic_demo.read_run(tmp_path)
@@ -173,8 +171,9 @@ def test_the_truth_is_that_of_what_was_simulated_though_frames_failed(session, g
         assert np.array_equal(mine.transform, simulated.transform)
         assert np.array_equal(mine.sky, simulated.sky)
     assert run.session.shape == SHAPE
-    assert len(run.groups) == len(run.mosaic.areas) == 3
-    assert sorted(name for names in run.groups.values() for name in names) == sorted(stacked)
+    assert list(run.groups.values()) == [names[1:] for names in groups[:3]]
+    assert all(reference in names for reference, names in run.groups.items())
+    assert len(run.mosaic.ends) == len(stacked)
 
 
 def test_frames_without_their_record_are_refused(session, joined, tmp_path):
@@ -183,12 +182,7 @@ def test_frames_without_their_record_are_refused(session, joined, tmp_path):
         mosaic_demo.read_session(tmp_path / "frames")
 
 
-def test_mosaic_files_come_back(joined, tiles, tmp_path):
-    write_hdus(image_hdus(joined.image, joined.wcs), tmp_path / "mosaic.fits")
-    write_hdus(image_hdus(tiles[0].read()[0], tiles[0].wcs), tmp_path / "tile.fits")
-    back = mosaic_demo.read_mosaic(tmp_path / "mosaic.fits", [tmp_path / "tile.fits"])
-    assert np.array_equal(back.image, joined.image, equal_nan=True)
-    assert np.mean(back.areas[0] == joined.areas[0]) > 0.999
+def test_a_mosaic_without_a_place_is_refused(session, groups, tmp_path):
     fits.writeto(tmp_path / "lost.fits", np.ones((20, 20), np.float32))
     with pytest.raises(ValueError, match=r"lost\.fits holds no WCS"):
-        mosaic_demo.read_mosaic(tmp_path / "lost.fits", [])
+        mosaic_demo.of_frames(tmp_path / "lost.fits", session, groups)
