@@ -13,7 +13,6 @@ import numpy as np
 from nanstack.io.frames import FrameError
 from nanstack.io.layout import image_shape, read_layout
 from nanstack.io.solution import celestial_wcs
-from nanstack.memory import free_memory
 from nanstack.register.camera import ARCSEC, Camera, View, edge_pixels, local_axes
 from nanstack.register.solved import SolvedView
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 MAX_SIDE_PX = 65_000
-BYTES_PER_PIXEL = 20  # three colours, their coverage, their weight
 MAX_WIDTH_DEG = 120.0  # a plane stretches the edge of such a field to four times its size
 MIDDLE_ROUNDS = 300  # the middle is found to some hundredths of the field's width
 
@@ -98,7 +96,7 @@ def union_canvas(views: Sequence[View], reference: View | None = None, *, scale:
     Raises
     ------
     ValueError
-        Where no plane shows all frames, or a side or the memory it takes is out of all proportion.
+        Where no plane shows all frames, or a side is out of all proportion.
     """
     usual = float(np.median([view.focal for view in views])) if reference is None else reference.focal
     focal = usual if scale is None else ARCSEC / scale
@@ -178,6 +176,3 @@ def _check_size(shape: tuple[int, int]) -> None:
     remedy = "leave out those that lie apart, or stack them in several runs"
     if max(shape) > MAX_SIDE_PX:
         raise ValueError(f"{told}, more than {MAX_SIDE_PX} on a side: {remedy}")
-    needed = BYTES_PER_PIXEL * height * width
-    if needed > free_memory():
-        raise ValueError(f"{told} and take {needed / 2**30:.1f} GiB of memory, more than is free: {remedy}")

@@ -8,6 +8,7 @@ the user.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
     from nanstack.stack.stacked import StackedCell
     from nanstack.survey.record import Survey
+
+BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
 
 
 def find_frames(names: Sequence[str | Path], flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
@@ -122,6 +125,7 @@ def stack_files(
             told=_asked_for(choice),
             progress=progress,
         )
+    _check_disk(to.folder, canvas, placed[0].channels)
     _warn_of_frames([one.frame for one in placed], canvas, choice, progress)
     seconds = {"registration": time.perf_counter() - began}
     began = time.perf_counter()
@@ -136,6 +140,7 @@ def stack_files(
             cards=_cards(session, registered, placed, canvas, settings, to.kind),
             closing=tally.cards,
             wcs=canvas.wcs() if registered.on_the_sky else None,
+            top_down=not to.upside_down,
         )
     if kept is not None and kept.failure:
         progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
@@ -205,6 +210,18 @@ def _check_usable(session: Session, wanted: Path | None) -> None:
         raise FailureError(f"{wanted.name} cannot be the reference: {session.left_out[wanted]}")
     if not session.frames:
         raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
+
+
+def _check_disk(folder: Path, canvas: Canvas, channels: int) -> None:
+    """Refuse a canvas that the disk has no room for before any work is done on it."""
+    height, width = canvas.shape
+    needed = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise FailureError(
+            f"{width} x {height} pixels take {needed / 2**30:.1f} GiB on the disk, which has {free / 2**30:.1f} GiB "
+            "free: make room where the output goes, choose a coarser --scale, or leave out frames that lie apart"
+        )
 
 
 def _warn_of_place(registered: Registered, choice: CanvasChoice, progress: Progress, tries: bool) -> None:

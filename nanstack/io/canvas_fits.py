@@ -42,6 +42,7 @@ def write_canvas(
     correlation: Sequence[float] = (),
     alpha: bool = False,
     packed: bool = False,
+    top_down: bool = False,
 ) -> None:
     """Write a stack as FITS; the file appears complete or not at all.
 
@@ -67,6 +68,8 @@ def write_canvas(
         Write ALPHA (uint8), too, as master tiles have it: 255 where there is data, 0 where not.
     packed : bool
         Tiled compression without loss (GZIP_2); the image is then the first extension.
+    top_down : bool
+        Without a place on the sky, which tells it: whether the first row is the top one on the screen.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def write_canvas(
     ValueError
         For strips that are not those of the whole, in order.
     """
-    layers = _layers(shape, channels, cards, wcs, correlation, alpha)
+    layers = _layers(shape, channels, cards, wcs, correlation, alpha, top_down)
     path = Path(path)
     with complete_file(path) as temporary, _full_disk_told(path), open(temporary, "r+b", buffering=0) as file:
         if packed:
@@ -124,12 +127,14 @@ def _layers(
     wcs: WCS | None,
     correlation: Sequence[float],
     alpha: bool,
+    top_down: bool,
 ) -> list[Layer]:
     """Return the images of the file, in their order."""
     from astropy.io.fits import Header
 
     place = Header() if wcs is None else cd_cards(wcs)
-    place["ROWORDER"] = ("BOTTOM-UP" if wcs is None else row_order(wcs), "where the first row is on the screen")
+    order = row_order(wcs) if wcs is not None else "TOP-DOWN" if top_down else "BOTTOM-UP"
+    place["ROWORDER"] = (order, "where the first row is on the screen")
     image = Header()
     if channels > 1:
         image["EXTNAME"] = "RGB"

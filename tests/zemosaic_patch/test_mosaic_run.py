@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -720,3 +721,11 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(run, copied, sent
     assert run("mosaic", copied / "frames", "-o", out, "--resume")[0] == 0
     assert data_of(out) == data_of(copied / "out")
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_disk_without_room_for_the_mosaic_is_told_before_the_work(run, copied, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "new")
+    assert code == 1
+    assert re.search(r"\d+ x \d+ pixels take 0\.0 GiB on the disk, which has 0\.0 GiB free: make room", err[-1])
+    assert not list((copied / "new").glob("mosaic*"))

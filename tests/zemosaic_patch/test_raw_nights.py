@@ -43,6 +43,7 @@ def test_a_tile_of_all_that_any_frame_saw(run, frames, tmp_path):
     with fits.open(tmp_path / "out" / "tile.fits") as hdus:
         coverage, image = hdus["COVERAGE"].data, hdus[0].data
         assert "CTYPE1" not in hdus[0].header, "nobody knows where it lies"
+        assert {hdu.header["ROWORDER"] for hdu in hdus if hdu.name != "ALPHA"} == {"TOP-DOWN"}, "as in the frame"
     edges = np.concatenate([corners(move, MOVES[1]) for move in MOVES], axis=1)
     first, last = np.floor(edges.min(axis=1)), np.ceil(edges.max(axis=1))
     assert np.abs(np.subtract(coverage.shape[::-1], last - first + 1)).max() <= 1
@@ -71,7 +72,7 @@ def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, mon
     with fits.open(tmp_path / "out" / "mosaic.fits") as hdus:
         assert not any(card.startswith(("CTYPE1", "CRVAL", "CD1_", "PC1_")) for hdu in hdus for card in hdu.header)
         assert hdus["COVERAGE"].data.max() == 4
-        assert hdus[0].header["NPA_SKY"] == "unknown"
+        assert (hdus[0].header["NPA_SKY"], hdus[0].header["ROWORDER"]) == ("unknown", "BOTTOM-UP")
     code, _, err = run("mosaic", frames, "-o", tmp_path / "new", "--like", tmp_path / "out" / "mosaic.fits")
     assert code == 1
     assert "--like needs the place on the sky, which nobody knows" in err[-1]
