@@ -561,7 +561,7 @@ def test_tiles_of_a_folder_are_joined_without_a_mosaic_that_lies_there(run, copi
     assert run("mosaic", "--existing-tiles", tiles, "-o", tiles / "joined")[0] == 0
     again = run("mosaic", "--existing-tiles", tiles, "-o", tiles / "joined", "--overwrite")
     assert again[0] == 0
-    assert "tiles              2 of 2" in again[1]
+    assert "tiles              2 joined" in again[1]
     code, out, err = run("mosaic", "--existing-tiles", copied / "joined", "-o", copied / "new")
     assert code == 0
     assert (
