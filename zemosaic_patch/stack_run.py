@@ -150,12 +150,17 @@ def stack_files(
         placed,
         canvas,
         files=to.names,
-        stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples),
+        stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept)),
         settings=told_of(run),
         seconds=seconds,
         like=_like(canvas, placed, choice, wanted),
         upside_down=to.upside_down,
     )
+
+
+def _cells(kept: KeptCells | None) -> tuple[int, ...]:
+    """Return how many cells there are, and how many were there already, where they are kept."""
+    return () if kept is None else (len(kept.used | kept.made), len(kept.used))
 
 
 def _session_of(paths: Sequence[Path], run: TileRun | MosaicRun, progress: Progress, work: Work | None) -> Session:

@@ -50,11 +50,15 @@ class KeptCells:
     ----------
     failure : str
         Why one could not be kept; empty where all were.
+    used, made : set of str
+        Names of those that were there, and of those that were stacked.
     """
 
     def __init__(self, folder: Path, version: str = "") -> None:
         self.folder, self.version = folder, version
         self.failure = ""
+        self.used: set[str] = set()
+        self.made: set[str] = set()
 
     def marks(self, canvas: Canvas, placed: Sequence[PlacedFrame], settings: CanvasSettings) -> CellMarks:
         """Return what tells the cells of a canvas from others.
@@ -75,12 +79,15 @@ class KeptCells:
                 told = json.loads(kept["told"].tobytes())
                 if told["fingerprint"] != fingerprint:
                     return None
-                return StackedCell(*(kept[plane] for plane in PLANES), told["rejected"], told["samples"])
+                found = StackedCell(*(kept[plane] for plane in PLANES), told["rejected"], told["samples"])
         except DAMAGE:
             return None
+        self.used.add(name)
+        return found
 
     def save(self, name: str, fingerprint: str, cell: StackedCell) -> None:
         """Keep a cell, in place of the one of that name."""
+        self.made.add(name)
         told = {"fingerprint": fingerprint, "rejected": cell.rejected, "samples": cell.samples}
         planes = {plane: getattr(cell, plane) for plane in PLANES}
         try:

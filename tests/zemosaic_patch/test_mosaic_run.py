@@ -328,6 +328,8 @@ def test_what_is_finished_is_used_again_and_what_is_damaged_is_made_again(run, o
     damage(out / "cells" / "solution.npz")
     assert run("mosaic", frames, "-o", out, "--resume")[0] == 0
     assert data_of(out) == before
+    stack = json.loads((out / "mosaic.json").read_text())["stack"]
+    assert (stack["cells"], stack["cells_kept"]) == (len(cells), len(cells) - 1)
     again = {path: path.stat().st_mtime_ns for path in cells}
     assert {path for path in cells if again[path] != cells[path]} == {min(cells)}
     (out / "cells" / "notes.txt").write_text("mine")

@@ -93,10 +93,11 @@ def _check_purpose(files: MosaicFiles, canvas: CanvasOptions, stack: StackOption
 
 def show(report: CanvasReport | MosaicReport, folder: Path) -> None:
     """Print what is known of a mosaic that was written into a folder."""
+    from nanstack.io.layout import on_one_line
     from zemosaic_patch.mosaic_files import MOSAIC, PAGE
 
     files = [f"written            {folder / MOSAIC}", f"report             {folder / PAGE}"]
-    print("\n".join([*report.lines(), *files]))
+    print("\n".join(map(on_one_line, [*report.lines(), *files])))
 
 
 COMMAND = Command(
