@@ -10,7 +10,10 @@ def shown(value: float | None, unit: str = "", digits: int = 4) -> str:
     """Return a number of so many digits, with its unit; a dash where it is not known."""
     if value is None:
         return NOTHING
-    return f"{value:,.{digits}g}{unit}" if abs(value) < 1e4 else f"{value:,.0f}{unit}"
+    whole = abs(value) >= min(
+        1e4, 10**digits - 0.5
+    )  # what has more digits before its point is told to the last of them
+    return f"{value:,.0f}{unit}" if whole else f"{value:,.{digits}g}{unit}"
 
 
 def duration(seconds: float | None) -> str:

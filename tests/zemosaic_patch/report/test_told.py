@@ -64,3 +64,4 @@ def test_durations_are_as_a_reader_says_them(seconds, text):
 def test_numbers_have_so_many_digits():
     assert shown(0.123456) == "0.1235"
     assert shown(12345.6, " px") == "12,346 px"
+    assert [shown(value, digits=3) for value in (998.4, 999.7, 1063.2)] == ["998", "1,000", "1,063"]
