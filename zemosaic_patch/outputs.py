@@ -65,12 +65,6 @@ def is_output_folder(folder: Path, results: Sequence[str] = ("mosaic.fits", "til
     return any(name in listed or is_ours(folder / name) for name in results)
 
 
-def is_intact(path: Path) -> bool:
-    """Tell whether a file has the bytes that a run of ours wrote."""
-    listed = _listed(path.parent).get(path.name)
-    return listed is not None and path.is_file() and listed == digest(path)
-
-
 def claim(folder: Path, names: Sequence[str], inputs: Sequence[Path] = ()) -> None:
     """Make sure that a run may write files: what is there under their names is ours, and none of its inputs.
 
@@ -123,24 +117,6 @@ def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -
         (folder / WRITTEN).unlink()
     with suppress(OSError):  # other files are in it, or it is not there
         folder.rmdir()
-
-
-def set_aside(folder: Path, names: Iterable[str]) -> list[str]:
-    """Give files that are in the way, as they are not ours or damaged, other names; return these.
-
-    'tile.fits' becomes 'tile.kept.fits', or 'tile.kept2.fits' and so on where that is taken.
-    """
-    wrong = [folder / name for name in (*names, WRITTEN)]
-    wrong = [path for path in wrong if os.path.lexists(path) and not is_ours(path)]
-    return [path.rename(_free_name(path)).name for path in wrong]
-
-
-def _free_name(path: Path) -> Path:
-    for number in range(1, 10**6):
-        free = path.with_name(f"{path.stem}.kept{number if number > 1 else ''}{path.suffix}")
-        if not os.path.lexists(free):
-            return free
-    raise UsageError(f"{path.parent} is full of files that were set aside: clear it up")
 
 
 def _identity(path: Path) -> Any:

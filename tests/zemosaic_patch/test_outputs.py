@@ -30,22 +30,17 @@ def test_only_what_is_listed_and_unchanged_is_ours(written):
     assert not outputs.is_ours(written / "notes.txt")
     assert not outputs.is_ours(written / "nothing")
     when = os.stat(written / "a.fits")
-    assert outputs.is_intact(written / "a.fits")
     (written / "a.fits").write_text("a.fitS")  # of the same size and time
     os.utime(written / "a.fits", ns=(when.st_atime_ns, when.st_mtime_ns))
     assert not outputs.is_ours(written / "a.fits")
-    assert not outputs.is_intact(written / "a.fits")
 
 
-def test_what_a_killed_run_was_writing_is_ours_and_not_known_to_be_whole(written):
+def test_what_a_killed_run_was_writing_is_ours(written):
     (written / "b.fits").write_text("before")
     outputs.expect(written, ["b.fits", "c.fits"])
     assert outputs.is_ours(written / "b.fits")
-    assert not outputs.is_intact(written / "b.fits")
-    assert outputs.is_intact(written / "a.fits")
     assert not outputs.is_ours(written / "c.fits")
     outputs.record(written, ["b.fits"])
-    assert outputs.is_intact(written / "b.fits")
     outputs.remove_ours(written, ["b.fits"])
     assert "c.fits" not in json.loads((written / outputs.WRITTEN).read_text())["files"]
 
@@ -87,15 +82,6 @@ def test_a_link_or_a_folder_is_in_the_way(written):
     for name in ("b.fits", "c.fits"):
         with pytest.raises(UsageError, match=f"{name} is in the way"):
             outputs.claim(written, [name])
-
-
-def test_what_is_set_aside_gets_a_name_of_its_own(written):
-    (written / "a.fits").write_text("changed")
-    assert outputs.set_aside(written, ["a.fits", "a.json", "missing"]) == ["a.kept.fits"]
-    (written / "a.fits").write_text("changed again")
-    assert outputs.set_aside(written, ["a.fits"]) == ["a.kept2.fits"]
-    assert (written / "a.kept.fits").read_text() == "changed"
-    assert (written / "a.json").exists()
 
 
 def test_what_the_version_without_lists_wrote_is_known(tmp_path):
