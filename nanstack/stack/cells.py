@@ -34,7 +34,7 @@ from nanstack.stack.stacked import StackedCell
 SIDE = 256  # of cells
 MARGIN = 3  # pixels around a cell that its own pixels hang on: outliers' neighbours, and how steep the sky is there
 PART_BYTES = 24 * 2**20  # of the samples of a part of a cell: with more, each pass over them waits for the memory
-LEAST_SIDE = 24  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
+LEAST_SIDE = 32  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
 BESIDE_BLOCK = 2.5  # bytes that a part takes while it is stacked, over those of its samples
 AHEAD = 2  # cells that wait for whoever takes them, for each that is in work
 
