@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.settings import CanvasSettings
 from nanstack.stack import cells, noise_kernels, noise_model
+from nanstack.stack.combine import combined
+from nanstack.stack.definition import Rejection
 from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 
 NOISE = 45.0
@@ -156,7 +159,27 @@ def test_a_weight_that_is_none_is_refused():
 
 def placed(weight):
     one = np.ones(1)
-    return PlacedFrame(None, one, Plane.zero(1), weight, SampleNoise(one, one, one), 0.2)
+    return PlacedFrame(None, one, Plane.zero(1), weight, SampleNoise(one, 0 * one, SKY * one), 0.2)
+
+
+@pytest.mark.parametrize("rejection", [DEFAULT, Rejection("none"), Rejection("kappa_sigma")])
+@pytest.mark.parametrize("combine", ["mean", "median", "min", "max"])
+def test_any_rejection_and_combination(combine, rejection):
+    samples = white(9, (40, 40, 1), noise=1.0)
+    samples[4, 20, 20] += 500
+    frames = [placed(weight=1.0)] * 9
+    stack = combined(samples, frames, CanvasSettings(rejection=rejection, combine=combine), np.s_[3:37, 3:37])
+    inner = samples[:, 3:37, 3:37]
+    struck = stack.image[17, 17] - SKY
+    assert struck > 40 if rejection == Rejection("none") and combine in ("mean", "max") else struck < 4
+    assert (stack.coverage == 9).all()
+    assert stack.samples == inner.size
+    rest = np.ones(stack.image.shape, bool)
+    rest[17, 17] = False
+    if combine in ("min", "max"):
+        assert np.isnan(stack.variance).all()
+    else:
+        assert np.std(stack.image[rest]) == pytest.approx(np.sqrt(stack.variance[rest].mean()), rel=0.1)
 
 
 @pytest.mark.parametrize(("kappa", "grow"), [(-1.0, 0.0), (4.0, 5.0), (4.0, -1.0), (np.nan, 1.0), (4.0, np.nan)])
