@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
-from nanstack.levels.common_sky import common_sky
+from nanstack.levels.common_sky import common_sky, dark_skies
 from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
 from nanstack.levels.placed import PlacedFrame
@@ -81,14 +81,13 @@ def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: Canva
     frames = sorted(frames, key=lambda frame: (frame.path.name, frame.survey.digest))
     gains = flux_gains(frames, canvas)
     levels = common_sky(frames, gains, canvas, settings.sky)
-    skies = [np.nanmedian(np.reshape(f.survey.sky, (-1, gains.shape[1])), axis=0) for f in frames]
-    dark = np.array(skies) * gains + [level.offset for level in levels]
+    dark = dark_skies(frames, gains, canvas, levels)
     taps = [noise_left(frame.facts.pattern, gains.shape[1], settings.interpolation) for frame in frames]
     noises = sample_noises(frames, gains, dark, taps)
     weights = frame_weights(frames, gains, settings.weights)
     return [
         PlacedFrame(*one)
-        for one in zip(frames, gains, levels, weights.tolist(), noises, blurs(frames).tolist(), strict=True)
+        for one in zip(frames, gains, levels, weights.tolist(), noises, blurs(frames, canvas).tolist(), strict=True)
     ]
 
 

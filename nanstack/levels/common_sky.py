@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from nanstack.canvas import Canvas
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.placed import Plane
+from nanstack.levels.sample_noise import noises, sky_of
 from nanstack.levels.sky import rounded
 from nanstack.register.mesh import touched_box
 from nanstack.register.registered import RegisteredFrame
@@ -110,6 +111,22 @@ def onto_earlier(new: Sequence[Plane], earlier: Sequence[Plane]) -> Plane:
     return Plane(*np.median(differences, axis=0))
 
 
+def dark_skies(
+    frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, levels: Sequence[Plane]
+) -> np.ndarray:
+    """Return the level of each frame's dark sky as it goes onto a canvas, in the middle of the frame: (n, C).
+
+    That of a frame which shows no sky is the usual one.
+    """
+    middles = [canvas.view.pixels(frame.pointing) for frame in frames]
+    skies = np.array([
+        sky_of(frame) * gain + level.at(x - canvas.origin[0], y - canvas.origin[1])
+        for frame, gain, level, (x, y) in zip(frames, gains, levels, middles, strict=True)
+    ])  # fmt: skip
+    known = np.isfinite(skies).all(axis=1)
+    return np.where(known[:, np.newaxis], skies, np.median(skies[known], axis=0) if known.any() else 0.0)
+
+
 # --- what frames show of the sky ----------------------------------------------------------------------------------
 
 
@@ -145,11 +162,9 @@ def _samples(
 
 
 def _errors(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.ndarray:
-    """Return frames' noise over the usual one: (n, C). A frame whose noise is not known is a usual one."""
-    noise = np.array([np.atleast_1d(frame.survey.noise) for frame in frames]) * gains
-    known = np.isfinite(noise) & (noise > 0)
-    usual = np.array([np.median(own[good]) if good.any() else 1.0 for own, good in zip(noise.T, known.T, strict=True)])
-    return np.clip(np.where(known, noise, usual) / usual, *ERRORS)
+    """Return frames' noise over the usual one: (n, C)."""
+    noise = noises(frames) * gains
+    return np.clip(noise / np.median(noise, axis=0), *ERRORS)
 
 
 # --- planes -------------------------------------------------------------------------------------------------------

@@ -35,6 +35,10 @@ class Plane:
         """Return the plane that changes nothing."""
         return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
 
+    def at(self, x: float, y: float) -> np.ndarray:
+        """Return what is added at a place, in pixels of the canvas from its axis: (C,)."""
+        return self.offset + self.slope_x * x + self.slope_y * y
+
 
 @dataclass(frozen=True)
 class SampleNoise:
