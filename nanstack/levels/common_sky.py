@@ -34,7 +34,8 @@ SLOPE_SAMPLES = 12  # a frame that shows less of the sky has no slope,
 SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sides of the frame
 HELD = 0.05  # how strongly slopes are held to the usual one, over what a frame's own samples say of them
 SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say
-TOLERANCE, MOST_STEPS = 1e-5, 300  # of a round's conjugate gradients
+ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
+MOST_STEPS = 300
 ERRORS = 0.5, 5.0  # limits of a frame's errors, in the usual frame's: noise is not all that can be wrong
 TINY_ADU = 1e-6
 
@@ -180,8 +181,13 @@ def _redescending(relative: np.ndarray) -> np.ndarray:
     return (1 + (relative / SOFT) ** 2) ** -2
 
 
-# what samples count for after each round of weighing, and whether the round finds slopes
-ROUNDS = (*[(_settling, False)] * 3, *[(_redescending, False)] * 2, *[(_redescending, True)] * 3)
+# of each round of weighing: what samples count for after it, whether it finds slopes, and how far it is solved
+ROUNDS = (
+    *[(_settling, False, ROUGH)] * 3,
+    *[(_redescending, False, ROUGH)] * 2,
+    *[(_redescending, True, ROUGH)] * 3,
+    (_redescending, True, FINE),
+)
 
 
 @dataclass(frozen=True)
@@ -191,13 +197,17 @@ class _Planes:
     Attributes
     ----------
     terms : csr_array, shape (m, 3 n)
-        Of offset and slopes; without values for slopes that a frame does not carry.
+        Of offset and slopes; zero for slopes that a frame does not carry.
+    back, squares : csr_array, shape (3 n, m)
+        Its transpose, and the squares of that.
     middle : ndarray of float64, shape (n, 2)
     side : float
         Pixels of the canvas over which a slope is told.
     """
 
     terms: csr_array
+    back: csr_array
+    squares: csr_array
     middle: np.ndarray
     side: float
 
@@ -216,7 +226,8 @@ class _Planes:
         own[:, 1:] *= sloped[samples.frame, None]
         columns = 3 * samples.frame[:, None] + np.arange(3)
         terms = csr_array((own.ravel(), columns.ravel(), np.arange(0, own.size + 1, 3)), shape=(len(own), 3 * frames))
-        return cls(terms, middle, side)
+        back = terms.T.tocsr()
+        return cls(terms, back, back.power(2), middle, side)
 
     def on_the_canvas(self, found: np.ndarray) -> np.ndarray:
         """Return planes (n, 3) as they are from the canvas's axis, in pixels."""
@@ -256,9 +267,9 @@ def _solution(
     found = np.zeros(planes.terms.shape[1])
     offsets = np.arange(len(found)) % 3 == 0
     weights = error**-2
-    for loss, sloped in ROUNDS:
+    for loss, sloped, tolerance in ROUNDS:
         off = sky - planes.terms @ found
-        found = found + _step(off, weights, found, samples.node, planes.terms, offsets | sloped)
+        found = found + _step(off, weights, found, samples.node, planes, offsets | sloped, tolerance)
         off = sky - planes.terms @ found
         off -= _means(off, weights, samples.node)
         relative = np.abs(off) / error
@@ -273,29 +284,36 @@ def _means(values: np.ndarray, weights: np.ndarray, node: np.ndarray) -> np.ndar
 
 
 def _step(
-    off: np.ndarray, weights: np.ndarray, found: np.ndarray, node: np.ndarray, terms: csr_array, free: np.ndarray
+    off: np.ndarray,
+    weights: np.ndarray,
+    found: np.ndarray,
+    node: np.ndarray,
+    planes: _Planes,
+    free: np.ndarray,
+    tolerance: float,
 ) -> np.ndarray:
     """Return what brings planes nearest to what they are off: the terms that are free, slopes held down.
 
     Slopes that a frame's own samples tell are left to them. What tells frames' slopes apart by narrow overlaps alone
     is held down: there, a vignetting looks like slopes that grow from panel to panel, and would bend the whole.
+    Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
     """
-    own = np.maximum(terms.power(2).T @ weights, TINY_ADU)
+    own = np.maximum(planes.squares @ weights, TINY_ADU)
     held = np.where(np.arange(len(own)) % 3 > 0, HELD * own, 0.0)
-    back = terms.T.tocsr()
+    total = np.bincount(node, weights)
 
-    def normal(planes: np.ndarray) -> np.ndarray:
-        values = terms @ planes
-        return back @ (weights * (values - _means(values, weights, node))) * free + held * planes
+    def pull(values: np.ndarray) -> np.ndarray:
+        shared = (np.bincount(node, weights * values) / total)[node]
+        return planes.back @ (weights * (values - shared))
 
-    left = (back @ (weights * (off - _means(off, weights, node))) - held * found) * free
+    left = (pull(off) - held * found) * free
     step, direction = np.zeros_like(found), left / own
     square = np.sum(left * direction)
-    enough = TOLERANCE**2 * square
+    enough = tolerance**2 * square
     for _ in range(MOST_STEPS):
         if square <= enough:
             break
-        effect = normal(direction)
+        effect = pull(planes.terms @ direction) * free + held * direction
         length = square / np.sum(direction * effect)
         step, left = step + length * direction, left - length * effect
         ahead = left / own
