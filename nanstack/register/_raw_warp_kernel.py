@@ -77,7 +77,10 @@ def _weigh_by_tent(beyond, weights):
 
 @numba.njit(nogil=True)
 def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, phases):
-    """Turn a run's coordinates in the frame into the photosites of the window just before them, and what is beyond."""
+    """Turn a run's coordinates in the frame into the photosites of the window just before them, and what is beyond.
+
+    Return the first and the last pixel, and one, between which all lie that are on the frame.
+    """
     height, width = shape
     for px in range(len(xs)):
         x, y = xs[px], ys[px]
@@ -92,6 +95,12 @@ def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, 
         inside = (left >= taps - 1) & (left < width - taps) & (above >= taps - 1) & (above < height - taps)
         lefts[px], aboves[px] = left, above
         states[px] = int(on_frame) + int(on_frame & inside)
+    first, last = 0, len(xs)
+    while first < last and states[first] == OUTSIDE:
+        first += 1
+    while first < last and states[last - 1] == OUTSIDE:
+        last -= 1
+    return first, last
 
 
 @intrinsic
@@ -270,20 +279,27 @@ def _fill_from_mosaic(
     tent_x, tent_y, totals = np.empty(2 * taps), np.empty(2 * taps), np.empty((RUN_PX, 4))
     gain, slope = _three(levelling[0]), _three(levelling[2])
     for start in range(0, width, RUN_PX):
-        run = slice(0, min(RUN_PX, width - start))
+        length = min(RUN_PX, width - start)
         for row in range(height):
-            _between_nodes(x, step, top % step + row, left % step + start, xs[run])
-            _between_nodes(y, step, top % step + row, left % step + start, ys[run])
-            _place(xs[run], ys[run], first_row, first_column, window.shape, taps, lefts, aboves, states, phases)
+            place = 3 * (begin + row * pitch + start)
+            out[place : place + 3 * length] = np.nan
+            _between_nodes(x, step, top % step + row, left % step + start, xs[:length])
+            _between_nodes(y, step, top % step + row, left % step + start, ys[:length])
+            first, last = _place(
+                xs[:length], ys[:length], first_row, first_column, window.shape, taps, lefts, aboves, states, phases
+            )
+            if first == last:
+                continue
+            run = slice(first, last)
             _weigh(xs[run], weights_x, taps_of, scratch)
             _weigh(ys[run], weights_y, taps_of, scratch)
             _sample(
-                flat, window, xs[run], ys[run], lefts, aboves, states, weights_x, weights_y, tent_x, tent_y, totals,
-                taps_of,
+                flat, window, xs[run], ys[run], lefts[run], aboves[run], states[run], weights_x, weights_y,
+                tent_x, tent_y, totals, taps_of,
             )  # fmt: skip
             level = _three(levelling[1] + levelling[3] * (top + row))
-            place = 3 * (begin + row * pitch + start)
-            _level(totals, states[run], phases, places, gain, level, slope, left + start, out[place:])
+            column = left + start + first
+            _level(totals, states[run], phases[run], places, gain, level, slope, column, out[place + 3 * first :])
 
 
 def fill_from_mosaic(

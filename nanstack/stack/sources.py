@@ -15,7 +15,7 @@ from nanstack.register.mesh import Box
 from nanstack.register.registered import RegisteredFrame
 from nanstack.stack.rows import OpenFiles, Rows, may_have_zero_border, open_rows, rows_of_layout
 
-AROUND = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
+AROUND = np.array([(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right])
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,15 @@ class Source:
 def _mend(samples: np.ndarray, row: np.ndarray, column: np.ndarray, pitch: int) -> None:
     """Replace samples by the median of the nearest of their colour that are finite, and not replaced themselves."""
     samples[row, column] = np.nan
-    beside = np.full((len(AROUND), len(row), *samples.shape[2:]), np.nan, np.float32)
-    for values, (down, right) in zip(beside, AROUND, strict=True):
-        y, x = row + pitch * down, column + pitch * right
-        there = (y >= 0) & (y < samples.shape[0]) & (x >= 0) & (x < samples.shape[1])
-        values[there] = samples[y[there], x[there]]
+    y, x = (place[:, np.newaxis] + pitch * AROUND[:, axis] for axis, place in enumerate((row, column)))
+    there = (y >= 0) & (y < samples.shape[0]) & (x >= 0) & (x < samples.shape[1])
+    beside = samples[np.where(there, y, row[:, np.newaxis]), np.where(there, x, column[:, np.newaxis])]
+    beside = np.moveaxis(beside, 1, -1).reshape(-1, len(AROUND))  # a row for each sample, or colour of one
     beside[~np.isfinite(beside)] = np.nan
-    beside.sort(axis=0)  # NaN last
-    count = np.count_nonzero(np.isfinite(beside), axis=0)[np.newaxis]
-    middle = [np.take_along_axis(beside, place, axis=0)[0] for place in (np.maximum(count - 1, 0) // 2, count // 2)]
-    samples[row, column] = (middle[0] + middle[1]) / 2
+    beside.sort(axis=1)  # NaN last
+    count, every = np.count_nonzero(beside == beside, axis=1), np.arange(len(beside))
+    median = (beside[every, np.maximum(count - 1, 0) // 2] + beside[every, count // 2]) / 2
+    samples[row, column] = median.reshape(len(row), *samples.shape[2:])
 
 
 def open_source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> Source:
