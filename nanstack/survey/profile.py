@@ -60,8 +60,8 @@ class Fit:
         pull = inverse[0, 0] * u + inverse[0, 1] * v, inverse[1, 0] * u + inverse[1, 1] * v
         profile = np.exp(-0.5 * (u * pull[0] + v * pull[1]))
         power, received = np.zeros((len(x), 3)), np.zeros((len(x), 3))
-        for colour in np.unique(stamps.colour):
-            mine = np.where(stamps.colour == colour, weight, 0.0) * profile
+        for colour, here in enumerate(stamps.of_colours):
+            mine = weight * profile * here
             power[:, colour] = np.einsum("ij,ij->i", mine, profile)
             received[:, colour] = np.einsum("ij,ij->i", mine, stamps.light)
         amplitude = np.divide(received, power, out=np.zeros_like(power), where=power > 0)
@@ -82,8 +82,8 @@ class Fit:
         x, y = (self.model * pull for pull in self.pull)
         weighted = [self.weight * slope for slope in (x, y)]
         matrix = [np.einsum("ij,ij->i", a, b) for a, b in ((weighted[0], x), (weighted[0], y), (weighted[1], y))]
-        for colour in np.unique(self.stamps.colour):
-            mine = np.where(self.stamps.colour == colour, self.profile, 0.0)
+        for colour, here in enumerate(self.stamps.of_colours):
+            mine = self.profile * here
             x, y = (np.einsum("ij,ij->i", slope, mine) for slope in weighted)
             power = np.where(self.power[:, colour] > 0, self.power[:, colour], np.inf)
             matrix = [element - a * b / power for element, a, b in zip(matrix, (x, x, y), (x, y, y), strict=True)]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -69,6 +70,11 @@ class Stamps:
     counts: np.ndarray
     saturated: np.ndarray
     colour: np.ndarray
+
+    @cached_property
+    def of_colours(self) -> list[np.ndarray]:
+        """Where there are photosites of each colour, for as many colours as there are: (n, k) of bool each."""
+        return [self.colour == colour for colour in range(self.colour.max(initial=-1) + 1)]
 
     def only(self, photosites: np.ndarray) -> Stamps:
         """Return some photosites of every stamp."""
