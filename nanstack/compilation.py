@@ -105,8 +105,16 @@ def is_compiled(function: Any) -> bool:
     return any(file.stat().st_mtime >= changed for file in Path(function.stats.cache_path).glob(index))
 
 
-@functools.cache
 def announce(function: Any, name: str) -> None:
     """Say that a function is about to be compiled, if it is: it takes seconds, once on a machine."""
+    with _announcing:  # threads that need it at once say so once
+        _announce(function, name)
+
+
+_announcing = threading.Lock()
+
+
+@functools.cache
+def _announce(function: Any, name: str) -> None:
     if not is_compiled(function):
         log.info("compiling the %s for this machine: some seconds, this once", name)

@@ -32,6 +32,7 @@ from nanstack.session import Placer, Session, open_session
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stacked_strips
 from nanstack.stack.kept import KeptCells
+from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import installed_version
@@ -108,6 +109,7 @@ def stack_files(
     """
     began = time.perf_counter()
     choice, settings = run.canvas, run.stack
+    make_ready(settings)
     wanted = None if choice.reference is None else _among(paths, choice.reference)
     session = _session_of(paths, run, progress, work)
     for line in told(named_reasons(session.left_out, session.frames)):
