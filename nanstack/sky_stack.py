@@ -224,8 +224,8 @@ def _heard(stacked: Iterable[StackedCell], count: int, progress: Progress) -> It
     """Give stacked cells on, and tell of each: the step 'stacking'."""
     progress.step("stacking", 0, count)
     for done, cell in enumerate(stacked, 1):
-        yield cell
         progress.step("stacking", done, count)
+        yield cell
 
 
 def strips(
@@ -238,7 +238,7 @@ def strips(
     cells : sequence of Cell
         As `nanstack.stack.cells.cut` gives them.
     stacked : iterable of StackedCell
-        Of these, in their order; taken as they are needed.
+        Of these, in their order; taken as they are needed, and to the end.
     canvas : Canvas
     channels : int
 
@@ -261,3 +261,4 @@ def strips(
             put(result, cell.box.within(box), strip)
             rejected, samples = rejected + result.rejected, samples + result.samples
         yield box.top - whole.top, replace(strip, rejected=rejected, samples=samples)
+    deque(results, maxlen=0)  # there are no more: what stacks them comes to its end, and tidies up

@@ -10,11 +10,13 @@ import pytest
 
 from nanstack.canvas import Canvas, union_canvas
 from nanstack.settings import CanvasSettings
+from nanstack.sky_stack import stacked_strips
 from nanstack.stack import cells as cells_module
 from nanstack.stack.cells import Layer, cut, stack_cells
 from nanstack.stack.kept import KeptCells
 from tests.support import killed_stack
 from tests.support.skycells import frames_in, placed
+from tests.support.told import Told
 
 SETTINGS = CanvasSettings()
 
@@ -158,6 +160,18 @@ def test_cells_of_no_use_are_removed_and_all_else_stays(night, tmp_path):
     fewer = set(stacked(night[:1], kept))
     mine = {"cell_of_mine.npz", "cell_+9000_+9000.npz", "notes.txt"}
     assert {path.name for path in kept.folder.iterdir()} == fewer | mine
+
+
+def test_strips_of_a_canvas_leave_its_own_cells_alone_and_tell_of_the_last(night, tmp_path):
+    kept = KeptCells(tmp_path / "cells")
+    stacked(night, kept)
+    canvas = union_canvas([night[0].frame.view])
+    told = Told()
+    for _ in stacked_strips(canvas, night[:1], SETTINGS, kept=kept, progress=told):
+        pass
+    names = {cell.name for cell in cut([Layer.of(night[0], canvas)])}
+    assert {path.name for path in kept.folder.iterdir()} == names
+    assert told.steps[-1] == ("stacking", len(names), len(names))
 
 
 def test_cells_that_cannot_be_kept_are_stacked_and_it_is_told(night, tmp_path):
