@@ -173,6 +173,6 @@ def _check_size(shape: tuple[int, int]) -> None:
     """Raise ValueError for a canvas that is too large."""
     height, width = shape
     told = f"a canvas that shows all frames would be {width} x {height} pixels"
-    remedy = "leave out those that lie apart, or stack them in several runs"
+    remedy = "choose a coarser scale, leave out those that lie apart, or stack them in several runs"
     if max(shape) > MAX_SIDE_PX:
         raise ValueError(f"{told}, more than {MAX_SIDE_PX} on a side: {remedy}")

@@ -16,7 +16,7 @@ from nanstack.levels.common_sky import common_sky, dark_skies
 from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
 from nanstack.levels.placed import PlacedFrame
-from nanstack.levels.sample_noise import sample_noises
+from nanstack.levels.sample_noise import pixels_alike, sample_noises
 from nanstack.progress import Progress, Quiet
 from nanstack.register.mesh import Box
 from nanstack.register.reference import best_reference
@@ -48,6 +48,8 @@ class SkyStack:
         Sum of the weights of the frames that count there; 1 is the usual frame.
     variance : ndarray of float32, same shape as `image`
         Of each pixel, in ADU squared, by the noise of the frames.
+    correlation : ndarray of float64, shape (C,)
+        How much larger the variance of a mean over many pixels is than that of independent ones, by channel.
     frames : list of PlacedFrame
     rejected, samples : int
     wcs : astropy.wcs.WCS or None
@@ -61,6 +63,7 @@ class SkyStack:
     coverage: np.ndarray
     weight: np.ndarray
     variance: np.ndarray
+    correlation: np.ndarray
     frames: list[PlacedFrame] = field(repr=False)
     rejected: int = 0
     samples: int = 0
@@ -131,7 +134,8 @@ def stack_on_canvas(
     if placed[0].channels == 1:
         whole = replace(whole, image=whole.image[..., 0], variance=whole.variance[..., 0])
     planes = whole.image, whole.coverage, whole.weight, whole.variance
-    return SkyStack(canvas, *planes, placed, rejected, samples, canvas.wcs())
+    alike = pixels_alike(placed, canvas, settings.interpolation)
+    return SkyStack(canvas, *planes, alike, placed, rejected, samples, canvas.wcs())
 
 
 def stack_files(

@@ -70,7 +70,7 @@ def write_result(
     strips : iterable of (int, StackedCell)
         See `nanstack.io.canvas_fits.write_canvas`.
     **more
-        Further arguments of that: cards, place.
+        Further arguments of that: cards, place, what is known of the noise.
     """
     expect(to.folder, to.all_names())
     write_canvas(to.folder / to.names.image, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)

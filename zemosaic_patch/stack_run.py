@@ -25,6 +25,7 @@ from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
 from nanstack.kept_solution import recalled, solved_on_canvas
+from nanstack.levels.sample_noise import pixels_alike
 from nanstack.progress import Progress
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
@@ -111,7 +112,9 @@ def stack_files(
     choice, settings = run.canvas, run.stack
     make_ready(settings)
     wanted = None if choice.reference is None else _among(paths, choice.reference)
-    session = _session_of(paths, run, progress, work)
+    like = None if choice.like is None else _pixels_of(choice.like)
+    asked = _asked_for(choice, like)
+    session = _session_of(paths, f"{asked} {settings}", progress, work)
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)
     _check_usable(session, wanted)
@@ -120,14 +123,14 @@ def stack_files(
     with _failures():
         canvas, placed = solved_on_canvas(
             session,
-            lambda frames: _canvas_of(frames, choice, wanted),
+            lambda frames: like or _canvas_of(frames, choice, wanted),
             settings,
             grows=choice.kind == "all",
             kept=work and work.solution,
-            told=_asked_for(choice),
+            told=asked,
             progress=progress,
         )
-    _check_disk(to.folder, canvas, placed[0].channels)
+    _check_disk(to, canvas, placed[0].channels, work)
     _warn_of_frames([one.frame for one in placed], canvas, choice, progress)
     seconds = {"registration": time.perf_counter() - began}
     began = time.perf_counter()
@@ -141,6 +144,7 @@ def stack_files(
             _something(strips, tally, canvas, choice),
             cards=_cards(session, registered, placed, canvas, settings, to.kind),
             closing=tally.cards,
+            correlation=pixels_alike(placed, canvas, settings.interpolation),
             wcs=canvas.wcs() if registered.on_the_sky else None,
             top_down=not to.upside_down,
         )
@@ -165,21 +169,25 @@ def _cells(kept: KeptCells | None) -> tuple[int, ...]:
     return () if kept is None else (len(kept.used | kept.made), len(kept.used))
 
 
-def _session_of(paths: Sequence[Path], run: TileRun | MosaicRun, progress: Progress, work: Work | None) -> Session:
-    """Return registered frames: as an earlier run found them, where it knew them all."""
+def _session_of(paths: Sequence[Path], asked: str, progress: Progress, work: Work | None) -> Session:
+    """Return registered frames: as an earlier run, asked for the same, found them, where it knew them all."""
     if work is None:
         return open_session(paths, progress=progress)
 
     def known(surveys: Sequence[Survey]) -> Session | None:
-        earlier, _ = recalled(work.solution, f"{_asked_for(run.canvas)} {run.stack}")
+        earlier, _ = recalled(work.solution, asked)
         return None if earlier is None else earlier.session(surveys)
 
     return open_session(paths, folder=work.surveys, place=work.place, known=known, progress=progress)
 
 
-def _asked_for(choice: CanvasChoice) -> str:
-    """Return what tells a run's solution from one of another version, or for other pixels."""
-    return f"{installed_version()} {choice}"
+def _asked_for(choice: CanvasChoice, like: Canvas | None) -> str:
+    """Return what tells a run's solution from one of another version, or for other pixels.
+
+    Another image may have changed since, and have kept its name.
+    """
+    pixels = "" if like is None else f"{like.shape} {like.wcs().to_header_string(relax=True)}"
+    return f"{installed_version()} {choice} {pixels}"
 
 
 def _something(
@@ -219,11 +227,16 @@ def _check_usable(session: Session, wanted: Path | None) -> None:
         raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
 
 
-def _check_disk(folder: Path, canvas: Canvas, channels: int) -> None:
-    """Refuse a canvas that the disk has no room for before any work is done on it."""
+def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -> None:
+    """Refuse a canvas that the disk has no room for before any work is done on it.
+
+    Kept cells take as much as the file, and what is compressed waits for its place in a temporary one.
+    """
     height, width = canvas.shape
-    needed = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
-    free = shutil.disk_usage(folder).free
+    image = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
+    cells = 0 if work is None else max(0, image - sum(path.stat().st_size for path in work.cells.glob("cell_*.npz")))
+    needed = image * (1 + to.packed) + cells
+    free = shutil.disk_usage(to.folder).free
     if needed > free:
         raise FailureError(
             f"{width} x {height} pixels take {needed / 2**30:.1f} GiB on the disk, which has {free / 2**30:.1f} GiB "
@@ -262,13 +275,16 @@ def _is_elsewhere(frame: RegisteredFrame, canvas: Canvas) -> bool:
     return not (0 <= x < width and 0 <= y < height)
 
 
+def _pixels_of(image: str) -> Canvas:
+    """Return the canvas that another image gives."""
+    try:
+        return canvas_like(Path(image))
+    except FrameError as error:
+        raise UsageError(on_one_line(f"--like {image}: {error.reason}")) from error
+
+
 def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: Path | None) -> Canvas:
-    """Return the canvas that is chosen."""
-    if choice.like is not None:
-        try:
-            return canvas_like(Path(choice.like))
-        except FrameError as error:
-            raise UsageError(on_one_line(f"--like {choice.like}: {error.reason}")) from error
+    """Return the canvas that is chosen, where it is not another image's."""
     reference = next((frame for frame in frames if frame.path == wanted), None)
     if choice.kind == "reference":
         return reference_canvas((reference or frames[best_reference(frames)]).view)

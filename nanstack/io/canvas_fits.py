@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.wcs import WCS
 
-VARIANCE_TOLD = (
-    "Variance of each pixel of the image, by the noise of the frames.",
+VARIANCE_TOLD = "Variance of each pixel of the image, by the noise of the frames."
+CORRELATION_TOLD = (
     "Interpolation makes neighbours alike: in plane c the mean of n pixels,",
     "n large, has the variance mean(VARIANCE) * NPA_CORc / n.",
 )
@@ -62,8 +62,8 @@ def write_canvas(
     wcs : WCS, optional
         The place of the pixels on the sky, written as a CD matrix.
     correlation : sequence of float
-        For each channel, how many pixels share the information of one: what the variance of a mean over many pixels is
-        larger by than that of independent ones.
+        For each channel, how much larger the variance of a mean over many pixels is than that of independent ones:
+        see `nanstack.levels.sample_noise.pixels_alike`. By default nothing is said of it.
     alpha : bool
         Write ALPHA (uint8), too, as master tiles have it: 255 where there is data, 0 where not.
     packed : bool
@@ -83,7 +83,7 @@ def write_canvas(
     with complete_file(path) as temporary, _full_disk_told(path), open(temporary, "r+b", buffering=0) as file:
         if packed:
             write_all(file, empty_primary())
-            images: list[Image] = [PackedImage(layer) for layer in layers]
+            images: list[Image] = [PackedImage(layer, path.parent) for layer in layers]
         else:
             images = list(in_turn(file, layers))
         row = 0
@@ -148,7 +148,7 @@ def _layers(
     variance = _named("VARIANCE", "adu2", "variance of each pixel of the image", place)
     for number, factor in enumerate(correlation, start=1):
         variance[f"NPA_COR{number}"] = (round(float(factor), 4), f"pixels as good as one, in plane {number}")
-    for line in VARIANCE_TOLD:
+    for line in (VARIANCE_TOLD, *(CORRELATION_TOLD if len(correlation) else ())):
         variance.add_comment(line)
     plane, planes = (1, *shape), (channels, *shape)
     layers = [Layer(image, "f4", planes, lambda stack: stack.image)]

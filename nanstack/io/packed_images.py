@@ -11,6 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -34,13 +35,15 @@ class PackedImage:
     Parameters
     ----------
     layer : Layer
+    folder : Path
+        Has room for the compressed rows.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, folder: Path) -> None:
         self._layer = layer
         planes, height, _ = layer.shape
         self._places = np.zeros((planes, height, 2), "u8" if 2 * layer.bytes >= LONG_PLACES else "u4")
-        self._heap = tempfile.TemporaryFile()  # noqa: SIM115  (closed by finish, or with the image)
+        self._heap = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closed by finish, or with the image)
         self._size = 0
 
     def put(self, top: int, planes: Planes) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
+from nanstack.canvas import Canvas
 from nanstack.levels.flux import Kind
-from nanstack.levels.placed import SampleNoise
+from nanstack.levels.placed import PlacedFrame, SampleNoise
 from nanstack.register.registered import RegisteredFrame
+from nanstack.register.warp import noise_left
 
 LEAST_NOISE = 0.5  # of a frame, in what is usual for its kind: a frame that claims less has not measured it
 MOST_POINTS = 300  # of levels and their noise; more add nothing
+SHARE_OF_MOSAIC = np.array([0.25, 0.5, 0.25])  # of its photosites are red, green, and blue
 
 
 def sample_noises(
@@ -34,6 +37,38 @@ def sample_noises(
         SampleNoise(factor * (own * gain) ** 2, factor * gain * per_adu, level)
         for own, per_adu, gain, level, factor in zip(noise, photon_terms(frames), gains, levels, taps, strict=True)
     ]
+
+
+def pixels_alike(frames: Sequence[PlacedFrame], canvas: Canvas, interpolation: str) -> np.ndarray:
+    """Return how much larger the variance of a mean over many pixels of a stack is than that of independent ones.
+
+    Neighbours are made of the same photosites. Under an area of A pixels of the canvas lie share * A / f^2 of a colour,
+    where f is how much finer the canvas is than the frame. The mean of photosites of the variance v has there the
+    variance v f^2 / (share * A), one pixel left * v: the factor is f^2 / (share * left). Of pixels so coarse that this
+    is below 1, neighbours have nothing in common. Samples of a frame that was debayered before are taken for
+    independent ones, which they are not: the factor is too small.
+
+    Parameters
+    ----------
+    frames : sequence of PlacedFrame
+        One at least.
+    canvas : Canvas
+    interpolation : {'bicubic', 'lanczos3'}
+
+    Returns
+    -------
+    ndarray of float64, shape (C,)
+        The mean over the frames, by what each adds to the variance.
+    """
+    factors = [_pixels_alike(one, canvas, interpolation) for one in frames]
+    return np.average(factors, axis=0, weights=[one.weight**2 * one.noise.variance for one in frames])
+
+
+def _pixels_alike(placed: PlacedFrame, canvas: Canvas, interpolation: str) -> np.ndarray:
+    pattern = placed.frame.facts.pattern
+    share = SHARE_OF_MOSAIC if pattern else 1.0
+    finer = canvas.view.focal / placed.frame.view.focal
+    return np.maximum(finer**2 / (share * noise_left(pattern, placed.channels, interpolation)), 1.0)
 
 
 def noises(frames: Sequence[RegisteredFrame]) -> np.ndarray:

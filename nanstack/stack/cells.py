@@ -179,7 +179,7 @@ class Outlines:
         x, y = self._there[among, np.newaxis, np.newaxis](columns, rows[:, np.newaxis])
         height, width = self._shape[among].T[..., np.newaxis, np.newaxis]
         beyond = [x < -near, x > width - 1 + near, y < -near, y > height - 1 + near]
-        apart = [_corners(np.isnan(x) | side) for side in beyond]  # what no lens would show is beyond each side
+        apart = [_corners(side) for side in beyond]  # NaN is beyond none: a box as wide as the sky may hold the frame
         return down[:, :, np.newaxis] & across[:, np.newaxis] & ~np.logical_or.reduce(apart)
 
 

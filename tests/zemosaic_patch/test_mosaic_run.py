@@ -72,6 +72,7 @@ def test_mosaic_holds_what_it_promises(original):
         header = hdus[0].header
         assert (header["NPA_ALGN"], header["NPA_SKY"]) == (2 * FRAMES, "own solutions")
         assert image.dtype == ">f4"
+        assert [hdus["VARIANCE"].header[f"NPA_COR{plane}"] for plane in (1, 2, 3)] == pytest.approx([1.5] * 3, rel=0.02)
         for hdu in hdus[1:]:
             assert WCS(hdu.header, naxis=2).wcs.crval == pytest.approx(WCS(header, naxis=2).wcs.crval)
     nothing = np.isnan(image).any(axis=0)
@@ -275,6 +276,18 @@ def test_a_mosaic_has_another_images_pixels(run, copied, turned):
     told = json.loads((copied / "new" / "mosaic.json").read_text())
     assert told["canvas"]["like"] == "pixels of theirs.fits"
     assert str(copied) not in (copied / "new" / "mosaic.json").read_text()
+
+
+def test_another_image_that_changed_under_its_name_is_taken_anew(run, copied):
+    arguments = "mosaic", copied / "frames", "-o", copied / "new", "--like", copied / "theirs.fits", "--resume"
+    for scale in (1.2, 1.3):
+        place = WCS(naxis=2)
+        place.wcs.ctype, place.wcs.crval, place.wcs.crpix = ["RA---TAN", "DEC--TAN"], [56.6, 24.3], [120.0, 60.0]
+        place.wcs.cdelt = -SCALE * scale, SCALE * scale
+        fits.writeto(copied / "theirs.fits", np.zeros((120, 120), np.float32), place.to_header(), overwrite=True)
+        code, _, err = run(*arguments)
+        assert code == 0
+    assert "it was asked for otherwise, or of another version; all is made anew" in " ".join(err)
 
 
 def test_a_mosaic_has_the_scale_asked_for(run, copied):

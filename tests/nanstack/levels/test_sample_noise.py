@@ -6,9 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nanstack.canvas import reference_canvas
+from nanstack.canvas import Canvas, reference_canvas
 from nanstack.levels.frame_weights import blurs, frame_weights
-from nanstack.levels.sample_noise import noises, photon_terms, sample_noises
+from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.sample_noise import noises, photon_terms, pixels_alike, sample_noises
+from nanstack.register.camera import Camera
+from nanstack.register.mesh import Box, mesh_of
+from nanstack.register.raw_warp import warp_mosaic
+from nanstack.register.warp import warp_mesh
 from nanstack.survey.stars import Stars
 from tests.support.registered import registered
 
@@ -138,3 +143,39 @@ def test_stars_of_another_width_differ_by_no_more_than_blur_allows(profile, usua
 def test_blur_of_frames_of_which_nothing_is_known():
     frames = [replace(frame, rms=np.nan) for frame in night(3)]
     np.testing.assert_allclose(blurs(frames, reference_canvas(frames[0].view)), 0.1)
+
+
+@pytest.mark.parametrize(("pattern", "finer"), [("GRBG", 1.3), ("", 1.0)])
+def test_means_over_many_pixels_are_as_uncertain_as_is_said(pattern, finer):
+    """Of noise alone, a number a photosite, resampled by a turn and a scale: the mean of 64 x 64 pixels."""
+    rng, angle, box, far = np.random.default_rng(3), 0.12, Box.whole((128, 128)), 160
+
+    def there(x, y):
+        u, v = (x - 63.5) / finer, (y - 63.5) / finer
+        return far / 2 + np.cos(angle) * u - np.sin(angle) * v, far / 2 + np.sin(angle) * u + np.cos(angle) * v
+
+    mesh = mesh_of(there, box, 32, box)
+    means, squares = [], []
+    for _ in range(250):
+        noise = rng.normal(0, 1, (far, far)).astype(np.float32)
+        samples = (warp_mosaic(noise, pattern, mesh) if pattern else warp_mesh(noise, mesh)[..., np.newaxis]).astype(
+            np.float64
+        )
+        means.extend(samples.reshape(2, 64, 2, 64, -1).mean(axis=(1, 3)).reshape(4, -1))
+        squares.append((samples**2).mean(axis=(0, 1)))
+    frame = registered("a.fit", shape=(far, far, 3) if pattern else (far, far), pattern=pattern)
+    view = replace(frame.view, camera=Camera((128, 128), finer * frame.view.focal))
+    channels = 3 if pattern else 1
+    noise = SampleNoise(np.ones(channels), np.zeros(channels), np.zeros(channels))
+    placed = PlacedFrame(frame, np.ones(channels), Plane.zero(channels), 1.0, noise, 0.1)
+    said = pixels_alike([placed], Canvas(view), "bicubic")
+    found = 64 * 64 * np.mean(np.square(means), axis=0) / np.mean(squares, axis=0)
+    np.testing.assert_allclose(found, said, rtol=0.15)
+
+
+def test_pixels_of_a_coarse_canvas_have_nothing_in_common():
+    frame = registered("a.fit")
+    coarse = Canvas(replace(frame.view, camera=Camera((20, 20), frame.view.focal / 10)))
+    noise = SampleNoise(*np.ones((3, 1)))
+    placed = PlacedFrame(frame, np.ones(1), Plane.zero(1), 1.0, noise, 0.1)
+    assert pixels_alike([placed], coarse, "bicubic") == [1.0]

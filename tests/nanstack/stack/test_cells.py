@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +119,17 @@ def test_a_turned_frame_is_in_no_cell_at_the_corners_of_the_box_around_it():
     frame = replace(frame_at(Path("none"), np.random.default_rng(0)), view=view)
     canvas = union_canvas([view])
     assert len(cut([Layer.of(one, canvas) for one in placed([frame])])) < 0.85 * (canvas.shape[0] / 64) ** 2
+
+
+def test_a_frame_in_the_middle_of_a_cell_of_a_chart_of_the_sky_is_in_it():
+    """All corners of the cell lie behind the frame."""
+    chart = WCS(naxis=2)
+    chart.wcs.ctype, chart.wcs.cdelt = ("RA---ZEA", "DEC--ZEA"), (-2.4, 2.4)
+    chart.wcs.crval, chart.wcs.crpix = (83.8, 22.0), (32.5, 32.5)
+    view = View(Camera((400, 600), ARCSEC / 120), looking(83.8, 22.0))
+    frame = replace(frame_at(Path("none"), np.random.default_rng(0)), view=view)
+    cells = cut([Layer.of(one, Canvas(SolvedView.of(chart, (64, 64)))) for one in placed([frame])])
+    assert [cell.frames for cell in cells] == [(0,)]
 
 
 def test_parts_of_a_cell_fit_whatever_the_number_of_frames():
