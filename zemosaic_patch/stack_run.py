@@ -247,7 +247,10 @@ def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -
 def _warn_of_place(registered: Registered, choice: CanvasChoice, progress: Progress, tries: bool) -> None:
     """Say how far the place on the sky can be trusted, where a run tries to find it, and what would find it."""
     if choice.like is not None and not registered.on_the_sky:
-        raise FailureError("--like needs the place on the sky, which nobody knows: install solve-field or ASTAP")
+        missing = "--like needs the place on the sky, which "
+        if not tries:
+            raise FailureError(missing + "no frame's header tells: the command mosaic looks for it, with --like too")
+        raise FailureError(missing + "nobody knows" + ("" if solvers() else ": install solve-field or ASTAP"))
     if registered.approximate and tries:
         remedy = "" if solvers() else "; install solve-field or ASTAP, and --resume"  # one that failed has said why
         progress.warn(f"place on the sky: {registered.place_told}{remedy}")

@@ -75,7 +75,10 @@ def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, mon
         assert (hdus[0].header["NPA_SKY"], hdus[0].header["ROWORDER"]) == ("unknown", "BOTTOM-UP")
     code, _, err = run("mosaic", frames, "-o", tmp_path / "new", "--like", tmp_path / "out" / "mosaic.fits")
     assert code == 1
-    assert "--like needs the place on the sky, which nobody knows" in err[-1]
+    assert err[-1].endswith("--like needs the place on the sky, which nobody knows: install solve-field or ASTAP")
+    code, _, err = run("tile", frames, "-o", tmp_path / "tile", "--like", tmp_path / "out" / "mosaic.fits")
+    assert code == 1
+    assert "which no frame's header tells: the command mosaic looks for it" in err[-1], "a tile asks no solver"
 
 
 def test_a_mosaic_that_is_where_the_mount_looked_says_that_this_is_approximate(run, tmp_path, monkeypatch):
