@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from tests.support.nights import night, sky_of_stars, turns
 from tests.support.pointings import write_pointings
 
 OTHER = os.environ.get("ZEMOSAIC_PATCH_OTHER_PYTHON")
@@ -19,9 +20,10 @@ pytestmark = [
 ]
 COMMANDS = {
     "mosaic": ["mosaic"],
-    "tile": ["tile", "--match-sky", "plane", "--interpolation", "lanczos3"],
-    "weighted": ["tile", "--norm", "sky_mean", "--match-sky", "none", "--weight", "noise_variance"],
-    "linear": ["tile", "--norm", "linear_fit", "--reject", "linear_fit_clip", "--weight", "noise_fwhm"],
+    "raw": ["mosaic"],
+    "tile": ["tile", "--match-sky", "offset", "--interpolation", "lanczos3"],
+    "sharp": ["tile", "--weights", "sharp", "--match-sky", "none", "--reject", "winsorized_sigma_clip"],
+    "linear": ["tile", "--weights", "equal", "--reject", "linear_fit_clip"],
 }
 
 
@@ -49,8 +51,9 @@ def data_of(folder):
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("numpys") / "frames"
-    write_pointings(folder)
+    folder = tmp_path_factory.mktemp("numpys")
+    write_pointings(folder / "solved")
+    night(folder / "raw", sky_of_stars(1), turns(4, seed=3))
     return folder
 
 
@@ -60,7 +63,8 @@ def test_another_numpy_gives_the_same(frames, tmp_path, name):
     other = run(OTHER, "-c", "import numpy; print(numpy.__version__)")
     assert other.split(".")[0] != np.__version__.split(".")[0], "the other Python has a NumPy like this one's"
     command, *options = COMMANDS[name]
-    paths = [frames] if name == "mosaic" else sorted(frames.glob("light_0_*"))
+    solved, raw = frames / "solved", frames / "raw"
+    paths = {"mosaic": [solved], "raw": [raw]}.get(name) or sorted(solved.glob("light_0_*"))
     for python in (sys.executable, OTHER):
         out = tmp_path / ("here" if python == sys.executable else "there")
         run(python, "-m", "zemosaic_patch", command, *paths, "-o", out, *options)

@@ -20,6 +20,8 @@ from nanstack.truth.simulation import similarity
 from tests.support.nights import SHAPE, night, sky_of_stars
 from tests.support.told import Told
 
+pytestmark = pytest.mark.numpy_bytes
+
 SETTINGS = CanvasSettings()
 TURNS = np.random.default_rng(4).uniform(-1, 1, (9, 3)) * (15, 15, 12)
 

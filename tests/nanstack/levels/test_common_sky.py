@@ -14,6 +14,8 @@ from nanstack.register.registered import RegisteredFrame
 from nanstack.survey.raw import MESH_PX
 from tests.support.registered import HERE, registered
 
+pytestmark = pytest.mark.numpy_bytes
+
 SHAPE = (640, 960, 3)
 SKY = np.array([400.0, 600.0, 450.0])
 NOISE = 1.0  # of a cell's median

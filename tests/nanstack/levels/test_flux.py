@@ -12,6 +12,8 @@ from nanstack.levels.flux import flux_gains, on_one_flux_scale, onto_earlier
 from tests.support.registered import registered
 from tests.support.told import Told
 
+pytestmark = pytest.mark.numpy_bytes
+
 
 def scaled(frames, groups=None):
     told = Told()

@@ -17,6 +17,8 @@ from nanstack.register.warp import warp_mesh
 from nanstack.survey.stars import Stars
 from tests.support.registered import registered
 
+pytestmark = pytest.mark.numpy_bytes
+
 READ_NOISE = 12.0  # ADU
 
 

@@ -12,6 +12,8 @@ from nanstack.register.mesh import Box, mesh_of
 from nanstack.register.raw_warp import TAPS, fill_from_mosaic, places_of, raw_reach, warp_mosaic
 from nanstack.register.warp import INTERPOLATIONS, noise_left, warp_mesh
 
+pytestmark = pytest.mark.numpy_bytes
+
 SHAPE = (46, 53)
 LEVELLING = np.array([[1.1, 0.9, 1.3], [3.0, -4.0, 5.0], [0.1, 0.0, -0.2], [0.0, 0.3, 0.1]])
 

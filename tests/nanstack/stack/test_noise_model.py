@@ -13,6 +13,8 @@ from nanstack.stack.combine import combined
 from nanstack.stack.definition import Rejection
 from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 
+pytestmark = pytest.mark.numpy_bytes
+
 NOISE = 45.0
 SKY = 1000.0
 DEFAULT = NoiseRejection()

@@ -8,6 +8,8 @@ from nanstack.survey.spikes import find_spikes
 from nanstack.survey.survey import survey_frame
 from tests.nanstack.survey.simulated import NOISE, SKY, Scene, adu16, light_of, mosaic_of, noisy, sky_of, write
 
+pytestmark = pytest.mark.numpy_bytes
+
 NIGHT = Scene(stars=600, shape=(768, 896), brightest=3_000_000.0, faintest=1_500.0)  # from saturated to lost in noise
 
 

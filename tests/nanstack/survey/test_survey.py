@@ -20,6 +20,8 @@ from tests.nanstack.survey.simulated import (
     write,
 )
 
+pytestmark = pytest.mark.numpy_bytes
+
 ALONG = [(dx, 0.4 * dx) for dx in np.linspace(-5, 5, 11)]  # a trail of 10.8 px
 
 
