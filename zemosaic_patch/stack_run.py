@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -135,13 +135,13 @@ def stack_files(
     seconds = {"registration": time.perf_counter() - began}
     began = time.perf_counter()
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
-    strips = tally.over(stacked_strips(canvas, placed, settings, kept=kept, progress=progress))
-    with _failures():
+    strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress)
+    with _failures(), closing(strips):  # whatever fails, no cell is in work any more, and nothing temporary is left
         write_result(
             to,
             canvas.shape,
             placed[0].channels,
-            _something(strips, tally, canvas, choice),
+            _something(tally.over(strips), tally, canvas, choice),
             cards=_cards(session, registered, placed, canvas, settings, to.kind),
             closing=tally.cards,
             correlation=pixels_alike(placed, canvas, settings.interpolation),

@@ -135,10 +135,6 @@ class FrameFile:
     wcs: WCS | None
     remark: str = ""
 
-    def __call__(self) -> np.ndarray:
-        """Read the frame's samples."""
-        return _samples(read_layout(self.path))[0]
-
 
 def probe_frame(path: Path | str) -> FrameFile:
     """Read what a frame file says of itself; of its samples a part, where its header leaves doubt of its pattern.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.io.frames import read_frame
 from nanstack.register.camera import View
 from nanstack.survey.record import Facts, Survey
 
@@ -44,11 +43,6 @@ class RegisteredFrame:
     rms: float
     flux: float
     factor: float = 1.0
-
-    def __call__(self) -> np.ndarray:
-        """Read the frame's samples, on the common scale of flux: float32 (H, W) or (H, W, 3)."""
-        samples = read_frame(self.path).data
-        return samples if self.factor == 1 else samples * np.float32(self.factor)
 
     @property
     def path(self) -> Path:

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nanstack.arrays import to_float32
 from nanstack.canvas import Canvas
 from nanstack.levels.placed import PlacedFrame
 from nanstack.memory import Scratch, in_order, memory_budget, threads
@@ -418,4 +419,5 @@ def levelled(layer: Layer, source: Source, part: Box, interpolation: str, out: n
     gain, offset, slope_x, slope_y = levelling
     column = np.arange(part.left, part.right)[:, np.newaxis]
     row = np.arange(part.top, part.bottom)[:, np.newaxis, np.newaxis]
-    out[:] = gain * samples + (offset + slope_y * row + slope_x * column)
+    out[:] = to_float32(gain * samples + (offset + slope_y * row + slope_x * column))
+    out[~np.isfinite(out).all(axis=-1)] = np.nan

@@ -10,15 +10,17 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanstack.canvas import Canvas, union_canvas
+from nanstack.canvas import Canvas, reference_canvas, union_canvas
 from nanstack.io.layout import FrameError
+from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
 from nanstack.register.camera import ARCSEC, Camera, Passage, View
 from nanstack.register.mesh import Box
 from nanstack.register.solved import SolvedView
 from nanstack.settings import CanvasSettings
-from nanstack.sky_stack import strips
+from nanstack.sky_stack import stacked_strips, strips
 from nanstack.stack import cells as cells_module
 from nanstack.stack.cells import Layer, counted_from_origin, cut, parts_of, sample_bytes, shares, stack_cells
+from tests.support.registered import registered
 from tests.support.skycells import SHAPE, frame_at, frames_in, placed
 from tests.support.starfields import looking
 
@@ -148,6 +150,19 @@ def test_another_images_pixels_are_stacked_in_cells_of_any_size(night, canvas, m
     assert (found["coverage"] == shown).mean() > 0.999, "its cards say where it lies to some digits"
     monkeypatch.setattr(cells_module, "SIDE", 1024)
     assert_same(whole(night, like), found)
+
+
+def test_what_a_number_cannot_hold_is_no_data_in_all_colours(tmp_path):
+    samples = np.full((60, 80, 3), 1000, np.float32)
+    samples[40, 50, 1] = 3e38
+    np.save(tmp_path / "a.npy", samples)
+    frame = registered(tmp_path / "a.npy", shape=samples.shape)
+    noise = SampleNoise(*100 * np.ones((3, 3)))
+    one = PlacedFrame(frame, np.array([1.0, 2.0, 1.0]), Plane.zero(3), 1.0, noise, 0.1)
+    rows = stacked_strips(reference_canvas(frame.view), [one], CanvasSettings())
+    nothing = np.isnan(np.concatenate([strip.image for _, strip in rows]))
+    assert nothing[40, 50].all()
+    assert np.array_equal(nothing.any(axis=2), nothing.all(axis=2))
 
 
 def test_many_frames_are_stacked_by_fewer_threads_within_the_memory(monkeypatch):
