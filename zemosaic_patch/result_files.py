@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanstack.io.canvas_fits import write_canvas
-from nanstack.io.frames import channels_last
-from nanstack.io.layout import Layout, fits_layout, read_layout, read_samples
-from nanstack.memory import Scratch, threads
-from nanstack.stack.rows import ArrayRows, OpenFiles, Rows, rows_of_layout
+from nanstack.io.layout import fits_layout, read_layout
+from nanstack.io.packed_images import PackedRows
+from nanstack.memory import threads
+from nanstack.stack.rows import OpenFiles, Rows, rows_of_layout
 from zemosaic_patch.outputs import expect, record
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles
@@ -74,15 +74,26 @@ def write_result(
     """
     expect(to.folder, to.all_names())
     write_canvas(to.folder / to.names.image, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)
-    with closing(OpenFiles()) as files, Scratch() as scratch:
-        _write_pictures(to, files, scratch)
+    with _image_and_coverage(to.folder / to.names.image, to.packed) as (image, coverage):
+        _write_pictures(to, image, coverage)
     record(to.folder, to.all_names())
 
 
-def _write_pictures(to: Written, files: OpenFiles, scratch: Scratch) -> None:
-    image = _rows_of(read_layout(to.folder / to.names.image), files, scratch)
-    covered = fits_layout(to.folder / to.names.image, lambda header: header.get("EXTNAME") == "COVERAGE")
-    coverage = _rows_of(covered, files, scratch)
+@contextmanager
+def _image_and_coverage(path: Path, packed: bool) -> Iterator[tuple[Rows | PackedRows, Rows | PackedRows]]:
+    """Give the rows of an image that we wrote, and of its coverage."""
+    if packed:
+        from astropy.io import fits
+
+        with fits.open(path) as hdus:
+            yield PackedRows(hdus[1]), PackedRows(hdus["COVERAGE"])
+        return
+    with closing(OpenFiles()) as files:
+        covered = fits_layout(path, lambda header: header.get("EXTNAME") == "COVERAGE")
+        yield rows_of_layout(read_layout(path), files), rows_of_layout(covered, files)
+
+
+def _write_pictures(to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows) -> None:
     stretches = dict(zip((to.names.picture, to.names.picture_linked), screen_stretches(image), strict=True))
     with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
         written = [
@@ -94,10 +105,3 @@ def _write_pictures(to: Written, files: OpenFiles, scratch: Scratch) -> None:
         written.append(pool.submit(write_coverage, coverage, path, upside_down=to.upside_down))
         for picture in written:
             picture.result()
-
-
-def _rows_of(layout: Layout, files: OpenFiles, scratch: Scratch) -> Rows:
-    """Return the rows of an image that we wrote; a packed one is unpacked whole."""
-    if not layout.packed:
-        return rows_of_layout(layout, files)
-    return ArrayRows(scratch.store(channels_last(layout.path, read_samples(layout))))

@@ -8,6 +8,7 @@ Each row of each plane is a tile: its bytes sorted by their weight, which puts t
 from __future__ import annotations
 
 import tempfile
+import threading
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,12 @@ from nanstack.io.fits_images import BITPIX, Layer, Planes, big_endian, header_by
 from nanstack.memory import threads
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
+    from astropy.io.fits import CompImageHDU, Header
 
 LEVEL = 1  # of deflate; noise gets no smaller by more
 GZIP_FORMAT = 31  # what zlib calls it
 COPIED_BYTES = 2**20
+_OF_ASTROPY = threading.Lock()  # images of an open file share the place in it
 LONG_PLACES = 2**31  # bytes from which on a tile's place takes 64 bits
 
 
@@ -102,6 +104,26 @@ class PackedImage:
         header.update(layer.cards_of_numbers())
         header.extend(layer.cards)
         return header
+
+
+class PackedRows:
+    """Rows of an image in tiled compression, unpacked as they are read, by one thread at a time.
+
+    Parameters
+    ----------
+    hdu : astropy.io.fits.CompImageHDU
+        Of an open file; its rows are its tiles.
+    """
+
+    def __init__(self, hdu: CompImageHDU) -> None:
+        self._hdu = hdu
+        self.shape: tuple[int, ...] = (*hdu.shape[-2:], *hdu.shape[:-2])
+
+    def read(self, top: int, bottom: int, out: np.ndarray) -> None:
+        """Fill `out`, float32 of shape (bottom - top, W[, C]), with rows top:bottom."""
+        with _OF_ASTROPY:
+            rows = self._hdu.section[..., top:bottom, :]
+        out[:] = rows if rows.ndim == 2 else np.moveaxis(rows, 0, 2)
 
 
 def _by_weight(part: np.ndarray) -> np.ndarray:

@@ -308,6 +308,8 @@ def test_a_packed_mosaic_holds_the_same(run, copied):
         assert isinstance(packed[1], fits.CompImageHDU)
         for hdu in plain:
             assert np.array_equal(packed[hdu.name].data, hdu.data, equal_nan=hdu.data.dtype.kind == "f")
+    for name in ("mosaic.png", "mosaic_linked.png", "coverage.png"):
+        assert (copied / "new" / name).read_bytes() == (copied / "out" / name).read_bytes(), name
 
 
 def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied):
