@@ -27,6 +27,7 @@ from nanstack.io.layout import on_one_line
 from nanstack.kept_solution import recalled, solved_on_canvas
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.progress import Progress
+from nanstack.register.camera import ARCSEC
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Placer, Session, open_session
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from nanstack.survey.record import Survey
 
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
+COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw
 
 
 def find_frames(names: Sequence[str | Path], flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
@@ -230,12 +232,13 @@ def _check_usable(session: Session, wanted: Path | None) -> None:
 def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -> None:
     """Refuse a canvas that the disk has no room for before any work is done on it.
 
-    Kept cells take as much as the file, and what is compressed waits for its place in a temporary one.
+    Kept cells take as much as the file, pictures half of it; what is compressed waits in a temporary one.
     """
     height, width = canvas.shape
     image = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
     cells = 0 if work is None else max(0, image - sum(path.stat().st_size for path in work.cells.glob("cell_*.npz")))
-    needed = image * (1 + to.packed) + cells
+    pictures = height * width * (channels * to.bits // 8 * (2 if to.names.picture_linked else 1) + 1)
+    needed = image * (1 + to.packed) + pictures + cells
     free = shutil.disk_usage(to.folder).free
     if needed > free:
         raise FailureError(
@@ -259,7 +262,14 @@ def _warn_of_place(registered: Registered, choice: CanvasChoice, progress: Progr
 def _warn_of_frames(
     frames: Sequence[RegisteredFrame], canvas: Canvas, choice: CanvasChoice, progress: Progress
 ) -> None:
-    """Say where there is nothing to reject outliers by, or where much of the sky will be missing."""
+    """Say where there is nothing to reject outliers by, or where much of what frames saw will be missing."""
+    scale, scales = ARCSEC / canvas.view.focal, [ARCSEC / frame.view.focal for frame in frames]
+    finer = sum(scale > COARSE * own for own in scales)
+    if finer:
+        progress.warn(
+            f"pixels of {scale:.4g} arcsec are too coarse for {counted(finer, 'frame')} of {len(frames)}: what lies "
+            f"between them is passed over, not averaged; {min(scales):.4g} arcsec keep it, and can be binned afterwards"
+        )
     if len(frames) == 1:
         progress.warn(f"{frames[0].path.name} is the only frame: there is no other to find outliers by")
     elif choice.kind == "reference" and choice.like is None:

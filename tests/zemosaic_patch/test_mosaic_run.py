@@ -291,7 +291,12 @@ def test_another_image_that_changed_under_its_name_is_taken_anew(run, copied):
 
 
 def test_a_mosaic_has_the_scale_asked_for(run, copied):
-    assert run("mosaic", copied / "frames", "-o", copied / "new", "--scale", 30)[0] == 0
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "new", "--scale", 30)
+    assert code == 0
+    warning = "warning: pixels of 30 arcsec are too coarse for 8 frames of 8: what lies between them is passed over"
+    assert len(err) == 1
+    assert err[0].startswith(warning)
+    assert "; 12 arcsec keep it" in err[0]
     with fits.open(copied / "new" / "mosaic.fits") as hdus, fits.open(copied / "out" / "mosaic.fits") as usual:
         assert abs(
             WCS(hdus[0].header, naxis=2).celestial.proj_plane_pixel_scales()[0].to_value("arcsec")
@@ -741,7 +746,8 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(run, copied, sent
 
 
 def test_a_disk_without_room_for_the_mosaic_is_told_before_the_work(run, copied, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
+    image = (copied / "out" / "mosaic.fits").stat().st_size  # its parts and pictures take more than that again
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * image))
     code, _, err = run("mosaic", copied / "frames", "-o", copied / "new")
     assert code == 1
     assert re.search(r"\d+ x \d+ pixels take 0\.0 GiB on the disk, which has 0\.0 GiB free: make room", err[-1])

@@ -8,6 +8,7 @@ import os
 import platform
 from importlib.metadata import packages_distributions, version
 
+from nanstack.compilation import is_compiled
 from zemosaic_patch import installed_version
 from zemosaic_patch.arguments import Command
 
@@ -64,10 +65,12 @@ def _cached_kernels() -> str:
     from nanstack.stack.definition import METHODS, Rejection
 
     try:
-        from nanstack.stack import numba_kernels as kernels
+        from nanstack.stack import noise_kernels, numba_kernels
     except ImportError as missing:
         return f"none: Numba cannot be imported ({missing})"
-    return ", ".join(method for method in METHODS if kernels.is_compiled(Rejection(method))) or "none yet"
+    ready = ["noise"] if is_compiled(noise_kernels._stack_noise) else []
+    ready += [method for method in METHODS if numba_kernels.is_compiled(Rejection(method))]
+    return ", ".join(ready) or "none yet"
 
 
 COMMAND = Command(
