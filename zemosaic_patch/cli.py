@@ -26,6 +26,8 @@ NO_MEMORY = "there is not enough memory: close other programs, or use smaller fr
 REASONS = {  # what the system's words leave out
     errno.ENOMEM: NO_MEMORY,
     errno.ENOSPC: "the disk is full: make room where the output goes, or name another folder with -o",
+    errno.EFBIG: "the result is larger than a file may be where the output goes (4 GiB on FAT32; see ulimit -f): "
+    "name another folder with -o",
 }
 
 

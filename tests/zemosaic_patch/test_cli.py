@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line, as a user would run it: good input, every kind of bad input."""
 
+import errno
 import json
 import os
 import re
@@ -401,13 +402,26 @@ def test_a_tile_and_a_mosaic_do_not_share_a_folder(run, frames, tmp_path):
         assert [path.name for path in folder.iterdir()] == [other]
 
 
-def test_a_full_disk_is_told_in_our_words(run, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (
+            OSError("Not enough space on disk: requested 4147200, available 0. "),
+            "the disk is full: make room",
+        ),  # astropy
+        (
+            OSError(errno.EFBIG, "File too large"),
+            "the result is larger than a file may be where the output goes (4 GiB",
+        ),
+    ],
+)
+def test_a_full_disk_is_told_in_our_words(run, monkeypatch, tmp_path, failure, told):
     from zemosaic_patch.demo import tile as demo
 
     def full(*_):
-        raise OSError("Not enough space on disk: requested 4147200, available 0. ")  # as astropy says it
+        raise failure
 
     monkeypatch.setattr(demo, "write_pleiades_frames", full)
     code, _, lines = run("demo", "-o", tmp_path / "demo")
     assert code == 1
-    assert lines[-1].startswith("zemosaic-patch: the disk is full: make room where the output goes")
+    assert lines[-1].startswith(f"zemosaic-patch: {told}")
