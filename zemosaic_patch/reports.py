@@ -14,6 +14,7 @@ import numpy as np
 from nanstack.io.files import complete_file
 from nanstack.io.frames import short_names
 from nanstack.levels.flux import Kind
+from nanstack.levels.sample_noise import sky_of
 from nanstack.register.transparency import CLEAR
 from nanstack.report import known, shown
 from nanstack.stack.noise_model import NoiseRejection
@@ -355,7 +356,6 @@ class StackedFrame:
         frame, survey, level = placed.frame, placed.frame.survey, placed.level
         middle = frame.view.directions(*np.array([[(side - 1) / 2] for side in frame.shape[1::-1]]))
         x, y = (float(at[0] - start) for at, start in zip(canvas.view.pixels(middle), canvas.origin, strict=True))
-        sky = np.nanmedian(np.reshape(survey.sky, (-1, placed.channels)), axis=0)
         return cls(
             name=name,
             date=frame.facts.date,
@@ -365,7 +365,7 @@ class StackedFrame:
             rms_px=_rounded(frame.rms, 4),
             fwhm_px=_rounded(survey.stars.fwhm, 4),
             elongation=_rounded(survey.elongation, 4),
-            sky_adu=_colours(sky),
+            sky_adu=_colours(np.atleast_1d(sky_of(frame))),
             noise_adu=_colours(np.atleast_1d(survey.noise)),
             transparency=_rounded(frame.flux / clear, 4),
             gain=_colours(placed.gain),
@@ -398,7 +398,7 @@ def _clear_flux(placed: Sequence[PlacedFrame]) -> dict[Kind, float]:
     fluxes: dict[Kind, list[float]] = {}
     for one in placed:
         fluxes.setdefault(Kind.of(one.frame), []).append(one.frame.flux)
-    known_ones = {kind: [flux for flux in of if np.isfinite(flux)] for kind, of in fluxes.items()}
+    known_ones = {kind: [flux for flux in of if flux > 0] for kind, of in fluxes.items()}
     return {kind: float(np.percentile(of, CLEAR)) if of else np.nan for kind, of in known_ones.items()}
 
 

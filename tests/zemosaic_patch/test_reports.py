@@ -2,6 +2,7 @@
 """What is told of a result that was stacked straight from frames: against what the frames were made of."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,18 @@ def test_corners_lie_in_the_picture_whose_first_row_is_the_north():
         assert np.allclose(sky, seen, atol=0.1 * 2.39 / 3600)
     same_way, _ = report(upside_down=False)
     assert np.array(same_way.frames[0].corners)[:, 1] == pytest.approx(height - first[:, 1], abs=0.11)
+
+
+def test_a_frame_of_which_no_sky_and_no_flux_is_known_is_told_of(recwarn):
+    dark = registered("night3/a.fit", shape=SHAPE, flux=0.0, exposure=20.0)
+    dark = replace(dark, survey=replace(dark.survey, sky=np.full((2, 3, 3), np.nan)))
+    none = np.zeros(3)
+    placed = [PlacedFrame(dark, np.ones(3), Plane.zero(3), 1.0, SampleNoise(none, none, none), 0.2)]
+    session, canvas = Session([dark], {}, ON_THE_SKY), union_canvas([dark.view])
+    told = CanvasReport.of(session, placed, canvas, files=FILES, stack=STACK, settings={}, seconds={})
+    assert told.frames[0].sky_adu == (None, None, None)
+    assert told.frames[0].transparency is None
+    assert not list(recwarn)
 
 
 def test_the_level_is_that_in_the_middle_of_each_frame():
