@@ -16,7 +16,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from nanstack import compilation
-from nanstack.register._warp_kernel import CONTRACT, RUN_PX, _between_nodes, _lanczos3
+from nanstack.register._warp_kernel import CONTRACT, HELPER, _between_nodes, _lanczos3, helper
 from nanstack.register.mesh import Mesh
 
 
@@ -32,6 +32,7 @@ def _keys_polynomials() -> np.ndarray:
     return np.array(weights).T.copy()
 
 
+RUN_PX = 160  # columns at a time: what is known of them stays in the cache, and a cell's row is two runs
 OUTSIDE, NEAR_EDGE, INSIDE = 0, 1, 2
 POLYNOMIALS = _keys_polynomials()
 
@@ -57,7 +58,7 @@ def _weigh_by_keys(typing_context, beyond, weights, px):
     return types.void(types.float64, weights, types.intp), codegen
 
 
-@numba.njit(nogil=True)
+@helper
 def _weigh_by_lanczos(beyond, weights, px, scratch):
     """Fill in what the twelve photosites along an axis weigh, those of its two lattices by turns."""
     for lattice in range(2):
@@ -66,7 +67,7 @@ def _weigh_by_lanczos(beyond, weights, px, scratch):
             weights[px, 2 * k + lattice] = scratch[k, 0]
 
 
-@numba.njit(nogil=True)
+@helper
 def _weigh_by_tent(beyond, weights):
     """Fill in a tent's weights, at the middle four of the photosites along an axis."""
     middle = len(weights) // 2
@@ -75,7 +76,7 @@ def _weigh_by_tent(beyond, weights):
         weights[middle - 2 + k] = 1.0 - abs(beyond + 1 - k) / 2
 
 
-@numba.njit(nogil=True)
+@helper
 def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, phases):
     """Turn a run's coordinates in the frame into the photosites of the window just before them, and what is beyond.
 
@@ -185,7 +186,7 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
     return types.void(*arguments), codegen
 
 
-@numba.njit(nogil=True)
+@helper
 def _sample_with_care(window, left, above, weights_x, weights_y, totals):
     """Sum over the photosites that weigh anything; tell whether all of them are there."""
     height, width = window.shape
@@ -214,7 +215,7 @@ def _sample_with_care(window, left, above, weights_x, weights_y, totals):
     return True
 
 
-@numba.njit(nogil=True)
+@helper
 def _weigh(beyond, weights, taps_of, scratch):
     """Fill in what the photosites along an axis weigh, for a run of pixels."""
     for px in range(len(beyond)):
@@ -224,82 +225,109 @@ def _weigh(beyond, weights, taps_of, scratch):
             _weigh_by_keys(beyond[px], weights, px)
 
 
-@numba.njit(nogil=True)
+@helper
 def _sample(flat, window, xs, ys, lefts, aboves, states, weights_x, weights_y, tent_x, tent_y, totals, taps_of):
-    """Fill in the four lattices' samples of a run of pixels; those that cannot be made become OUTSIDE."""
+    """Fill in the four lattices' samples of a run of pixels; NaN where they cannot be made."""
     taps, columns = len(taps_of), window.shape[1]
     for px in range(len(xs)):
         if states[px] == INSIDE:
             corner = (aboves[px] + 1 - taps) * columns + lefts[px] + 1 - taps
             _sample_inside(flat, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
+        else:
+            totals[px] = np.nan
     for px in range(len(xs)):
-        if states[px] == OUTSIDE:
-            continue
         some = totals[px, 0] + totals[px, 1] + totals[px, 2] + totals[px, 3]
-        if states[px] == INSIDE and math.isfinite(some):
+        if math.isfinite(some) or states[px] == OUTSIDE:
             continue
         at, above = lefts[px], aboves[px]
         if not _sample_with_care(window, at, above, weights_x[px], weights_y[px], totals[px]):
             _weigh_by_tent(xs[px], tent_x)
             _weigh_by_tent(ys[px], tent_y)
             if not _sample_with_care(window, at, above, tent_x, tent_y, totals[px]):
-                states[px] = OUTSIDE
+                totals[px] = np.nan
 
 
-@numba.njit(nogil=True, fastmath={"contract"})
-def _level(totals, states, phases, places, gain, level, slope, column, out):
+@numba.njit(fastmath={"contract"}, **HELPER)
+def _level(totals, phases, places, gain, level, slope, column, out):
     """Fill in a run of pixels, the first of them at a column of the result, with levelled colours."""
     red, green, other_green, blue = places
-    for px in range(len(states)):
-        r = g = b = np.float32(np.nan)
-        if states[px] != OUTSIDE:
-            phase = phases[px]
-            r = np.float32(gain[0] * totals[px, red ^ phase] + (level[0] + slope[0] * (column + px)))
-            both = (totals[px, green ^ phase] + totals[px, other_green ^ phase]) / 2
-            g = np.float32(gain[1] * both + (level[1] + slope[1] * (column + px)))
-            b = np.float32(gain[2] * totals[px, blue ^ phase] + (level[2] + slope[2] * (column + px)))
-            if not (math.isfinite(r) & math.isfinite(g) & math.isfinite(b)):
-                r = g = b = np.float32(np.nan)
-        out[3 * px], out[3 * px + 1], out[3 * px + 2] = r, g, b
+    for px in range(len(phases)):
+        phase = phases[px]
+        both = (totals[px, green ^ phase] + totals[px, other_green ^ phase]) / 2
+        r = np.float32(gain[0] * totals[px, red ^ phase] + (level[0] + slope[0] * (column + px)))
+        g = np.float32(gain[1] * both + (level[1] + slope[1] * (column + px)))
+        b = np.float32(gain[2] * totals[px, blue ^ phase] + (level[2] + slope[2] * (column + px)))
+        nothing = (r - r) + (g - g) + (b - b)
+        pixel = out[3 * px : 3 * px + 3]
+        pixel[0] = r if nothing == 0 else np.float32(np.nan)
+        pixel[1] = g if nothing == 0 else np.float32(np.nan)
+        pixel[2] = b if nothing == 0 else np.float32(np.nan)
 
 
-@numba.njit(nogil=True)
+@helper
 def _three(values):
     return values[0], values[1], values[2]
 
 
-@compilation.compiled()
-def _fill_from_mosaic(
-    window, first_row, first_column, places, x, y, step, top, left, height, width, levelling, taps_of, out, begin, pitch
-):
-    flat, taps = window.reshape(window.size), len(taps_of)
-    xs, ys, states, phases = np.empty(RUN_PX), np.empty(RUN_PX), np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
-    lefts, aboves = np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64)
-    weights_x, weights_y, scratch = np.empty((RUN_PX, 2 * taps)), np.empty((RUN_PX, 2 * taps)), np.empty((taps, 1))
-    tent_x, tent_y, totals = np.empty(2 * taps), np.empty(2 * taps), np.empty((RUN_PX, 4))
+@helper
+def _fill_run(window, flat, corner, places, nodes, at, levelling, taps_of, work, out):
+    """Fill in a run of pixels, which begins at a row and a column of the result."""
+    x, y, step = nodes
+    xs, ys, states, phases, lefts, aboves, weights_x, weights_y, tent_x, tent_y, scratch, totals = work
+    row, column, row_of_nodes, column_of_nodes = at
+    _between_nodes(x, step, row_of_nodes, column_of_nodes, xs)
+    _between_nodes(y, step, row_of_nodes, column_of_nodes, ys)
+    first, last = _place(xs, ys, corner[0], corner[1], window.shape, len(taps_of), lefts, aboves, states, phases)
+    out[: 3 * first] = np.nan
+    out[3 * last :] = np.nan
+    if first == last:
+        return
+    run = slice(first, last)
+    _weigh(xs[run], weights_x, taps_of, scratch)
+    _weigh(ys[run], weights_y, taps_of, scratch)
+    _sample(
+        flat, window, xs[run], ys[run], lefts[run], aboves[run], states[run], weights_x, weights_y,
+        tent_x, tent_y, totals, taps_of,
+    )  # fmt: skip
     gain, slope = _three(levelling[0]), _three(levelling[2])
-    for start in range(0, width, RUN_PX):
-        length = min(RUN_PX, width - start)
+    offset, per_row = _three(levelling[1]), _three(levelling[3])
+    level = offset[0] + per_row[0] * row, offset[1] + per_row[1] * row, offset[2] + per_row[2] * row
+    _level(totals, phases[run], places, gain, level, slope, column + first, out[3 * first : 3 * last])
+
+
+@helper
+def _fill_rows(window, flat, corner, places, nodes, box, levelling, taps_of, works, out, begin, pitch):
+    """Fill in run below run, so that rows of the frame that a turned run needs stay in the cache."""
+    top, left, height, width = box
+    step = nodes[2]
+    runs = -(-width // RUN_PX)
+    xs, ys, states, phases, lefts, aboves, weights_x, weights_y, tent_x, tent_y, scratch, totals = works
+    for number in range(runs):
+        start, stop = number * width // runs, (number + 1) * width // runs
+        own = slice(0, stop - start)
+        work = (
+            xs[own], ys[own], states[own], phases[own], lefts[own], aboves[own], weights_x, weights_y,
+            tent_x, tent_y, scratch, totals,
+        )  # fmt: skip
         for row in range(height):
-            place = 3 * (begin + row * pitch + start)
-            out[place : place + 3 * length] = np.nan
-            _between_nodes(x, step, top % step + row, left % step + start, xs[:length])
-            _between_nodes(y, step, top % step + row, left % step + start, ys[:length])
-            first, last = _place(
-                xs[:length], ys[:length], first_row, first_column, window.shape, taps, lefts, aboves, states, phases
-            )
-            if first == last:
-                continue
-            run = slice(first, last)
-            _weigh(xs[run], weights_x, taps_of, scratch)
-            _weigh(ys[run], weights_y, taps_of, scratch)
-            _sample(
-                flat, window, xs[run], ys[run], lefts[run], aboves[run], states[run], weights_x, weights_y,
-                tent_x, tent_y, totals, taps_of,
-            )  # fmt: skip
-            level = _three(levelling[1] + levelling[3] * (top + row))
-            column = left + start + first
-            _level(totals, states[run], phases[run], places, gain, level, slope, column, out[place + 3 * first :])
+            place = begin + row * pitch + start
+            at = top + row, left + start, top % step + row, left % step + start
+            part = out[3 * place : 3 * (place + stop - start)]
+            _fill_run(window, flat, corner, places, nodes, at, levelling, taps_of, work, part)
+
+
+@compilation.compiled(error_model="numpy")
+def _fill_from_mosaic(window, corner, places, nodes, box, levelling, taps_of, out, begin, pitch):
+    taps = len(taps_of)
+    works = (
+        np.empty(RUN_PX), np.empty(RUN_PX), np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.uint64),
+        np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64), np.empty((RUN_PX, 2 * taps)),
+        np.empty((RUN_PX, 2 * taps)), np.empty(2 * taps), np.empty(2 * taps),
+        np.empty((taps, 1)), np.empty((RUN_PX, 4)),
+    )  # fmt: skip
+    flat = window.reshape(window.size)
+    places = np.uint64(places[0]), np.uint64(places[1]), np.uint64(places[2]), np.uint64(places[3])
+    _fill_rows(window, flat, corner, places, nodes, box, levelling, taps_of, works, out, begin, pitch)
 
 
 def fill_from_mosaic(
@@ -319,6 +347,6 @@ def fill_from_mosaic(
     (top, _, left, _), width = mesh.box, out.shape[1]
     begin = (top - mesh.part.top) * width + left - mesh.part.left
     _fill_from_mosaic(
-        window, *corner, places, *nodes, mesh.step, top, left, *mesh.box.shape, levelling, (0,) * taps,
+        window, corner, places, (*nodes, mesh.step), (top, left, *mesh.box.shape), levelling, (0,) * taps,
         out.reshape(-1), begin, width,
     )  # fmt: skip

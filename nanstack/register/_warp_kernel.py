@@ -26,6 +26,12 @@ NEGLIGIBLE = 1e-30  # of a pixel: its square would underflow, and the window's w
 SIN_THIRDS = np.sin(np.pi / 3 * np.arange(-2, 4))
 COS_THIRDS = np.cos(np.pi / 3 * np.arange(-2, 4))
 
+# of kernels that are called for every run of pixels: wrappers, and counting references, would only cost time
+HELPER = {
+    "nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False
+}  # fmt: skip
+helper = numba.njit(**HELPER)
+
 
 @numba.njit(inline="always")
 def _keys(f, weights, px):
@@ -226,7 +232,7 @@ def _warp(frame, transform, taps_of, channels_of):
     return out.reshape(height, width, channels)
 
 
-@numba.njit(nogil=True)
+@helper
 def _between_nodes(nodes, step, row, column, found):
     """Fill in one coordinate of a run of pixels, row and column counted from the first node."""
     i, down = row // step, (row % step) / step
@@ -238,10 +244,11 @@ def _between_nodes(nodes, step, row, column, found):
         slope = (right - left) / step
         first = j * step - column
         end = min(len(found), first + step)
-        for px in range(start, end):
-            place = left + slope * (px - first)
+        run = found[start:end]  # counted from 0 on: the compiler then makes vectors of it
+        for px in range(len(run)):
+            place = left + slope * (start - first + px)
             nearest = np.rint(place)
-            found[px] = nearest if abs(place - nearest) < SNAP_PX else place
+            run[px] = nearest if abs(place - nearest) < SNAP_PX else place
         start = end
 
 
