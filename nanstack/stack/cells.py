@@ -37,6 +37,7 @@ MARGIN = 3  # pixels around a cell that its own pixels hang on: outliers' neighb
 PART_BYTES = 24 * 2**20  # of the samples of a part of a cell: with more, each pass over them waits for the memory
 LEAST_SIDE = 32  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
 BESIDE_BLOCK = 2.5  # bytes that a part takes while it is stacked, over those of its samples
+MOST_FRAMES = 2**16 - 1  # in a cell: coverage counts in 16 bits
 AHEAD = 2  # cells that wait for whoever takes them, for each that is in work
 
 
@@ -282,10 +283,14 @@ def stack_cells(
     ------
     nanstack.io.frames.FrameError
         For a file that cannot be read any more, or has changed.
+    ValueError
+        For more than `MOST_FRAMES` frames in one cell.
     """
     if not cells:
         return
     most = max(len(cell.frames) for cell in cells)
+    if most > MOST_FRAMES:
+        raise ValueError(f"{most} frames show one place, and {MOST_FRAMES} can be stacked at most: stack fewer at once")
     at_once, part_bytes = shares(most, layers[0].placed.channels, memory_budget() if memory is None else memory)
     outlines = Outlines(layers)
     files = OpenFiles()

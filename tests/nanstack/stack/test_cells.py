@@ -152,6 +152,13 @@ def test_another_images_pixels_are_stacked_in_cells_of_any_size(night, canvas, m
     assert_same(whole(night, like), found)
 
 
+def test_more_frames_than_coverage_can_count_are_refused(night, canvas):
+    layers = [Layer.of(one, canvas) for one in night]
+    too_many = cells_module.Cell(Box(0, 64, 0, 64), (0,) * 2**16)
+    with pytest.raises(ValueError, match="65536 frames show one place, and 65535 can be stacked at most"):
+        next(stack_cells([too_many], layers, CanvasSettings()))
+
+
 def test_what_a_number_cannot_hold_is_no_data_in_all_colours(tmp_path):
     samples = np.full((60, 80, 3), 1000, np.float32)
     samples[40, 50, 1] = 3e38
