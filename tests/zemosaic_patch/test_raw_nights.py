@@ -12,6 +12,16 @@ from nanstack.truth.simulation import apply, compose, invert
 from tests.support.nights import SHAPE, night, sky_of_stars, turns
 
 MOVES = turns(4, seed=3)
+PLACE = {
+    "CTYPE1": "RA---TAN",
+    "CTYPE2": "DEC--TAN",
+    "CDELT1": -0.1,
+    "CDELT2": 0.1,
+    "CRVAL1": 83.0,
+    "CRVAL2": 22.0,
+    "CRPIX1": 5.0,
+    "CRPIX2": 5.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +83,12 @@ def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, mon
         assert not any(card.startswith(("CTYPE1", "CRVAL", "CD1_", "PC1_")) for hdu in hdus for card in hdu.header)
         assert hdus["COVERAGE"].data.max() == 4
         assert (hdus[0].header["NPA_SKY"], hdus[0].header["ROWORDER"]) == ("unknown", "BOTTOM-UP")
-    code, _, err = run("mosaic", frames, "-o", tmp_path / "new", "--like", tmp_path / "out" / "mosaic.fits")
+    like = tmp_path / "like.fits"
+    fits.writeto(like, np.zeros((9, 9), np.float32), fits.Header(PLACE))
+    code, _, err = run("mosaic", frames, "-o", tmp_path / "new", "--like", like)
     assert code == 1
     assert err[-1].endswith("--like needs the place on the sky, which nobody knows: install solve-field or ASTAP")
-    code, _, err = run("tile", frames, "-o", tmp_path / "tile", "--like", tmp_path / "out" / "mosaic.fits")
+    code, _, err = run("tile", frames, "-o", tmp_path / "tile", "--like", like)
     assert code == 1
     assert "which no frame's header tells: the command mosaic looks for it" in err[-1], "a tile asks no solver"
 
