@@ -50,7 +50,7 @@ def test_benchmark_measures_everything_on_both_sides(tmp_path):
     assert len(found["table"].splitlines()) == 2 + len(found["rows"])
 
 
-@pytest.mark.parametrize("script", ["gpu.py", "gpu_check.py", "load.py", "mosaic.py", "run.py", "swarp.py"])
+@pytest.mark.parametrize("script", ["gpu.py", "gpu_check.py", "load.py", "mosaic.py", "run.py"])
 def test_every_benchmark_starts(script):
     done = subprocess.run([sys.executable, BENCHMARKS / script, "--help"], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
