@@ -112,7 +112,7 @@ def test_a_field_too_wide_for_a_plane_is_refused():
 
 
 def test_a_canvas_out_of_proportion_is_refused():
-    with pytest.raises(ValueError, match=r"\d{5,} x \d+ pixels, more than 65000 on a side: leave out"):
+    with pytest.raises(ValueError, match=r"\d{5,} x \d+ pixels, more than 65000 on a side: choose"):
         union_canvas([view_at(0, 0, focal=40 * FOCAL), view_at(15, 0, focal=40 * FOCAL)])
 
 
