@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nanstack.canvas import Canvas, grown
-from nanstack.io.files import complete_file
+from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
 from nanstack.levels import common_sky, flux
 from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
 from nanstack.progress import Progress, Quiet
@@ -33,8 +32,6 @@ from nanstack.survey.record import Survey
 VERSION = 1  # of what is kept
 ENOUGH = 0.5  # of the frames of an earlier run must be there still
 MOST_OFF_PX = 0.5  # a solution in which the same frames lie farther from where they lay goes on from no earlier one
-# what reading it may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 CanvasOf = Callable[[Sequence[RegisteredFrame]], Canvas]
 
@@ -273,7 +270,7 @@ def recalled(path: Path, told: str) -> tuple[KeptSolution | None, str]:
             if says["version"] != VERSION or says["told"] != told:
                 return None, "it was asked for otherwise, or of another version"
             return _unpacked(says, {name: kept[name] for name in NUMBERS}), ""
-    except DAMAGE:
+    except DAMAGED_ARCHIVE:
         return None, "it is damaged"
 
 
@@ -283,7 +280,7 @@ def forget(path: Path) -> None:
         with np.load(path, allow_pickle=False) as kept:
             if kept.files != ["told", *NUMBERS]:
                 return
-    except DAMAGE:
+    except DAMAGED_ARCHIVE:
         return
     path.unlink(missing_ok=True)
 

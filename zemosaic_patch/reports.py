@@ -18,6 +18,7 @@ from nanstack.levels.sample_noise import sky_of
 from nanstack.register.transparency import CLEAR
 from nanstack.report import known, shown
 from nanstack.stack.noise_model import NoiseRejection
+from nanstack.stack.tally import median_coverage
 
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
@@ -280,8 +281,6 @@ class Stacked:
             How many pixels show no frame, one, two ...: cells' counts added up.
         rejected, samples, cells, cells_kept : int
         """
-        shown_pixels = np.cumsum(coverage[1:])
-        some = shown_pixels[-1] if len(shown_pixels) else 0
         rejection, kappa = _rejection(settings.rejection)
         return cls(
             rejection=rejection,
@@ -290,8 +289,8 @@ class Stacked:
             sky=settings.sky,
             weights=settings.weights,
             rejected_percent=round(100 * rejected / samples, 4) if samples else None,
-            shown_percent=round(100 * float(some) / max(int(np.sum(coverage)), 1), 3),
-            coverage_median=float(1 + np.searchsorted(shown_pixels, some / 2)) if some else 0.0,
+            shown_percent=round(100 * float(np.sum(coverage[1:])) / max(int(np.sum(coverage)), 1), 3),
+            coverage_median=float(median_coverage(coverage)),
             coverage_max=int(np.flatnonzero(coverage)[-1]) if np.any(coverage) else 0,
             cells=cells,
             cells_kept=cells_kept,

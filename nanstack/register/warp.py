@@ -287,6 +287,7 @@ def lanczos3(t: np.ndarray) -> np.ndarray:
 
 
 def normalised(weights: np.ndarray) -> np.ndarray:
+    """Return the weights of taps, along the first axis, so that they add up to 1."""
     return weights / weights.sum(axis=0)
 
 

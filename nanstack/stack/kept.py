@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.io.files import complete_file, remove_partial_files
+from nanstack.io.files import DAMAGED_ARCHIVE, complete_file, remove_partial_files
 from nanstack.register.solved import SolvedView
 from nanstack.stack.stacked import StackedCell
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 VERSION = 1  # of what a file holds, and of how cells are stacked: those of another one are made anew
 NAME = re.compile(r"cell_[+-]\d{4,}_[+-]\d{4,}\.npz")
 PLANES = ("image", "coverage", "weight", "variance")
-# what reading a kept one may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 class KeptCells:
@@ -80,7 +77,7 @@ class KeptCells:
                 if told["fingerprint"] != fingerprint:
                     return None
                 found = StackedCell(*(kept[plane] for plane in PLANES), told["rejected"], told["samples"])
-        except DAMAGE:
+        except DAMAGED_ARCHIVE:
             return None
         self.used.add(name)
         return found
@@ -111,7 +108,7 @@ def _is_cell(path: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as kept:
             return kept.files == ["told", *PLANES]
-    except DAMAGE:
+    except DAMAGED_ARCHIVE:
         return False
 
 

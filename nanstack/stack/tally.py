@@ -36,12 +36,22 @@ class Tally:
 
     def cards(self) -> dict[str, tuple[int | float, str]]:
         """Return the cards that say so, for `nanstack.io.canvas_fits.write_canvas` to write last."""
-        shown = self.coverage[1:]
         cards = {"NPA_COVX": (len(self.coverage) - 1, "most frames in a pixel")}
-        if shown.any():
-            half = int(np.searchsorted(np.cumsum(shown), shown.sum() / 2)) + 1
-            cards["NPA_COVM"] = (half, "median of the frames in a pixel with data")
+        if self.coverage[1:].any():
+            cards["NPA_COVM"] = (median_coverage(self.coverage), "median of the frames in a pixel with data")
         if self.samples:
             share = round(100 * self.rejected / self.samples, 4)
             cards["NPA_REJP"] = (share, "[%] rejected of the samples with data")
         return cards
+
+
+def median_coverage(counts: np.ndarray) -> int:
+    """Return the median number of frames of the pixels that any frame shows; 0 where there are none.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (n,)
+        How many pixels show no frame, one, two ...
+    """
+    shown = np.cumsum(counts[1:])
+    return int(1 + np.searchsorted(shown, shown[-1] / 2)) if len(shown) and shown[-1] else 0

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import warnings
-import zipfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack import memory
-from nanstack.io.files import complete_file
+from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
 from nanstack.io.layout import FrameError
 from nanstack.progress import Progress, Quiet
 from nanstack.survey.record import Facts, Survey
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 VERSION = 3  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
-# what reading a kept one may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 def survey_files(
@@ -128,7 +125,7 @@ class Store:
         try:
             with open(self._file(identity), "rb") as file:
                 return _unpacked(path, identity, file.read())
-        except DAMAGE:
+        except DAMAGED_ARCHIVE:
             return None
 
     def save(self, survey: Survey, identity: str) -> None:
