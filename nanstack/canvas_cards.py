@@ -38,7 +38,7 @@ def canvas_cards(
     on_the_sky : bool
         Whether the canvas's place on the sky means anything.
     """
-    scale = scale_of(canvas)
+    scale = ARCSEC / canvas.view.focal
     cards: Cards = {
         "CREATOR": (creator, "software that made this image"),
         "PROGRAM": (creator, "software that made this image"),
@@ -52,11 +52,6 @@ def canvas_cards(
     cards["NPA_ALGN"] = (len(frames), "frames stacked")
     cards["NPA_SCAL"] = (round(scale, 6), "[arcsec] a pixel")
     return {**cards, **_made(settings)}
-
-
-def scale_of(canvas: Canvas) -> float:
-    """Return the arcseconds a pixel of a canvas, where its place is counted from."""
-    return 3600 * float(np.sqrt(np.abs(np.linalg.det(canvas.wcs().pixel_scale_matrix))))
 
 
 def _optics(said: Cards, scale: float, usual: float) -> Cards:

@@ -157,7 +157,7 @@ def _samples(
     height, width = frame.shape[:2]
     inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
     mesh = np.atleast_3d(np.asarray(frame.survey.sky, dtype=np.float64))
-    sky = np.stack([mesh_at(mesh[..., c], MESH_PX, x[inside], y[inside]) for c in range(mesh.shape[2])], axis=1) * gain
+    sky = mesh_at(mesh, MESH_PX, x[inside], y[inside]) * gain
     known = np.isfinite(sky).all(axis=1)
     return across[inside][known], down[inside][known], sky[known]
 

@@ -74,12 +74,33 @@ def without_holes(mesh: np.ndarray) -> np.ndarray:
 
 
 def mesh_at(mesh: np.ndarray, side: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return what a mesh without holes says at pixels (x, y): bilinear between the middles of its cells."""
-    from scipy.ndimage import map_coordinates
+    """Return what a mesh without holes says at pixels (x, y): bilinear between the middles of its cells.
 
-    middle = (side - 1) / 2
-    places = [(y - middle) / side + 1, (x - middle) / side + 1]
-    return map_coordinates(_continued(mesh), places, order=1, mode="nearest")
+    Parameters
+    ----------
+    mesh : ndarray, shape (rows, columns) or (rows, columns, C)
+    side : int
+        Pixels along a side of its cells.
+    x, y : ndarray, shape (n,)
+
+    Returns
+    -------
+    ndarray of float64, shape (n,) or (n, C)
+    """
+    mesh, middle = _continued(mesh), (side - 1) / 2
+    down, across = (
+        np.clip((place - middle) / side + 1, 0, cells - 1) for place, cells in zip((y, x), mesh.shape[:2], strict=True)
+    )
+    row, column = (np.floor(place).astype(np.intp) for place in (down, across))
+    below, right = (np.minimum(first + 1, cells - 1) for first, cells in zip((row, column), mesh.shape, strict=False))
+    each = (-1, *[1] * (mesh.ndim - 2))
+    down, across = (down - row).reshape(each), (across - column).reshape(each)
+    return (
+        mesh[row, column] * (1 - down) * (1 - across)
+        + mesh[row, right] * (1 - down) * across
+        + mesh[below, column] * down * (1 - across)
+        + mesh[below, right] * down * across
+    )
 
 
 def spread_out(mesh: np.ndarray, side: int, shape: tuple[int, int]) -> np.ndarray:
@@ -94,4 +115,7 @@ def spread_out(mesh: np.ndarray, side: int, shape: tuple[int, int]) -> np.ndarra
 
 def _continued(mesh: np.ndarray) -> np.ndarray:
     """Return a mesh with one more cell at every side, by the slope there: it reaches the frame's edges."""
-    return np.pad(mesh, 1, mode="reflect", reflect_type="odd") if min(mesh.shape) > 1 else np.pad(mesh, 1, mode="edge")
+    around = ((1, 1), (1, 1), *[(0, 0)] * (mesh.ndim - 2))
+    if min(mesh.shape[:2]) > 1:
+        return np.pad(mesh, around, mode="reflect", reflect_type="odd")
+    return np.pad(mesh, around, mode="edge")

@@ -41,7 +41,7 @@ class Plate:
         colour = self.raw.sites[(rows % 2)[:, :, None], (columns % 2)[:, None, :]]
         light = self.raw.plane[np.clip(rows, 0, height - 1)[:, :, None], np.clip(columns, 0, width - 1)[:, None, :]]
         counts = inside & ~np.isnan(light)
-        level = np.stack([mesh_at(plane, MESH_PX, x, y) for plane in np.moveaxis(self.sky, 2, 0)], axis=1)
+        level = mesh_at(self.sky, MESH_PX, x, y)
         above = np.where(counts, light - level[np.arange(len(x))[:, None, None], colour], 0.0)
         across, down = (np.broadcast_to(axis, light.shape) for axis in (columns[:, None, :], rows[:, :, None]))
         parts = across.astype(float), down.astype(float), above, counts, light >= SATURATED * self.saturation, colour

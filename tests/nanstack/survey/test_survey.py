@@ -6,6 +6,7 @@ from astropy.io import fits
 
 from nanstack.io import layout as layout_module
 from nanstack.io.layout import FrameError
+from nanstack.survey.mesh import mesh_at
 from nanstack.survey.survey import survey_frame
 from tests.nanstack.survey.simulated import (
     NOISE,
@@ -222,3 +223,13 @@ def test_any_samples_are_surveyed_without_a_word(tmp_path, shape, pattern):
         assert np.isfinite([stars.x, stars.y, stars.flux, stars.error]).all(), name
         assert survey.sky.shape[:2] == (-(-shape[0] // 64), -(-shape[1] // 64)), name
         assert survey.noise.shape == survey.shape[2:], name
+
+
+def test_a_mesh_of_a_slope_says_what_the_slope_says_all_over_the_frame_and_up_to_its_edges():
+    columns, rows = np.meshgrid(np.arange(5), np.arange(3))
+    middle = 63 / 2
+    mesh = np.stack([100 + 2 * (64 * columns + middle) - 3 * (64 * rows + middle), np.full((3, 5), 7.0)], axis=2)
+    x, y = np.array([-0.5, 100.25, 319.5]), np.array([191.5, 17.0, -0.5])
+    expected = np.stack([100 + 2 * x - 3 * y, np.full(3, 7.0)], axis=1)
+    np.testing.assert_allclose(mesh_at(mesh, 64, x, y), expected, rtol=1e-13)
+    np.testing.assert_allclose(mesh_at(mesh[..., 0], 64, x, y), expected[:, 0], rtol=1e-13)
