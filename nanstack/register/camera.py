@@ -253,7 +253,7 @@ def attitude_between(
 
     Parameters
     ----------
-    rays, directions : ndarray, shape (n, 3)
+    rays, directions : ndarray, shape (..., n, 3)
         Unit vectors in the camera's axes (x, y, axis), and on the sky.
     weights : ndarray, shape (n,)
     mirrored : bool
@@ -261,12 +261,13 @@ def attitude_between(
 
     Returns
     -------
-    ndarray of float64, shape (3, 3)
+    ndarray of float64, shape (..., 3, 3)
         ``rays ~ directions @ attitude.T``
     """
-    left, _, right = np.linalg.svd((rays * weights[:, None]).T @ directions)
+    left, _, right = np.linalg.svd((rays * weights[:, None]).swapaxes(-1, -2) @ directions)
     hand = np.sign(np.linalg.det(left @ right)) * (-1 if mirrored else 1)
-    return left @ np.diag([1.0, 1.0, hand]) @ right
+    left[..., 2] *= hand[..., None]
+    return left @ right
 
 
 def _straightened(bent: np.ndarray, radial: float) -> np.ndarray:

@@ -178,7 +178,7 @@ class _Search:
             reach = float(np.clip(4 * np.median(distance[mine]), FINE_PX, ROUGH_PX)) if len(mine) else reach
         if len(mine) < 3 or trials * pdtrc(len(mine) - 3, self._by_chance(brighter[mine], reach)) > CHANCE:
             return None
-        return Place(matrix, scale, "catalogue", False, len(mine), self.middle)
+        return Place(matrix, float(scale), "catalogue", False, len(mine), self.middle)
 
     def _by_chance(self, brighter: np.ndarray, reach: float) -> float:
         """Return how many stars would meet one that is as bright anywhere else."""

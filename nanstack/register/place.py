@@ -77,8 +77,8 @@ def turned(view: View, place: Place) -> View:
     return replace(view, attitude=view.attitude @ place.matrix.T)
 
 
-def stretched(directions: np.ndarray, middle: np.ndarray, scale: float) -> np.ndarray:
-    """Return directions (..., 3) with their angles from a middle multiplied."""
+def stretched(directions: np.ndarray, middle: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
+    """Return directions (..., 3) with their angles from a middle multiplied, by one factor or by one each."""
     ahead = directions @ middle
     aside = directions - ahead[..., None] * middle
     sine = np.linalg.norm(aside, axis=-1)
@@ -129,8 +129,9 @@ def place_by_solutions(
     own, sky, focal = _sampled(views, solutions)
     if not len(own):
         return None
+    trials = [fitted(_points(own[chosen]), _points(sky[chosen]), middle) for chosen in _trials(len(own))]
     best = max(
-        (fitted(own[chosen], sky[chosen], middle) for chosen in _trials(len(own))),
+        (fit for matrices, scales in trials for fit in zip(matrices, scales, strict=True)),
         key=lambda fit: _votes(_residuals(fit, own, sky, focal, middle)),
     )
     for _ in range(REFINEMENTS):
@@ -139,9 +140,9 @@ def place_by_solutions(
         near &= residual <= np.clip(4 * np.median(residual[near]), EXACT_PX, AGREE_PX) if near.any() else near
         if not near.any():
             return None
-        best = fitted(own[near], sky[near], middle)
+        best = fitted(own[near].reshape(-1, 3), sky[near].reshape(-1, 3), middle)
     agreeing = int(near.sum())
-    return Place(best[0], best[1], how, agreeing == 1 < len(own), agreeing, middle)
+    return Place(best[0], float(best[1]), how, agreeing == 1 < len(own), agreeing, middle)
 
 
 def place_by_pairs(own: np.ndarray, sky: np.ndarray, focal: float, middle: np.ndarray, how: str) -> Place | None:
@@ -165,7 +166,7 @@ def place_by_pairs(own: np.ndarray, sky: np.ndarray, focal: float, middle: np.nd
         fit = fitted(own[near], sky[near], middle)
         residual = _residuals(fit, own[:, None], sky[:, None], focal, middle)
         near = residual <= np.maximum(4 * np.median(residual[near]), EXACT_PX)
-    return Place(fit[0], fit[1], how, False, int(near.sum()), middle)
+    return Place(fit[0], float(fit[1]), how, False, int(near.sum()), middle)
 
 
 def scale_of_solutions(views: Sequence[View], solutions: Sequence[WCS | None]) -> float | None:
@@ -215,29 +216,50 @@ def _trials(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     alone = rng.permutation(count)[:TRIALS]
     pairs = rng.integers(0, count, (TRIALS if count > 2 else 0, 2))
-    return [np.array([one]) for one in alone] + [pair for pair in pairs if pair[0] != pair[1]]
+    return [alone[:, None], pairs[pairs[:, 0] != pairs[:, 1]]]
 
 
-def fitted(own: np.ndarray, sky: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the matrix, of either hand, and the scale that bring directions (..., 3) onto the sky, by least squares.
+def _points(samples: np.ndarray) -> np.ndarray:
+    """Return the samples of each trial's frames, (trials, frames, samples, 3), in one row."""
+    return samples.reshape(len(samples), samples.shape[1] * samples.shape[2], 3)
+
+
+def fitted(own: np.ndarray, sky: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrix, of either hand, and the scale that bring directions onto the sky, by least squares.
 
     See `Place` for what they mean; each direction of the group's sphere belongs to one of the sky.
+
+    Parameters
+    ----------
+    own, sky : ndarray, shape (..., n, 3)
+    middle : ndarray, shape (3,)
+
+    Returns
+    -------
+    matrix : ndarray of float64, shape (..., 3, 3)
+    scale : ndarray of float64, shape (...)
     """
-    own, sky = own.reshape(-1, 3), sky.reshape(-1, 3)
     fits = [_fitted_of_hand(own, sky, middle, mirrored) for mirrored in (False, True)]
-    return min(fits, key=lambda fit: np.sum((stretched(own, middle, fit[1]) @ fit[0].T - sky) ** 2))
+    off = [
+        np.sum((stretched(own, middle, scale[..., None]) @ matrix.swapaxes(-1, -2) - sky) ** 2, axis=(-2, -1))
+        for matrix, scale in fits
+    ]
+    mirrored = off[1] < off[0]
+    (matrix, scale), (other_matrix, other_scale) = fits
+    return np.where(mirrored[..., None, None], other_matrix, matrix), np.where(mirrored, other_scale, scale)
 
 
-def _fitted_of_hand(own: np.ndarray, sky: np.ndarray, middle: np.ndarray, mirrored: bool) -> tuple[np.ndarray, float]:
-    scale, even = 1.0, np.ones(len(own))
+def _fitted_of_hand(
+    own: np.ndarray, sky: np.ndarray, middle: np.ndarray, mirrored: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    scale, even = np.ones(own.shape[:-2]), np.ones(own.shape[-2])
     for _ in range(FIT_ROUNDS):
-        here = stretched(own, middle, scale)
-        matrix = attitude_between(sky, here, even, mirrored)
-        there = sky @ matrix
-        here, there = here - here.mean(axis=0), there - there.mean(axis=0)
-        growth = np.sum(here * there) / np.sum(here**2)
-        scale *= growth if 0.1 < growth < 10 else 1.0
-    return attitude_between(sky, stretched(own, middle, scale), even, mirrored), float(scale)
+        here = stretched(own, middle, scale[..., None])
+        there = sky @ attitude_between(sky, here, even, mirrored)
+        here, there = (side - side.mean(axis=-2, keepdims=True) for side in (here, there))
+        growth = np.sum(here * there, axis=(-2, -1)) / np.sum(here**2, axis=(-2, -1))
+        scale = scale * np.where((growth > 0.1) & (growth < 10), growth, 1.0)
+    return attitude_between(sky, stretched(own, middle, scale[..., None]), even, mirrored), scale
 
 
 def _residuals(
