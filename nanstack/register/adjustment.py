@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from nanstack.register.camera import Camera, View
-from nanstack.register.resection import Slopes, rotation, slopes
+from nanstack.register.camera import Camera, View, straightened
+from nanstack.register.resection import Slopes, pixels_at, rotation, slopes
 
 SCALE_SIGMA = 0.003  # of a frame against its camera: heat and focus
 BEND_SIGMA_PX = 10.0  # of a distortion in the corner, before the stars have a say
@@ -143,31 +143,37 @@ def adjusted(
 
 def _usual_distance(sky: Sky, stars: np.ndarray, seen: Sightings) -> float:
     """Return how far sightings usually are from where a sky has their stars, in pixels."""
-    at = seen_at(sky, stars, seen)
-    return float(np.median(np.hypot(seen.x - at.x, seen.y - at.y)))
+    return float(np.median(distances(sky, stars, seen)))
+
+
+def distances(sky: Sky, stars: np.ndarray, seen: Sightings) -> np.ndarray:
+    """Return how far each sighting is from where the sky has its star, in pixels."""
+    x, y = pixels_at(np.take(stars.T, seen.star, axis=1), *_cameras_at(sky, seen.frame))
+    return np.hypot(seen.x - x, seen.y - y)
 
 
 def directions_of(sky: Sky, frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the directions (n, 3) that pixels of frames, given in ascending order, show."""
-    directions = np.empty((len(x), 3))
-    frames, first = np.unique(frame, return_index=True)
-    for number, part in zip(frames, np.split(np.arange(len(x)), first[1:]), strict=True):
-        directions[part] = sky.view(number).directions(x[part], y[part])
-    return directions
+    """Return the directions (n, 3) that pixels of frames show."""
+    attitude, focal, radial, middle = _cameras_at(sky, frame)
+    across, down = (x - middle[0]) / focal, (y - middle[1]) / focal
+    straight = straightened(np.hypot(across, down), radial)
+    across, down = across * straight, down * straight
+    length = np.sqrt(across**2 + down**2 + 1)
+    return np.stack([(across * a + down * b + c) / length for a, b, c in attitude.transpose(1, 0, 2)], axis=1)
+
+
+def _cameras_at(sky: Sky, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return attitude (3, 3, n), focal length, distortion and middle (2, n) of the frames of sightings."""
+    camera = sky.camera[frame]
+    attitude = np.take(sky.attitude.transpose(1, 2, 0), frame, axis=2)
+    middle = (sky.shapes[:, ::-1].T - 1) / 2
+    return attitude, np.exp(sky.focal[camera] + sky.scale[frame]), sky.radial[camera], np.take(middle, camera, axis=1)
 
 
 def mean_directions(directions: np.ndarray, star: np.ndarray) -> np.ndarray:
     """Return the mean direction of each star."""
     sums = np.stack([np.bincount(star, axis) for axis in directions.T], axis=1)
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
-
-
-def seen_at(sky: Sky, stars: np.ndarray, seen: Sightings) -> Slopes:
-    """Return the pixels at which a sky shows what was seen, and how they move."""
-    camera = sky.camera[seen.frame]
-    focal = np.exp(sky.focal[camera] + sky.scale[seen.frame])
-    middle = (sky.shapes[:, ::-1] - 1) / 2
-    return slopes(stars[seen.star], sky.attitude[seen.frame], focal, sky.radial[camera], middle[camera])
 
 
 def soft_weights(off: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -238,45 +244,47 @@ def solved(matrix: csr_array, wanted: np.ndarray, tolerance: float) -> np.ndarra
 
 
 def tangent_axes(stars: np.ndarray) -> np.ndarray:
-    """Return two directions (m, 2, 3) across each star's."""
+    """Return two directions across each star's: (2, 3, m)."""
     least = np.eye(3)[np.abs(stars).argmin(axis=1)]
     one = np.cross(stars, least)
     one /= np.linalg.norm(one, axis=1, keepdims=True)
-    return np.stack([one, np.cross(stars, one)], axis=1)
+    return np.stack([one.T, np.cross(stars, one).T])
 
 
 def _equations(
     sky: Sky, stars: np.ndarray, seen: Sightings, axes: np.ndarray, prior: Prior
 ) -> tuple[csr_array, np.ndarray]:
     """Return the linear equations of a round, each divided by its standard error, and their right sides."""
-    at = seen_at(sky, stars, seen)
-    off = np.stack([seen.x - at.x, seen.y - at.y], axis=1)
-    root = np.sqrt(soft_weights(np.hypot(*off.T), seen.sigma)) / seen.sigma
-    data, columns = _slopes_by_unknown(sky, seen, at, axes)
+    at = slopes(np.take(stars.T, seen.star, axis=1), *_cameras_at(sky, seen.frame), np.take(axes, seen.star, axis=2))
+    off = np.stack([seen.x - at.x, seen.y - at.y])
+    root = np.sqrt(soft_weights(np.hypot(*off), seen.sigma)) / seen.sigma
+    data, columns = _slopes_by_unknown(sky, seen, at)
     more, more_columns, known = _beforehand(sky, prior)
-    counts = np.concatenate([np.full(2 * len(root), data.shape[2]), np.ones(len(more), dtype=np.int64)])
+    counts = np.concatenate([np.full(2 * len(root), len(columns)), np.ones(len(more), dtype=np.int64)])
     matrix = csr_array(
         (
-            np.concatenate([(data * root[:, None, None]).ravel(), more]),
-            np.concatenate([np.repeat(columns, 2, axis=0).ravel(), more_columns]),
+            np.concatenate([(data * root).transpose(2, 0, 1).ravel(), more]),
+            np.concatenate([np.repeat(columns.T, 2, axis=0).ravel(), more_columns]),
             np.append(0, np.cumsum(counts)),
         ),
         shape=(len(counts), 4 * len(sky.scale) + 2 * len(sky.focal) + 2 * len(stars)),
     )
-    return matrix, np.concatenate([(off * root[:, None]).ravel(), known])
+    return matrix, np.concatenate([(off * root).T.ravel(), known])
 
 
-def _slopes_by_unknown(sky: Sky, seen: Sightings, at: Slopes, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how pixels move (n, 2, 8) with frames (3 turns, 1 scale), cameras (focal, bend) and stars, and columns."""
+def _slopes_by_unknown(sky: Sky, seen: Sightings, at: Slopes) -> tuple[np.ndarray, np.ndarray]:
+    """Return how pixels move with frames (3 turns, 1 scale), cameras (focal, bend) and stars: (2, 8, n); and columns.
+
+    The latter, (8, n), are the same for x and y.
+    """
     frames, cameras = len(sky.scale), len(sky.focal)
     camera = sky.camera[seen.frame]
-    bend = at.radial * sky.radial_unit[camera][:, None]
-    shift = np.einsum("nij,nkj->nik", at.shift, axes[seen.star])
-    size = at.size[:, :, None]
-    data = np.concatenate([at.turn, size, size, bend[:, :, None], shift], axis=2)
+    bend = at.radial * sky.radial_unit[camera]
+    size = at.size[:, np.newaxis]
+    data = np.concatenate([at.turn, size, size, bend[:, np.newaxis], at.shift], axis=1)
     first = 4 * seen.frame, 4 * frames + 2 * camera, 4 * frames + 2 * cameras + 2 * seen.star
-    columns = [start[:, None] + np.arange(number) for start, number in zip(first, (4, 2, 2), strict=True)]
-    return data, np.concatenate(columns, axis=1).astype(np.int32)
+    columns = [start + np.arange(number)[:, np.newaxis] for start, number in zip(first, (4, 2, 2), strict=True)]
+    return data, np.concatenate(columns).astype(np.int32)
 
 
 def _beforehand(sky: Sky, prior: Prior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -301,5 +309,5 @@ def _moved(sky: Sky, stars: np.ndarray, axes: np.ndarray, step: np.ndarray) -> t
         focal=sky.focal + camera[:, 0],
         bend=sky.bend + camera[:, 1],
     )
-    stars = stars + np.einsum("nk,nkj->nj", star, axes)
+    stars = stars + (star[:, 0] * axes[0] + star[:, 1] * axes[1]).T
     return sky, stars / np.linalg.norm(stars, axis=1, keepdims=True)

@@ -126,7 +126,7 @@ class View:
         """Return the directions that pixels show: unit vectors, float64 (..., 3)."""
         middle = self.camera.middle
         across, down = (np.asarray(x) - middle[0]) / self.focal, (np.asarray(y) - middle[1]) / self.focal
-        straight = _straightened(np.hypot(across, down), self.camera.radial)
+        straight = straightened(np.hypot(across, down), self.camera.radial)
         rays = np.stack([across * straight, down * straight, np.ones_like(across)], axis=-1)
         rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
         return rays @ self.attitude
@@ -144,7 +144,7 @@ class View:
         middle = self.camera.middle
         across, down = (x - middle[0]) / self.focal, (y - middle[1]) / self.focal
         if self.camera.radial:
-            straight = _straightened(np.hypot(across, down), self.camera.radial)
+            straight = straightened(np.hypot(across, down), self.camera.radial)
             across, down = across * straight, down * straight
         return across, down, 1.0
 
@@ -270,14 +270,16 @@ def attitude_between(
     return left @ right
 
 
-def _straightened(bent: np.ndarray, radial: float) -> np.ndarray:
+def straightened(bent: np.ndarray, radial: float | np.ndarray) -> np.ndarray:
     """Return t / (t + radial t^3) for values of the denominator, by Newton's method; NaN where it is folded."""
-    if not radial:
+    if not np.any(radial):
         return np.ones_like(bent)
     t = np.array(bent, dtype=np.float64)
     for _ in range(NEWTON_ROUNDS):
-        slope = 1 + 3 * radial * t**2
+        before, slope = t, 1 + 3 * radial * t**2
         t = np.where(slope > 0, t - (t + radial * t**3 - bent) / np.where(slope > 0, slope, 1), np.nan)
+        if np.array_equal(t, before, equal_nan=True):  # further rounds would change no bit
+            break
     return np.where(bent > 0, t / np.where(bent > 0, bent, 1), 1.0)
 
 
@@ -285,7 +287,7 @@ def _sip(kappa: float, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """Return SIP's A, B, AP, BP for a bend of 1 + kappa r^2, r in pixels; the inverse's series is fitted to a reach."""
     r = np.linspace(0, reach, 200)[1:]
     shares = np.stack([(r / r[-1]) ** power for power, _ in SIP_TERMS], axis=1)
-    inverse = np.linalg.lstsq(shares, _straightened(r, kappa) - 1, rcond=None)[0]
+    inverse = np.linalg.lstsq(shares, straightened(r, kappa) - 1, rcond=None)[0]
     a, ap = np.zeros((8, 8)), np.zeros((8, 8))
     for coefficient, (power, terms) in zip(inverse, SIP_TERMS, strict=True):
         for i, j, factor in terms:

@@ -192,12 +192,12 @@ def _matched(one: Sources, other: Sources, view: View, radius: float) -> tuple[n
 
 def _beside_a_line(frame: Sources, stars: np.ndarray) -> int:
     """Return how many stars count: those on a line that holds most do not, for a satellite's trail fits any other."""
-    places = np.stack([frame.x[stars], frame.y[stars]])
+    x, y = frame.x[stars], frame.y[stars]
     near = np.ones(len(stars), dtype=bool)
     for _ in range(3):
-        middle = np.median(places[:, near], axis=1)
-        across = np.linalg.eigh(np.cov(places[:, near]))[1][:, 0]
-        off = np.abs(across @ (places - middle[:, None]))
+        across, down = x[near] - np.mean(x[near]), y[near] - np.mean(y[near])
+        turn = np.arctan2(2 * np.sum(across * down), np.sum(across**2) - np.sum(down**2)) / 2  # of the longer axis
+        off = np.abs((y - np.median(y[near])) * np.cos(turn) - (x - np.median(x[near])) * np.sin(turn))
         near = off <= np.median(off)
     beside = int(np.count_nonzero(off > LINE_PX))
     return beside if len(stars) - beside > max(beside, LINE_STARS) else len(stars)

@@ -22,8 +22,8 @@ from nanstack.register.adjustment import (
     adjusted,
     bend_sigmas,
     directions_of,
+    distances,
     mean_directions,
-    seen_at,
 )
 from nanstack.register.camera import View
 from nanstack.register.hot import without_hot_pixels
@@ -200,15 +200,9 @@ def _adjusted_to(
     return sky, stars, seen
 
 
-def _distances(sky: Sky, stars: np.ndarray, seen: Sightings) -> np.ndarray:
-    """Return how far each sighting is from where the sky has its star, in pixels."""
-    at = seen_at(sky, stars, seen)
-    return np.hypot(seen.x - at.x, seen.y - at.y)
-
-
 def _merge_radius(sky: Sky, stars: np.ndarray, seen: Sightings) -> float:
     """Return how near to its track a star must be, in pixels, by how well tracks agree."""
-    usual = float(np.median(_distances(sky, stars, seen))) / 1.177
+    usual = float(np.median(distances(sky, stars, seen))) / 1.177
     return float(np.clip(MERGE_SIGMA * usual, MERGE_PX[1], MERGE_PX[0]))
 
 
@@ -229,7 +223,7 @@ def _registrations(
     sky: Sky, stars: np.ndarray, seen: Sightings, group: np.ndarray, counts: Sequence[int]
 ) -> list[Registration]:
     """Return what the solution says of each of its frames."""
-    off = _distances(sky, stars, seen)
+    off = distances(sky, stars, seen)
     usual = float(np.median(off / seen.sigma)) / 1.177
     good = off < np.minimum(MERGE_SIGMA * usual * seen.sigma, FAR_PX)
     frame, weight = seen.frame[good], seen.sigma[good] ** -2
