@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from nanstack.canvas import Canvas
 from nanstack.levels.photometry import SIGMA_OF_MAD
@@ -196,18 +195,18 @@ class _Planes:
 
     Attributes
     ----------
-    terms : csr_array, shape (m, 3 n)
+    terms : scipy.sparse.csr_array, shape (m, 3 n)
         Of offset and slopes; zero for slopes that a frame does not carry.
-    back, squares : csr_array, shape (3 n, m)
+    back, squares : scipy.sparse.csr_array, shape (3 n, m)
         Its transpose, and the squares of that.
     middle : ndarray of float64, shape (n, 2)
     side : float
         Pixels of the canvas over which a slope is told.
     """
 
-    terms: csr_array
-    back: csr_array
-    squares: csr_array
+    terms: scipy.sparse.csr_array
+    back: scipy.sparse.csr_array
+    squares: scipy.sparse.csr_array
     middle: np.ndarray
     side: float
 
@@ -225,7 +224,8 @@ class _Planes:
         own = np.stack([np.ones(len(u)), u / side, v / side], axis=1)
         own[:, 1:] *= sloped[samples.frame, None]
         columns = 3 * samples.frame[:, None] + np.arange(3)
-        terms = csr_array((own.ravel(), columns.ravel(), np.arange(0, own.size + 1, 3)), shape=(len(own), 3 * frames))
+        entries = own.ravel(), columns.ravel(), np.arange(0, own.size + 1, 3)
+        terms = scipy.sparse.csr_array(entries, shape=(len(own), 3 * frames))
         back = terms.T.tocsr()
         return cls(terms, back, back.power(2), middle, side)
 
@@ -252,8 +252,9 @@ def _levels(samples: SkySamples, frames: int, model: str) -> list[Plane]:
 def _components(samples: SkySamples, frames: int) -> np.ndarray:
     """Number the sets of frames that hang together by the nodes that they show: (n,)."""
     size = frames + int(samples.node.max()) + 1
-    links = coo_array((np.ones(len(samples.node)), (samples.frame, frames + samples.node)), shape=(size, size))
-    return connected_components(links, directed=False)[1][:frames]
+    entries = np.ones(len(samples.node)), (samples.frame, frames + samples.node)
+    links = scipy.sparse.coo_array(entries, shape=(size, size))
+    return scipy.sparse.csgraph.connected_components(links, directed=False)[1][:frames]
 
 
 def _solution(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 
 from nanstack.arrays import float_frame, real_array, to_float32
 from nanstack.levels.photometry import MAX_GAIN, SIGMA_OF_MAD
@@ -468,14 +469,11 @@ def solve_backgrounds(
         For another model, pairs or areas that do not fit the tiles, or overlaps with different channels, or that hold
         what is no number.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     weights = _checked_areas(count, overlaps, model, areas)
     overlaps = {pair: overlap for pair, overlap in overlaps.items() if len(overlap.x)}
     pairs = np.array(list(overlaps), dtype=np.intp).reshape(-1, 2)
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    components, component = connected_components(links, directed=False)
+    links = scipy.sparse.coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    components, component = scipy.sparse.csgraph.connected_components(links, directed=False)
     if components > 1:
         log.warning("the tiles form %d groups that do not overlap: each group keeps its own mean level", components)
     if not overlaps:
@@ -567,8 +565,6 @@ def _pair_basis(
     first: np.ndarray, second: np.ndarray, x: np.ndarray, y: np.ndarray, places: np.ndarray, terms: int
 ) -> Any:
     """Return the sparse array (cells, terms * tiles) of correction(first) - correction(second)."""
-    from scipy.sparse import csr_array
-
     cells = np.arange(len(x))
     values, rows, columns = [], [], []
     for tile, sign in ((first, 1.0), (second, -1.0)):
@@ -577,4 +573,4 @@ def _pair_basis(
         rows.append(np.repeat(cells, terms))
         columns.append((terms * tile[:, np.newaxis] + np.arange(terms)).ravel())
     parts = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return csr_array(parts, shape=(len(x), terms * len(places)))
+    return scipy.sparse.csr_array(parts, shape=(len(x), terms * len(places)))

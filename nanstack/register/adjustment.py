@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy
 
 from nanstack.register.camera import Camera, View, straightened
 from nanstack.register.resection import Slopes, pixels_at, rotation, slopes
@@ -204,13 +204,14 @@ def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> n
         own = matrix.indices == 4 * len(sky.scale) + 2 * camera + 1
         effect = np.zeros(matrix.shape[0])
         effect[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[own]] = matrix.data[own]
-        others = csr_array((np.where(own, 0.0, matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
+        entries = np.where(own, 0.0, matrix.data), matrix.indices, matrix.indptr
+        others = scipy.sparse.csr_array(entries, shape=matrix.shape)
         alone = effect - others @ solved(others, effect, ROUGH)
         sigmas.append(usual / max(float(np.sqrt(np.sum(alone**2))), 1e-12))
     return np.array(sigmas)
 
 
-def solved(matrix: csr_array, wanted: np.ndarray, tolerance: float) -> np.ndarray:
+def solved(matrix: scipy.sparse.csr_array, wanted: np.ndarray, tolerance: float) -> np.ndarray:
     """Solve sparse linear equations by least squares, each unknown in a unit of its own, by conjugate gradients.
 
     CGLS (Hestenes and Stiefel 1952; Bjoerck 1996, 7.4). SciPy's LSMR takes its norms from BLAS, whose threads make
@@ -218,14 +219,15 @@ def solved(matrix: csr_array, wanted: np.ndarray, tolerance: float) -> np.ndarra
 
     Parameters
     ----------
-    matrix : csr_array, shape (m, n)
+    matrix : scipy.sparse.csr_array, shape (m, n)
     wanted : ndarray, shape (m,)
     tolerance : float
         By how much the gradient is to shrink.
     """
     norms = np.sqrt(np.bincount(matrix.indices, matrix.data**2, matrix.shape[1]))
     scale = 1 / np.where(norms > 0, norms, 1)
-    matrix = csr_array((matrix.data * scale[matrix.indices], matrix.indices, matrix.indptr), shape=matrix.shape)
+    entries = matrix.data * scale[matrix.indices], matrix.indices, matrix.indptr
+    matrix = scipy.sparse.csr_array(entries, shape=matrix.shape)
     transposed = matrix.T
     found, left = np.zeros(matrix.shape[1]), wanted
     gradient = transposed @ left
@@ -253,7 +255,7 @@ def tangent_axes(stars: np.ndarray) -> np.ndarray:
 
 def _equations(
     sky: Sky, stars: np.ndarray, seen: Sightings, axes: np.ndarray, prior: Prior
-) -> tuple[csr_array, np.ndarray]:
+) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """Return the linear equations of a round, each divided by its standard error, and their right sides."""
     at = slopes(np.take(stars.T, seen.star, axis=1), *_cameras_at(sky, seen.frame), np.take(axes, seen.star, axis=2))
     off = np.stack([seen.x - at.x, seen.y - at.y])
@@ -261,7 +263,7 @@ def _equations(
     data, columns = _slopes_by_unknown(sky, seen, at)
     more, more_columns, known = _beforehand(sky, prior)
     counts = np.concatenate([np.full(2 * len(root), len(columns)), np.ones(len(more), dtype=np.int64)])
-    matrix = csr_array(
+    matrix = scipy.sparse.csr_array(
         (
             np.concatenate([(data * root).transpose(2, 0, 1).ravel(), more]),
             np.concatenate([np.repeat(columns.T, 2, axis=0).ravel(), more_columns]),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 TIERS = (
     16,
@@ -94,7 +94,7 @@ def _neighbours(places: np.ndarray) -> np.ndarray:
     """Return each star with any three of its neighbours."""
     near = min(NEIGHBOURS, len(places) - 1)
     points = np.stack([places.real, places.imag], axis=1)
-    ids = cKDTree(points).query(points, near + 1)[1]
+    ids = scipy.spatial.cKDTree(points).query(points, near + 1)[1]
     three = np.array(list(combinations(range(1, near + 1), 3)))
     first = np.broadcast_to(ids[:, None, :1], (len(places), len(three), 1))
     return np.concatenate([first, ids[:, three]], axis=2).reshape(-1, 4)
@@ -177,7 +177,7 @@ class _Shelf:
         self._frame = np.repeat([frame for frame, _ in kept], [len(known.codes) for _, known in kept]).astype(np.int64)
         if len(self._frame):
             self._corners = np.concatenate([known.corners for _, known in kept])
-            self._tree = cKDTree(np.concatenate([known.codes for _, known in kept]), balanced_tree=False)
+            self._tree = scipy.spatial.cKDTree(np.concatenate([known.codes for _, known in kept]), balanced_tree=False)
 
     def look_up(self, seen: Asterisms) -> Hits:
         if not len(self._frame) or not len(seen.codes):

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
-from scipy.special import pdtrc
+import scipy
 
 from nanstack.register.camera import local_axes
 from nanstack.register.group_stars import StarList
@@ -100,7 +99,7 @@ def _points(stars: StarList, centre: np.ndarray, focal: float) -> _Points:
 
 def _judged(own: _Points, known: _Points, radius: float, scale_range: float) -> Iterator[_Hypotheses]:
     """Give, in blocks, the hypotheses that bring a pair of the group's stars onto one of the catalogue."""
-    tree = cKDTree(_columns(known.z))
+    tree = scipy.spatial.cKDTree(_columns(known.z))
     for z in (own.z[:JUDGED], own.z[:JUDGED].conj()):
         first, second = np.nonzero(np.triu(np.abs(z[:PAIRED, None] - z[:PAIRED]) > WIDE_PAIR * radius))
         if not len(first):
@@ -128,7 +127,7 @@ def _columns(z: np.ndarray) -> np.ndarray:
 def _like_pairs(steps: np.ndarray, w: np.ndarray, scale_range: float) -> Iterator[tuple[np.ndarray, ...]]:
     """Give, in blocks, steps and the pairs of w, the first and the second, that are as far apart."""
     widest = np.abs(steps).max() * np.exp(scale_range)
-    pairs = cKDTree(_columns(w)).query_pairs(widest, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(_columns(w)).query_pairs(widest, output_type="ndarray")
     first, second = np.concatenate([pairs, pairs[:, ::-1]]).T
     length = np.abs(w[second] - w[first])
     order = np.argsort(length)
@@ -163,7 +162,7 @@ class _Search:
 
     def _refined(self, mine: np.ndarray, theirs: np.ndarray, trials: int) -> Place | None:
         """Return the place fitted to all stars that meet; None where chance could do as well."""
-        tree, reach = cKDTree(self.known.directions), ROUGH_PX
+        tree, reach = scipy.spatial.cKDTree(self.known.directions), ROUGH_PX
         for _ in range(ROUNDS):
             if len(mine) < 3:
                 return None
@@ -176,7 +175,10 @@ class _Search:
             mine = mine[np.unique(partner[mine], return_index=True)[1]]  # the brightest: a star is met once
             theirs = partner[mine]
             reach = float(np.clip(4 * np.median(distance[mine]), FINE_PX, ROUGH_PX)) if len(mine) else reach
-        if len(mine) < 3 or trials * pdtrc(len(mine) - 3, self._by_chance(brighter[mine], reach)) > CHANCE:
+        if len(mine) < 3:
+            return None
+        chance = scipy.special.pdtrc(len(mine) - 3, self._by_chance(brighter[mine], reach))
+        if trials * chance > CHANCE:
             return None
         return Place(matrix, float(scale), "catalogue", False, len(mine), self.middle)
 

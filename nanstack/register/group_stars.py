@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from nanstack.register.camera import View
 
@@ -84,12 +84,9 @@ def _spread_out(surveys: Sequence[Survey], registrations: Sequence[Registration]
 
 def _clusters(directions: np.ndarray, reach: float) -> np.ndarray:
     """Return numbers (n,) from 0 on: the same for directions that lie within reach of each other."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    first, second = cKDTree(directions).query_pairs(reach, output_type="ndarray").T
-    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(directions),) * 2)
-    return connected_components(links, directed=False)[1]
+    first, second = scipy.spatial.cKDTree(directions).query_pairs(reach, output_type="ndarray").T
+    links = scipy.sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(len(directions),) * 2)
+    return scipy.sparse.csgraph.connected_components(links, directed=False)[1]
 
 
 def picture_of(stars: StarList, view: View) -> tuple[View, np.ndarray, np.ndarray, np.ndarray]:

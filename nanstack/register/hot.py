@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from nanstack.register.camera import View
 from nanstack.register.links import Link
@@ -31,7 +31,7 @@ def without_hot_pixels(frames: Sequence[Sources], cameras: Sequence[Hashable]) -
         mine = [number for number, other in enumerate(cameras) if other == camera]
         places = _hot_places([frames[number] for number in _sampled(mine)])
         if len(places):
-            hot = cKDTree(places)
+            hot = scipy.spatial.cKDTree(places)
             for number in mine:
                 off = hot.query(frames[number].tree.data)[0] if len(frames[number]) else np.empty(0)
                 frames[number] = frames[number].only(off > SAME_PX)
@@ -69,7 +69,9 @@ def _stayed(frames: list[Sources], owner: np.ndarray, recurring: np.ndarray) -> 
 
 def _recurrences(points: np.ndarray) -> np.ndarray:
     """Return how many other points each has in its place."""
-    pairs = cKDTree(points).query_pairs(SAME_PX, output_type="ndarray") if len(points) else np.empty((0, 2), int)
+    if not len(points):
+        return np.zeros(0, dtype=np.int64)
+    pairs = scipy.spatial.cKDTree(points).query_pairs(SAME_PX, output_type="ndarray")
     return np.bincount(pairs.ravel(), minlength=len(points))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+import scipy
 
 from nanstack.register.camera import View, attitude_between
 from nanstack.register.links import Link, graph_of, groups_of
@@ -30,12 +30,12 @@ def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.nda
         key = link.first, link.second
         if key not in best or len(best[key].mine) < len(link.mine):
             best[key] = link
-    tree = minimum_spanning_tree(graph_of(best.values(), len(frames)))
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph_of(best.values(), len(frames)))
     group = groups_of(links, len(frames))
     views: list[View | None] = [None] * len(frames)
     for number in range(group.max() + 1):
         root = int(np.flatnonzero(group == number)[0])
-        order, before = breadth_first_order(tree, root, directed=False)
+        order, before = scipy.sparse.csgraph.breadth_first_order(tree, root, directed=False)
         steps = [(int(before[child]), int(child)) for child in order[1:]]
         _place(frames, best, root, steps, hinted, views)
     return views

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from nanstack.register.camera import View
 
@@ -42,15 +41,15 @@ class Link:
 
 def groups_of(links: Sequence[Link], frames: int) -> np.ndarray:
     """Return the group of each frame, the largest first; -1 for a frame without a link."""
-    label = connected_components(graph_of(links, frames), directed=False)[1]
+    label = scipy.sparse.csgraph.connected_components(graph_of(links, frames), directed=False)[1]
     sizes = np.bincount(label)
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     return np.where(sizes[label] > 1, rank[label], -1)
 
 
-def graph_of(links: Sequence[Link], frames: int) -> csr_array:
+def graph_of(links: Sequence[Link], frames: int) -> scipy.sparse.csr_array:
     """Return frames and their links as a graph; a link of many stars, most of those expected, is a short way."""
     first, second = (np.array([getattr(link, name) for link in links], dtype=int) for name in ("first", "second"))
     weight = [1 / (len(link.mine) * link.share) for link in links]
-    return coo_array((weight, (first, second)), shape=(frames, frames)).tocsr()
+    return scipy.sparse.coo_array((weight, (first, second)), shape=(frames, frames)).tocsr()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 import numpy as np
-from scipy.special import pdtrc
+import scipy
 
 from nanstack.register.asterisms import Hits, Index, asterisms, bright_asterisms
 from nanstack.register.camera import View, attitude_between
@@ -207,7 +207,7 @@ def _chance(matches: int, inside: int, other: Sources, radius: float) -> float:
     """Return how probable it is that a wrong transform brings as many stars together, beside four it was made of."""
     height, width = other.camera.shape
     expected = inside * len(other) * np.pi * radius**2 / (height * width)
-    return float(pdtrc(matches - 5, expected)) if matches > 4 else 1.0
+    return float(scipy.special.pdtrc(matches - 5, expected)) if matches > 4 else 1.0
 
 
 def _overlap(one: Sources, view: View) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy
 
 from nanstack.register.camera import View, attitude_between, direction_of, local_axes
 
@@ -72,7 +72,8 @@ def turned(view: View, place: Place) -> View:
         across = np.cross(place.middle, view.pointing)
         sine = np.linalg.norm(across)
         angle = np.arctan2(sine, place.middle @ view.pointing)
-        outwards = Rotation.from_rotvec(across / max(sine, 1e-300) * (place.scale - 1) * angle).as_matrix()
+        turn = across / max(sine, 1e-300) * (place.scale - 1) * angle
+        outwards = scipy.spatial.transform.Rotation.from_rotvec(turn).as_matrix()
         view = View(camera, view.attitude @ outwards.T, view.scale)
     return replace(view, attitude=view.attitude @ place.matrix.T)
 
@@ -318,4 +319,5 @@ def _at_pointing(attitude: np.ndarray, direction: np.ndarray) -> np.ndarray:
     across = np.cross(attitude[2], direction)
     sine = np.linalg.norm(across)
     angle = np.arctan2(sine, attitude[2] @ direction)
-    return attitude @ Rotation.from_rotvec(across / max(sine, 1e-300) * angle).as_matrix().T
+    turn = across / max(sine, 1e-300) * angle
+    return attitude @ scipy.spatial.transform.Rotation.from_rotvec(turn).as_matrix().T

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from nanstack.register.camera import ARCSEC, Camera, View
 from nanstack.survey.record import Survey
@@ -54,9 +54,9 @@ class Sources:
         return 2 * (self.rays[:, 0] + 1j * self.rays[:, 1]) / (1 + self.rays[:, 2])
 
     @cached_property
-    def tree(self) -> cKDTree:
+    def tree(self) -> scipy.spatial.cKDTree:
         """Search tree of the places in pixels."""
-        return cKDTree(np.stack([self.x, self.y], axis=1))
+        return scipy.spatial.cKDTree(np.stack([self.x, self.y], axis=1))
 
 
 def guessed_camera(survey: Survey) -> Camera:

@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+import scipy
 
 from nanstack.register.links import Link
 
@@ -28,8 +26,8 @@ def linked_tracks(links: Sequence[Link], first_of: np.ndarray) -> np.ndarray:
     count = int(first_of[-1])
     mine = np.concatenate([first_of[link.first] + link.mine for link in links])
     theirs = np.concatenate([first_of[link.second] + link.theirs for link in links])
-    graph = coo_array((np.ones(len(mine), dtype=np.int8), (mine, theirs)), shape=(count, count))
-    return seen_twice(connected_components(graph, directed=False)[1])
+    graph = scipy.sparse.coo_array((np.ones(len(mine), dtype=np.int8), (mine, theirs)), shape=(count, count))
+    return seen_twice(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
 
 
 def merged_tracks(points: np.ndarray, frame: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -56,7 +54,7 @@ def merged_tracks(points: np.ndarray, frame: np.ndarray, radius: np.ndarray) -> 
     while low < len(frames):
         batch = points[(rank >= low) & (rank < high)]
         if len(stars):
-            batch = batch[~np.isfinite(cKDTree(stars).query(batch, distance_upper_bound=reach)[0])]
+            batch = batch[~np.isfinite(scipy.spatial.cKDTree(stars).query(batch, distance_upper_bound=reach)[0])]
         if len(batch):
             stars = np.concatenate([stars, _clustered(batch, reach)])
         low, high = high, 2 * high
@@ -72,7 +70,7 @@ def nearest_track(stars: np.ndarray, points: np.ndarray, frame: np.ndarray, radi
     track = np.full(len(points), -1)
     if not len(stars):
         return track
-    distance, near = cKDTree(stars).query(points, distance_upper_bound=float(radius.max()))
+    distance, near = scipy.spatial.cKDTree(stars).query(points, distance_upper_bound=float(radius.max()))
     close = np.flatnonzero(distance < radius)
     order = close[np.lexsort((distance[close], near[close], frame[close]))]
     repeats = (np.diff(frame[order], prepend=-1) == 0) & (np.diff(near[order], prepend=-1) == 0)
@@ -83,9 +81,10 @@ def nearest_track(stars: np.ndarray, points: np.ndarray, frame: np.ndarray, radi
 
 def _clustered(points: np.ndarray, reach: float) -> np.ndarray:
     """Return the middles of clusters of points that are near each other."""
-    pairs = cKDTree(points).query_pairs(reach, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(len(points), len(points)))
-    count, label = connected_components(graph, directed=False)
+    pairs = scipy.spatial.cKDTree(points).query_pairs(reach, output_type="ndarray")
+    ones = np.ones(len(pairs), dtype=np.int8)
+    graph = scipy.sparse.coo_array((ones, tuple(pairs.T)), shape=(len(points), len(points)))
+    count, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
     middles = np.stack([np.bincount(label, axis, count) for axis in points.T], axis=1)
     return middles / np.bincount(label, minlength=count)[:, None]
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy
 
 from nanstack.register.adjustment import ROUGH, soft_weights, solved
 
@@ -40,7 +40,8 @@ def transparencies(frame: np.ndarray, star: np.ndarray, flux: np.ndarray, group:
     for _ in range(ROUNDS):
         off = log - step[frame] - step[len(group) + star]
         root = np.sqrt(soft_weights(np.abs(off), USUAL_SCATTER))
-        rows = csr_array((np.repeat(root, 2), columns, np.arange(0, 2 * count + 1, 2)), shape=(count, unknowns))
+        entries = np.repeat(root, 2), columns, np.arange(0, 2 * count + 1, 2)
+        rows = scipy.sparse.csr_array(entries, shape=(count, unknowns))
         step += solved(rows, root * off, ROUGH)
     seen = np.bincount(frame, minlength=len(group)) > 0
     clear[seen] = step[: len(group)][seen]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from nanstack.survey.record import Survey
 from nanstack.survey.stars import Stars
@@ -109,7 +109,7 @@ def double_of(stars: Stars, shape: tuple[int, ...]) -> str:
     if len(stars) < 2 * MIN_DOUBLES:
         return ""
     places = np.stack([stars.x, stars.y], axis=1)
-    pairs = cKDTree(places).query_pairs(DOUBLE_PX, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(places).query_pairs(DOUBLE_PX, output_type="ndarray")
     if len(pairs) < MIN_DOUBLES:
         return ""
     offset = places[pairs[:, 1]] - places[pairs[:, 0]]
@@ -117,7 +117,7 @@ def double_of(stars: Stars, shape: tuple[int, ...]) -> str:
     turned = (offset[:, 0] < 0) | ((offset[:, 0] == 0) & (offset[:, 1] < 0))  # each pair has one offset, not two
     offset[turned], ratio[turned] = -offset[turned], -ratio[turned]
     both = np.concatenate([offset, -offset])  # those along y may have been turned either way
-    tree = cKDTree(both)
+    tree = scipy.spatial.cKDTree(both)
     busiest = int(np.argmax(tree.query_ball_point(offset, SAME_PX, return_length=True)))
     here = tree.query_ball_point(offset[busiest], SAME_PX)
     ratios = np.concatenate([ratio, -ratio])[here]
