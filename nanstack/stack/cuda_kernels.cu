@@ -525,9 +525,10 @@ extern "C" __global__ void noise_marks(NOISE_PARAMETERS, double kappa, double gr
         total += known.variance_at(frame, lane.channel, level);
         spread += blurs[frame] * blurs[frame];
     }
-    double mean = total / (count > 1 ? count : 1), of_center = mean * (count > 2 ? HALF_PI / (count + 0.5) : 1.0);
+    double mean = total / (count > 1 ? count : 1), share = count > 2 ? HALF_PI / (count + 0.5) : 1.0;
+    double of_center = mean * share;
     double steep = steepness(center, lane, height, size, channels, sqrt(of_center)), squared = steep * steep;
-    double shared_part = count > 2 ? 2.0 / count : 0;
+    double shared_part = count > 2 ? share : 0;
     for (int frame = 0; frame < frames; frame++) {
         float x = samples[frame * lane.lanes + place];
         double distance = x - level, off = distance * distance, allowed = total + spread * squared;

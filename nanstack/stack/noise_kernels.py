@@ -224,7 +224,7 @@ def _settle(counts, own, common, mean, shared, blurs, steep):
         steep[lane] = squared
         pair = counts[lane] == 2
         own[lane] = 0.0 if pair else 1.0
-        shared[lane] = 2.0 / count if counts[lane] > 2 else 0.0
+        shared[lane] = share if counts[lane] > 2 else 0.0
         common[lane] = common[lane] + blurs[lane] * squared if pair else of_center
 
 

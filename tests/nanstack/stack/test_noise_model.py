@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
 from nanstack.settings import CanvasSettings
@@ -196,6 +197,14 @@ def test_nonsense_is_refused(kappa, grow):
 @pytest.mark.parametrize("n", [3, 4, 5, 12, 30])
 def test_good_samples_stay(n):
     stack = kernel(white(n, (150, 150, 3)), known(n, 3))
+    assert stack.rejected <= 0.003 * stack.samples
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_good_samples_stay_where_neighbours_share_their_noise(n):
+    """Interpolated frames are so: where one sample is far off, those around it are suspects, and off to its side."""
+    samples = gaussian_filter(white(n, (150, 150, 3)) - SKY, (0, 0.8, 0.8, 0))
+    stack = kernel(samples * (NOISE / samples.std()) + np.float32(SKY), known(n, 3))
     assert stack.rejected <= 0.003 * stack.samples
 
 
