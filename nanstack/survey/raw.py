@@ -11,10 +11,8 @@ from nanstack.survey.stars import BIN_FROM_PX, MAX_SAMPLE, luminance
 
 MESH_PX = 64  # side of a cell of the sky mesh, in pixels of the frame
 COLOURS = "RGB"
-PAIRS = 20_000  # of samples are enough for a noise to one per cent
 SIGMA_OF_MAD = 1.4826  # standard deviation over median absolute deviation, for Gaussian noise
 QUANTISATION = 12**-0.5  # standard deviation of what rounding to whole steps leaves off, in steps
-LAG = 2  # cells of a mosaic, or 4 pixels: neighbours that share neither debayering nor interpolation
 
 
 @dataclass(frozen=True)
@@ -78,24 +76,6 @@ def binned(plane: np.ndarray, binning: int) -> np.ndarray:
 
     height, width = (side // binning for side in plane.shape)
     return cv2.resize(plane[: height * binning, : width * binning], (width, height), interpolation=cv2.INTER_AREA)
-
-
-def noise_of(planes: list[np.ndarray], lag: int) -> float:
-    """Return the noise of one colour, from differences of samples `lag` apart along the rows.
-
-    Differences cancel sky and gradients; their median absolute deviation ignores stars. Where most samples are equal
-    it is the noise of rounding.
-    """
-    spreads = []
-    for plane in planes:
-        step = max(1, plane.size // PAIRS)
-        rows = plane[::step] if step < len(plane) else plane[:1]
-        difference = rows[:, lag:] - rows[:, :-lag]
-        difference = difference[np.isfinite(difference)]
-        if difference.size:
-            spreads.append(SIGMA_OF_MAD * float(np.median(np.abs(difference))) / np.sqrt(2))
-    noise = float(np.mean(spreads)) if spreads else np.nan
-    return noise or QUANTISATION * step_of(planes[0])
 
 
 def step_of(plane: np.ndarray) -> float:

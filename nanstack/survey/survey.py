@@ -15,10 +15,12 @@ from nanstack.survey.detection import Peaks, find_peaks
 from nanstack.survey.facts import facts_of
 from nanstack.survey.measurement import measure
 from nanstack.survey.mesh import cell_medians
-from nanstack.survey.raw import LAG, MESH_PX, Raw, noise_of
+from nanstack.survey.noise import noise_of
+from nanstack.survey.raw import MESH_PX, Raw
 from nanstack.survey.record import Survey
 from nanstack.survey.spikes import find_spikes
 
+APART_PX = 4  # neighbours that share neither debayering nor interpolation
 MIN_SATURATED = 3  # samples that hold the highest number
 MIN_SATURATION = 100  # that number above the sky, in units of the noise
 
@@ -42,7 +44,7 @@ def survey_frame(path: Path | str) -> Survey:
     raw = Raw.of(samples, facts.pattern)
     peaks = find_peaks(raw)
     sky = _sky(raw, peaks.masked)
-    noise = np.array([noise_of(planes, LAG if facts.pattern else 2 * LAG) for planes in raw.colour_planes])
+    noise = _noise(raw, raw.colour_planes, peaks.masked)
     saturation = _saturation(raw, sky, noise)
     stars, profile = _measured(raw, peaks, sky, noise, saturation)
     return Survey(
@@ -63,7 +65,7 @@ def _measured(raw: Raw, peaks: Peaks, sky: np.ndarray, noise: np.ndarray, satura
     """Measure stars on the raw plane: of a colour image, on its luminance."""
     if raw.channels is not None:
         luminance_sky = cell_medians(raw.plane, MESH_PX)[..., None]
-        return measure(raw, peaks, luminance_sky, np.array([noise_of([raw.plane], 2 * LAG)]), math.inf)
+        return measure(raw, peaks, luminance_sky, _noise(raw, [[raw.plane]], peaks.masked), math.inf)
     return measure(raw, peaks, sky, noise, saturation)
 
 
@@ -75,6 +77,13 @@ def _sky(raw: Raw, hidden: np.ndarray) -> np.ndarray:
     mesh = np.stack([_mesh(planes, hidden, side) for planes in by_colour], axis=2)
     missing = [-(-whole // MESH_PX) - cells for whole, cells in zip(raw.plane.shape, mesh.shape, strict=False)]
     return np.pad(mesh, [(0, cells) for cells in (*missing, 0)], mode="edge")  # an odd last row may begin a cell
+
+
+def _noise(raw: Raw, by_colour: list[list[np.ndarray]], hidden: np.ndarray) -> np.ndarray:
+    """Return the noise by colour: (colours,)."""
+    side = 1 if raw.pattern else raw.binning  # of a pixel of the mask, in samples
+    hidden, lag = hidden.repeat(side, 0).repeat(side, 1), APART_PX // 2 if raw.pattern else APART_PX
+    return np.array([noise_of(planes, hidden, lag) for planes in by_colour])
 
 
 def _mesh(planes: list[np.ndarray], hidden: np.ndarray, side: int) -> np.ndarray:
