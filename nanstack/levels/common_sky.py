@@ -22,13 +22,13 @@ from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.placed import Plane
 from nanstack.levels.sample_noise import noises, sky_of
 from nanstack.levels.sky import rounded
-from nanstack.register.mesh import touched_box
 from nanstack.register.registered import RegisteredFrame
 from nanstack.survey.mesh import mesh_at
 from nanstack.survey.raw import MESH_PX
 
 MODELS = ("none", "offset", "plane")
 MOST_SAMPLES = 1_000_000  # of all frames; more would add time and no precision: the grid is made coarser
+GRID_POINTS = 17  # along each side of a frame, by which its part of the canvas is known
 SLOPE_SAMPLES = 12  # a frame that shows less of the sky has no slope,
 SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sides of the frame
 HELD = 0.05  # how strongly slopes are held to the usual one, over what a frame's own samples say of them
@@ -138,7 +138,8 @@ def sky_samples(frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Ca
     parts = [_samples(frame, gain, canvas, step) for frame, gain in zip(frames, gains, strict=True)]
     across, down, sky = (np.concatenate(part) for part in zip(*parts, strict=True))
     frame = np.repeat(np.arange(len(frames)), [len(part[0]) for part in parts])
-    node = np.unique(np.stack([across, down]), axis=1, return_inverse=True)[1].reshape(-1)
+    rows = down - down.min(initial=0)
+    node = np.unique(across * (rows.max(initial=0) + 1) + rows, return_inverse=True)[1]
     return SkySamples(frame, node, across * step, down * step, sky, _errors(frames, gains)[frame])
 
 
@@ -146,11 +147,7 @@ def _samples(
     frame: RegisteredFrame, gain: np.ndarray, canvas: Canvas, step: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the columns and rows of the nodes that a frame shows, and its sky there: (k,), (k,), (k, C)."""
-    box = touched_box(canvas, frame.view)
-    (left, right), (top, bottom) = (
-        (int(np.floor((first - axis) / step)), int(np.ceil((last - axis) / step)) + 1)
-        for first, last, axis in zip((box.left, box.top), (box.right, box.bottom), canvas.origin, strict=True)
-    )
+    (left, right), (top, bottom) = _nodes(frame, canvas, step)
     across, down = (axis.ravel() for axis in np.meshgrid(np.arange(left, right), np.arange(top, bottom)))
     x, y = frame.view.pixels(canvas.view.directions(across * step + canvas.origin[0], down * step + canvas.origin[1]))
     height, width = frame.shape[:2]
@@ -159,6 +156,24 @@ def _samples(
     sky = mesh_at(mesh, MESH_PX, x[inside], y[inside]) * gain
     known = np.isfinite(sky).all(axis=1)
     return across[inside][known], down[inside][known], sky[known]
+
+
+def _nodes(frame: RegisteredFrame, canvas: Canvas, step: float) -> list[tuple[int, int]]:
+    """Return the first and the last of the columns, and of the rows, of nodes on which a frame may lie.
+
+    Not by whole pixels of the canvas, of which a coarse one may have but a few, each with thousands of nodes.
+    """
+    height, width = frame.shape[:2]
+    grid = np.meshgrid(*(np.linspace(-1.5, side + 0.5, GRID_POINTS) for side in (width, height)))
+    seen = np.stack(canvas.view.pixels(frame.view.directions(*(axis.ravel() for axis in grid))))
+    seen = seen[:, np.isfinite(seen).all(axis=0)]
+    if not seen.size:
+        return [(0, 0), (0, 0)]
+    found = [
+        np.clip([places.min(), places.max()], 0, side) - axis
+        for places, side, axis in zip(seen, canvas.shape[::-1], canvas.origin, strict=True)
+    ]
+    return [(int(np.floor(first / step)), int(np.ceil(last / step)) + 1) for first, last in found]
 
 
 def _errors(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.ndarray:

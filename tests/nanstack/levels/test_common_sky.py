@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One sky for all frames of a canvas: held to frames whose own glow is known."""
 
+import tracemalloc
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from nanstack.canvas import union_canvas
-from nanstack.levels.common_sky import common_sky, onto_earlier
+from nanstack.levels.common_sky import common_sky, onto_earlier, sky_samples
 from nanstack.levels.placed import Plane
 from nanstack.register.camera import direction_of
 from nanstack.register.registered import RegisteredFrame
@@ -221,3 +222,17 @@ def test_a_new_solution_goes_on_from_an_earlier_one():
     np.testing.assert_allclose(found.offset, [-3, -5])
     np.testing.assert_allclose(found.slope_x, [-0.2, 0])
     np.testing.assert_allclose(found.slope_y, [0, 0])
+
+
+def test_a_canvas_of_a_few_huge_pixels_takes_no_more_nodes_than_frames_have_cells():
+    frame = take("a.fit", 0, 0).frame
+    usual, huge = (union_canvas([frame.view], scale=scale) for scale in (None, 36_000.0))
+    tracemalloc.start()
+    try:
+        samples = sky_samples([frame], np.ones((1, 3)), huge)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert max(huge.shape) <= 3
+    assert abs(len(samples.frame) - len(sky_samples([frame], np.ones((1, 3)), usual).frame)) < 30
+    assert most < 2**20
