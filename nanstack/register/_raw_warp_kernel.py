@@ -35,6 +35,27 @@ def _keys_polynomials() -> np.ndarray:
 RUN_PX = 160  # columns at a time: what is known of them stays in the cache, and a cell's row is two runs
 OUTSIDE, NEAR_EDGE, INSIDE = 0, 1, 2
 POLYNOMIALS = _keys_polynomials()
+FLOATS, DOUBLES, INDEXES = ir.FloatType(), ir.DoubleType(), ir.IntType(32)
+
+
+def _lanes(numbers):
+    """Return the constant that a shuffle takes lanes by."""
+    return ir.Constant(ir.VectorType(INDEXES, len(numbers)), list(numbers))
+
+
+def _to_all(builder, number, count):
+    """Return a vector of one number."""
+    one = builder.insert_element(ir.Constant(ir.VectorType(number.type, count), ir.Undefined), number, INDEXES(0))
+    return builder.shuffle_vector(one, one, _lanes([0] * count))
+
+
+def _multiply_add(builder, one, other, total):
+    return builder.fadd(builder.fmul(one, other, flags=CONTRACT), total, flags=CONTRACT)
+
+
+def _at(builder, data, index, kind):
+    """Return where a vector stands in an array's data."""
+    return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
 
 
 @intrinsic
@@ -42,17 +63,13 @@ def _weigh_by_keys(typing_context, beyond, weights, px):
     """Fill in what the eight photosites along an axis weigh: one polynomial each, side by side in a vector."""
 
     def codegen(context, builder, signature, arguments):
-        vector = ir.VectorType(ir.DoubleType(), 8)
+        vector = ir.VectorType(FLOATS, 8)
         data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[0], ir.IntType(32)(0))
-        to_all = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-        variable = builder.shuffle_vector(one, one, to_all)
+        variable = _to_all(builder, builder.fptrunc(arguments[0], FLOATS), 8)
         value = ir.Constant(vector, POLYNOMIALS[3].tolist())
         for power in (2, 1, 0):
-            product = builder.fmul(value, variable, flags=CONTRACT)
-            value = builder.fadd(product, ir.Constant(vector, POLYNOMIALS[power].tolist()), flags=CONTRACT)
-        place = builder.gep(data, [builder.mul(arguments[2], arguments[2].type(8))])
-        builder.store(value, builder.bitcast(place, vector.as_pointer()), align=8)
+            value = _multiply_add(builder, value, variable, ir.Constant(vector, POLYNOMIALS[power].tolist()))
+        builder.store(value, _at(builder, data, builder.mul(arguments[2], arguments[2].type(8)), vector), align=4)
         return context.get_dummy_value()
 
     return types.void(types.float64, weights, types.intp), codegen
@@ -87,15 +104,20 @@ def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, 
         x, y = xs[px], ys[px]
         on_frame = (x >= first_column) & (x <= first_column + width - 1)
         on_frame = on_frame & (y >= first_row) & (y <= first_row + height - 1)
-        x, y = (x, y) if on_frame else (np.float64(first_column), np.float64(first_row))
-        column, row = math.floor(x), math.floor(y)
+        x = x if on_frame else np.float64(first_column)
+        y = y if on_frame else np.float64(first_row)
+        column, row = np.floor(x), np.floor(y)
         xs[px], ys[px] = x - column, y - row
-        left, above = int(column), int(row)
-        phases[px] = 2 * (~above & 1) + (~left & 1)
-        left, above = left - first_column, above - first_row
-        inside = (left >= taps - 1) & (left < width - taps) & (above >= taps - 1) & (above < height - taps)
+        lefts[px], aboves[px], states[px] = np.int32(column), np.int32(row), np.int32(on_frame)
+    first_inside = np.int32(taps - 1)
+    last_left, last_above = np.int32(width - taps), np.int32(height - taps)
+    for px in range(len(xs)):
+        left, above = lefts[px], aboves[px]
+        phases[px] = np.int32(2) * (~above & np.int32(1)) + (~left & np.int32(1))
+        left, above = np.int32(left - np.int32(first_column)), np.int32(above - np.int32(first_row))
+        inside = (left >= first_inside) & (left < last_left) & (above >= first_inside) & (above < last_above)
+        states[px] += np.int32(inside & (states[px] > 0))
         lefts[px], aboves[px] = left, above
-        states[px] = int(on_frame) + int(on_frame & inside)
     first, last = 0, len(xs)
     while first < last and states[first] == OUTSIDE:
         first += 1
@@ -113,77 +135,105 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
     """
     taps = len(taps_of)
     span = 2 * taps
+    samples = ir.VectorType(FLOATS, span)
 
     def codegen(context, builder, signature, arguments):
         flat_at, x_at, y_at, totals_at = (
             context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 8)
         )
-        corner_at, pitch_of, pixel = arguments[1], arguments[2], arguments[5]
-        samples, sums = ir.VectorType(ir.FloatType(), span), ir.VectorType(ir.DoubleType(), span)
-        four_sums = ir.VectorType(ir.DoubleType(), 4)
-        first_weight = builder.mul(pixel, pixel.type(span))
-
-        def lanes(numbers):
-            return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
-
-        def loaded(data, at, kind, align):
-            return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=align)
-
-        def add_weighted(total, values, tap):
-            number = builder.load(builder.gep(y_at, [builder.add(first_weight, pixel.type(tap))]))
-            one = builder.insert_element(ir.Constant(sums, ir.Undefined), number, ir.IntType(32)(0))
-            weight = builder.shuffle_vector(one, one, lanes([0] * span))
-            return builder.fadd(builder.fmul(weight, values, flags=CONTRACT), total, flags=CONTRACT)
-
-        def lower(one, other):
-            return builder.select(builder.fcmp_ordered("<", one, other), one, other)
-
-        def higher(one, other):
-            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
-
-        def in_fours(vector, join):
-            """Join a vector's fours of lanes: even and odd columns stay apart."""
-            parts = [builder.shuffle_vector(vector, vector, lanes(range(k, k + 4))) for k in range(0, span, 4)]
-            for part in parts[1:]:
-                parts[0] = join(parts[0], part)
-            return parts[0]
-
-        def of_lattices(rows, join):
-            """Join what is left of the even and of the odd rows: one number a lattice."""
-            even, odd = (in_fours(row, join) for row in rows)
-            return join(*(builder.shuffle_vector(even, odd, lanes(two)) for two in ([0, 1, 4, 5], [2, 3, 6, 7])))
-
+        first_weight = builder.mul(arguments[5], arguments[5].type(span))
         on_column, on_row = (builder.fcmp_ordered("==", beyond, beyond.type(0)) for beyond in arguments[6:8])
-        odd_first = builder.select(on_row, builder.mul(pitch_of, pitch_of.type(taps - 1)), pitch_of)
-        odd_step = builder.select(on_row, pitch_of.type(0), builder.mul(pitch_of, pitch_of.type(2)))
-        weights_along = loaded(x_at, first_weight, sums, 8)
-        summed, lowest = [], []
-        for lattice in range(2):
-            down, low = ir.Constant(sums, [0.0] * span), None
-            for k in range(taps):
-                if lattice == 0:
-                    skipped = builder.mul(pitch_of, pitch_of.type(2 * k))
-                else:
-                    skipped = builder.add(odd_first, builder.mul(odd_step, odd_step.type(k)))
-                row = loaded(flat_at, builder.add(corner_at, skipped), samples, 4)
-                down = add_weighted(down, builder.fpext(row, sums), 2 * k + lattice)
-                low = row if low is None else lower(row, low)
-            summed.append(builder.fmul(down, weights_along))
-            lowest.append(low)
-        others = [math.inf if lane % 2 and lane != taps - 1 else -math.inf for lane in range(span)]
-        kept_out = builder.select(on_column, ir.Constant(samples, others), ir.Constant(samples, [-math.inf] * span))
-        lowest = [higher(kept_out, low) for low in lowest]
-        total = of_lattices(summed, builder.fadd)
-        least = builder.fpext(of_lattices(lowest, lower), four_sums)
+        along = builder.load(_at(builder, x_at, first_weight, samples), align=4)
+        sums, lows = [], []
+        for places in _rows_of_lattices(builder, arguments[1], arguments[2], on_row, taps):
+            total, low = ir.Constant(samples, [0.0] * span), None
+            for place, tap in places:
+                row = builder.load(_at(builder, flat_at, place, samples), align=4)
+                weight = builder.load(builder.gep(y_at, [builder.add(first_weight, first_weight.type(tap))]))
+                total = _multiply_add(builder, _to_all(builder, weight, span), row, total)
+                low = row if low is None else _lower(builder, row, low)
+            sums.append(builder.fmul(total, along))
+            lows.append(low)
+        total = _of_lattices(builder, sums, builder.fadd)
+        least = _least(builder, lows, on_column, taps)
         nothing = builder.fsub(total, total)  # NaN, where a photosite is infinite, and the total below all others
-        total = builder.fadd(builder.select(builder.fcmp_ordered("<", total, least), least, total), nothing)
-        place = builder.gep(totals_at, [builder.mul(pixel, pixel.type(4))])
-        builder.store(total, builder.bitcast(place, four_sums.as_pointer()), align=8)
+        total = builder.select(builder.fcmp_ordered("<", total, least), least, total)
+        builder.store(builder.fadd(total, nothing), _at(builder, totals_at, arguments[5].type(0), total.type), align=4)
         return context.get_dummy_value()
 
     index = types.intp
     arguments = flat, index, index, weights_x, weights_y, index, types.float64, types.float64, totals, taps_of
     return types.void(*arguments), codegen
+
+
+def _rows_of_lattices(builder, corner, pitch, on_row, taps):
+    """Return where the even rows begin and the odd ones, each with the number of its weight."""
+    odd_first = builder.select(on_row, builder.mul(pitch, pitch.type(taps - 1)), pitch)
+    odd_step = builder.select(on_row, pitch.type(0), builder.mul(pitch, pitch.type(2)))
+    even = [builder.mul(pitch, pitch.type(2 * k)) for k in range(taps)]
+    odd = [builder.add(odd_first, builder.mul(odd_step, odd_step.type(k))) for k in range(taps)]
+    return [
+        [(builder.add(corner, skipped), 2 * k + lattice) for k, skipped in enumerate(rows)]
+        for lattice, rows in enumerate((even, odd))
+    ]
+
+
+def _least(builder, lows, on_column, taps):
+    """Return the least photosite of each lattice, of those that count."""
+    others = [math.inf if lane % 2 and lane != taps - 1 else -math.inf for lane in range(2 * taps)]
+    none = [-math.inf] * len(others)
+    kept_out = builder.select(on_column, *(ir.Constant(lows[0].type, bounds) for bounds in (others, none)))
+    within = [builder.select(builder.fcmp_ordered(">", kept_out, low), kept_out, low) for low in lows]
+    return _of_lattices(builder, within, lambda one, other: _lower(builder, one, other))
+
+
+def _lower(builder, one, other):
+    return builder.select(builder.fcmp_ordered("<", one, other), one, other)
+
+
+def _of_lattices(builder, rows, join):
+    """Join what is left of the even and of the odd rows: one number a lattice."""
+    even, odd = (_in_fours(builder, row, join) for row in rows)
+    halves = [[0, 1, 4, 5], [2, 3, 6, 7]]
+    return join(*(builder.shuffle_vector(even, odd, _lanes(half)) for half in halves))
+
+
+def _in_fours(builder, vector, join):
+    """Join a vector's fours of lanes: even and odd columns stay apart."""
+    parts = [builder.shuffle_vector(vector, vector, _lanes(range(k, k + 4))) for k in range(0, vector.type.count, 4)]
+    for part in parts[1:]:
+        parts[0] = join(parts[0], part)
+    return parts[0]
+
+
+@intrinsic
+def _colour(typing_context, totals, mixing, phase, base, slope, column, out, at):
+    """Write a pixel: the lattices' samples as the phase mixes them, and the level; and one number more behind it.
+
+    A lattice without a sample leaves no colour one: all weigh something in each, or 0, and NaN stays NaN.
+    """
+    four, wide = ir.VectorType(FLOATS, 4), ir.VectorType(DOUBLES, 4)
+
+    def codegen(context, builder, signature, arguments):
+        totals_at, mixing_at, base_at, slope_at, out_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 1, 3, 4, 6)
+        )
+        nowhere = arguments[7].type(0)
+        base, slope = (builder.load(_at(builder, data, nowhere, wide), align=8) for data in (base_at, slope_at))
+        column = _to_all(builder, builder.sitofp(arguments[5], DOUBLES), 4)
+        colours = builder.fptrunc(_multiply_add(builder, slope, column, base), four)
+        totals = builder.load(_at(builder, totals_at, nowhere, four), align=4)
+        first = builder.mul(arguments[2], arguments[2].type(16))
+        for lattice in range(4):
+            place = builder.add(first, first.type(4 * lattice))
+            share = builder.load(_at(builder, mixing_at, place, four), align=4)
+            sample = builder.shuffle_vector(totals, totals, _lanes([lattice] * 4))
+            colours = _multiply_add(builder, share, sample, colours)
+        builder.store(colours, _at(builder, out_at, arguments[7], four), align=4)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(totals, mixing, index, base, slope, index, out, index), codegen
 
 
 @helper
@@ -209,9 +259,9 @@ def _sample_with_care(window, left, above, weights_x, weights_y, totals):
                 value = np.float64(window[row, column])
                 if not math.isfinite(value):
                     return False
-                total += weights_y[i] * weights_x[j] * value
+                total += np.float64(weights_y[i]) * np.float64(weights_x[j]) * value
                 least = min(least, value)
-        totals[lattice] = max(total, least)
+        totals[lattice] = np.float32(max(total, least))
     return True
 
 
@@ -226,108 +276,115 @@ def _weigh(beyond, weights, taps_of, scratch):
 
 
 @helper
-def _sample(flat, window, xs, ys, lefts, aboves, states, weights_x, weights_y, tent_x, tent_y, totals, taps_of):
-    """Fill in the four lattices' samples of a run of pixels; NaN where they cannot be made."""
+def _sample(flat, window, places, weights, level, column, taps_of, colours):
+    """Fill in the colours of a run of pixels, the first of them at a column of the result."""
+    xs, ys, lefts, aboves, states, phases = places
+    weights_x, weights_y, totals = weights
+    mixing, base, slope = level
     taps, columns = len(taps_of), window.shape[1]
     for px in range(len(xs)):
         if states[px] == INSIDE:
             corner = (aboves[px] + 1 - taps) * columns + lefts[px] + 1 - taps
             _sample_inside(flat, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
         else:
-            totals[px] = np.nan
+            totals[:] = np.float32(np.nan)
+        _colour(totals, mixing, phases[px], base, slope, column + px, colours, 3 * px)
+
+
+@helper
+def _sample_what_is_left(window, places, weights, tents, level, column, colours):
+    """Fill in the colours of those that are on the frame and have none: NaN where they cannot be made."""
+    xs, ys, lefts, aboves, states, phases = places
+    weights_x, weights_y, totals = weights
+    tent_x, tent_y = tents
+    mixing, base, slope = level
     for px in range(len(xs)):
-        some = totals[px, 0] + totals[px, 1] + totals[px, 2] + totals[px, 3]
-        if math.isfinite(some) or states[px] == OUTSIDE:
+        if math.isfinite(colours[3 * px]) or states[px] == OUTSIDE:
             continue
-        at, above = lefts[px], aboves[px]
-        if not _sample_with_care(window, at, above, weights_x[px], weights_y[px], totals[px]):
+        left, above = lefts[px], aboves[px]
+        made = _sample_with_care(window, left, above, weights_x[px], weights_y[px], totals)
+        if not made:
             _weigh_by_tent(xs[px], tent_x)
             _weigh_by_tent(ys[px], tent_y)
-            if not _sample_with_care(window, at, above, tent_x, tent_y, totals[px]):
-                totals[px] = np.nan
-
-
-@numba.njit(fastmath={"contract"}, **HELPER)
-def _level(totals, phases, places, gain, level, slope, column, out):
-    """Fill in a run of pixels, the first of them at a column of the result, with levelled colours."""
-    red, green, other_green, blue = places
-    for px in range(len(phases)):
-        phase = phases[px]
-        both = (totals[px, green ^ phase] + totals[px, other_green ^ phase]) / 2
-        r = np.float32(gain[0] * totals[px, red ^ phase] + (level[0] + slope[0] * (column + px)))
-        g = np.float32(gain[1] * both + (level[1] + slope[1] * (column + px)))
-        b = np.float32(gain[2] * totals[px, blue ^ phase] + (level[2] + slope[2] * (column + px)))
-        nothing = (r - r) + (g - g) + (b - b)
-        pixel = out[3 * px : 3 * px + 3]
-        pixel[0] = r if nothing == 0 else np.float32(np.nan)
-        pixel[1] = g if nothing == 0 else np.float32(np.nan)
-        pixel[2] = b if nothing == 0 else np.float32(np.nan)
+            made = _sample_with_care(window, left, above, tent_x, tent_y, totals)
+        if made:
+            behind = colours[3 * px + 3]
+            _colour(totals, mixing, phases[px], base, slope, column + px, colours, 3 * px)
+            colours[3 * px + 3] = behind
 
 
 @helper
-def _three(values):
-    return values[0], values[1], values[2]
-
-
-@helper
-def _fill_run(window, flat, corner, places, nodes, at, levelling, taps_of, work, out):
+def _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work, out):
     """Fill in a run of pixels, which begins at a row and a column of the result."""
     x, y, step = nodes
-    xs, ys, states, phases, lefts, aboves, weights_x, weights_y, tent_x, tent_y, scratch, totals = work
+    places, weights, tents, scratch, base, colours = work
+    xs, ys, lefts, aboves, states, phases = places
     row, column, row_of_nodes, column_of_nodes = at
     _between_nodes(x, step, row_of_nodes, column_of_nodes, xs)
     _between_nodes(y, step, row_of_nodes, column_of_nodes, ys)
     first, last = _place(xs, ys, corner[0], corner[1], window.shape, len(taps_of), lefts, aboves, states, phases)
-    out[: 3 * first] = np.nan
-    out[3 * last :] = np.nan
+    out[: 3 * first] = np.float32(np.nan)
+    out[3 * last :] = np.float32(np.nan)
     if first == last:
         return
     run = slice(first, last)
-    _weigh(xs[run], weights_x, taps_of, scratch)
-    _weigh(ys[run], weights_y, taps_of, scratch)
-    _sample(
-        flat, window, xs[run], ys[run], lefts[run], aboves[run], states[run], weights_x, weights_y,
-        tent_x, tent_y, totals, taps_of,
-    )  # fmt: skip
-    gain, slope = _three(levelling[0]), _three(levelling[2])
-    offset, per_row = _three(levelling[1]), _three(levelling[3])
-    level = offset[0] + per_row[0] * row, offset[1] + per_row[1] * row, offset[2] + per_row[2] * row
-    _level(totals, phases[run], places, gain, level, slope, column + first, out[3 * first : 3 * last])
+    on_frame = xs[run], ys[run], lefts[run], aboves[run], states[run], phases[run]
+    _weigh(xs[run], weights[0], taps_of, scratch)
+    _weigh(ys[run], weights[1], taps_of, scratch)
+    mixing, offset, slope, per_row = levelling
+    for lane in range(4):
+        base[lane] = offset[lane] + per_row[lane] * row
+    level = mixing, base, slope
+    _sample(flat, window, on_frame, weights, level, column + first, taps_of, colours)
+    _sample_what_is_left(window, on_frame, weights, tents, level, column + first, colours)
+    shown = out[3 * first : 3 * last]
+    for number in range(len(shown)):
+        shown[number] = colours[number]
 
 
 @helper
-def _fill_rows(window, flat, corner, places, nodes, box, levelling, taps_of, works, out, begin, pitch):
+def _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, begin, pitch):
     """Fill in run below run, so that rows of the frame that a turned run needs stay in the cache."""
     top, left, height, width = box
     step = nodes[2]
     runs = -(-width // RUN_PX)
-    xs, ys, states, phases, lefts, aboves, weights_x, weights_y, tent_x, tent_y, scratch, totals = works
+    (xs, ys, lefts, aboves, states, phases), weights, tents, scratch, base, colours = work
     for number in range(runs):
         start, stop = number * width // runs, (number + 1) * width // runs
         own = slice(0, stop - start)
-        work = (
-            xs[own], ys[own], states[own], phases[own], lefts[own], aboves[own], weights_x, weights_y,
-            tent_x, tent_y, scratch, totals,
-        )  # fmt: skip
+        places = xs[own], ys[own], lefts[own], aboves[own], states[own], phases[own]
         for row in range(height):
             place = begin + row * pitch + start
             at = top + row, left + start, top % step + row, left % step + start
             part = out[3 * place : 3 * (place + stop - start)]
-            _fill_run(window, flat, corner, places, nodes, at, levelling, taps_of, work, part)
+            work_of_run = places, weights, tents, scratch, base, colours
+            _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work_of_run, part)
 
 
 @compilation.compiled(error_model="numpy")
-def _fill_from_mosaic(window, corner, places, nodes, box, levelling, taps_of, out, begin, pitch):
-    taps = len(taps_of)
-    works = (
-        np.empty(RUN_PX), np.empty(RUN_PX), np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.uint64),
-        np.empty(RUN_PX, np.int64), np.empty(RUN_PX, np.int64), np.empty((RUN_PX, 2 * taps)),
-        np.empty((RUN_PX, 2 * taps)), np.empty(2 * taps), np.empty(2 * taps),
-        np.empty((taps, 1)), np.empty((RUN_PX, 4)),
+def _fill_from_mosaic(window, corner, nodes, box, levelling, taps_of, out, begin, pitch):
+    span = 2 * len(taps_of)
+    places = (
+        np.empty(RUN_PX), np.empty(RUN_PX), np.empty(RUN_PX, np.int32), np.empty(RUN_PX, np.int32),
+        np.empty(RUN_PX, np.int32), np.empty(RUN_PX, np.int32),
     )  # fmt: skip
+    weights = np.empty((RUN_PX, span), np.float32), np.empty((RUN_PX, span), np.float32), np.empty(4, np.float32)
+    tents = np.empty(span, np.float32), np.empty(span, np.float32)
+    work = places, weights, tents, np.empty((span // 2, 1)), np.empty(4), np.empty(3 * RUN_PX + 1, np.float32)
     flat = window.reshape(window.size)
-    places = np.uint64(places[0]), np.uint64(places[1]), np.uint64(places[2]), np.uint64(places[3])
-    _fill_rows(window, flat, corner, places, nodes, box, levelling, taps_of, works, out, begin, pitch)
+    _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, begin, pitch)
+
+
+def _mixing(places: tuple[int, int, int, int], gain: np.ndarray) -> np.ndarray:
+    """Return what each lattice adds to each colour, (4, 4, 4) float32: by the first photosite's place, lattice, colour.
+
+    The lattices stand in the order of their photosites before a coordinate, whose places in the pattern that tells.
+    """
+    phases = np.arange(4)
+    mixing = np.zeros((4, 4, 4), np.float32)
+    for place, colour, share in zip(places, (0, 1, 1, 2), (1.0, 0.5, 0.5, 1.0), strict=True):
+        mixing[phases, place ^ phases, colour] = share * gain[colour]
+    return mixing.ravel()
 
 
 def fill_from_mosaic(
@@ -339,14 +396,17 @@ def fill_from_mosaic(
     levelling: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Do what `nanstack.register.raw_warp.fill_from_mosaic` defines."""
+    """Do what `nanstack.register.raw_warp.fill_from_mosaic` defines; samples are summed up in single precision."""
     compilation.announce(_fill_from_mosaic, "stack")
     nodes = (np.ascontiguousarray(v, dtype=np.float64) for v in (mesh.x, mesh.y))
     window = np.ascontiguousarray(window, dtype=np.float32).view()
     window.flags.writeable = False  # one type of array, so one compilation
     (top, _, left, _), width = mesh.box, out.shape[1]
     begin = (top - mesh.part.top) * width + left - mesh.part.left
+    four = np.zeros((4, 4))  # colours, and one that is nothing: vectors have four
+    four[:, :3] = levelling
+    gain, offset, per_column, per_row = four
     _fill_from_mosaic(
-        window, corner, places, (*nodes, mesh.step), (top, left, *mesh.box.shape), levelling, (0,) * taps,
-        out.reshape(-1), begin, width,
+        window, corner, (*nodes, mesh.step), (top, left, *mesh.box.shape),
+        (_mixing(places, gain), offset, per_column, per_row), (0,) * taps, out.reshape(-1), begin, width,
     )  # fmt: skip
