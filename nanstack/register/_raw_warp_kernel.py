@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 from nanstack import compilation
-from nanstack.register._warp_kernel import CONTRACT, HELPER, _between_nodes, _lanczos3, helper
+from nanstack.register._warp_kernel import CONTRACT, _between_nodes, _lanczos3, helper
 from nanstack.register.mesh import Mesh
 
 
