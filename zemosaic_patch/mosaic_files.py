@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from nanstack.io.images import image_hdus, write_hdus
-from nanstack.kept_solution import forget
 from nanstack.memory import threads
 from nanstack.mosaic import Mosaic
+from nanstack.solution_file import forget
 from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
 from zemosaic_patch.arguments import CONFIG

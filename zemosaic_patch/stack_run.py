@@ -21,10 +21,10 @@ import numpy as np
 
 from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
 from nanstack.canvas_cards import canvas_cards
+from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
-from nanstack.kept_solution import recalled, solved_on_canvas
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.progress import Progress
 from nanstack.register.camera import ARCSEC
@@ -33,6 +33,7 @@ from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Placer, Session, open_session
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stacked_strips
+from nanstack.solution_file import SolutionFile
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
@@ -48,7 +49,6 @@ from zemosaic_patch.solve import solvers
 if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
     from nanstack.stack.stacked import StackedCell
-    from nanstack.survey.record import Survey
 
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
 COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw
@@ -115,8 +115,14 @@ def stack_files(
     make_ready(settings)
     wanted = None if choice.reference is None else _among(paths, choice.reference)
     like = None if choice.like is None else _pixels_of(choice.like)
-    asked = _asked_for(choice, like)
-    session = _session_of(paths, f"{asked} {settings}", progress, work)
+    solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
+    session = open_session(
+        paths,
+        folder=work and work.surveys,
+        place=work and work.place,
+        known=solution and solution.session,
+        progress=progress,
+    )
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)
     _check_usable(session, wanted)
@@ -128,8 +134,7 @@ def stack_files(
             lambda frames: like or _canvas_of(frames, choice, wanted),
             settings,
             grows=choice.kind == "all",
-            kept=work and work.solution,
-            told=asked,
+            kept=solution,
             progress=progress,
         )
     _check_disk(to, canvas, placed[0].channels, work)
@@ -171,25 +176,13 @@ def _cells(kept: KeptCells | None) -> tuple[int, ...]:
     return () if kept is None else (len(kept.used | kept.made), len(kept.used))
 
 
-def _session_of(paths: Sequence[Path], asked: str, progress: Progress, work: Work | None) -> Session:
-    """Return registered frames: as an earlier run, asked for the same, found them, where it knew them all."""
-    if work is None:
-        return open_session(paths, progress=progress)
-
-    def known(surveys: Sequence[Survey]) -> Session | None:
-        earlier, _ = recalled(work.solution, asked)
-        return None if earlier is None else earlier.session(surveys)
-
-    return open_session(paths, folder=work.surveys, place=work.place, known=known, progress=progress)
-
-
-def _asked_for(choice: CanvasChoice, like: Canvas | None) -> str:
-    """Return what tells a run's solution from one of another version, or for other pixels.
+def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettings) -> str:
+    """Return what tells a run's solution from one of another version, of other settings, or for other pixels.
 
     Another image may have changed since, and have kept its name.
     """
     pixels = "" if like is None else f"{like.shape} {like.wcs().to_header_string(relax=True)}"
-    return f"{installed_version()} {choice} {pixels}"
+    return f"{installed_version()} {choice} {settings} {pixels}"
 
 
 def _something(

@@ -9,10 +9,11 @@ import pytest
 
 from nanstack import sky_stack
 from nanstack.canvas import reference_canvas, union_canvas
-from nanstack.kept_solution import recalled, solved_on_canvas
+from nanstack.going_on import solved_on_canvas
 from nanstack.register.place import unknown
 from nanstack.session import open_session
 from nanstack.settings import CanvasSettings
+from nanstack.solution_file import SolutionFile
 from nanstack.stack import cells as cells_module
 from nanstack.stack.cells import Layer, cut, stack_cells
 from nanstack.stack.kept import KeptCells
@@ -57,7 +58,8 @@ def union(frames):
     return union_canvas([frame.view for frame in frames])
 
 
-def solved(session, kept=None, canvas_of=union, progress=None, **what):
+def solved(session, kept=None, canvas_of=union, progress=None, told="", **what):
+    kept = kept and SolutionFile(kept, told)
     return solved_on_canvas(session, canvas_of, SETTINGS, kept=kept, progress=progress, **what)
 
 
@@ -202,7 +204,7 @@ def test_a_frame_that_is_gone_costs_its_cells_alone(both, sessions, tmp_path, mo
 def test_known_frames_are_not_registered_again(nights, sessions, tmp_path, monkeypatch):
     first, second, surveys = nights
     solved(sessions[1], tmp_path / "solution.npz")
-    earlier, _ = recalled(tmp_path / "solution.npz", f" {SETTINGS}")
+    earlier, _ = SolutionFile(tmp_path / "solution.npz").recalled()
     monkeypatch.setattr("nanstack.session.register", None)
     for paths in (first + second, first + second[1:]):
         again = open_session(paths[::-1], folder=surveys, known=earlier.session)
@@ -223,7 +225,7 @@ def test_a_refused_frame_is_refused_again_for_the_reason_it_was(nights, sessions
     lost = sessions[1].frames[-1]
     session = replace(sessions[1], frames=sessions[1].frames[:-1], refused={lost.survey.digest: "too few stars"})
     solved(session, tmp_path / "solution.npz")
-    earlier, _ = recalled(tmp_path / "solution.npz", f" {SETTINGS}")
+    earlier, _ = SolutionFile(tmp_path / "solution.npz").recalled()
     first, second, surveys = nights
     again = open_session(first + second, folder=surveys, known=earlier.session)
     assert again.left_out == {lost.path: "too few stars"}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session's frames on their canvas, going on from what an earlier run found.
+
+Frames of the earlier run keep their places and levels to the bit. So the cells of the canvas that no new frame touches
+keep their bytes, too, and are not stacked again (`nanstack.stack.kept`). A run of known frames alone need not even
+register them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nanstack.canvas import Canvas, grown
+from nanstack.kept_solution import EarlierFrame, KeptSolution
+from nanstack.levels.placed import PlacedFrame
+from nanstack.progress import Progress, Quiet
+from nanstack.register.camera import View
+from nanstack.register.registered import RegisteredFrame
+from nanstack.session import Session
+from nanstack.settings import CanvasSettings
+from nanstack.sky_stack import placed_on
+from nanstack.solution_file import SolutionFile
+
+CanvasOf = Callable[[Sequence[RegisteredFrame]], Canvas]
+
+
+def solved_on_canvas(
+    session: Session,
+    canvas_of: CanvasOf,
+    settings: CanvasSettings,
+    *,
+    grows: bool = True,
+    kept: SolutionFile | None = None,
+    progress: Progress | None = None,
+) -> tuple[Canvas, list[PlacedFrame]]:
+    """Return the canvas of a session and its frames on it, going on from an earlier run where that can be.
+
+    Parameters
+    ----------
+    session : Session
+        With frames.
+    canvas_of : callable
+        Makes the canvas of a first run.
+    settings : CanvasSettings
+    grows : bool
+        Whether the canvas shows all frames, however many there are; else it stays what it was.
+    kept : SolutionFile, optional
+        Keeps the solution; this run's is put in its place.
+    progress : Progress, optional
+        Is warned where an earlier solution is there and cannot be used.
+    """
+    progress = progress or Quiet()
+    earlier, wrong = (None, "") if kept is None else kept.recalled()
+    if earlier is not None:
+        wrong = earlier.cannot_go_on(session)
+        if not wrong:
+            try:
+                found = _going_on(earlier, session, canvas_of, settings, grows)
+            except ValueError:  # no plane of that projection shows the new frames
+                wrong = "the earlier canvas cannot show the new frames"
+    if earlier is None or wrong:
+        if wrong:
+            progress.warn(f"what an earlier run found cannot be used: {wrong}; all is made anew")
+        canvas = canvas_of(session.frames)
+        found = canvas, placed_on(session.frames, canvas, settings)
+    if kept is not None:
+        _remember(kept, session, *found, progress)
+    return found
+
+
+def _going_on(
+    earlier: KeptSolution, session: Session, canvas_of: CanvasOf, settings: CanvasSettings, grows: bool
+) -> tuple[Canvas, list[PlacedFrame]]:
+    frames = earlier.continued(session.frames)
+    if earlier.canvas is None:
+        canvas = canvas_of(frames)
+    elif grows:
+        canvas = grown(earlier.canvas, [frame.view for frame in frames])
+    else:
+        canvas = earlier.canvas
+    if all(frame.survey.digest in earlier.frames for frame in frames):
+        return canvas, _in_order([earlier.frames[f.survey.digest].placed(f.survey) for f in frames])
+    return canvas, earlier.joined(placed_on(frames, canvas, settings))
+
+
+def _in_order(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
+    """Return frames in the order of `placed_on`."""
+    return sorted(placed, key=lambda one: (one.frame.path.name, one.frame.survey.digest))
+
+
+def _remember(
+    kept: SolutionFile, session: Session, canvas: Canvas, placed: Sequence[PlacedFrame], progress: Progress
+) -> None:
+    frames = {one.frame.survey.digest: EarlierFrame.of(one) for one in placed}
+    view = canvas.view if isinstance(canvas.view, View) else None
+    try:
+        kept.remember(KeptSolution(view and Canvas(view), session.place, frames, session.refused))
+    except OSError as failure:  # a full disk costs the next run some time, not this one its end
+        progress.warn(f"{kept.path} cannot be written ({failure.strerror or failure}): more frames later make all anew")

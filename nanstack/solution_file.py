@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file that keeps a solution (`nanstack.kept_solution`) for the next run."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack.canvas import Canvas
+from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
+from nanstack.kept_solution import EarlierFrame, KeptSolution
+from nanstack.levels.placed import Plane, SampleNoise
+from nanstack.register.camera import Camera, View
+from nanstack.register.place import Place
+
+if TYPE_CHECKING:
+    from nanstack.session import Session
+    from nanstack.survey.record import Survey
+
+VERSION = 1  # of what is kept
+NUMBERS = ("attitude", "single", "colours")
+SINGLE = ("stars", "rms", "flux", "factor", "weight", "blur")
+
+
+@dataclass(frozen=True)
+class SolutionFile:
+    """A file that keeps a solution.
+
+    Attributes
+    ----------
+    path : Path
+    told : str
+        All that a solution hangs on beside the frames, the program's version, canvas and settings: one of others is not
+        used.
+    """
+
+    path: Path
+    told: str = ""
+
+    def recalled(self) -> tuple[KeptSolution | None, str]:
+        """Return the solution, and why there is none that can be used; nothing of a file not there."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None, ""
+        except OSError as failure:
+            return None, f"it cannot be read ({failure.strerror or failure})"
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+                says = json.loads(kept["told"].tobytes())
+                if says["version"] != VERSION or says["told"] != self.told:
+                    return None, "it was asked for otherwise, or of another version"
+                return _unpacked(says, {name: kept[name] for name in NUMBERS}), ""
+        except DAMAGED_ARCHIVE:
+            return None, "it is damaged"
+
+    def session(self, surveys: Sequence[Survey]) -> Session | None:
+        """Return frames as an earlier run registered them; None where it cannot be told: see `KeptSolution.session`."""
+        earlier, _ = self.recalled()
+        return None if earlier is None else earlier.session(surveys)
+
+    def remember(self, solution: KeptSolution) -> None:
+        """Put a solution in the place of the one that is there: complete, or not at all.
+
+        Raises
+        ------
+        OSError
+            Where it cannot be written.
+        """
+        with complete_file(self.path) as new:
+            new.write_bytes(_packed(self.told, solution))
+
+
+def forget(path: Path) -> None:
+    """Remove a kept solution; a file that is none stays."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if kept.files != ["told", *NUMBERS]:
+                return
+    except DAMAGED_ARCHIVE:
+        return
+    path.unlink(missing_ok=True)
+
+
+def _packed(told: str, solution: KeptSolution) -> bytes:
+    frames = list(solution.frames.values())
+    cameras = list(dict.fromkeys(frame.view.camera for frame in frames))
+    number = {camera: index for index, camera in enumerate(cameras)}
+    says = {
+        "version": VERSION,
+        "told": told,
+        "digests": list(solution.frames),
+        "refused": dict(solution.refused),
+        "cameras": [asdict(camera) for camera in cameras],
+        "camera": [number[frame.view.camera] for frame in frames],
+        "canvas": solution.canvas and _told_view(solution.canvas.view),
+        "place": solution.place and {name: _plain(value) for name, value in vars(solution.place).items()},
+    }
+    out = io.BytesIO()
+    np.savez(
+        out,
+        told=np.frombuffer(json.dumps(says).encode(), dtype=np.uint8),
+        attitude=[frame.view.attitude for frame in frames],
+        single=[(*(getattr(frame, name) for name in SINGLE), frame.view.scale) for frame in frames],
+        colours=[_colours(frame) for frame in frames],
+    )
+    return out.getvalue()
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _told_view(view: View) -> dict:
+    return {"camera": asdict(view.camera), "attitude": view.attitude.tolist(), "scale": view.scale}
+
+
+def _colours(frame: EarlierFrame) -> list[np.ndarray]:
+    level, noise = frame.level, frame.noise
+    return [frame.gain, level.offset, level.slope_x, level.slope_y, noise.variance, noise.photon, noise.sky]
+
+
+def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
+    cameras = [_camera(camera) for camera in says["cameras"]]
+    canvas, place = says["canvas"], says["place"]
+    if canvas is not None:
+        canvas = Canvas(View(_camera(canvas["camera"]), np.array(canvas["attitude"]), canvas["scale"]))
+    if place is not None:
+        place = Place(**{n: np.array(value) if isinstance(value, list) else value for n, value in place.items()})
+    frames = {}
+    each = zip(says["digests"], says["camera"], *(numbers[name] for name in NUMBERS), strict=True)
+    for digest, camera, attitude, single, colours in each:
+        *single, scale = single.tolist()
+        stars, rms, of_flux, factor, weight, blur = single
+        gain, offset, slope_x, slope_y, *noise = colours
+        frames[digest] = EarlierFrame(
+            View(cameras[camera], attitude, scale), int(stars), rms, of_flux, factor,
+            gain, Plane(offset, slope_x, slope_y), weight, SampleNoise(*noise), blur,
+        )  # fmt: skip
+    return KeptSolution(canvas, place, frames, says["refused"])
+
+
+def _camera(told: dict) -> Camera:
+    axis = told["axis"]
+    return Camera(tuple(told["shape"]), told["focal"], told["radial"], axis and tuple(axis))
