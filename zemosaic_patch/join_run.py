@@ -24,6 +24,7 @@ from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC, describe, name_inside, prepare, save_mosaic
 from zemosaic_patch.options import MosaicOutput
+from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
 from zemosaic_patch.stack_run import counted
 from zemosaic_patch.tile_files import agreed_cards, frames_in, is_mosaic, read_tile, tile_name
@@ -98,7 +99,8 @@ def mosaic_of_tiles(
         seconds={"mosaic": round(time.perf_counter() - began, 3)},
         left_out={names[path]: reason for path, reason in left_out.items()},
     )
-    describe(report.json(), folder)
+    with Recording(folder) as recording:
+        describe(report.json(), recording)
     return report
 
 

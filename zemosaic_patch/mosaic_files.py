@@ -18,7 +18,7 @@ from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
 from zemosaic_patch.arguments import CONFIG
 from zemosaic_patch.options import PICTURES, MosaicRun
-from zemosaic_patch.outputs import claim, expect, record, remove_ours
+from zemosaic_patch.outputs import Recording, claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles, read_json, write_json
 from zemosaic_patch.result_files import Written
@@ -38,11 +38,11 @@ def output_names(picture: str) -> tuple[str, ...]:
     return tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
 
 
-def files_of(folder: Path, run: MosaicRun) -> Written:
+def files_of(recording: Recording, run: MosaicRun) -> Written:
     """Return where and how a mosaic of frames is written."""
     kind = run.output.picture
     names = ResultFiles(MOSAIC, f"mosaic.{kind}", "coverage.png", f"mosaic_linked.{kind}")
-    return Written(folder, names, packed=run.output.format == "fz", upside_down=run.canvas.is_north_up)
+    return Written(recording, names, packed=run.output.format == "fz", upside_down=run.canvas.is_north_up)
 
 
 def is_former(folder: Path) -> bool:
@@ -182,11 +182,11 @@ def _write_pictures(mosaic: Mosaic, folder: Path, kind: str) -> dict[str, str]:
     return names
 
 
-def describe(told: Mapping[str, Any], folder: Path) -> None:
+def describe(told: Mapping[str, Any], recording: Recording) -> None:
     """Write what is known of a mosaic: `mosaic.json`, and the report made of it."""
     from zemosaic_patch.report.page import write_report
 
-    expect(folder, [REPORT, PAGE])
-    write_json(told, folder / REPORT)
-    written = write_report(folder / REPORT)
-    record(folder, [REPORT, written.name])
+    recording.expect([REPORT, PAGE])
+    write_json(told, recording.folder / REPORT)
+    recording.complete(REPORT)
+    recording.complete(write_report(recording.folder / REPORT).name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from nanstack.progress import Progress
 from zemosaic_patch.mosaic_files import CELLS, SOLUTION, SOLUTIONS, SURVEYS, describe, files_of, prepare
 from zemosaic_patch.options import MosaicRun
+from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import CanvasReport
 from zemosaic_patch.solve import place_groups
 from zemosaic_patch.stack_run import Work, stack_files
@@ -41,6 +42,7 @@ def mosaic_of_files(paths: Sequence[Path], run: MosaicRun, folder: Path, progres
     prepare(folder, run.output.picture, paths)
     place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place)
-    report = stack_files(paths, run, files_of(folder, run), progress, work)
-    describe(report.json(), folder)
+    with Recording(folder) as recording:
+        report = stack_files(paths, run, files_of(recording, run), progress, work)
+        describe(report.json(), recording)
     return report

@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nanstack.io.files import complete_file, digest
+from nanstack.memory import threads
 from zemosaic_patch.errors import UsageError
 
 WRITTEN = "written.json"
@@ -34,17 +36,45 @@ def expect(folder: Path, names: Iterable[str]) -> None:
     _write_list(folder, _listed(folder) | dict.fromkeys(names))
 
 
-def record(folder: Path, names: Iterable[str]) -> None:
-    """Add files, just written, to the list of their folder.
+class Recording:
+    """Adds files, each just written, to the list of their folder: digests are taken while other files are in work.
+
+    No other process, or thread, must write that list meanwhile. It is written at the end of the block, unless that
+    fails.
 
     Parameters
     ----------
     folder : Path
-        No other process, or thread, must write its list meanwhile.
-    names : iterable of str
-        Of files in it.
     """
-    _write_list(folder, _listed(folder) | {name: digest(folder / name) for name in names})
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pool = ThreadPoolExecutor(threads())  # hashing lets go of the interpreter
+        self._digests: dict[str, Future[str]] = {}
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Say that files are about to be written: see `expect`."""
+        expect(self.folder, names)
+
+    def complete(self, name: str) -> None:
+        """Take note of a file that is written, and will not change any more."""
+        self._digests[name] = self._pool.submit(digest, self.folder / name)
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._pool:
+            if kind is None:
+                found = {name: future.result() for name, future in self._digests.items()}
+                _write_list(self.folder, _listed(self.folder) | found)
+
+
+def record(folder: Path, names: Iterable[str]) -> None:
+    """Add files, just written, to the list of their folder: see `Recording`."""
+    with Recording(folder) as recording:
+        for name in names:
+            recording.complete(name)
 
 
 def is_ours(path: Path) -> bool:

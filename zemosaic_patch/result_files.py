@@ -15,8 +15,8 @@ from nanstack.io.layout import fits_layout, read_layout
 from nanstack.io.packed_images import PackedRows
 from nanstack.memory import threads
 from nanstack.stack.rows import OpenFiles, Rows, rows_of_layout
-from zemosaic_patch.outputs import expect, record
-from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
+from zemosaic_patch.outputs import Recording
+from zemosaic_patch.pictures import Stretch, screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Written:
 
     Attributes
     ----------
-    folder : Path
+    recording : Recording
+        Of the folder that they are written to.
     names : ResultFiles
     kind : {'mosaic', 'tile'}
     bits : {8, 16}
@@ -42,13 +43,18 @@ class Written:
         Whether the pictures' first row is the image's last one.
     """
 
-    folder: Path
+    recording: Recording
     names: ResultFiles
     kind: str = "mosaic"
     bits: int = 16
     alpha: bool = False
     packed: bool = False
     upside_down: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """The folder that they are written to."""
+        return self.recording.folder
 
     def all_names(self) -> list[str]:
         """Return the names of all files that are written."""
@@ -72,11 +78,11 @@ def write_result(
     **more
         Further arguments of that: cards, place, what is known of the noise.
     """
-    expect(to.folder, to.all_names())
+    to.recording.expect(to.all_names())
     write_canvas(to.folder / to.names.image, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)
+    to.recording.complete(to.names.image)
     with _image_and_coverage(to.folder / to.names.image, to.packed) as (image, coverage):
         _write_pictures(to, image, coverage)
-    record(to.folder, to.all_names())
 
 
 @contextmanager
@@ -94,14 +100,20 @@ def _image_and_coverage(path: Path, packed: bool) -> Iterator[tuple[Rows | Packe
 
 
 def _write_pictures(to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows) -> None:
-    stretches = dict(zip((to.names.picture, to.names.picture_linked), screen_stretches(image), strict=True))
     with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
-        written = [
-            pool.submit(write_stretched, image, stretch, to.folder / name, to.bits, upside_down=to.upside_down)
-            for name, stretch in stretches.items()
-            if name
-        ]
-        path = to.folder / to.names.coverage_picture
-        written.append(pool.submit(write_coverage, coverage, path, upside_down=to.upside_down))
+        written = [pool.submit(_write_coverage, to, coverage)]
+        stretches = zip((to.names.picture, to.names.picture_linked), screen_stretches(image), strict=True)
+        written += [pool.submit(_write_picture, to, name, image, stretch) for name, stretch in stretches if name]
         for picture in written:
             picture.result()
+
+
+def _write_picture(to: Written, name: str, image: Rows | PackedRows, stretch: Stretch) -> None:
+    write_stretched(image, stretch, to.folder / name, to.bits, upside_down=to.upside_down)
+    to.recording.complete(name)
+
+
+def _write_coverage(to: Written, coverage: Rows | PackedRows) -> None:
+    name = to.names.coverage_picture
+    write_coverage(coverage, to.folder / name, upside_down=to.upside_down)
+    to.recording.complete(name)

@@ -49,6 +49,7 @@ from zemosaic_patch.solve import solvers
 if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
     from nanstack.stack.stacked import StackedCell
+    from nanstack.survey.record import Survey
 
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
 COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw
@@ -88,6 +89,25 @@ class Work:
     place: Placer
 
 
+class Clock:
+    """How long the stages of a run took, one after the other.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        By the stage.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def ends(self, stage: str) -> None:
+        """Say that a stage is over: all since the last one, or since the beginning, was it."""
+        now = time.perf_counter()
+        self.seconds[stage], self._began = now - self._began, now
+
+
 def stack_files(
     paths: Sequence[Path], run: TileRun | MosaicRun, to: Written, progress: Progress, work: Work | None = None
 ) -> CanvasReport:
@@ -110,19 +130,21 @@ def stack_files(
     FailureError
         Nothing to stack.
     """
-    began = time.perf_counter()
+    clock = Clock()
     choice, settings = run.canvas, run.stack
     make_ready(settings)
     wanted = None if choice.reference is None else _among(paths, choice.reference)
     like = None if choice.like is None else _pixels_of(choice.like)
     solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
+
+    def known(surveys: Sequence[Survey]) -> Session | None:
+        clock.ends("survey")
+        return None if solution is None else solution.session(surveys)
+
     session = open_session(
-        paths,
-        folder=work and work.surveys,
-        place=work and work.place,
-        known=solution and solution.session,
-        progress=progress,
+        paths, folder=work and work.surveys, place=work and work.place, known=known, progress=progress
     )
+    clock.ends("registration")
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)
     _check_usable(session, wanted)
@@ -139,16 +161,15 @@ def stack_files(
         )
     _check_disk(to, canvas, placed[0].channels, work)
     _warn_of_frames([one.frame for one in placed], canvas, choice, progress)
-    seconds = {"registration": time.perf_counter() - began}
-    began = time.perf_counter()
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
     strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress)
+    clock.ends("levels")
     with _failures(), closing(strips):  # whatever fails, no cell is in work any more, and nothing temporary is left
         write_result(
             to,
             canvas.shape,
             placed[0].channels,
-            _something(tally.over(strips), tally, canvas, choice),
+            _something(tally.over(strips), tally, canvas, choice, clock),
             cards=_cards(session, registered, placed, canvas, settings, to.kind),
             closing=tally.cards,
             correlation=pixels_alike(placed, canvas, settings.interpolation),
@@ -157,7 +178,7 @@ def stack_files(
         )
     if kept is not None and kept.failure:
         progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
-    seconds["stack"] = time.perf_counter() - began
+    clock.ends("writing")
     return CanvasReport.of(
         session,
         placed,
@@ -165,7 +186,7 @@ def stack_files(
         files=to.names,
         stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept)),
         settings=told_of(run),
-        seconds=seconds,
+        seconds=clock.seconds,
         like=_like(canvas, placed, choice, wanted),
         upside_down=to.upside_down,
     )
@@ -186,10 +207,11 @@ def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettin
 
 
 def _something(
-    strips: Iterable[tuple[int, StackedCell]], tally: Tally, canvas: Canvas, choice: CanvasChoice
+    strips: Iterable[tuple[int, StackedCell]], tally: Tally, canvas: Canvas, choice: CanvasChoice, clock: Clock
 ) -> Iterator[tuple[int, StackedCell]]:
-    """Give strips on; FailureError where none of them shows anything."""
+    """Give strips on, which ends the stack; FailureError where none of them shows anything."""
     yield from strips
+    clock.ends("stack")
     if not tally.samples:
         raise FailureError(f"no frame shows any of the {canvas.shape[1]} x {canvas.shape[0]} pixels of {choice.like}")
 

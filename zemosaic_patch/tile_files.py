@@ -12,6 +12,7 @@ import numpy as np
 from nanstack.io.frames import channels_last, read_named_image, samples_with_data
 from nanstack.io.layout import card, read_layout, read_samples
 from zemosaic_patch.options import TileRun
+from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import ResultFiles
 from zemosaic_patch.result_files import Written
 
@@ -20,10 +21,10 @@ OUTPUTS = (TILE, "tile.png", "coverage.png", REPORT)
 ALL_OUTPUTS = (*OUTPUTS, "report.html")  # the last one by the command `report`
 
 
-def files_of(folder: Path, run: TileRun) -> Written:
+def files_of(recording: Recording, run: TileRun) -> Written:
     """Return where and how a tile is written: as ZeMosaic reads it, with an ALPHA."""
     names = ResultFiles(TILE, "tile.png", "coverage.png")
-    return Written(folder, names, kind="tile", bits=8, alpha=True, upside_down=run.canvas.is_north_up)
+    return Written(recording, names, kind="tile", bits=8, alpha=True, upside_down=run.canvas.is_north_up)
 
 
 def tile_name(path: Path) -> str:

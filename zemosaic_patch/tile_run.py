@@ -9,7 +9,7 @@ from pathlib import Path
 from nanstack.io.files import remove_partial_files
 from nanstack.progress import Progress, Quiet
 from zemosaic_patch.options import TileRun
-from zemosaic_patch.outputs import expect, record
+from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import CanvasReport, write_json
 from zemosaic_patch.stack_run import stack_files
 from zemosaic_patch.tile_files import REPORT, files_of
@@ -39,8 +39,9 @@ def tile_of_files(paths: Sequence[Path], run: TileRun, folder: Path, progress: P
         Nothing to stack.
     """
     remove_partial_files(folder)
-    report = stack_files(paths, run, files_of(folder, run), progress or Quiet())
-    expect(folder, [REPORT])
-    write_json(report.json(), folder / REPORT)
-    record(folder, [REPORT])
+    with Recording(folder) as recording:
+        report = stack_files(paths, run, files_of(recording, run), progress or Quiet())
+        recording.expect([REPORT])
+        write_json(report.json(), folder / REPORT)
+        recording.complete(REPORT)
     return report

@@ -45,6 +45,26 @@ def test_what_a_killed_run_was_writing_is_ours(written):
     assert "c.fits" not in json.loads((written / outputs.WRITTEN).read_text())["files"]
 
 
+def run_that_fails(folder):
+    with outputs.Recording(folder) as recording:
+        recording.expect(["b.fits"])
+        (folder / "b.fits").write_text("new")
+        recording.complete("b.fits")
+        raise OSError("the disk is full")
+
+
+def test_digests_are_listed_when_all_is_written_and_not_where_that_failed(written):
+    with pytest.raises(OSError, match="full"):
+        run_that_fails(written)
+    assert json.loads((written / outputs.WRITTEN).read_text())["files"]["b.fits"] is None
+    with outputs.Recording(written) as recording:
+        recording.complete("b.fits")
+    assert outputs.is_ours(written / "b.fits")
+    (written / "b.fits").write_text("the user's")
+    assert not outputs.is_ours(written / "b.fits")
+    assert outputs.is_ours(written / "a.fits")
+
+
 def test_what_is_ours_is_removed_and_all_else_stays(written):
     outputs.remove_ours(written, ["a.fits", "a.json", "notes.txt"], keep=[written / "a.json"])
     assert names_in(written) == ["a.json", "notes.txt", outputs.WRITTEN]

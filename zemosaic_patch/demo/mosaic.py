@@ -481,6 +481,7 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
     before, after : Figures
     """
     from zemosaic_patch.mosaic_files import describe
+    from zemosaic_patch.outputs import Recording
 
     run = read_run(folder)
     shape = run.mosaic.image.shape[:2]
@@ -498,7 +499,8 @@ def compare(folder: Path) -> tuple[Figures, Figures]:
     demo.before_after_picture(*pictures, captions, folder / OUTPUTS[2], WHITE_SIGMA)
     told = json.loads((folder / "mosaic.json").read_text(encoding="utf-8"))
     told["comparison"] = {"before": OUTPUTS[0], "after": OUTPUTS[1], "captions": captions}
-    describe(told, folder)
+    with Recording(folder) as recording:
+        describe(told, recording)
     return figures
 
 
