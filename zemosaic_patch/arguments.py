@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import GONE, Option, option_of
@@ -29,8 +29,8 @@ class Command:
 
     Attributes
     ----------
-    name, text, about : str
-        Its name; what it does, in a line, and at the head of its help.
+    name, about : str
+        Its name; what it does, at the head of its help.
     groups : tuple of records
         Of `zemosaic_patch.options`, with the defaults.
     run : callable
@@ -38,7 +38,6 @@ class Command:
     """
 
     name: str
-    text: str
     about: str
     groups: tuple[Any, ...]
     run: Callable[..., int | None]
@@ -47,17 +46,9 @@ class Command:
 # --- parsers ----------------------------------------------------------------------------------------------------------
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the options are listed, not all of them."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
-def add_command(commands: Any, command: Command) -> None:
-    """Add a command, with its options, to the subparsers of a parser."""
-    parser = commands.add_parser(command.name, help=command.text, description=command.about)
+def add_options(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Give the parser of a command its options."""
+    parser.description = command.about
     declared = [(name, option, default) for group in command.groups for name, option, default in declarations(group)]
     exclusive = parser.add_mutually_exclusive_group() if set(EXCLUSIVE) <= {name for name, *_ in declared} else parser
     for name, option, default in declared:
@@ -170,7 +161,7 @@ def _check_numbers(name: str, option: Option, value: Any) -> None:
 # --- run.toml ---------------------------------------------------------------------------------------------------------
 
 
-def config_defaults(path: Path, command: Command, parser: Parser) -> dict[str, Any]:
+def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Return the options of a file, checked by the command's own parser.
 
     Parameters
@@ -178,7 +169,7 @@ def config_defaults(path: Path, command: Command, parser: Parser) -> dict[str, A
     path : Path
         A TOML file.
     command : Command
-    parser : Parser
+    parser : argparse.ArgumentParser
         Of the command.
 
     Raises

@@ -7,21 +7,18 @@ arguments, no frames where they should be, output that exists); 130 stopped by C
 
 from __future__ import annotations
 
-import atexit
+import argparse
 import errno
-import gc
 import io
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from zemosaic_patch import installed_version
-from zemosaic_patch.arguments import Parser, add_command, config_defaults, read
-from zemosaic_patch.commands import demo, dropin, info, mosaic, report, tile
+from zemosaic_patch import commands, installed_version, process
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.signals import leaving_on_signals
 
-COMMANDS = (mosaic.COMMAND, tile.COMMAND, demo.COMMAND, report.COMMAND, info.COMMAND, *dropin.COMMANDS)
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
 REASONS = {  # what the system's words leave out
     errno.ENOMEM: NO_MEMORY,
@@ -32,39 +29,73 @@ REASONS = {  # what the system's words leave out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code."""
+    """Run a command; return the exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of this process, which is then the command's own.
+    """
+    with leaving_on_signals():
+        try:
+            if arguments is None:
+                arguments = sys.argv[1:]
+                process.begin(arguments)
+            _prepare_messages()
+            return _run(list(arguments))
+        except KeyboardInterrupt:
+            return _complain("stopped by the user", 130)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the options are listed, not all of them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _prepare_messages() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and a program without a console has none
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
-    atexit.register(gc.freeze)  # what is left then needs no collecting, which would take 0.2 s
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
-    with leaving_on_signals():
-        return _run(arguments)
 
 
-def _parser() -> Parser:
+def _parser(words: Sequence[str]) -> Parser:
+    """Return the parser of a command line; the options of the command that it names, alone, are loaded."""
     parser = Parser(
         prog="zemosaic-patch",
         description="Mosaics and master tiles without coloured rims, and the patch that gives them to ZeMosaic.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"zemosaic-patch {installed_version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        add_command(commands, command)
+    known = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, text in commands.TOLD.items():
+        own = known.add_parser(name, help=text)
+        if name in words:
+            _give_options(own, name)
     return parser
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    parser = _parser()
+def _give_options(parser: Parser, name: str) -> None:
+    from zemosaic_patch.arguments import add_options
+
+    add_options(parser, commands.load(name))
+
+
+def _run(words: Sequence[str]) -> int:
     try:
-        parsed, unknown = parser.parse_known_args(arguments)
+        parser = _parser(words)
+        parsed, unknown = parser.parse_known_args(words)
+        from zemosaic_patch.arguments import config_defaults, read
+
         if unknown:
             parsed.parser.error(f"unknown option or argument: {' '.join(unknown)}")
         if getattr(parsed, "config", None) is not None:
             parsed.parser.set_defaults(**config_defaults(parsed.config, parsed.command, parsed.parser))
-            parsed = parser.parse_args(arguments)
+            parsed = parser.parse_args(words)
         code = parsed.command.run(*(read(group, parsed) for group in parsed.command.groups))
     except UsageError as error:
         return _complain(error, 2)
@@ -78,8 +109,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _complain(NO_MEMORY, 1)
     except ImportError as error:
         return _complain(f"a library cannot be loaded: {error}", 1)
-    except KeyboardInterrupt:
-        return _complain("stopped by the user", 130)
     return code or 0
 
 

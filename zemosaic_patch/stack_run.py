@@ -38,7 +38,7 @@ from nanstack.stack.kept import KeptCells
 from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
-from zemosaic_patch import installed_version
+from zemosaic_patch import installed_version, process
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice, MosaicRun, TileRun
 from zemosaic_patch.outputs import is_output_folder
@@ -132,7 +132,7 @@ def stack_files(
     """
     clock = Clock()
     choice, settings = run.canvas, run.stack
-    make_ready(settings)
+    make_ready(settings, on_the_sky=work is not None).add_done_callback(lambda _: process.loaded())
     wanted = None if choice.reference is None else _among(paths, choice.reference)
     like = None if choice.like is None else _pixels_of(choice.like)
     solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))

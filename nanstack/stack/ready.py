@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compiled functions made ready for a stack, while files are still being looked at."""
+"""What a run needs, loaded while files are still being looked at: libraries, and compiled functions."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from importlib import import_module
 
 import numpy as np
 
@@ -12,37 +16,71 @@ from nanstack.register.mesh import Box, Mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 
+# in the order in which a run asks for them: so no stage waits for what a later one needs
+FOR_THE_SURVEY = ("astropy.io.fits", "cv2", "scipy.ndimage", "scipy.spatial")
+FOR_REGISTRATION = ("scipy.special", "scipy.sparse.csgraph")
+FOR_THE_SKY = ("astropy.wcs",)
 SIDE = 8  # of what is stacked to no end
 
 
-def make_ready(settings: CanvasSettings) -> Future:
-    """Load Numba, and what it has compiled for stacks of raw frames in colour, in a thread of its own.
+def make_ready(settings: CanvasSettings, on_the_sky: bool = False) -> Future:
+    """Load libraries, and what Numba has compiled for stacks of raw frames in colour, in a thread of its own.
 
     What was never compiled on this machine is left alone: that takes seconds, and is said where it is needed.
+
+    Parameters
+    ----------
+    settings : CanvasSettings
+    on_the_sky : bool
+        Whether the run will look for its place on the sky.
 
     Returns
     -------
     Future
         Nobody need wait for it: what goes wrong in it goes wrong again where it matters.
     """
-    worker = ThreadPoolExecutor(1)
-    ready = worker.submit(_load, settings)
-    worker.shutdown(wait=False)
+    ready: Future = Future()
+    threading.Thread(target=_load, args=(_steps(settings, on_the_sky), ready)).start()
     return ready
 
 
-def _load(settings: CanvasSettings) -> None:
-    """Resample and stack a few pixels, which loads all that either needs."""
+def _load(steps: Iterator[Callable[[], object]], ready: Future) -> None:
+    """Load step by step, as long as the program does not end."""
+    try:
+        for step in steps:
+            if not threading.main_thread().is_alive():
+                break
+            step()
+        ready.set_result(None)
+    except Exception as failure:  # noqa: BLE001  (it is whoever asks for the result that is told)
+        ready.set_exception(failure)
+
+
+def _steps(settings: CanvasSettings, on_the_sky: bool) -> Iterator[Callable[[], object]]:
+    for name in (*FOR_THE_SURVEY, *FOR_REGISTRATION, "numba"):
+        yield partial(import_module, name)
+    yield partial(_load_warp, settings)
+    yield partial(_load_rejection, settings)
+    for name in FOR_THE_SKY if on_the_sky else ():
+        yield partial(import_module, name)
+
+
+def _load_warp(settings: CanvasSettings) -> None:
+    """Resample a few pixels."""
     from nanstack.register import _raw_warp_kernel
     from nanstack.register.raw_warp import warp_mosaic
+
+    if is_compiled(_raw_warp_kernel._fill_from_mosaic):
+        nodes, box = np.zeros((2, 2)), Box.whole((SIDE, SIDE))
+        mosaic = np.zeros((SIDE, SIDE), np.float32)
+        warp_mosaic(mosaic, "RGGB", Mesh(nodes, nodes, SIDE, box, box), settings.interpolation)
+
+
+def _load_rejection(settings: CanvasSettings) -> None:
+    """Stack a few pixels."""
     from nanstack.stack import noise_kernels
 
-    box = Box.whole((SIDE, SIDE))
-    if is_compiled(_raw_warp_kernel._fill_from_mosaic):
-        nodes = np.zeros((2, 2))
-        warp_mosaic(
-            np.zeros((SIDE, SIDE), np.float32), "RGGB", Mesh(nodes, nodes, SIDE, box, box), settings.interpolation
-        )
     if isinstance(settings.rejection, NoiseRejection) and is_compiled(noise_kernels._stack_noise):
         known = FrameNoise(*np.ones((3, 3, 3)), *np.ones((2, 3)))
-        noise_kernels.stack_noise(np.zeros((3, SIDE, SIDE, 3), np.float32), known, settings.rejection, box.within(box))
+        within = np.s_[:SIDE, :SIDE]
+        noise_kernels.stack_noise(np.zeros((3, SIDE, SIDE, 3), np.float32), known, settings.rejection, within)

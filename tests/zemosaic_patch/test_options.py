@@ -12,18 +12,18 @@ from nanstack.settings import CanvasSettings, JoinSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.noise_model import NoiseRejection
 from zemosaic_patch import options
-from zemosaic_patch.arguments import add_command, config_defaults, declarations, read, table, write_config
-from zemosaic_patch.cli import COMMANDS
+from zemosaic_patch.arguments import add_options, config_defaults, declarations, read, table, write_config
+from zemosaic_patch.commands import TOLD, load
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import CanvasChoice, MosaicOutput, MosaicRun, Range, StackOptions, TileRun
 
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
-TILE, MOSAIC = (next(command for command in COMMANDS if command.name == name) for name in ("tile", "mosaic"))
+TILE, MOSAIC = load("tile"), load("mosaic")
 
 
 def parsed(command, *words):
     parser = argparse.ArgumentParser()
-    add_command(parser.add_subparsers(), command)
+    add_options(parser.add_subparsers().add_parser(command.name), command)
     found = parser.parse_args([command.name, *words])
     return [read(group, found) for group in command.groups]
 
@@ -172,7 +172,7 @@ def test_settings_go_into_a_file_and_come_back(command, tmp_path):
     groups = parsed(command, *words)
     write_config(groups, tmp_path / "run.toml")
     parser = argparse.ArgumentParser()
-    add_command(parser.add_subparsers(), command)
+    add_options(parser.add_subparsers().add_parser(command.name), command)
     own = parser.parse_args([command.name, "-o", "out"]).parser
     own.set_defaults(**config_defaults(tmp_path / "run.toml", command, own))
     found = parser.parse_args([command.name, "-o", "out"])
@@ -203,8 +203,8 @@ def test_the_docs_have_the_table(name, groups):
 
 
 def test_every_option_says_what_it_does():
-    for command in COMMANDS:
-        for group in command.groups:
+    for name in TOLD:
+        for group in load(name).groups:
             for one in fields(group):
                 option = options.option_of(one)
                 assert option.text

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands import mosaic, tile
 from zemosaic_patch.commands.output import check_address_space, check_folder, check_new, own_folder
@@ -16,6 +17,7 @@ LEAST_AND_USUAL = {"tile": (3, 16), "mosaic": (12, 40)}  # frames
 def run(options: DemoOptions) -> None:
     """Make the demo."""
     check_address_space()
+    process.loaded()
     least, usual = LEAST_AND_USUAL["mosaic" if options.mosaic else "tile"]
     frames = usual if options.frames is None else options.frames
     if frames < least:
@@ -93,11 +95,12 @@ def _tile(options: DemoOptions, count: int) -> None:
     print(f"picture            {output / BEFORE_AFTER}")
 
 
-COMMAND = Command(
-    "demo",
-    "simulate a Seestar's frames of the Pleiades and stack them before and after the fix",
-    "Simulate a Seestar's frames of the Pleiades, stack them as ZeMosaic does without the fix and with it, and put the "
-    "two results side by side.",
-    (DemoOptions(),),
-    run,
+COMMANDS = (
+    Command(
+        "demo",
+        "Simulate a Seestar's frames of the Pleiades, stack them as ZeMosaic does without the fix and with it, and put "
+        "the two results side by side.",
+        (DemoOptions(),),
+        run,
+    ),
 )

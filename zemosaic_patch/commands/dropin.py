@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from zemosaic_patch.arguments import Command
+from zemosaic_patch.commands import TOLD
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import ApplyOptions, Checkout, ExportOptions, VerifyOptions
 
@@ -81,20 +82,15 @@ def export(options: ExportOptions) -> None:
         print(write(options.folder, options.output, options.for_))
 
 
-def _command(run: Callable[..., int | None], text: str, *groups: object) -> Command:
-    return Command(run.__name__, text, text[0].upper() + text[1:] + ".", groups, run)
+def _command(run: Callable[..., int | None], *groups: object) -> Command:
+    text = TOLD[run.__name__]
+    return Command(run.__name__, text[0].upper() + text[1:] + ".", groups, run)
 
 
 COMMANDS = (
-    _command(
-        check,
-        "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: apply mends it; 2: cannot be patched)",
-        Checkout(),
-    ),
-    _command(apply, "put the patch into a ZeMosaic", Checkout(), ApplyOptions()),
-    _command(revert, "take the patch out of a ZeMosaic", Checkout()),
-    _command(
-        verify, "make simulated tiles with a ZeMosaic, measure them, show before and after", Checkout(), VerifyOptions()
-    ),
-    _command(export, "write the fix as a patch that ZeMosaic's maintainer can review and merge", ExportOptions()),
+    _command(check, Checkout()),
+    _command(apply, Checkout(), ApplyOptions()),
+    _command(revert, Checkout()),
+    _command(verify, Checkout(), VerifyOptions()),
+    _command(export, ExportOptions()),
 )

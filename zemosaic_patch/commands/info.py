@@ -73,10 +73,11 @@ def _cached_kernels() -> str:
     return ", ".join(ready) or "none yet"
 
 
-COMMAND = Command(
-    "info",
-    "show versions, processors, memory, compiled kernels",
-    "Show what a bug report should say about this installation.",
-    (),
-    run,
+COMMANDS = (
+    Command(
+        "info",
+        "Show what a bug report should say about this installation.",
+        (),
+        run,
+    ),
 )

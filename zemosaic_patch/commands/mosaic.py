@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import (
     changed,
@@ -69,6 +70,7 @@ def run(
         keep_options(files, canvas, stack, output, join)
         tell_ignored(found, bars)
         if files.existing_tiles:
+            process.loaded()
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
         else:
             report = mosaic_of_files(paths, made, files.output, bars)
@@ -100,11 +102,12 @@ def show(report: CanvasReport | MosaicReport, folder: Path) -> None:
     print("\n".join(map(on_one_line, [*report.lines(), *files])))
 
 
-COMMAND = Command(
-    "mosaic",
-    "make a mosaic of raw frames, or of master tiles",
-    "Register frames by their stars, and stack all of them straight onto one canvas of the sky: one mosaic without "
-    "seams. A run that was stopped goes on with --resume.",
-    (MosaicFiles(), *mosaic_defaults()),
-    run,
+COMMANDS = (
+    Command(
+        "mosaic",
+        "Register frames by their stars, and stack all of them straight onto one canvas of the sky: one mosaic without "
+        "seams. A run that was stopped goes on with --resume.",
+        (MosaicFiles(), *mosaic_defaults()),
+        run,
+    ),
 )

@@ -28,10 +28,11 @@ def run(asked: ReportFolder) -> None:
     print(f"written            {written}")
 
 
-COMMAND = Command(
-    "report",
-    "make a report of a mosaic or a tile: one page for the browser",
-    "Write report.html, which needs no other file and no network, into the folder of a mosaic or tile.",
-    (ReportFolder(),),
-    run,
+COMMANDS = (
+    Command(
+        "report",
+        "Write report.html, which needs no other file and no network, into the folder of a mosaic or tile.",
+        (ReportFolder(),),
+        run,
+    ),
 )

@@ -61,10 +61,11 @@ def show(report: CanvasReport, folder: Path) -> None:
     print("\n".join(map(on_one_line, [*report.lines(), f"written            {folder / TILE}"])))
 
 
-COMMAND = Command(
-    "tile",
-    "make one master tile of a group of frames",
-    "Register frames by their stars, and stack them on the pixels of one of them: one tile without coloured rims.",
-    (TileFiles(), *tile_defaults()),
-    run,
+COMMANDS = (
+    Command(
+        "tile",
+        "Register frames by their stars, and stack them on the pixels of one of them: one tile without coloured rims.",
+        (TileFiles(), *tile_defaults()),
+        run,
+    ),
 )

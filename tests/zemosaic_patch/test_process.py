@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a command starts: what it loads and when, what it sets in its process, and Ctrl-C while it loads."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.nanstack.survey.simulated import Scene, raw_file
+
+TAKE_LONG = {"astropy", "cv2", "numba", "PIL", "jinja2", "reproject", "skimage", "sep", "astroalign"} | {
+    f"scipy.{part}" for part in ("linalg", "ndimage", "sparse", "spatial", "special")
+}
+RUN = "import sys\nfrom zemosaic_patch.cli import main\ncode = main()\n"
+STOP = """
+import os, signal, sys
+class Stopping:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["STOP_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stopping())
+"""
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    for seed in range(3):
+        raw_file(folder / f"{seed}.fit", Scene((160, 200), stars=20), seed=seed)
+    return folder
+
+
+def python(code, *words, **environment):
+    """Run code in a process of its own, where the command line is words."""
+    given = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    words = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, env=given | environment)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], []])
+def test_a_word_about_the_commands_loads_no_library(words):
+    code = f"import atexit, sys\natexit.register(lambda: print({TAKE_LONG | {'numpy'}} & set(sys.modules)))\n{RUN}"
+    found = python(code, *words)
+    assert found.stdout.splitlines()[-1] == "set()", found.stderr
+
+
+def test_numpy_alone_is_loaded_before_the_first_frame_is_looked_at():
+    code = "import sys, zemosaic_patch.mosaic_run, zemosaic_patch.tile_run\n"
+    found = python(f"{code}print({TAKE_LONG | {'numpy'}} & set(sys.modules))")
+    assert found.stdout == "{'numpy'}\n", found.stderr
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_a_run_in_its_own_process_uses_one_thread_for_blas_unless_told_and_collects_garbage(
+    frames, tmp_path, given, used
+):
+    code = f"{RUN}import gc, os\nprint(gc.isenabled(), os.environ['OPENBLAS_NUM_THREADS'])"
+    found = python(code, "tile", frames, "-o", tmp_path / "out", **given)
+    assert found.stdout.splitlines()[-1] == f"True {used}", found.stderr
+
+
+def test_a_program_that_calls_a_command_keeps_what_it_has_set():
+    code = "import gc, os\nfrom zemosaic_patch.cli import main\nmain(['info'])\n"
+    found = python(f"{code}print(gc.isenabled(), gc.get_freeze_count(), os.environ.get('OPENBLAS_NUM_THREADS'))")
+    assert found.stdout.splitlines()[-1] == "True 0 None", found.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize("moment", ["numpy", "zemosaic_patch.stack_run", "scipy.spatial"])
+def test_ctrl_c_while_libraries_are_loaded_ends_in_a_line(frames, tmp_path, moment):
+    found = python(f"{STOP}{RUN}sys.exit(code)", "tile", frames, "-o", tmp_path / "out", STOP_AT=moment)
+    assert found.stderr == "zemosaic-patch: stopped by the user\n"
+    assert found.returncode in (130, -signal.SIGINT)  # a shell says 130 of either
+    assert not (tmp_path / "out" / "tile.fits").exists()
