@@ -9,6 +9,7 @@ register them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from nanstack.canvas import Canvas, grown
 from nanstack.kept_solution import EarlierFrame, KeptSolution
@@ -24,6 +25,14 @@ from nanstack.solution_file import SolutionFile
 CanvasOf = Callable[[Sequence[RegisteredFrame]], Canvas]
 
 
+class OnCanvas(NamedTuple):
+    """Frames on their canvas."""
+
+    canvas: Canvas
+    frames: list[PlacedFrame]
+    usual_flux: float  # of a star in the result, over that in the usual frame: see `nanstack.session.Session`
+
+
 def solved_on_canvas(
     session: Session,
     canvas_of: CanvasOf,
@@ -32,8 +41,8 @@ def solved_on_canvas(
     grows: bool = True,
     kept: SolutionFile | None = None,
     progress: Progress | None = None,
-) -> tuple[Canvas, list[PlacedFrame]]:
-    """Return the canvas of a session and its frames on it, going on from an earlier run where that can be.
+) -> OnCanvas:
+    """Return a session's frames on their canvas, going on from an earlier run where that can be.
 
     Parameters
     ----------
@@ -62,16 +71,16 @@ def solved_on_canvas(
         if wrong:
             progress.warn(f"what an earlier run found cannot be used: {wrong}; all is made anew")
         canvas = canvas_of(session.frames)
-        found = canvas, placed_on(session.frames, canvas, settings)
+        found = OnCanvas(canvas, placed_on(session.frames, canvas, settings), session.usual_flux)
     if kept is not None:
-        _remember(kept, session, *found, progress)
+        _remember(kept, session, found, progress)
     return found
 
 
 def _going_on(
     earlier: KeptSolution, session: Session, canvas_of: CanvasOf, settings: CanvasSettings, grows: bool
-) -> tuple[Canvas, list[PlacedFrame]]:
-    frames = earlier.continued(session.frames)
+) -> OnCanvas:
+    frames, usual_flux = earlier.continued(session.frames), session.usual_flux * earlier.times_brighter(session.frames)
     if earlier.canvas is None:
         canvas = canvas_of(frames)
     elif grows:
@@ -79,8 +88,10 @@ def _going_on(
     else:
         canvas = earlier.canvas
     if all(frame.survey.digest in earlier.frames for frame in frames):
-        return canvas, _in_order([earlier.frames[f.survey.digest].placed(f.survey) for f in frames])
-    return canvas, earlier.joined(placed_on(frames, canvas, settings))
+        return OnCanvas(
+            canvas, _in_order([earlier.frames[f.survey.digest].placed(f.survey) for f in frames]), usual_flux
+        )
+    return OnCanvas(canvas, earlier.joined(placed_on(frames, canvas, settings)), usual_flux)
 
 
 def _in_order(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
@@ -88,12 +99,10 @@ def _in_order(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
     return sorted(placed, key=lambda one: (one.frame.path.name, one.frame.survey.digest))
 
 
-def _remember(
-    kept: SolutionFile, session: Session, canvas: Canvas, placed: Sequence[PlacedFrame], progress: Progress
-) -> None:
-    frames = {one.frame.survey.digest: EarlierFrame.of(one) for one in placed}
-    view = canvas.view if isinstance(canvas.view, View) else None
+def _remember(kept: SolutionFile, session: Session, found: OnCanvas, progress: Progress) -> None:
+    frames = {one.frame.survey.digest: EarlierFrame.of(one) for one in found.frames}
+    canvas = found.canvas if isinstance(found.canvas.view, View) else None
     try:
-        kept.remember(KeptSolution(view and Canvas(view), session.place, frames, session.refused))
+        kept.remember(KeptSolution(canvas, session.place, frames, session.refused, found.usual_flux))
     except OSError as failure:  # a full disk costs the next run some time, not this one its end
         progress.warn(f"{kept.path} cannot be written ({failure.strerror or failure}): more frames later make all anew")

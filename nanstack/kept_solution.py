@@ -70,12 +70,15 @@ class KeptSolution:
         By the frames' digests.
     refused : dict of str to str
         Digests of frames that could not be registered, or were judged, and why.
+    usual_flux : float
+        See `nanstack.session.Session`.
     """
 
     canvas: Canvas | None
     place: Place | None
     frames: Mapping[str, EarlierFrame] = field(repr=False)
     refused: Mapping[str, str] = field(default_factory=dict, repr=False)
+    usual_flux: float = 1.0
 
     def session(self, surveys: Sequence[Survey]) -> Session | None:
         """Return frames as they were registered; None where one is not known, or the place on the sky is in doubt."""
@@ -86,7 +89,8 @@ class KeptSolution:
             return None
         frames = [one.registered(survey) for one, survey in zip(known, surveys, strict=True) if one is not None]
         refused = {survey.path: self.refused[survey.digest] for survey in surveys if survey.digest in self.refused}
-        return Session(frames, refused, self.place, {s.digest: refused[s.path] for s in surveys if s.path in refused})
+        digests = {s.digest: refused[s.path] for s in surveys if s.path in refused}
+        return Session(frames, refused, self.place, digests, self.usual_flux)
 
     def _has_enough(self, surveys: Sequence[Survey]) -> bool:
         there = {survey.digest for survey in surveys}
@@ -117,10 +121,14 @@ class KeptSolution:
         hand = np.linalg.det(earlier[:3]) * np.linalg.det(new[:3])
         return attitude_between(earlier, new, np.ones(len(new)), mirrored=bool(hand < 0))
 
+    def times_brighter(self, frames: Sequence[RegisteredFrame]) -> float:
+        """Return how much larger a star's flux is on the earlier scale than on that of a new solution."""
+        known = self._known(frames)
+        return flux.onto_earlier([f.factor for f, _ in known], [self.frames[digest].factor for _, digest in known])
+
     def continued(self, frames: Sequence[RegisteredFrame]) -> list[RegisteredFrame]:
         """Return registered frames: known ones as they were, new ones turned, and multiplied, to join them."""
-        turn, known = self._turn(frames), self._known(frames)
-        more = flux.onto_earlier([f.factor for f, _ in known], [self.frames[digest].factor for _, digest in known])
+        turn, more = self._turn(frames), self.times_brighter(frames)
         return [
             self.frames[frame.survey.digest].registered(frame.survey)
             if frame.survey.digest in self.frames

@@ -38,12 +38,16 @@ class Session:
         How the sphere came to its place on the sky; None where nobody knows it.
     refused : dict
         Digest of a frame that was surveyed and not registered: why.
+    usual_flux : float
+        What the frames' factors make of a star's flux, over what it is in the usual frame of these: 1, but where the
+        factors are those of an earlier run, which had other frames.
     """
 
     frames: list[RegisteredFrame]
     left_out: dict[Path, str]
     place: Place | None
     refused: dict[str, str] = field(default_factory=dict)
+    usual_flux: float = 1.0
 
     @property
     def knows_its_place(self) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.survey.record import Survey
 
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept
 NUMBERS = ("attitude", "single", "colours")
 SINGLE = ("stars", "rms", "flux", "factor", "weight", "blur")
 
@@ -97,6 +97,7 @@ def _packed(told: str, solution: KeptSolution) -> bytes:
         "told": told,
         "digests": list(solution.frames),
         "refused": dict(solution.refused),
+        "usual_flux": solution.usual_flux,
         "cameras": [asdict(camera) for camera in cameras],
         "camera": [number[frame.view.camera] for frame in frames],
         "canvas": solution.canvas and _told_view(solution.canvas.view),
@@ -143,7 +144,7 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
             View(cameras[camera], attitude, scale), int(stars), rms, of_flux, factor,
             gain, Plane(offset, slope_x, slope_y), weight, SampleNoise(*noise), blur,
         )  # fmt: skip
-    return KeptSolution(canvas, place, frames, says["refused"])
+    return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"])
 
 
 def _camera(told: dict) -> Camera:

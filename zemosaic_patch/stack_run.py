@@ -151,7 +151,7 @@ def stack_files(
     registered = Registered.of(session)
     _warn_of_place(registered, choice, progress, tries=work is not None)
     with _failures():
-        canvas, placed = solved_on_canvas(
+        canvas, placed, usual_flux = solved_on_canvas(
             session,
             lambda frames: like or _canvas_of(frames, choice, wanted),
             settings,
@@ -170,7 +170,7 @@ def stack_files(
             canvas.shape,
             placed[0].channels,
             _something(tally.over(strips), tally, canvas, choice, clock),
-            cards=_cards(session, registered, placed, canvas, settings, to.kind),
+            cards=_cards(session, registered, placed, canvas, settings, to.kind, usual_flux),
             closing=tally.cards,
             correlation=pixels_alike(placed, canvas, settings.interpolation),
             wcs=canvas.wcs() if registered.on_the_sky else None,
@@ -339,12 +339,14 @@ def _cards(
     canvas: Canvas,
     settings: CanvasSettings,
     kind: str,
+    usual_flux: float,
 ) -> dict[str, tuple[Any, str]]:
     """Return the cards that say where a result comes from, and how far its place on the sky can be trusted."""
     frames, creator = [one.frame for one in placed], f"zemosaic-patch {installed_version()}"
     cards = canvas_cards(frames, canvas, settings, creator=creator, on_the_sky=registered.on_the_sky)
     cards["NPA_KIND"] = (kind, "what this image is")
     cards["NPA_GIVE"] = (len(frames) + len(session.left_out), "frames given")
+    cards["NPA_FLUX"] = (round(usual_flux, 6), "flux of a star here / in the usual frame")
     cards["NPA_SKY"] = (registered.place, "how the place on the sky was found")
     if registered.approximate:
         cards["NPA_APRX"] = (True, "the place on the sky is only approximate")

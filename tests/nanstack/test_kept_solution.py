@@ -96,7 +96,7 @@ def both(sessions, tmp_path_factory):
     """The first night, then both, going on from it: two canvases with their frames; and both at once."""
     kept = tmp_path_factory.mktemp("kept") / "solution.npz"
     one, two = sessions
-    return solved(one, kept), solved(two, kept), solved(two)
+    return [(found.canvas, found.frames) for found in (solved(one, kept), solved(two, kept), solved(two))]
 
 
 def test_known_frames_stay_to_the_bit_and_pixels_where_they_were(both):
@@ -139,6 +139,20 @@ def test_new_frames_lie_and_count_as_if_both_nights_were_solved_at_once(both):
         here, there = (sky_of(found[name], on) for found, on in ((went_on, canvas), (at_once, other)))
         steps = here - there
         np.testing.assert_allclose(steps, steps_of_all(went_on, at_once, canvas, other), atol=1.5)
+
+
+def test_it_is_known_what_the_scale_of_flux_is(nights, sessions, tmp_path):
+    """The first night, whose scale stays, was hazy: a star shows there 0.9 of what it does in most frames of both."""
+    first, second, surveys = nights
+    hazy, kept = open_session(second, folder=surveys, place=placed_well), tmp_path / "solution.npz"
+    assert solved(hazy, kept).usual_flux == 1
+    went_on = solved(sessions[1], kept)
+    assert went_on.usual_flux == pytest.approx(0.9, rel=0.01)
+    gains, truth = (by_name(found.frames) for found in (went_on, solved(sessions[1])))
+    for name, one in gains.items():
+        np.testing.assert_allclose(one.gain / truth[name].gain, went_on.usual_flux, rtol=0.01)
+    again = open_session(first + second, folder=surveys, known=SolutionFile(kept).session)
+    assert solved(again, kept).usual_flux == went_on.usual_flux, "nothing was registered, and it is known still"
 
 
 def sky_of(one, canvas):
@@ -186,12 +200,12 @@ def test_only_cells_that_new_frames_touch_are_stacked_again(both, tmp_path, monk
 def test_a_frame_that_is_gone_costs_its_cells_alone(both, sessions, tmp_path, monkeypatch):
     monkeypatch.setattr(cells_module, "SIDE", 64)
     kept, cells = tmp_path / "solution.npz", KeptCells(tmp_path / "cells")
-    canvas, before = solved(sessions[1], kept)
+    canvas, before, _ = solved(sessions[1], kept)
     first = {cell.name: bytes_ for cell, bytes_ in stacked(canvas, before, cells).items()}
     gone = before[0].frame.path
     fewer = replace(sessions[1], frames=[frame for frame in sessions[1].frames if frame.path != gone])
     told = Told()
-    again, after = solved(fewer, kept, progress=told)
+    again, after, _ = solved(fewer, kept, progress=told)
     assert not told.warnings
     assert {name: numbers(one) for name, one in by_name(after).items()} == {
         name: numbers(one) for name, one in by_name(before).items() if name != gone.name
@@ -257,10 +271,10 @@ def test_what_does_not_fit_is_made_anew_and_told_in_a_line(sessions, tmp_path, c
     solved(sessions[1], kept)
     heard = Told()
     session = change(sessions[1])
-    canvas, found = solved(session, kept, told=told, progress=heard)
+    canvas, found, _ = solved(session, kept, told=told, progress=heard)
     assert len(heard.warnings) == 1
     assert says in heard.warnings[0]
-    fresh_canvas, fresh = solved(session)
+    fresh_canvas, fresh, _ = solved(session)
     assert canvas.view.camera == fresh_canvas.view.camera
     assert [numbers(one) for one in found] == [numbers(one) for one in fresh]
     assert solved(session, kept, told=told)[0].view.camera == canvas.view.camera, "it is kept in its place"
@@ -290,8 +304,8 @@ def test_a_canvas_that_does_not_grow_stays(sessions, tmp_path):
     def first_frames(frames):
         return reference_canvas(frames[0].view)
 
-    canvas, _ = solved(sessions[0], kept, first_frames, grows=False)
-    again, _ = solved(sessions[1], kept, None, grows=False)
+    canvas, *_ = solved(sessions[0], kept, first_frames, grows=False)
+    again, *_ = solved(sessions[1], kept, None, grows=False)
     assert again.view.camera == canvas.view.camera
     np.testing.assert_array_equal(again.view.attitude, canvas.view.attitude)
 

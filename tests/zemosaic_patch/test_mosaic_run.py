@@ -70,7 +70,7 @@ def test_mosaic_holds_what_it_promises(original):
         assert [hdu.name for hdu in hdus] == ["RGB", "COVERAGE", "WEIGHT", "VARIANCE"]
         image, coverage, weight, variance = (hdu.data for hdu in hdus)
         header = hdus[0].header
-        assert (header["NPA_ALGN"], header["NPA_SKY"]) == (2 * FRAMES, "own solutions")
+        assert (header["NPA_ALGN"], header["NPA_SKY"], header["NPA_FLUX"]) == (2 * FRAMES, "own solutions", 1)
         assert image.dtype == ">f4"
         assert [hdus["VARIANCE"].header[f"NPA_COR{plane}"] for plane in (1, 2, 3)] == pytest.approx([1.5] * 3, rel=0.02)
         for hdu in hdus[1:]:
