@@ -467,10 +467,10 @@ struct Known {
     const double *variances, *photons, *skies;
     int channels;
 
-    __device__ double variance_at(int frame, int channel, double level) const {
+    __device__ float variance_at(int frame, int channel, float level) const {
         int own = frame * channels + channel;
-        double above = level - skies[own];
-        return variances[own] + photons[own] * (above > 0 ? above : 0);
+        float above = level - (float)skies[own];
+        return (float)variances[own] + (float)photons[own] * (above > 0 ? above : 0);
     }
 };
 
@@ -499,43 +499,43 @@ extern "C" __global__ void noise_centers(
 }
 
 // How much the centres vary around a lane, less what their noise makes of nothing; no data compares as neither.
-__device__ double steepness(const float *center, const Lane &lane, int height, int size, int channels, double noise) {
-    double highest = center[lane.place], lowest = highest;
+__device__ float steepness(const float *center, const Lane &lane, int height, int size, int channels, float noise) {
+    float highest = center[lane.place], lowest = highest;
     for (int row = lane.row - 1; row <= lane.row + 1; row++)
         for (int at = lane.at - channels; at <= lane.at + channels; at += channels) {
             if (row < 0 || row >= height || at < 0 || at >= size) continue;
-            double value = center[(wide)row * size + at];
+            float value = center[(wide)row * size + at];
             if (value > highest) highest = value;
             if (value < lowest) lowest = value;
         }
-    double steep = highest - lowest - RANGE_OF_NINE * noise;
+    float steep = highest - lowest - (float)RANGE_OF_NINE * noise;
     return steep > 0 ? steep : 0;
 }
 
 // Mark what is too far from the centre, and what would be beside an outlier.
-extern "C" __global__ void noise_marks(NOISE_PARAMETERS, double kappa, double grow, unsigned char *marks) {
+extern "C" __global__ void noise_marks(NOISE_PARAMETERS, float kappa, float grow, unsigned char *marks) {
     wide place = own_pixel();
     Lane lane = lane_at(place, height, size, channels);
     if (place >= lane.lanes) return;
     Known known = {variances, photons, skies, channels};
-    double level = center[place], total = 0, spread = 0;
+    float level = center[place], total = 0, spread = 0;
     int count = counts[place];
     for (int frame = 0; frame < frames; frame++) {
         if (!is_finite(samples[frame * lane.lanes + place])) continue;
         total += known.variance_at(frame, lane.channel, level);
-        spread += blurs[frame] * blurs[frame];
+        spread += (float)(blurs[frame] * blurs[frame]);
     }
-    double mean = total / (count > 1 ? count : 1), share = count > 2 ? HALF_PI / (count + 0.5) : 1.0;
-    double of_center = mean * share;
-    double steep = steepness(center, lane, height, size, channels, sqrt(of_center)), squared = steep * steep;
-    double shared_part = count > 2 ? share : 0;
+    float mean = total / (count > 1 ? count : 1), share = count > 2 ? (float)HALF_PI / (count + 0.5f) : 1.0f;
+    float of_center = mean * share;
+    float steep = steepness(center, lane, height, size, channels, sqrtf(of_center)), squared = steep * steep;
+    float shared_part = count > 2 ? share : 0;
     for (int frame = 0; frame < frames; frame++) {
         float x = samples[frame * lane.lanes + place];
-        double distance = x - level, off = distance * distance, allowed = total + spread * squared;
+        float distance = x - level, off = distance * distance, allowed = total + spread * squared;
         if (count != 2) {
-            double variance = known.variance_at(frame, lane.channel, level);
-            double less = shared_part * (variance < mean ? variance : mean);
-            allowed = variance - less + blurs[frame] * blurs[frame] * squared + of_center;
+            float variance = known.variance_at(frame, lane.channel, level);
+            float less = shared_part * (variance < mean ? variance : mean);
+            allowed = variance - less + (float)(blurs[frame] * blurs[frame]) * squared + of_center;
         }
         bool suspect = is_finite(x) && off > grow * allowed, outlier = is_finite(x) && off > kappa * allowed;
         int side = distance > 0 ? ABOVE : BELOW;
@@ -561,13 +561,13 @@ extern "C" __global__ void noise_means(NOISE_PARAMETERS, const unsigned char *ma
     Lane lane = lane_at(place, height, size, channels);
     if (place >= lane.lanes) return;
     Known known = {variances, photons, skies, channels};
-    double level = center[place], nearest = 0, total = 0, own = 0, squares = 0;
-    float spared = 0;
+    double total = 0, own = 0, squares = 0;
+    float level = center[place], nearest = 0, spared = 0;
     int gone = 0, spared_count = 0;
     for (int frame = 0; frame < frames; frame++) {
         float x = samples[frame * lane.lanes + place];
         if (!is_finite(x)) continue;
-        double distance = fabs(x - level);
+        float distance = fabsf(x - level);
         bool first = spared_count == 0;
         if (first || distance < nearest || (distance == nearest && x < spared)) {
             nearest = distance;

@@ -547,10 +547,9 @@ def _noise_by_kernels(
     grid = (-(-lanes // threads),), (threads,)
     sorting = xp.asarray(table), np.int32(len(table))
     block = samples, *known, *map(np.int32, (frames, height, width * channels, channels)), center, counts
-    bounds = np.float64(rejection.kappa) ** 2, np.float64(rejection.grow) ** 2
     centers(
         *grid, (samples, np.int32(frames), np.int64(lanes), *sorting, center, counts), shared_mem=threads * frames * 4
     )
-    marks_of(*grid, (*block, *bounds, marks))
+    marks_of(*grid, (*block, *rejection.squares, marks))
     means(*grid, (*block, marks, image, weight, variance, gone))
     return image, weight, variance, gone, counts
