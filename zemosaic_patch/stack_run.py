@@ -25,6 +25,7 @@ from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
+from nanstack.levels.frame_weights import width_of_mean
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.progress import Progress
 from nanstack.register.camera import ARCSEC
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from nanstack.survey.record import Survey
 
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
+TWO_SCALES = 1.2  # frames whose pixels differ by more were taken with different cameras or optics
 COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw
 
 
@@ -161,6 +163,7 @@ def stack_files(
         )
     _check_disk(to, canvas, placed[0].channels, work)
     _warn_of_frames([one.frame for one in placed], canvas, choice, progress)
+    _warn_of_scales(placed, canvas, progress)
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
     strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress)
     clock.ends("levels")
@@ -294,6 +297,25 @@ def _warn_of_frames(
                 f"{counted(far, 'frame')} of {len(frames)} point elsewhere than the reference, whose edges the result "
                 "has: --canvas all shows all of the sky"
             )
+
+
+def _warn_of_scales(placed: Sequence[PlacedFrame], canvas: Canvas, progress: Progress) -> None:
+    """Say where frames with coarser pixels than others make the stars of a result wider, whose own pixels are finer."""
+    frames, weights = [one.frame for one in placed], np.array([one.weight for one in placed])
+    scales = np.array([ARCSEC / frame.view.focal for frame in frames])
+    coarser = scales > TWO_SCALES * scales.min()
+    if not coarser.any() or ARCSEC / canvas.view.focal * TWO_SCALES > np.median(scales[coarser]):
+        return
+    finer = [frame for frame, coarse in zip(frames, coarser, strict=True) if not coarse]
+    wider = width_of_mean(frames, weights) / width_of_mean(finer, weights[~coarser])
+    scale = f"{np.median(scales[coarser]):.3g}"
+    first = frames[int(np.argmax(coarser))].path.name
+    progress.warn(
+        f"{counted(np.count_nonzero(coarser), 'frame')} of {len(frames)} (the first is {first}) "
+        f"have coarser pixels ({scale} arcsec) than the others ({np.median(scales[~coarser]):.3g}): stars of the "
+        f"result are about {wider:.2f} times as wide as those of the others alone; stack the two apart, or make one "
+        f"picture of --scale {scale}"
+    )
 
 
 def _is_elsewhere(frame: RegisteredFrame, canvas: Canvas) -> bool:

@@ -63,6 +63,20 @@ def blurs(frames: Sequence[RegisteredFrame], canvas: Canvas) -> np.ndarray:
     return SAMPLING + rms * scale + np.abs((usual / widths) ** 2 - 1) / falls
 
 
+def width_of_mean(frames: Sequence[RegisteredFrame], weights: np.ndarray) -> float:
+    """Return the full width at half maximum of stars in the weighted mean of frames, in radians.
+
+    As if their profiles were Gaussian, and interpolation widened none.
+    """
+    from scipy.optimize import brentq
+
+    widths = _widths(frames)
+    heights = weights / widths**2
+    return float(
+        brentq(lambda w: np.sum(heights * (2.0 ** -((w / widths) ** 2) - 0.5)), widths.min() / 2, 2 * widths.max())
+    )
+
+
 def _widths(frames: Sequence[RegisteredFrame]) -> np.ndarray:
     """Return the full width at half maximum of frames' stars in radians; where unknown, the usual one: (n,)."""
     focal = np.array([frame.view.focal for frame in frames])

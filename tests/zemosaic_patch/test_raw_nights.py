@@ -104,3 +104,19 @@ def test_a_mosaic_that_is_where_the_mount_looked_says_that_this_is_approximate(r
     assert header["NPA_APRX"]
     assert (header["NPA_SKY"], header["CTYPE1"]) == ("pointing", "RA---TAN")
     assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx((83.8, 22.0), abs=0.5)
+
+
+def test_frames_of_two_scales_are_told_of_unless_the_pixels_are_those_of_the_coarser_ones(run, tmp_path):
+    coarser = np.diag([1 / 1.6, 1 / 1.6]) @ np.eye(2, 3)
+    night(tmp_path / "frames", sky_of_stars(1), MOVES[:3])
+    night(tmp_path / "frames", sky_of_stars(1), [compose(coarser, m) for m in MOVES[:2]], "wide", FOCALLEN=250 / 1.6)
+    arguments = "tile", tmp_path / "frames", "--canvas", "all"
+    code, _, err = run(*arguments, "-o", tmp_path / "out")
+    assert code == 0
+    (line,) = [line for line in err if "coarser pixels" in line]
+    assert line.startswith("warning: 2 frames of 5 (the first is wide_00.fit) have coarser pixels (3.83 arcsec) than")
+    assert 1.1 < float(line.split("about ")[1].split(" times")[0]) < 1.6
+    assert "stack the two apart, or make one picture of --scale 3.83" in line
+    code, _, err = run(*arguments, "--scale", "3.83", "-o", tmp_path / "coarse")
+    assert code == 0
+    assert not [line for line in err if "coarser pixels" in line]

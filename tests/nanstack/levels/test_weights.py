@@ -2,12 +2,15 @@
 """Weights of frames, and colours brought to one median, against arithmetic."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nanstack.levels.colour import equalize_medians
+from nanstack.levels.frame_weights import width_of_mean
 from nanstack.levels.weights import quality_weights, radial_map
+from tests.support.registered import registered
 
 pytestmark = pytest.mark.numpy_bytes
 
@@ -68,3 +71,16 @@ def test_images_without_three_scalable_colours_are_left_alone(image):
     before = image.copy()
     assert not equalize_medians(image).applied
     assert np.array_equal(image, before)
+
+
+def test_the_width_of_a_mean_is_where_the_mean_of_the_profiles_has_fallen_to_half():
+    fwhm, scales, weights = np.array([2.0, 3.0, 2.5]), np.array([1.0, 1.0, 1.7]), np.array([1.0, 0.5, 0.8])
+    frames = []
+    for width, scale in zip(fwhm, scales, strict=True):
+        frame = registered("a.fit", scale=scale)
+        stars = replace(frame.survey.stars, fwhm=width)
+        frames.append(replace(frame, survey=replace(frame.survey, stars=stars)))
+    radius, sigma = np.linspace(0, 5, 200_001)[:, None], fwhm * scales / 2.354820045
+    profile = np.sum(weights / sigma**2 * np.exp(-(radius**2) / (2 * sigma**2)), axis=1)
+    expected = 2 * radius[np.argmax(profile < profile[0] / 2), 0]
+    assert np.degrees(width_of_mean(frames, weights)) * 3600 == pytest.approx(expected, rel=1e-3)
