@@ -17,6 +17,7 @@ from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
 from nanstack.levels.placed import PlacedFrame
 from nanstack.levels.sample_noise import pixels_alike, sample_noises
+from nanstack.memory import memory_budget
 from nanstack.progress import Progress, Quiet
 from nanstack.register.mesh import Box
 from nanstack.register.reference import best_reference
@@ -24,13 +25,25 @@ from nanstack.register.registered import RegisteredFrame
 from nanstack.register.warp import noise_left
 from nanstack.session import open_session
 from nanstack.settings import CanvasSettings
-from nanstack.stack.cells import SIDE, Cell, Layer, counted_from_origin, cut, empty, put, stack_cells
+from nanstack.stack.cells import (
+    SIDE,
+    Cell,
+    Layer,
+    counted_from_origin,
+    cut,
+    empty,
+    put,
+    stack_cells,
+    stacked_bytes,
+)
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.stacked import StackedCell
 from nanstack.survey.taken import Taken, taken_of_frames
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
+
+STRIP_BYTES = 8 * 2**20  # of the rows that are given on at once
 
 
 @dataclass(frozen=True)
@@ -220,8 +233,20 @@ def stacked_strips(
     """
     layers = [Layer.of(one, canvas) for one in placed]
     cells = cut(layers)
-    stacked = stack_cells(cells, layers, settings, memory=memory, kept=kept)
+    left = _beside_a_row(canvas, placed[0].channels, memory_budget() if memory is None else memory)
+    stacked = stack_cells(cells, layers, settings, memory=left, kept=kept)
     yield from strips(cells, _heard(stacked, len(cells), progress or Quiet()), canvas, placed[0].channels)
+
+
+def _beside_a_row(canvas: Canvas, channels: int, memory: int) -> int:
+    """Return the bytes that cells in work may take beside a row of finished ones, as wide as the canvas."""
+    row, most = stacked_bytes((SIDE, canvas.shape[1]), channels), memory_budget()
+    if row > most:
+        raise ValueError(
+            f"a canvas {canvas.shape[1]} pixels wide takes {row / 2**20:.0f} MiB of memory for a strip of it, and "
+            f"{most / 2**20:.0f} MiB can be had: end other programs, choose a coarser scale, or make several pictures"
+        )
+    return max(0, memory - row)
 
 
 def _heard(stacked: Iterable[StackedCell], count: int, progress: Progress) -> Iterator[StackedCell]:
@@ -251,18 +276,30 @@ def strips(
     top : int
         First row of the strip.
     strip : StackedCell
-        All rows of the canvas come, each once; the numbers of samples are those of the strip's cells.
+        All rows of the canvas come, each once, a few at a time, so that memory holds a row of cells and little more;
+        of the strips that cells share, the first one has their numbers of samples.
     """
     results = iter(stacked)
     waiting = deque(cells)
     whole = counted_from_origin(Box.whole(canvas.shape), canvas)
     for top in range(whole.top // SIDE * SIDE, whole.bottom, SIDE):
         box = Box(top, top + SIDE, whole.left, whole.right).common(whole)
-        strip = empty(box.shape, channels)
-        rejected = samples = 0
+        row = []
         while waiting and waiting[0].box.top < box.bottom:
-            cell, result = waiting.popleft(), next(results)
-            put(result, cell.box.within(box), strip)
-            rejected, samples = rejected + result.rejected, samples + result.samples
-        yield box.top - whole.top, replace(strip, rejected=rejected, samples=samples)
+            row.append((waiting.popleft().box, next(results)))
+        for strip_box, strip in _in_strips(row, box, channels):
+            yield strip_box.top - whole.top, strip
     deque(results, maxlen=0)  # there are no more: what stacks them comes to its end, and tidies up
+
+
+def _in_strips(cells: Sequence[tuple[Box, StackedCell]], row: Box, channels: int) -> Iterator[tuple[Box, StackedCell]]:
+    """Give a row of cells as strips, which are no higher than memory for them asks for."""
+    height = max(1, STRIP_BYTES // stacked_bytes((1, row.shape[1]), channels))
+    rejected, samples = (sum(getattr(cell, name) for _, cell in cells) for name in ("rejected", "samples"))
+    for top in range(row.top, row.bottom, height):
+        box = Box(top, top + height, row.left, row.right).common(row)
+        strip = empty(box.shape, channels)
+        for place, cell in cells:
+            part = place.common(box)
+            put(cell, part.within(box), strip, part.within(place))
+        yield box, replace(strip, rejected=rejected, samples=samples) if top == row.top else strip

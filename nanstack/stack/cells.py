@@ -388,10 +388,17 @@ def empty(shape: tuple[int, int], channels: int) -> StackedCell:
     return StackedCell(nothing, np.zeros(shape, np.uint16), np.zeros(shape, np.float32), nothing.copy(), 0, 0)
 
 
-def put(cell: StackedCell, place: tuple[slice, slice], whole: StackedCell) -> None:
-    """Put a cell's planes where they belong."""
+def put(
+    cell: StackedCell, place: tuple[slice, slice], whole: StackedCell, taken: tuple[slice, slice] = np.s_[:, :]
+) -> None:
+    """Put a cell's planes, or what is taken of them, where they belong."""
     for name in ("image", "coverage", "weight", "variance"):
-        getattr(whole, name)[place] = getattr(cell, name)
+        getattr(whole, name)[place] = getattr(cell, name)[taken]
+
+
+def stacked_bytes(shape: tuple[int, int], channels: int) -> int:
+    """Return the bytes of a stacked part of a canvas: its image, variance, weight and coverage."""
+    return shape[0] * shape[1] * (2 * 4 * channels + 4 + 2)
 
 
 def levelled(layer: Layer, source: Source, part: Box, interpolation: str, out: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Canvases in cells: which frames are in which, and that how the work is divided changes no byte."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanstack import sky_stack
 from nanstack.canvas import Canvas, reference_canvas, union_canvas
 from nanstack.io.layout import FrameError
 from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
@@ -17,9 +19,20 @@ from nanstack.register.camera import ARCSEC, Camera, Passage, View
 from nanstack.register.mesh import Box
 from nanstack.register.solved import SolvedView
 from nanstack.settings import CanvasSettings
-from nanstack.sky_stack import stacked_strips, strips
+from nanstack.sky_stack import STRIP_BYTES, stacked_strips, strips
 from nanstack.stack import cells as cells_module
-from nanstack.stack.cells import Layer, counted_from_origin, cut, parts_of, sample_bytes, shares, stack_cells
+from nanstack.stack.cells import (
+    Cell,
+    Layer,
+    counted_from_origin,
+    cut,
+    empty,
+    parts_of,
+    sample_bytes,
+    shares,
+    stack_cells,
+    stacked_bytes,
+)
 from tests.support.registered import registered
 from tests.support.skycells import SHAPE, frame_at, frames_in, placed
 from tests.support.starfields import looking
@@ -201,3 +214,26 @@ def test_a_file_that_ends_while_it_is_stacked_is_named(tmp_path):
 def test_nothing_is_shown_of_no_frames():
     assert cut([]) == []
     assert list(stack_cells([], [], CanvasSettings())) == []
+
+
+def test_of_a_wide_canvas_memory_holds_a_row_of_cells_and_little_more():
+    side, width = sky_stack.SIDE, 16 * sky_stack.SIDE
+    canvas = Canvas(View(Camera((3 * side, width), 1e5, axis=(0.0, 0.0)), np.eye(3)))
+    boxes = [
+        Box(top, top + side, left, left + side) for top in range(0, 3 * side, side) for left in range(0, width, side)
+    ]
+    cells = [Cell(box, (0,)) for box in boxes]
+    tracemalloc.start()
+    try:
+        heights = [len(strip.image) for _, strip in strips(cells, (empty(one.shape, 3) for one in boxes), canvas, 3)]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(heights) == 3 * side
+    assert most < stacked_bytes((side, width), 3) + 2.5 * STRIP_BYTES
+
+
+def test_a_canvas_too_wide_for_the_memory_there_is_is_refused(night, canvas, monkeypatch):
+    monkeypatch.setattr(sky_stack, "memory_budget", lambda: 10_000)
+    with pytest.raises(ValueError, match=f"a canvas {canvas.shape[1]} pixels wide takes .* choose a coarser scale"):
+        next(stacked_strips(canvas, night, CanvasSettings()))
