@@ -42,7 +42,14 @@ def files_of(recording: Recording, run: MosaicRun) -> Written:
     """Return where and how a mosaic of frames is written."""
     kind = run.output.picture
     names = ResultFiles(MOSAIC, f"mosaic.{kind}", "coverage.png", f"mosaic_linked.{kind}")
-    return Written(recording, names, packed=run.output.format == "fz", upside_down=run.canvas.is_north_up)
+    packed, upside_down = run.output.format == "fz", run.canvas.is_north_up
+    return Written(recording, names, packed=packed, upside_down=upside_down, meanwhile=_make_report_ready)
+
+
+def _make_report_ready() -> None:
+    from zemosaic_patch.report import page
+
+    page.make_ready()
 
 
 def is_former(folder: Path) -> bool:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,9 @@ class Written:
         Whether it is compressed, without loss.
     upside_down : bool
         Whether the pictures' first row is the image's last one.
+    meanwhile : callable, optional
+        Called in a thread of its own while the image comes: makes ready what is done after it. What goes wrong in it
+        goes wrong again where it matters.
     """
 
     recording: Recording
@@ -50,6 +53,7 @@ class Written:
     alpha: bool = False
     packed: bool = False
     upside_down: bool = True
+    meanwhile: Callable[[], object] | None = None
 
     @property
     def folder(self) -> Path:
@@ -79,10 +83,14 @@ def write_result(
         Further arguments of that: cards, place, what is known of the noise.
     """
     to.recording.expect(to.all_names())
-    write_canvas(to.folder / to.names.image, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)
-    to.recording.complete(to.names.image)
-    with _image_and_coverage(to.folder / to.names.image, to.packed) as (image, coverage):
-        _write_pictures(to, image, coverage)
+    path = to.folder / to.names.image
+    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
+        if to.meanwhile is not None:
+            pool.submit(to.meanwhile)
+        write_canvas(path, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)
+        to.recording.complete(to.names.image)
+        with _image_and_coverage(path, to.packed) as (image, coverage):
+            _write_pictures(to, image, coverage, pool)
 
 
 @contextmanager
@@ -99,13 +107,15 @@ def _image_and_coverage(path: Path, packed: bool) -> Iterator[tuple[Rows | Packe
         yield rows_of_layout(read_layout(path), files), rows_of_layout(covered, files)
 
 
-def _write_pictures(to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows) -> None:
-    with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
-        written = [pool.submit(_write_coverage, to, coverage)]
+def _write_pictures(to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows, pool: Executor) -> None:
+    written = [pool.submit(_write_coverage, to, coverage)]
+    try:
         stretches = zip((to.names.picture, to.names.picture_linked), screen_stretches(image), strict=True)
         written += [pool.submit(_write_picture, to, name, image, stretch) for name, stretch in stretches if name]
-        for picture in written:
-            picture.result()
+    finally:
+        wait(written)  # whatever fails: the files that they read are closed after it
+    for picture in written:
+        picture.result()
 
 
 def _write_picture(to: Written, name: str, image: Rows | PackedRows, stretch: Stretch) -> None:

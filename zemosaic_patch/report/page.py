@@ -76,6 +76,15 @@ def write_page(page: str, folder: Path) -> Path:
     return path
 
 
+def make_ready() -> None:
+    """Load what a report is made with, while there is nothing to report yet."""
+    import cv2  # noqa: F401
+
+    templates = _templates()
+    for name in templates.list_templates(extensions=["j2"]):
+        templates.get_template(name)
+
+
 @functools.cache
 def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
