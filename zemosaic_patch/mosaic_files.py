@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nanstack.io.images import image_hdus, write_hdus
 from nanstack.memory import threads
-from nanstack.mosaic import Mosaic
 from nanstack.solution_file import forget
 from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
@@ -22,6 +21,9 @@ from zemosaic_patch.outputs import Recording, claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles, read_json, write_json
 from zemosaic_patch.result_files import Written
+
+if TYPE_CHECKING:
+    from nanstack.mosaic import Mosaic
 
 MOSAIC, REPORT, PAGE = "mosaic.fits", "mosaic.json", "report.html"
 OUTPUTS = (MOSAIC, "mosaic.png", "mosaic_linked.png", "coverage.png", REPORT, PAGE)

@@ -43,7 +43,6 @@ def run(
     check_frames(files.frames)
     _check_purpose(files, canvas, stack, join)
     made = MosaicRun(canvas.choice(), stack.settings(), output.output())
-    from zemosaic_patch.join_run import mosaic_of_tiles
     from zemosaic_patch.mosaic_files import earlier_output, is_former, prepare
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim
@@ -70,6 +69,8 @@ def run(
         keep_options(files, canvas, stack, output, join)
         tell_ignored(found, bars)
         if files.existing_tiles:
+            from zemosaic_patch.join_run import mosaic_of_tiles
+
             process.loaded()
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
         else:
