@@ -9,6 +9,7 @@ register them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from nanstack.canvas import Canvas, grown
@@ -59,6 +60,7 @@ def solved_on_canvas(
         Is warned where an earlier solution is there and cannot be used.
     """
     progress = progress or Quiet()
+    session = replace(session, frames=sorted(session.frames, key=lambda frame: frame.survey.digest))
     earlier, wrong = (None, "") if kept is None else kept.recalled()
     if earlier is not None:
         wrong = earlier.cannot_go_on(session)
@@ -96,7 +98,7 @@ def _going_on(
 
 def _in_order(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
     """Return frames in the order of `placed_on`."""
-    return sorted(placed, key=lambda one: (one.frame.path.name, one.frame.survey.digest))
+    return sorted(placed, key=lambda one: one.frame.survey.digest)
 
 
 def _remember(kept: SolutionFile, session: Session, found: OnCanvas, progress: Progress) -> None:

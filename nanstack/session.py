@@ -85,12 +85,12 @@ def open_session(
     """
     progress = progress or Quiet()
     surveys, left_out = survey_files(paths, folder, progress=progress)
-    surveys = sorted(_lights(surveys, left_out), key=lambda survey: (survey.path.name, survey.digest))
+    surveys = sorted(_lights(surveys, left_out), key=lambda survey: survey.digest)  # files may be renamed
     for remark, count in Counter(survey.facts.remark for survey in surveys if survey.facts.remark).items():
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
     earlier = None if known is None else known(surveys)
     if earlier is not None:
-        return replace(earlier, left_out={**left_out, **earlier.left_out})
+        return replace(earlier, frames=_by_name(earlier.frames), left_out={**left_out, **earlier.left_out})
     digests = {survey.path: survey.digest for survey in surveys}
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
     spoiled = judge(surveys, registrations)
@@ -110,7 +110,11 @@ def open_session(
     groups = [group for group in groups if group not in apart]
     main = min(set(groups), key=lambda group: (-groups.count(group), group), default=None)
     refused = {digest: left_out[path] for path, digest in digests.items() if path in left_out}
-    return Session(on_one_flux_scale(frames, groups, progress), left_out, places.get(main), refused)
+    return Session(_by_name(on_one_flux_scale(frames, groups, progress)), left_out, places.get(main), refused)
+
+
+def _by_name(frames: Sequence[RegisteredFrame]) -> list[RegisteredFrame]:
+    return sorted(frames, key=lambda frame: (frame.path.name, frame.survey.digest))
 
 
 def _without(
@@ -142,8 +146,9 @@ def by_own_solutions(
 ) -> tuple[list[Registration], dict[int, Place]]:
     """Turn the views of each group onto the sky by the solutions in its frames' headers, as far as these agree."""
     places = {}
+    order = sorted(range(len(surveys)), key=lambda index: -registrations[index].stars)  # as other placers take them
     for group in {one.group for one in registrations}:
-        members = [index for index, one in enumerate(registrations) if one.group == group]
+        members = [index for index in order if registrations[index].group == group]
         views = [registrations[index].view for index in members]
         solutions = [surveys[index].facts.wcs for index in members]
         places[group] = place_by_solutions(views, solutions, middle_of(views)) or unknown(views)

@@ -92,9 +92,9 @@ class SkyStack:
 def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: CanvasSettings) -> list[PlacedFrame]:
     """Return registered frames as they go onto a canvas: gains, levels, noise, and weights found for all at once.
 
-    They come in one order, whatever the one given: that of their names.
+    They come in one order, whatever the one given, and their names: that of their digests.
     """
-    frames = sorted(frames, key=lambda frame: (frame.path.name, frame.survey.digest))
+    frames = sorted(frames, key=lambda frame: frame.survey.digest)
     gains = flux_gains(frames, canvas)
     levels = common_sky(frames, gains, canvas, settings.sky)
     dark = dark_skies(frames, gains, canvas, levels)

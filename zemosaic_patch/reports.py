@@ -477,9 +477,9 @@ class CanvasReport:
                     clear=clear[Kind.of(one.frame)],
                     upside_down=upside_down,
                 )
-                for one in placed
+                for one in sorted(placed, key=lambda one: names[one.frame.path])
             ),
-            left_out={names[path]: reason for path, reason in session.left_out.items()},
+            left_out=dict(sorted((names[path], reason) for path, reason in session.left_out.items())),
             settings=dict(settings),
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )

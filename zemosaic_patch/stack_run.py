@@ -309,7 +309,7 @@ def _warn_of_scales(placed: Sequence[PlacedFrame], canvas: Canvas, progress: Pro
     finer = [frame for frame, coarse in zip(frames, coarser, strict=True) if not coarse]
     wider = width_of_mean(frames, weights) / width_of_mean(finer, weights[~coarser])
     scale = f"{np.median(scales[coarser]):.3g}"
-    first = frames[int(np.argmax(coarser))].path.name
+    first = min(frame.path.name for frame, coarse in zip(frames, coarser, strict=True) if coarse)
     progress.warn(
         f"{counted(np.count_nonzero(coarser), 'frame')} of {len(frames)} (the first is {first}) "
         f"have coarser pixels ({scale} arcsec) than the others ({np.median(scales[~coarser]):.3g}): stars of the "
@@ -389,7 +389,7 @@ def _name(path: str | None) -> str | None:
 def named_reasons(reasons: Mapping[Path, str], others: Sequence[RegisteredFrame]) -> dict[str, str]:
     """Return the reasons for files by their names, which tell them, and the other frames, apart."""
     names = short_names([*reasons, *(frame.path for frame in others)])
-    return {names[path]: reason for path, reason in reasons.items()}
+    return dict(sorted((names[path], reason) for path, reason in reasons.items()))
 
 
 def counted(number: int, noun: str) -> str:

@@ -90,7 +90,7 @@ def common_sky(
     levels = [Plane.zero(gains.shape[1]) for _ in frames]
     if model == "none" or not frames:
         return levels
-    order = sorted(range(len(frames)), key=lambda k: (frames[k].path.name, frames[k].survey.digest))
+    order = sorted(range(len(frames)), key=lambda k: frames[k].survey.digest)
     samples = sky_samples([frames[k] for k in order], gains[order], canvas)
     if len(samples.frame):
         for k, level in zip(order, _levels(samples, len(frames), model), strict=True):

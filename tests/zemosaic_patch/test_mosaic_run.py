@@ -329,6 +329,19 @@ def test_a_second_run_wants_to_be_told_and_resumes_to_the_same_bytes(run, copied
     assert not (copied / "out" / ".work").exists()
 
 
+def test_frames_that_are_moved_and_renamed_are_the_same_frames(run, copied):
+    out, before, moved = copied / "out", data_of(copied / "out"), copied / "moved"
+    moved.mkdir()
+    for number, path in enumerate(sorted((copied / "frames").iterdir(), reverse=True)):
+        path.rename(moved / f"frame {number:03}.fit")
+    assert run("mosaic", moved, "-o", out, "--resume")[0] == 0
+    stack = json.loads((out / "mosaic.json").read_text())["stack"]
+    assert stack["cells_kept"] == stack["cells"] > 0
+    assert data_of(out) == before
+    assert run("mosaic", moved, "-o", out, "--overwrite")[0] == 0
+    assert data_of(out) == before
+
+
 def damage(path):
     with open(path, "r+b") as file:
         file.seek(path.stat().st_size // 2)

@@ -104,7 +104,7 @@ def test_without_a_place_on_the_sky_there_is_none(place):
 
 
 def test_transparency_is_against_clear_frames_of_the_same_exposure_and_camera():
-    told, _ = report(more=[registered(f"{number}.fit", shape=SHAPE, flux=3.0, exposure=30.0) for number in range(3)])
+    told, _ = report(more=[registered(f"z{number}.fit", shape=SHAPE, flux=3.0, exposure=30.0) for number in range(3)])
     clear, cloudy, *longer = (frame.transparency for frame in told.frames)
     assert cloudy / clear == pytest.approx(0.5, rel=1e-3)
     assert longer == [1.0, 1.0, 1.0]
