@@ -40,6 +40,7 @@ MAX_AXES = 999  # of the standard
 MAX_SIDE = 2**31 - 1  # of an image; arithmetic on sides stays exact and short
 MAX_NPY_HEADER = 1024  # bytes; an image needs 128, and NumPy takes seconds over brackets in thousands
 MAX_RATIO = 1032  # no deflated or Rice-coded stream unfolds to more than so many times its size
+CACHED = 2**16  # samples that stay in a processor's cache while they are read, seen and turned to float32
 MAX_SKIPPED = 2**30  # bytes unpacked to get to an image
 GZIP_MAGIC = b"\x1f\x8b"
 TILE_CODES = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")  # the decoders that know where their input ends
@@ -129,14 +130,6 @@ class Layout:
         if self.blank is not None:
             out[numbers == self.blank] = np.nan
 
-    def values(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the values of stored numbers as float32: in the numbers' own memory, where they are just that."""
-        if self.dtype.newbyteorder("=") == np.float32 and (self.scale, self.zero) == (1.0, 0.0):
-            return numbers if self.dtype.isnative else numbers.byteswap(inplace=True).view(np.float32)
-        out = np.empty(numbers.shape, dtype=np.float32)
-        self.convert(numbers, out)
-        return out
-
 
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file to read; the opening of a pipe does not wait for its other end.
@@ -212,22 +205,26 @@ def read_samples(layout: Layout, seen: Callable[[memoryview], None] | None = Non
         Where they cannot be read, or do not fit into the memory.
     """
     path = layout.path
-    needed = layout.nbytes + 4 * math.prod(layout.stored)
+    size = math.prod(layout.stored)
+    needed = 4 * size + (layout.nbytes if layout.packed == "tiles" else 0)
     if needed > free_memory():
         raise FrameError(path, f"it needs {needed / 2**30:.1f} GiB of memory, and {free_memory() / 2**30:.1f} are free")
     try:
         with _named(path, "a frame"):
             if layout.packed == "tiles":
                 return _unpacked_tiles(layout, seen)
-            numbers = np.empty(math.prod(layout.stored), dtype=layout.dtype)
+            out, numbers = np.empty(size, dtype=np.float32), np.empty(min(size, CACHED), dtype=layout.dtype)
             with open_file(path) as file:
                 source = _unpacked(file)
-                fill(path, source, layout.offset, numbers)
-                if seen is not None:
-                    seen(memoryview(numbers.view(np.uint8)))
+                for first in range(0, size, CACHED):
+                    part = numbers[: size - first]
+                    fill(path, source, layout.offset + first * part.itemsize, part)
+                    if seen is not None:
+                        seen(memoryview(part.view(np.uint8)))
+                    layout.convert(part, out[first : first + CACHED])
                 if layout.packed:
                     source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
-            return layout.values(numbers.reshape(layout.stored, order="F" if layout.column_order else "C"))
+            return out.reshape(layout.stored, order="F" if layout.column_order else "C")
     except MemoryError as exhausted:
         raise FrameError(path, f"there is no memory for it ({needed / 2**20:.0f} MiB)") from exhausted
 
@@ -271,7 +268,9 @@ def read_some_rows(layout: Layout, top: int, bottom: int) -> np.ndarray:
     numbers = np.empty((bottom - top, width), dtype=layout.dtype)
     with _named(layout.path, "a frame"), open_file(layout.path) as file:
         fill(layout.path, file, layout.offset + top * width * layout.dtype.itemsize, numbers)
-    return layout.values(numbers)
+    out = np.empty(numbers.shape, dtype=np.float32)
+    layout.convert(numbers, out)
+    return out
 
 
 def image_shape(path: Path, stored: tuple[int, ...]) -> tuple[int, ...]:

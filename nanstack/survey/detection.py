@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanstack.survey.mesh import cell_medians, spread_out, without_holes
+from nanstack.survey.mesh import cell_levels, spread_out, without_holes
 from nanstack.survey.raw import MESH_PX, QUANTISATION, SIGMA_OF_MAD, Raw, binned, step_of
 
 PEAK_SIGMA = 4.2  # of the smoothed noise: of half a million pixels of noise, some five are higher
@@ -50,7 +50,7 @@ def find_peaks(raw: Raw) -> Peaks:
     small = binned(raw.plane, raw.binning)
     hole = np.isnan(small)
     light = small - _background(small, MESH_PX // raw.binning)
-    light[hole] = 0.0
+    np.copyto(light, 0.0, where=hole)
     noise = _noise(raw, light, hole)
     if not noise > 0:
         return Peaks(np.empty(0), np.empty(0), np.empty(0), hole)
@@ -58,20 +58,23 @@ def find_peaks(raw: Raw) -> Peaks:
     smooth = cv2.sepFilter2D(light, -1, kernel, kernel)
     noise *= float(np.square(kernel).sum())  # of the filter's two passes, each with its root
     highest = smooth == cv2.dilate(smooth, np.ones((3, 3), np.uint8))
-    row, column = np.nonzero(highest & (smooth > PEAK_SIGMA * noise) & ~hole)
-    height = smooth[row, column] / noise
+    highest &= smooth > PEAK_SIGMA * noise
+    at = np.flatnonzero(highest)
+    at = at[~hole.ravel()[at]]
+    height = smooth.ravel()[at] / noise
     order = np.argsort(-height, kind="stable")[:MAX_PEAKS]
-    bright = hole | (smooth > MASK_SIGMA * noise)
-    masked = cv2.dilate(bright.astype(np.uint8), np.ones((MASK_REACH_PX, MASK_REACH_PX), np.uint8)) > 0
+    row, column = np.divmod(at[order], small.shape[1])
+    bright = (smooth > MASK_SIGMA * noise) | hole
+    masked = cv2.dilate(bright.view(np.uint8), np.ones((MASK_REACH_PX, MASK_REACH_PX), np.uint8)).view(bool)
     shift = (raw.binning - 1) / 2
-    return Peaks(raw.binning * column[order] + shift, raw.binning * row[order] + shift, height[order], masked)
+    return Peaks(raw.binning * column + shift, raw.binning * row + shift, height[order], masked)
 
 
 def _background(small: np.ndarray, side: int) -> np.ndarray:
-    """Return a first sky for every pixel: medians, smoothed so that no bright star lifts it."""
+    """Return a first sky for every pixel: levels, smoothed so that no bright star lifts it."""
     from scipy.ndimage import median_filter
 
-    mesh = without_holes(cell_medians(small[::COARSE, ::COARSE], side // COARSE))
+    mesh = without_holes(cell_levels(small[::COARSE, ::COARSE], (side // COARSE, side // COARSE)))
     return spread_out(median_filter(mesh, 3, mode="nearest"), side, small.shape)
 
 

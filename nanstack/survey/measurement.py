@@ -66,9 +66,9 @@ def measure(
 def _are_not_hot(plate: Plate, peaks: Peaks) -> np.ndarray:
     """Tell the peaks of which something is left where their brightest photosites are covered."""
     stamps = plate.stamps(peaks.x, peaks.y, HOT_REACH_PX)
-    top = np.sort(stamps.light, axis=1)[:, -COVERED:].sum(axis=1)
+    top = np.partition(stamps.light, -COVERED, axis=1)[:, -COVERED:].sum(axis=1)
     rest = stamps.light.sum(axis=1) - top
-    spread = np.sqrt(np.sum(stamps.counts * plate.noise[stamps.colour] ** 2, axis=1))
+    spread = np.sqrt(np.sum(stamps.counts * stamps.spread(plate.noise[stamps.colours] ** 2), axis=1))
     stars = (top < MAX_COVERED_SHARE * (rest + top)) & (rest > MIN_REST_SIGMA * spread)
     if plate.raw.channels is not None:
         stars &= shines_in_two_channels(plate.raw.channels, peaks.x, peaks.y)
@@ -81,7 +81,7 @@ def _are_stars(fit: Fit, peaks: Peaks, shape: tuple[int, int]) -> np.ndarray:
         signal, size = fit.signal, fit.size
         bright = (fit.amplitude.sum(axis=1) > 0) & (signal > MIN_SIGNAL) & (fit.shown > MIN_SHOWN)
         sharp = (size + SIZE_SLACK / signal > SIZE_RANGE[0]) & (size - SIZE_SLACK / signal < SIZE_RANGE[1])
-        noise = MISFIT_SIGMA * np.sqrt(2 * np.count_nonzero(fit.weight, axis=1))
+        noise = MISFIT_SIGMA * np.sqrt(2 * fit.samples)
         fits = fit.misfit - noise < MAX_MISFIT * signal**2
         there = np.hypot(fit.x - peaks.x, fit.y - peaks.y) < MAX_SHIFT * fit.shape.axes[1]
         inside = (fit.x > -0.5) & (fit.y > -0.5) & (fit.x < shape[1] - 0.5) & (fit.y < shape[0] - 0.5)

@@ -1,62 +1,72 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sky of a frame, as medians over a mesh of square cells."""
+"""The sky of a frame, as the levels of a mesh of square cells: of each, the mean of the middle half of its samples.
+
+That is nearly as hard to lead astray as a median, and has an eighth less noise and no steps where samples are whole
+numbers.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 MIN_SHARE = 0.2  # of a cell that must show sky
+MIDDLE = np.linspace(0.25, 0.75, 17)  # shares of the samples below those that stand for the middle half
 
 
-def cell_medians(
-    plane: np.ndarray, side: int, hidden: np.ndarray | None = None, least: float = MIN_SHARE
-) -> np.ndarray:
-    """Return the median of each cell of a plane.
+def cell_levels(plane: np.ndarray, sides: tuple[int, int], hidden: np.ndarray | None = None) -> np.ndarray:
+    """Return the level of each cell of a plane.
 
     Parameters
     ----------
     plane : ndarray of float32, shape (H, W)
         A sample that is NaN does not count.
-    side : int
-        Of a cell, in samples; the last row and column of cells may be cut off by the plane's edge.
+    sides : (int, int)
+        Height and width of a cell, in samples; the last row and column of cells may be cut off by the plane's edge.
     hidden : ndarray of bool, shape (H, W), optional
-        Samples that do not count either.
-    least : float
-        Share of a whole cell's samples that must count.
+        Samples that do not count either, unless too few of their cell are left.
 
     Returns
     -------
-    ndarray of float32, shape (ceil(H / side), ceil(W / side))
+    ndarray of float32, shape (ceil(H / sides[0]), ceil(W / sides[1]))
         NaN where too few samples count.
     """
-    rows, columns = (-(-length // side) for length in plane.shape)
-    whole = np.full((rows * side, columns * side), np.nan, dtype=np.float32)
-    inside = whole[: plane.shape[0], : plane.shape[1]]
-    inside[:] = plane
-    if hidden is not None:
-        inside[hidden] = np.nan
-    cells = whole.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows, columns, side * side)
-    medians, counts = _medians(cells)
-    medians[counts < least * _inside(plane.shape, side)] = np.nan
-    return medians
+    least = MIN_SHARE * _inside(plane.shape, sides)
+    cells = _in_cells(plane, sides, np.float32(np.nan))
+    levels, counts = _levels(cells if hidden is None else np.where(_in_cells(hidden, sides, True), np.nan, cells))
+    few = counts < least
+    if hidden is not None and few.any():
+        levels[few], counts[few] = _levels(cells[few])
+    levels[counts < least] = np.nan
+    return levels
 
 
-def median_of_known(values: np.ndarray) -> np.ndarray:
-    """Return the median along the last axis of what is not NaN; NaN where nothing is."""
-    return _medians(values.copy())[0]
+def _in_cells(plane: np.ndarray, sides: tuple[int, int], filling: Any) -> np.ndarray:
+    """Return a plane cell by cell: (rows, columns, samples), with a filling beyond its edges."""
+    (high, wide), (rows, columns) = sides, (-(-length // side) for length, side in zip(plane.shape, sides, strict=True))
+    whole = np.full((rows * high, columns * wide), filling, dtype=plane.dtype)
+    whole[: plane.shape[0], : plane.shape[1]] = plane
+    return whole.reshape(rows, high, columns, wide).swapaxes(1, 2).reshape(rows, columns, high * wide)
 
 
-def _medians(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return medians along the last axis, and of how many values each is; the values end up sorted."""
+def level_of_known(values: np.ndarray) -> np.ndarray:
+    """Return the level along the last axis of what is not NaN; NaN where nothing is."""
+    return _levels(values.copy())[0]
+
+
+def _levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return levels along the last axis, and of how many values each is; the values end up sorted."""
     values.sort(axis=-1)  # NaN comes last
     counts = values.shape[-1] - np.count_nonzero(np.isnan(values), axis=-1)
-    middle = np.stack([np.maximum(counts - 1, 0) // 2, np.minimum(counts // 2, values.shape[-1] - 1)], axis=-1)
-    return np.take_along_axis(values, middle, axis=-1).mean(axis=-1), counts
+    ranks = np.rint(np.maximum(counts - 1, 0)[..., None] * MIDDLE).astype(np.intp)
+    return np.take_along_axis(values, ranks, axis=-1).mean(axis=-1), counts
 
 
-def _inside(shape: tuple[int, int], side: int) -> np.ndarray:
+def _inside(shape: tuple[int, int], sides: tuple[int, int]) -> np.ndarray:
     """Return how many samples of each cell lie inside a plane."""
-    high, wide = (np.diff(np.minimum(np.arange(0, length + side, side), length)) for length in shape)
+    axes = zip(shape, sides, strict=True)
+    high, wide = (np.diff(np.minimum(np.arange(0, length + side, side), length)) for length, side in axes)
     return np.multiply.outer(high, wide)
 
 

@@ -13,10 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
+from nanstack.survey.raw import COLOURS
 from nanstack.survey.shape import Shape
 from nanstack.survey.stamps import Plate, Stamps, from_middle
 
 ROUNDS = 8  # stars that are not quite of the shape come to rest slowly
+AT_REST_PX = 3e-4  # after a smaller step
 REACH = 2.5  # of what is fitted, in sigmas of the stars along their longer axis
 RIM_PX, RIM = 7.0, 3.0  # from there on a stamp shows surroundings: in pixels, and in such sigmas, whichever is more
 RIM_WIDTH_PX = 2
@@ -30,16 +32,16 @@ class Fit:
     Attributes
     ----------
     stamps : Stamps
-    weight : ndarray of float64, shape (n, k)
-        Inverse variances; 0 where a photosite does not count.
+    weight : ndarray of float64, shape (3,)
+        Inverse variances by colour.
     shape : Shape
     x, y : ndarray of float64, shape (n,)
+    square : ndarray of float64, shape (n, k)
+        Square distances from the places, in sigmas.
     profile : ndarray of float64, shape (n, k)
         Of an amplitude of 1.
-    pull : (ndarray, ndarray), each of shape (n, k)
-        M^-1 (p - x): what the profile's logarithm gains where x, or y, grows.
-    amplitude, power : ndarray of float64, shape (n, 3)
-        By colour; 0 where there is none. The inverse of `power` is an amplitude's variance.
+    own, received : ndarray of float64, shape (n, 3, 6) and (n, 3, 3)
+        By colour, weighted sums of the profile's square, and of its product with the light, times 1, x, y …
     """
 
     stamps: Stamps
@@ -47,62 +49,59 @@ class Fit:
     shape: Shape
     x: np.ndarray
     y: np.ndarray
+    square: np.ndarray
     profile: np.ndarray
-    pull: tuple[np.ndarray, np.ndarray]
-    amplitude: np.ndarray
-    power: np.ndarray
+    own: np.ndarray
+    received: np.ndarray
 
     @classmethod
     def at(cls, stamps: Stamps, weight: np.ndarray, shape: Shape, x: np.ndarray, y: np.ndarray) -> Fit:
         """Fit the amplitudes of stars at places."""
-        inverse = np.linalg.inv(shape.moments)
-        u, v = stamps.x - x[:, None], stamps.y - y[:, None]
-        pull = inverse[0, 0] * u + inverse[0, 1] * v, inverse[1, 0] * u + inverse[1, 1] * v
-        profile = np.exp(-0.5 * (u * pull[0] + v * pull[1]))
-        power, received = np.zeros((len(x), 3)), np.zeros((len(x), 3))
-        for colour, here in enumerate(stamps.of_colours):
-            mine = weight * profile * here
-            power[:, colour] = np.einsum("ij,ij->i", mine, profile)
-            received[:, colour] = np.einsum("ij,ij->i", mine, stamps.light)
-        amplitude = np.divide(received, power, out=np.zeros_like(power), where=power > 0)
-        return cls(stamps, weight, shape, x, y, profile, pull, amplitude, power)
+        square = stamps.square_radius(x, y, shape.inverse)
+        profile = np.exp(-0.5 * square)
+        counted = profile * stamps.usable
+        own = weight[:, None] * stamps.sums(counted * profile, 6)
+        received = weight[:, None] * stamps.sums(counted * stamps.light, 3)
+        return cls(stamps, weight, shape, x, y, square, profile, own, received)
+
+    @property
+    def power(self) -> np.ndarray:
+        """Inverse variances of the amplitudes: (n, 3); 0 of a colour that does not show."""
+        return self.own[..., 0]
 
     @cached_property
-    def model(self) -> np.ndarray:
-        """The light of the stars as fitted: (n, k)."""
-        return self.amplitude[np.arange(len(self.x))[:, None], self.stamps.colour] * self.profile
+    def amplitude(self) -> np.ndarray:
+        """By colour, (n, 3); 0 of one that does not show."""
+        return np.divide(self.received[..., 0], self.power, out=np.zeros_like(self.power), where=self.power > 0)
 
     @cached_property
     def normal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The normal equations' matrices: their elements xx, xy, yy, each of shape (n,).
+        """The normal equations' matrices in units of the shape's moments: their elements xx, xy, yy, each (n,).
 
         Amplitudes follow the places, and are eliminated (variable projection: Golub & Pereyra 1973, SIAM J. Numer.
-        Anal. 10, 413; Kaufman 1975, BIT 15, 49).
+        Anal. 10, 413; Kaufman 1975, BIT 15, 49): what is left are each colour's second moments about its own middle.
         """
-        x, y = (self.model * pull for pull in self.pull)
-        weighted = [self.weight * slope for slope in (x, y)]
-        matrix = [np.einsum("ij,ij->i", a, b) for a, b in ((weighted[0], x), (weighted[0], y), (weighted[1], y))]
-        for colour, here in enumerate(self.stamps.of_colours):
-            mine = self.profile * here
-            x, y = (np.einsum("ij,ij->i", slope, mine) for slope in weighted)
-            power = np.where(self.power[:, colour] > 0, self.power[:, colour], np.inf)
-            matrix = [element - a * b / power for element, a, b in zip(matrix, (x, x, y), (x, y, y), strict=True)]
-        return tuple(matrix)
+        one, x, y, xx, xy, yy = np.moveaxis(self.own, 2, 0)
+        one = np.where(one > 0, one, np.inf)
+        central = xx - x * x / one, xy - x * y / one, yy - y * y / one
+        return tuple(np.sum(self.amplitude**2 * moment, axis=1) for moment in central)
 
     def step(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how far the places are from better ones, by Gauss and Newton."""
-        off = self.weight * (self.stamps.light - self.model) * self.model
-        right = [np.einsum("ij,ij->i", off, pull) for pull in self.pull]
+        off = self.amplitude[..., None] * (self.received - self.amplitude[..., None] * self.own[..., :3])
+        right = off[..., 1:].sum(axis=1)
         xx, xy, yy = self.normal
-        determinant = xx * yy - xy * xy
-        return (yy * right[0] - xy * right[1]) / determinant, (xx * right[1] - xy * right[0]) / determinant
+        better = yy * right[:, 0] - xy * right[:, 1], xx * right[:, 1] - xy * right[:, 0]
+        return tuple(self.shape.moments @ better / (xx * yy - xy * xy))
 
     @property
     def error(self) -> np.ndarray:
         """Standard error of x, and of y, as far as the sky's noise causes it; not finite where nothing is known."""
         xx, xy, yy = self.normal
         with np.errstate(all="ignore"):
-            return np.sqrt((xx + yy) / 2 / (xx * yy - xy * xy))
+            inverse = np.array([[yy, -xy], [-xy, xx]]) / (xx * yy - xy * xy)
+            variance = np.einsum("ij,jkn,ki->n", self.shape.moments, inverse, self.shape.moments)
+            return np.sqrt(variance / 2)
 
     @property
     def signal(self) -> np.ndarray:
@@ -112,23 +111,26 @@ class Fit:
     @property
     def size(self) -> np.ndarray:
         """Mean square radius of the light, over that of a star, both seen through the star's profile: 1 for a star."""
-        square = -2 * np.log(np.maximum(self.profile, 1e-30)) * self.profile
-        seen, true = (
-            np.einsum("ij,ij->i", light, square) / np.einsum("ij,ij->i", light, self.profile)
-            for light in (self.stamps.light, self.model)
-        )
+        seen = self.stamps.light * self.profile
+        true = self.stamps.spread(np.take_along_axis(self.amplitude, self.stamps.colours, axis=1)) * self.profile**2
+        seen, true = (np.einsum("ij,ij->i", light, self.square) / light.sum(axis=1) for light in (seen, true))
         return seen / true
 
     @property
     def misfit(self) -> np.ndarray:
         """What of the light is no star: chi square beyond the number of samples."""
-        samples = np.count_nonzero(self.weight, axis=1)
-        return np.sum(self.weight * (self.stamps.light - self.model) ** 2, axis=1) - samples
+        square = self.stamps.sums(np.square(self.stamps.light) * self.stamps.usable)[..., 0] @ self.weight
+        return square - self.signal**2 - self.samples
+
+    @property
+    def samples(self) -> np.ndarray:
+        """How many photosites count, by star."""
+        return np.count_nonzero(self.stamps.usable, axis=1)
 
     @property
     def shown(self) -> np.ndarray:
         """Share of each profile that lies on photosites that count."""
-        return np.sum((self.weight > 0) * self.profile, axis=1) / self.shape.area
+        return np.sum(self.stamps.usable * self.profile, axis=1) / self.shape.area
 
 
 def fitted(plate: Plate, x: np.ndarray, y: np.ndarray, shape: Shape) -> Fit:
@@ -138,9 +140,13 @@ def fitted(plate: Plate, x: np.ndarray, y: np.ndarray, shape: Shape) -> Fit:
     reach = int(np.ceil(rim)) + RIM_WIDTH_PX
     distance = from_middle(reach)
     stamps = plate.stamps(x, y, reach).above(distance > rim).only(distance < REACH * longer + 1)
-    weight = np.where(stamps.saturated | ~stamps.counts, 0.0, plate.noise[stamps.colour] ** -2.0)
+    weight = np.zeros(len(COLOURS))
+    weight[: len(plate.noise)] = plate.noise**-2.0
+    places = np.stack([x, y])
+    moving = np.arange(len(x))
     with np.errstate(all="ignore"):
         for _ in range(ROUNDS):
-            step = Fit.at(stamps, weight, shape, x, y).step()
-            x, y = (old + np.clip(more, -MAX_STEP_PX, MAX_STEP_PX) for old, more in zip((x, y), step, strict=True))
-        return Fit.at(stamps, weight, shape, x, y)
+            step = np.stack(Fit.at(stamps.of(moving), weight, shape, *places[:, moving]).step())
+            places[:, moving] += np.clip(step, -MAX_STEP_PX, MAX_STEP_PX)
+            moving = moving[np.abs(step).max(axis=0) > AT_REST_PX]
+        return Fit.at(stamps, weight, shape, *places)

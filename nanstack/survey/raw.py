@@ -27,23 +27,28 @@ class Raw:
         Of the Bayer mosaic that `plane` is; empty where it is none.
     channels : ndarray of float32, shape (H, W, 3), or None
         Of a colour image.
+    highest : float
+        Of its samples; NaN where there is none.
     """
 
     plane: np.ndarray
     pattern: str = ""
     channels: np.ndarray | None = None
+    highest: float = np.nan
 
     @classmethod
     def of(cls, samples: np.ndarray, pattern: str) -> Raw:
         """Take a mosaic, a mono frame (H, W) or a colour image (H, W, 3); its samples may be changed."""
         with np.errstate(invalid="ignore"):
-            if not (samples.max() < MAX_SAMPLE and samples.min() > -MAX_SAMPLE):
+            highest = samples.max()
+            if not (highest < MAX_SAMPLE and samples.min() > -MAX_SAMPLE):
                 samples[~(np.abs(samples) < MAX_SAMPLE)] = np.nan
+                highest = np.fmax.reduce(samples, axis=None)
         if pattern and min(samples.shape) < 2:  # no cell of the mosaic is whole
             samples = np.full(np.maximum(samples.shape, 2), np.nan, dtype=np.float32)
         if samples.ndim == 3:
-            return cls(luminance(samples), channels=samples)
-        return cls(samples, pattern)
+            return cls(luminance(samples), "", samples, float(highest))
+        return cls(samples, pattern, None, float(highest))
 
     @property
     def binning(self) -> int:

@@ -78,7 +78,7 @@ class Survey:
     stars : Stars
         Places in full pixels of the frame.
     sky : ndarray of float32, shape (rows, columns) or (rows, columns, 3)
-        Medians of the sky over cells of `nanstack.survey.raw.MESH_PX` pixels, stars masked; NaN where there is no data.
+        Levels of the sky over cells of `nanstack.survey.raw.MESH_PX` pixels, stars masked; NaN where there is no data.
     noise : ndarray of float64, shape () or (3,)
         Standard deviation of a sample of the dark sky, by colour, in ADU.
     saturation : float

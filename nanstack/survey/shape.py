@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,12 @@ class Shape:
     moments: np.ndarray
 
     @property
+    def inverse(self) -> tuple[float, float, float]:
+        """The inverse moments: xx, xy, yy."""
+        (xx, xy), (_, yy) = np.linalg.inv(self.moments)
+        return xx, xy, yy
+
+    @property
     def axes(self) -> np.ndarray:
         """Standard deviations along the shorter and the longer axis."""
         return np.sqrt(np.linalg.eigvalsh(self.moments))
@@ -64,11 +70,12 @@ def usual_shape(plate: Plate, peaks: Peaks) -> Shape | None:
     x, y = peaks.x[typical], peaks.y[typical]
     distance = from_middle(REACH_PX)
     stamps = plate.stamps(x, y, REACH_PX).above(distance > RIM_PX)
-    light = stamps.light / _colour_balance(stamps, distance < CORE_PX)[stamps.colour]
+    core = distance < CORE_PX
+    light = stamps.light / stamps.spread(_colour_balance(stamps, core)[stamps.colours])
     whole = stamps.counts.all(axis=1)
-    unsaturated = whole & ~stamps.saturated[:, distance < CORE_PX].any(axis=1)
+    unsaturated = whole & ~stamps.saturated[:, core].any(axis=1)
     best = unsaturated if unsaturated.any() else whole
-    moments = _adaptive_moments(stamps.x[best], stamps.y[best], light[best], x[best], y[best])
+    moments = _adaptive_moments(replace(stamps, light=light).of(best), x[best], y[best])
     return Shape(np.median(moments, axis=0)) if len(moments) else None
 
 
@@ -87,47 +94,51 @@ def _colour_balance(stamps: Stamps, core: np.ndarray) -> np.ndarray:
     """Return how bright the usual star is in each colour, against the mean of all."""
     if not len(stamps.light):
         return np.ones(3)
-    by_colour = []
-    for colour in range(3):
-        mine = core & stamps.counts & (stamps.colour == colour)
-        by_colour.append(np.where(mine, stamps.light, 0).sum(axis=1) / np.maximum(mine.sum(axis=1), 1))
-    means = np.median(by_colour, axis=1)
+    core = stamps.only(core)
+    means = np.median(core.sums(core.light)[..., 0] / np.maximum(core.sums(core.counts)[..., 0], 1), axis=0)
     usual = means[means > 0].mean() if (means > 0).any() else 1.0
     return np.where(means > 0.1 * usual, means / usual, 1.0)
 
 
-def _adaptive_moments(px: np.ndarray, py: np.ndarray, light: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _adaptive_moments(stamps: Stamps, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the moments of the Gaussians that match their own weights: (m, 2, 2), of those that have any."""
-    moments = np.broadcast_to(np.eye(2) * FIRST_SIGMA_PX**2, (len(x), 2, 2)).copy()
+    moments = np.outer([1, 0, 1], np.full(len(x), FIRST_SIGMA_PX**2))  # xx, xy, yy
     ok = np.ones(len(x), dtype=bool)
     with np.errstate(all="ignore"):  # of what has no shape
         for _ in range(ROUNDS):
-            inverse = np.linalg.inv(moments)
-            u, v = px - x[:, None], py - y[:, None]
-            weight = light * np.exp(-0.5 * _quadratic(inverse, u, v))
-            total = weight.sum(axis=1)
-            shift = np.stack([(weight * u).sum(axis=1), (weight * v).sum(axis=1)]) / total
-            xx, xy, yy = (np.sum(weight * a * b, axis=1) / total for a, b in ((u, u), (u, v), (v, v)))
-            seen = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2) - np.einsum("in,jn->nij", shift, shift)
-            x, y = x + np.clip(2 * shift[0], -1, 1), y + np.clip(2 * shift[1], -1, 1)
-            ok &= (total > 0) & np.isfinite(seen).all(axis=(1, 2))
-            moments[ok] = _unweighted(seen[ok], inverse[ok])
-    moments = moments[ok]
+            inverse = _inverse(moments)
+            weight = stamps.light * np.exp(-0.5 * stamps.square_radius(x, y, inverse))
+            total, right, low, xx, xy, yy = (weight @ stamps.powers.T).T
+            right, low = right / total, low / total
+            seen = np.stack([xx / total - right**2, xy / total - right * low, yy / total - low**2])
+            x = x + np.clip(2 * (right + stamps.column - x), -1, 1)
+            y = y + np.clip(2 * (low + stamps.row - y), -1, 1)
+            ok &= (total > 0) & np.isfinite(seen).all(axis=0)
+            moments = np.where(ok, _unweighted(seen, inverse), moments)
+    xx, xy, yy = moments[:, ok]
+    moments = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
     short = np.linalg.eigvalsh(moments)[:, 1] < STREAK_PX**2
     return moments[short] if np.count_nonzero(short) >= min(FEW, len(short) / 2) else moments
 
 
-def _quadratic(inverse: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return the square distance (n, k) in sigmas."""
-    a, b, c = (inverse[:, i, j][:, None] for i, j in ((0, 0), (0, 1), (1, 1)))
-    return a * u * u + 2 * b * u * v + c * v * v
-
-
 def _unweighted(seen: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """Return the moments of Gaussians that were seen through a Gaussian weight, kept within the range of stars."""
-    values, vectors = np.linalg.eigh(seen)
     low, high = SIGMA_RANGE_PX
-    seen = (vectors * np.clip(values, low**2 / 2, high**2)[:, None, :]) @ vectors.swapaxes(1, 2)
-    values, vectors = np.linalg.eigh(np.linalg.inv(seen) - inverse)
-    values = 1 / np.clip(values, high**-2, low**-2)
-    return (vectors * values[:, None, :]) @ vectors.swapaxes(1, 2)
+    seen = _limited(seen, low**2 / 2, high**2)
+    return _inverse(_limited(_inverse(seen) - inverse, high**-2, low**-2))
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Return the inverse of symmetric matrices, as xx, xy, yy: (3, n)."""
+    xx, xy, yy = matrix
+    return np.stack([yy, -xy, xx]) / (xx * yy - xy * xy)
+
+
+def _limited(matrix: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return symmetric matrices, as xx, xy, yy (3, n), with their eigenvalues kept within limits."""
+    xx, xy, yy = matrix
+    middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    least, most = np.clip(middle - half, low, high), np.clip(middle + half, low, high)
+    stretch = np.divide(most - least, 2 * half, out=np.ones_like(half), where=half > 0)
+    off = (most + least) / 2 - stretch * middle
+    return stretch * matrix + off * np.array([[1], [0], [1]])

@@ -14,13 +14,14 @@ from nanstack.io.layout import FrameError, read_layout, read_samples
 from nanstack.survey.detection import Peaks, find_peaks
 from nanstack.survey.facts import facts_of
 from nanstack.survey.measurement import measure
-from nanstack.survey.mesh import cell_medians
+from nanstack.survey.mesh import cell_levels
 from nanstack.survey.noise import noise_of
 from nanstack.survey.raw import MESH_PX, Raw
 from nanstack.survey.record import Survey
 from nanstack.survey.spikes import find_spikes
 
 APART_PX = 4  # neighbours that share neither debayering nor interpolation
+ROWS = 64  # that are looked at in one go
 MIN_SATURATED = 3  # samples that hold the highest number
 MIN_SATURATION = 100  # that number above the sky, in units of the noise
 
@@ -38,7 +39,7 @@ def survey_frame(path: Path | str) -> Survey:
     samples = channels_last(layout.path, read_samples(layout, content.update))
     facts = facts_of(layout, samples)
     samples = samples_with_data(layout, samples, facts.pattern)
-    if not np.isfinite(samples).any():
+    if not any(np.isfinite(row).any() for row in samples):
         raise FrameError(layout.path, "it holds no finite sample")
     shape = (*samples.shape, 3) if facts.pattern else samples.shape
     raw = Raw.of(samples, facts.pattern)
@@ -64,17 +65,21 @@ def survey_frame(path: Path | str) -> Survey:
 def _measured(raw: Raw, peaks: Peaks, sky: np.ndarray, noise: np.ndarray, saturation: float) -> tuple:
     """Measure stars on the raw plane: of a colour image, on its luminance."""
     if raw.channels is not None:
-        luminance_sky = cell_medians(raw.plane, MESH_PX)[..., None]
+        luminance_sky = cell_levels(raw.plane, (MESH_PX, MESH_PX))[..., None]
         return measure(raw, peaks, luminance_sky, _noise(raw, [[raw.plane]], peaks.masked), math.inf)
     return measure(raw, peaks, sky, noise, saturation)
 
 
 def _sky(raw: Raw, hidden: np.ndarray) -> np.ndarray:
-    """Return the mesh of the sky's medians by colour: (rows, columns, colours)."""
+    """Return the mesh of the sky's levels by colour: (rows, columns, colours)."""
     side = MESH_PX // raw.binning
-    step = 1 if raw.pattern else raw.binning  # one sample for each pixel of the mask
-    by_colour = [[plane[::step, ::step] for plane in planes] for planes in raw.colour_planes]
-    mesh = np.stack([_mesh(planes, hidden, side) for planes in by_colour], axis=2)
+    if raw.pattern:
+        planes, hidden, sides = _colours(raw), hidden[0::2] | _following(hidden), (side // 2, side)
+    else:
+        step = raw.binning  # one sample for each pixel of the mask
+        planes, sides = [plane[::step, ::step] for (plane,) in raw.colour_planes], (side, side)
+    height, width = hidden.shape
+    mesh = np.stack([cell_levels(plane[:height, :width], sides, hidden) for plane in planes], axis=2)
     missing = [-(-whole // MESH_PX) - cells for whole, cells in zip(raw.plane.shape, mesh.shape, strict=False)]
     return np.pad(mesh, [(0, cells) for cells in (*missing, 0)], mode="edge")  # an odd last row may begin a cell
 
@@ -86,22 +91,43 @@ def _noise(raw: Raw, by_colour: list[list[np.ndarray]], hidden: np.ndarray) -> n
     return np.array([noise_of(planes, hidden, lag) for planes in by_colour])
 
 
-def _mesh(planes: list[np.ndarray], hidden: np.ndarray, side: int) -> np.ndarray:
-    """Return the medians of one colour; of cells that stars fill, with their stars."""
-    height, width = hidden.shape
-    planes = [plane[:height, :width] for plane in planes]
-    mesh = np.mean([cell_medians(plane, side, hidden) for plane in planes], axis=0)
-    if np.isnan(mesh).any():
-        full = np.mean([cell_medians(plane, side) for plane in planes], axis=0)
-        mesh = np.where(np.isnan(mesh), full, mesh)
-    return mesh.astype(np.float32)
+def _colours(raw: Raw) -> list[np.ndarray]:
+    """Return the colours of a mosaic, one sample for two of its 2 x 2 cells, one above the other: their mean.
+
+    Levels of means are as exact as of samples, take half the time, and hang less on the steps between whole numbers.
+    """
+    height, width = (side // 2 * 2 for side in raw.plane.shape)
+    rows = [_mean_of_pairs(raw.plane[row:height:2, :width]) for row in (0, 1)]
+    parts: list[list[np.ndarray]] = [[], [], []]
+    for (row, column), colour in np.ndenumerate(raw.sites):
+        parts[colour].append(rows[row][:, column::2])
+    return [part[0] if len(part) == 1 else (part[0] + part[1]) / 2 for part in parts]
+
+
+def _mean_of_pairs(plane: np.ndarray) -> np.ndarray:
+    """Return the means of rows and those that follow them; a last row that none follows stands for itself."""
+    return (plane[0::2] + _following(plane)) / 2
+
+
+def _following(plane: np.ndarray) -> np.ndarray:
+    """Return the row after every other one; the last row itself, where none comes after it."""
+    return plane[1::2] if len(plane) % 2 == 0 else np.concatenate([plane[1::2], plane[-1:]])
 
 
 def _saturation(raw: Raw, sky: np.ndarray, noise: np.ndarray) -> float:
     """Return the level at which samples saturate: the highest number, where several hold it, far above the sky."""
-    samples = raw.plane if raw.channels is None else raw.channels
-    highest = float(np.fmax.reduce(samples, axis=None))
-    if not math.isfinite(highest) or not np.isfinite(sky).any():
+    if not math.isfinite(raw.highest) or not np.isfinite(sky).any():
         return math.inf
-    far = highest - np.nanmedian(sky) > MIN_SATURATION * np.nanmax(noise, initial=0.0)
-    return highest if far and np.count_nonzero(samples == highest) >= MIN_SATURATED else math.inf
+    far = raw.highest - np.nanmedian(sky) > MIN_SATURATION * np.nanmax(noise, initial=0.0)
+    samples = raw.plane if raw.channels is None else raw.channels
+    return raw.highest if far and _is_held(raw.highest, samples) else math.inf
+
+
+def _is_held(number: float, samples: np.ndarray) -> bool:
+    """Tell whether enough samples have a number: by rows, as the first ones may do."""
+    several = 0
+    for top in range(0, len(samples), ROWS):
+        several += np.count_nonzero(samples[top : top + ROWS] == number)
+        if several >= MIN_SATURATED:
+            return True
+    return False

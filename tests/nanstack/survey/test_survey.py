@@ -121,6 +121,13 @@ def test_sky_noise_and_saturation_by_colour(tmp_path):
     assert survey.saturation == 65_535
 
 
+@pytest.mark.parametrize("level", [100.13, 100.37, 100.5])
+def test_whole_numbers_tell_a_sky_between_them(tmp_path, level):
+    raw = np.rint(np.random.default_rng(1).normal(level, 0.7, (512, 640)))
+    sky = survey_frame(write(tmp_path / "a.fit", raw.astype(np.uint16), "RGGB")).sky
+    assert np.sqrt(np.mean((sky - level) ** 2)) < 0.06  # medians of what is rounded are off by up to 0.5
+
+
 def test_a_nebula_is_sky_and_stars_in_it_are_stars(tmp_path):
     scene = Scene(stars=40)
     y, x = np.indices(scene.shape)
