@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from nanstack.survey.mesh import cell_levels, spread_out, without_holes
-from nanstack.survey.raw import MESH_PX, QUANTISATION, SIGMA_OF_MAD, Raw, binned, step_of
+from nanstack.survey.raw import MESH_PX, QUANTISATION, Raw, binned, step_of
 
 PEAK_SIGMA = 4.2  # of the smoothed noise: of half a million pixels of noise, some five are higher
 MASK_SIGMA = 3.5  # what is higher than that, with its surroundings, is not sky
@@ -16,6 +17,7 @@ SMOOTHING_PX = 0.8  # sigma of the filter, in binned pixels: the size of a sharp
 FILTER_PX = 5
 MASK_REACH_PX = 7  # side of a star's surroundings, in binned pixels
 MAX_PEAKS = 4000  # brightest that are looked at: hot pixels are among them
+REACH, ROUNDS = 4.0, 5  # in sigmas of what is left: what lies lower is no noise
 COARSE = 2  # a first background does with every second pixel
 
 
@@ -79,8 +81,13 @@ def _background(small: np.ndarray, side: int) -> np.ndarray:
 
 
 def _noise(raw: Raw, light: np.ndarray, hole: np.ndarray) -> float:
-    """Return the sky's noise from what lies below it, where no star reaches; that of rounding, where none is left."""
+    """Return the sky's noise from what lies below it, where no star reaches; that of rounding, where none is left.
+
+    Squares tell the noise of whole numbers, too, which medians do not.
+    """
     some = np.s_[:: 2 * COARSE, :: 2 * COARSE]
-    below = light[some][(light[some] < 0) & ~hole[some]]
-    noise = SIGMA_OF_MAD * float(np.median(-below)) if below.size else 0.0
+    square = np.square(light[some][(light[some] < 0) & ~hole[some]], dtype=np.float64)
+    for _ in range(ROUNDS):
+        square = square[square <= REACH**2 * square.mean()] if square.size else square
+    noise = math.sqrt(square.mean()) if square.size else 0.0
     return noise or QUANTISATION * step_of(raw.plane) / raw.binning
