@@ -77,7 +77,7 @@ def mosaic_pattern(layout: Layout, samples: np.ndarray | None = None) -> Mosaic:
     FrameError
         For a pattern that is not known, and for samples that cannot be read.
     """
-    if len(image_shape(layout.path, layout.stored)) != 2 or not len(layout.header):
+    if len(image_shape(layout.path, layout.stored)) != 2:
         return Mosaic()
     readings = _readings(layout)
     binned = _is_binned(layout.header)
@@ -100,11 +100,12 @@ def _without_card(header: Header, seen: Seen) -> Mosaic:
     """Return the pattern of an image whose header has none: a known camera's, where the pixels agree."""
     if not seen.shows:
         return Mosaic()
-    told = "its pixels show a Bayer mosaic, but its header has no BAYERPAT"
+    told = f"its pixels show a Bayer mosaic, but {'its header' if len(header) else 'a .npy file'} has no BAYERPAT"
     seestar = any("seestar" in text_of(header, name).lower() for name in ("INSTRUME", "CREATOR", "TELESCOP"))
     if seestar and seen.green_first is not False:
         return Mosaic("GRBG", f"{told}: GRBG is taken, as of every Seestar")
-    return Mosaic("", f"{told}: it is taken as mono (write the card, BAYERPAT = 'RGGB' say, to have its colours)")
+    write = "write the card" if len(header) else "write it as FITS with that card"
+    return Mosaic("", f"{told}: it is taken as mono ({write}, BAYERPAT = 'RGGB' say, to have its colours)")
 
 
 # ------------------------------------------------------------------------------------------------------- the header

@@ -37,15 +37,12 @@ class Frame:
         Empty for a .npy file.
     wcs : astropy.wcs.WCS or None
         The celestial solution, where the header holds one.
-    remark : str
-        One line where header and pixels do not agree; empty otherwise.
     """
 
     path: Path
     data: np.ndarray
     header: Header
     wcs: WCS | None
-    remark: str = ""
 
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -79,16 +76,15 @@ def read_frame(path: Path | str) -> Frame:
         For a file that is missing, unreadable, truncated, or not an image of one of these kinds.
     """
     layout = read_layout(Path(path))
-    data, remark = _samples(layout)
-    return Frame(layout.path, data, layout.header, celestial_wcs(layout.header), remark)
+    return Frame(layout.path, _samples(layout), layout.header, celestial_wcs(layout.header))
 
 
-def _samples(layout: Layout) -> tuple[np.ndarray, str]:
-    """Read an image's samples; return them as float32 (H, W) or (H, W, 3), and what is to be said of them."""
+def _samples(layout: Layout) -> np.ndarray:
+    """Read an image's samples; return them as float32 (H, W) or (H, W, 3)."""
     data = channels_last(layout.path, read_samples(layout))
-    mosaic = mosaic_pattern(layout, data)
-    data = samples_with_data(layout, data, mosaic.pattern)
-    return debayer(data, mosaic.pattern) if mosaic.pattern else data, mosaic.remark
+    pattern = mosaic_pattern(layout, data).pattern
+    data = samples_with_data(layout, data, pattern)
+    return debayer(data, pattern) if pattern else data
 
 
 def samples_with_data(layout: Layout, data: np.ndarray, pattern: str = "") -> np.ndarray:
@@ -126,14 +122,11 @@ class FrameFile:
     shape : tuple of int
         (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
     wcs : astropy.wcs.WCS or None
-    remark : str
-        One line where header and pixels do not agree; empty otherwise.
     """
 
     path: Path
     shape: tuple[int, ...]
     wcs: WCS | None
-    remark: str = ""
 
 
 def probe_frame(path: Path | str) -> FrameFile:
@@ -146,10 +139,9 @@ def probe_frame(path: Path | str) -> FrameFile:
     """
     layout = read_layout(Path(path))
     shape = image_shape(layout.path, layout.stored)
-    mosaic = mosaic_pattern(layout)
-    if mosaic.pattern:
+    if mosaic_pattern(layout).pattern:
         shape = (*shape, 3)
-    return FrameFile(layout.path, shape, celestial_wcs(layout.header), mosaic.remark)
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header))
 
 
 def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:
