@@ -9,12 +9,13 @@ flat a sky is and lets two images be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nanstack.memory import in_order
 from nanstack.stack.rows import ArrayRows, Rows
 from zemosaic_patch.picture_files import write_rows
 
@@ -70,7 +71,34 @@ def screen_stretch(image: np.ndarray | Rows, linked: bool = False) -> Stretch:
     return screen_stretches(image)[linked]
 
 
-def screen_stretches(image: np.ndarray | Rows) -> tuple[Stretch, Stretch]:
+class Seen:
+    """Pixels from all over an image, taken as its rows come: they are enough to find its levels.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of the image.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.step = max(1, math.ceil((shape[0] * shape[1] / SEEN_PIXELS) ** 0.5))
+        self._rows: list[np.ndarray] = []
+
+    def add(self, top: int, rows: np.ndarray) -> None:
+        """Take what is needed of rows (h, W) or (h, W, C), the first of which is `top`; no row comes twice."""
+        self._rows.append(rows[-top % self.step :: self.step, :: self.step].astype(np.float64))
+
+    def pixels(self) -> np.ndarray:
+        """Return pixels (n, C) with data, and keep none; one black pixel where there are none."""
+        rows, self._rows = self._rows, []
+        seen = np.concatenate(rows)
+        del rows
+        seen = seen.reshape(-1, *seen.shape[2:] or (1,))
+        seen = seen[np.isfinite(seen).all(axis=1)]
+        return seen if len(seen) else np.zeros((1, seen.shape[1]))
+
+
+def screen_stretches(image: np.ndarray | Rows | Seen) -> tuple[Stretch, Stretch]:
     """Return the stretches that show an image from its sky to its bright end.
 
     The first one takes each channel from its own sky to its own bright end, which makes the sky grey; the second one
@@ -78,10 +106,10 @@ def screen_stretches(image: np.ndarray | Rows) -> tuple[Stretch, Stretch]:
 
     Parameters
     ----------
-    image : ndarray or Rows, shape (H, W) or (H, W, C)
+    image : ndarray or Rows, shape (H, W) or (H, W, C); or Seen
         NaN is no data.
     """
-    seen = _seen(image)
+    seen = image.pixels() if isinstance(image, Seen) else _seen(image)
     sky, noise = _sky(seen)
     white = np.maximum(np.percentile(seen, WHITE_PERCENTILE, axis=0) - sky, LEAST_WHITE_SIGMA * noise)
     alike = [np.full_like(level, level.mean()) for level in (noise, white)]
@@ -114,32 +142,34 @@ def _around_sky(sky: np.ndarray, noise: np.ndarray, below: np.ndarray, above: np
 
 
 def _seen(image: np.ndarray | Rows) -> np.ndarray:
-    """Return pixels (n, C) with data, from all over the image; one black pixel where there are none."""
+    """Return pixels (n, C) with data, from all over an image: see `Seen`."""
     rows = _rows(image)
-    height, width = rows.shape[:2]
-    step = max(1, math.ceil((height * width / SEEN_PIXELS) ** 0.5))
-    row, seen = np.empty((1, *rows.shape[1:]), np.float32), []
-    for top in range(0, height, step):
+    seen, row = Seen(rows.shape[:2]), np.empty((1, *rows.shape[1:]), np.float32)
+    for top in range(0, rows.shape[0], seen.step):
         rows.read(top, top + 1, row)
-        seen.append(row[0, ::step].astype(np.float64))
-    seen = np.concatenate(seen).reshape(-1, *rows.shape[2:] or (1,))
-    seen = seen[np.isfinite(seen).all(axis=1)]
-    return seen if len(seen) else np.zeros((1, seen.shape[1]))
+        seen.add(top, row)
+    return seen.pixels()
 
 
 def _rows(image: np.ndarray | Rows) -> Rows:
     return ArrayRows(image) if isinstance(image, np.ndarray) else image
 
 
-def _blocks(image: Rows, upside_down: bool) -> Iterator[tuple[int, np.ndarray]]:
-    """Give the rows of an image, from its first one or its last one on: their numbers, and float32 (h, W[, C])."""
+def _blocks(image: Rows, upside_down: bool) -> list[tuple[int, int]]:
+    """Return which rows of an image belong together, from its first one or its last one on: their begins and ends."""
     height, row = image.shape[0], image.shape[1:]
     step = max(1, BLOCK_BYTES // (4 * math.prod(row)))
-    for top in range(0, height, step):
-        first, last = (top, min(height, top + step)) if not upside_down else (max(0, height - top - step), height - top)
-        block = np.empty((last - first, *row), np.float32)
-        image.read(first, last, block)
-        yield top, block[::-1] if upside_down else block
+    tops = range(0, height, step)
+    if upside_down:
+        return [(max(0, height - top - step), height - top) for top in tops]
+    return [(top, min(height, top + step)) for top in tops]
+
+
+def _read(image: Rows, first: int, last: int, upside_down: bool) -> np.ndarray:
+    """Return rows of an image, the last one first where that is so: float32 (h, W[, C])."""
+    block = np.empty((last - first, *image.shape[1:]), np.float32)
+    image.read(first, last, block)
+    return block[::-1] if upside_down else block
 
 
 def _sky(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -195,11 +225,15 @@ def write_stretched(
 def write_coverage(coverage: np.ndarray | Rows, path: Path, *, upside_down: bool = False) -> None:
     """Write a coverage (H, W), the number of frames in each pixel, as a picture: white where it is highest."""
     rows = _rows(coverage)
-    most = max((float(block.max()) for _, block in _blocks(rows, upside_down=False)), default=0)
+    most = max((float(_read(rows, *block, False).max()) for block in _blocks(rows, False)), default=0)
     _write(rows, lambda block: block / np.float32(max(1, most)), path, 8, upside_down)
 
 
 def _write(image: Rows, shades: Callable[[np.ndarray], np.ndarray], path: Path, bits: int, upside_down: bool) -> None:
-    shape = (*image.shape, 1)[:3]
-    blocks = (levels_of(shades(block), bits) for _, block in _blocks(image, upside_down))
-    write_rows(path, shape, bits, (block.reshape(len(block), *shape[1:]) for block in blocks))
+    shape, blocks = (*image.shape, 1)[:3], _blocks(image, upside_down)
+
+    def drawn(number: int) -> np.ndarray:
+        levels = levels_of(shades(_read(image, *blocks[number], upside_down)), bits)
+        return levels.reshape(len(levels), *shape[1:])
+
+    write_rows(path, shape, bits, in_order(drawn, len(blocks), 1))  # the next is drawn while one is packed

@@ -16,7 +16,7 @@ from nanstack.io.packed_images import PackedRows
 from nanstack.memory import threads
 from nanstack.stack.rows import OpenFiles, Rows, rows_of_layout
 from zemosaic_patch.outputs import Recording
-from zemosaic_patch.pictures import Stretch, screen_stretches, write_coverage, write_stretched
+from zemosaic_patch.pictures import Seen, Stretch, screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles
 
 if TYPE_CHECKING:
@@ -87,10 +87,11 @@ def write_result(
     with ThreadPoolExecutor(threads()) as pool:  # arithmetic and writing let go of the interpreter
         if to.meanwhile is not None:
             pool.submit(to.meanwhile)
-        write_canvas(path, shape, channels, strips, alpha=to.alpha, packed=to.packed, **more)
+        seen = Seen(shape)
+        write_canvas(path, shape, channels, _looked_at(strips, seen), alpha=to.alpha, packed=to.packed, **more)
         to.recording.complete(to.names.image)
         with _image_and_coverage(path, to.packed) as (image, coverage):
-            _write_pictures(to, image, coverage, pool)
+            _write_pictures(to, image, coverage, seen, pool)
 
 
 @contextmanager
@@ -107,10 +108,19 @@ def _image_and_coverage(path: Path, packed: bool) -> Iterator[tuple[Rows | Packe
         yield rows_of_layout(read_layout(path), files), rows_of_layout(covered, files)
 
 
-def _write_pictures(to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows, pool: Executor) -> None:
+def _looked_at(strips: Iterable[tuple[int, StackedCell]], seen: Seen) -> Iterator[tuple[int, StackedCell]]:
+    """Give strips on, and take what the pictures' stretches hang on."""
+    for top, strip in strips:
+        seen.add(top, strip.image)
+        yield top, strip
+
+
+def _write_pictures(
+    to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows, seen: Seen, pool: Executor
+) -> None:
     written = [pool.submit(_write_coverage, to, coverage)]
     try:
-        stretches = zip((to.names.picture, to.names.picture_linked), screen_stretches(image), strict=True)
+        stretches = zip((to.names.picture, to.names.picture_linked), screen_stretches(seen), strict=True)
         written += [pool.submit(_write_picture, to, name, image, stretch) for name, stretch in stretches if name]
     finally:
         wait(written)  # whatever fails: the files that they read are closed after it
