@@ -42,7 +42,7 @@ from nanstack.survey.selection import told
 from zemosaic_patch import installed_version, process
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice, MosaicRun, TileRun
-from zemosaic_patch.outputs import is_output_folder
+from zemosaic_patch.outputs import is_ours, is_output_folder
 from zemosaic_patch.reports import CanvasReport, Registered, Stacked
 from zemosaic_patch.result_files import Written, write_result
 from zemosaic_patch.solve import solvers
@@ -57,18 +57,27 @@ TWO_SCALES = 1.2  # frames whose pixels differ by more were taken with different
 COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw
 
 
-def find_frames(names: Sequence[str | Path], flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
+def find_frames(names: Sequence[str | Path], output: Path, flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
     """Return the frame files that names stand for, as `nanstack.io.finding.find_frame_files`; else raise UsageError.
 
-    Folders of outputs are passed over; where tiles are to be joined, those of mosaics alone. A name that was given
-    alone is named as it was given.
+    Folders of outputs are passed over; where tiles are to be joined, those of mosaics alone. So is the result of an
+    earlier run in the output's folder, which is replaced. A name that was given alone is named as it was given.
     """
     results = ("mosaic.fits",) if joins_tiles else ("mosaic.fits", "tile.fits")
     is_output = partial(is_output_folder, results=results)
     try:
-        return find_frame_files(names, flat, is_output)
+        return find_frame_files(
+            names,
+            flat,
+            is_output,
+            lambda file: file.name in results and _lies_in(output, file) and is_ours(file),
+        )
     except FrameError as error:
         raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
+
+
+def _lies_in(folder: Path, file: Path) -> bool:
+    return folder.exists() and folder.samefile(file.parent)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class FoundFiles:
         Of kinds that hold frames, but are not read here.
     outputs : tuple of Path
         Folders that a run of this program wrote to.
+    results : tuple of Path
+        What such a run made of frames, and the next one makes anew.
     unreadable : tuple of Path
         Folders that may not be read.
     """
@@ -44,6 +46,7 @@ class FoundFiles:
     pictures: tuple[Path, ...] = ()
     foreign: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
+    results: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()
 
     def lines(self) -> list[str]:
@@ -53,6 +56,9 @@ class FoundFiles:
         lines = [f"{' and '.join(seen)} ignored"] if seen else []
         if self.foreign:
             lines.append(f"{self._foreign()} ignored: they cannot be read here, save them as FITS")
+        if self.results:
+            more = f" (and {len(self.results) - 1} more)" if len(self.results) > 1 else ""
+            lines.append(f"{self.results[0].name}{more} ignored: an earlier run made it, and it is made anew")
         reasons = {
             "a run of this program wrote it; name it to use frames in it": self.outputs,
             "it cannot be read": self.unreadable,
@@ -72,7 +78,10 @@ def _not_searched(folders: Sequence[Path], why: str) -> str:
 
 
 def find_frame_files(
-    names: Sequence[str | Path], flat: bool = False, is_output: Callable[[Path], bool] = lambda folder: False
+    names: Sequence[str | Path],
+    flat: bool = False,
+    is_output: Callable[[Path], bool] = lambda folder: False,
+    is_result: Callable[[Path], bool] = lambda file: False,
 ) -> FoundFiles:
     """Return the frame files that names stand for.
 
@@ -88,6 +97,8 @@ def find_frame_files(
         Leave the folders below those named alone.
     is_output : callable
         Tells whether a folder is one that holds outputs: it is passed over, unless it was named itself.
+    is_result : callable
+        Tells whether a file is a result, which will be replaced: it is passed over, unless it was named itself.
 
     Raises
     ------
@@ -97,7 +108,7 @@ def find_frame_files(
     parts = []
     for name in names:
         given = list(_expanded(Path(name)))
-        part = _Search(flat, is_output)
+        part = _Search(flat, is_output, is_result)
         for path in given:
             part.take(path)
         named_files = given and not any(map(os.path.isdir, given))  # pictures, say, that the shell put beside frames
@@ -128,12 +139,10 @@ def _together(parts: Sequence[FoundFiles]) -> FoundFiles:
 class _Search:
     """Collects what lies in one place; a folder counts once, however often links lead to it."""
 
-    def __init__(self, flat: bool, is_output: Callable[[Path], bool]) -> None:
-        self.flat, self.is_output = flat, is_output
+    def __init__(self, flat: bool, is_output: Callable[[Path], bool], is_result: Callable[[Path], bool]) -> None:
+        self.flat, self.is_output, self.is_result = flat, is_output, is_result
         self.paths: list[Path] = []
-        self.passed: dict[str, list[Path]] = {
-            kind: [] for kind in ("thumbnails", "pictures", "foreign", "outputs", "unreadable")
-        }
+        self.passed: dict[str, list[Path]] = {one.name: [] for one in fields(FoundFiles) if one.name != "paths"}
         self.seen: set[tuple[int, int]] = set()
 
     def take(self, path: Path) -> None:
@@ -184,8 +193,10 @@ class _Search:
             self.passed["pictures"].append(path)
         elif suffix in FOREIGN:
             self.passed["foreign"].append(path)
-        elif is_named or is_frame_file(path):
+        elif is_named:
             self.paths.append(path)
+        elif is_frame_file(path):
+            (self.passed["results"] if self.is_result(path) else self.paths).append(path)
 
     def found(self) -> FoundFiles:
         """Return all that was found."""

@@ -455,7 +455,7 @@ def test_no_input_is_replaced_or_removed(run, copied):
         assert contents(copied) == before
     code, _, err = run("tile", copied / "tile", "-o", copied / "tile", "--overwrite")
     assert code == 2
-    assert "tile.fits is one of the inputs" in err[0]
+    assert "no frames there" in err[0]
     assert contents(copied) == before
 
 
@@ -465,6 +465,21 @@ def test_frames_may_lie_in_the_output_folder(run, copied):
         named = (copied / "frames").glob("light_0_*")
         assert run("mosaic", *named, "-o", copied / "frames", *again)[0] == 0
         assert frames.items() <= contents(copied / "frames").items()
+
+
+def test_a_folder_of_frames_may_be_the_output_folder_and_be_named(run, copied, monkeypatch):
+    """Its mosaic is no frame then: it was taken for one, and the second run refused to replace an input."""
+    folder = copied / "frames"
+    monkeypatch.chdir(folder)
+    frames = contents(folder)
+    assert run("mosaic", ".", "-o", ".")[0] == 0
+    first = data_of(folder)
+    for again in ("--resume", "--overwrite"):
+        code, _, err = run("mosaic", ".", "-o", ".", again)
+        assert code == 0
+        assert "warning: mosaic.fits ignored: an earlier run made it, and it is made anew" in err
+        assert data_of(folder) == first
+    assert frames.items() <= contents(folder).items()
 
 
 def test_a_run_may_be_repeated_from_its_own_settings_in_its_own_folder(run, copied):

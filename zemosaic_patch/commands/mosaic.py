@@ -50,7 +50,7 @@ def run(
     from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import TILE
 
-    found = find_frames(files.frames, files.flat, files.existing_tiles)
+    found = find_frames(files.frames, files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)
     check_kind(files.output, TILE, "a single tile")
     earlier = earlier_output(files.output)

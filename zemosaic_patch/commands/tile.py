@@ -36,7 +36,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS
     from zemosaic_patch.tile_run import tile_of_files
 
-    found = find_frames(files.frames, files.flat)
+    found = find_frames(files.frames, files.output, files.flat)
     paths = list(found.paths)
     kept = kept_config(files)
     check_kind(files.output, MOSAIC, "a mosaic")
