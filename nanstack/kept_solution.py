@@ -14,7 +14,7 @@ import numpy as np
 
 from nanstack.canvas import Canvas
 from nanstack.levels import common_sky, flux
-from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.camera import View, attitude_between, edge_pixels
 from nanstack.register.place import Place
 from nanstack.register.registered import RegisteredFrame
@@ -35,7 +35,7 @@ class EarlierFrame:
     flux: float
     factor: float
     gain: np.ndarray
-    level: Plane
+    level: Level
     weight: float
     noise: SampleNoise
     blur: float
@@ -149,7 +149,7 @@ class KeptSolution:
             if one.frame.survey.digest in self.frames
             else replace(
                 one,
-                level=Plane(*(getattr(one.level, t) + getattr(more, t) for t in ("offset", "slope_x", "slope_y"))),
+                level=Level(*(one.level.terms + more.terms)),
                 weight=one.weight * heavier,
                 noise=replace(one.noise, sky=one.noise.sky + more.offset),
             )

@@ -15,7 +15,7 @@ import numpy as np
 from nanstack.canvas import Canvas
 from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
 from nanstack.kept_solution import EarlierFrame, KeptSolution
-from nanstack.levels.placed import Plane, SampleNoise
+from nanstack.levels.placed import Level, SampleNoise
 from nanstack.register.camera import Camera, View
 from nanstack.register.place import Place
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.survey.record import Survey
 
-VERSION = 2  # of what is kept
+VERSION = 3  # of what is kept
 NUMBERS = ("attitude", "single", "colours")
 SINGLE = ("stars", "rms", "flux", "factor", "weight", "blur")
 
@@ -123,8 +123,8 @@ def _told_view(view: View) -> dict:
 
 
 def _colours(frame: EarlierFrame) -> list[np.ndarray]:
-    level, noise = frame.level, frame.noise
-    return [frame.gain, level.offset, level.slope_x, level.slope_y, noise.variance, noise.photon, noise.sky]
+    noise = frame.noise
+    return [frame.gain, *frame.level.terms, noise.variance, noise.photon, noise.sky]
 
 
 def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
@@ -139,10 +139,10 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
     for digest, camera, attitude, single, colours in each:
         *single, scale = single.tolist()
         stars, rms, of_flux, factor, weight, blur = single
-        gain, offset, slope_x, slope_y, *noise = colours
+        gain, *level, variance, photon, sky = colours
         frames[digest] = EarlierFrame(
             View(cameras[camera], attitude, scale), int(stars), rms, of_flux, factor,
-            gain, Plane(offset, slope_x, slope_y), weight, SampleNoise(*noise), blur,
+            gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur,
         )  # fmt: skip
     return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"])
 

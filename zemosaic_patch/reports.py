@@ -368,7 +368,7 @@ class StackedFrame:
             noise_adu=_colours(np.atleast_1d(survey.noise)),
             transparency=_rounded(frame.flux / clear, 4),
             gain=_colours(placed.gain),
-            added_adu=_colours(level.offset + level.slope_x * x + level.slope_y * y),
+            added_adu=_colours(level.at(x, y)),
             weight=_rounded(placed.weight, 5),
             corners=_corners(placed, canvas, upside_down),
         )

@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One sky for all frames of a canvas: what each is to be brought to it by, from the surveys' meshes.
 
-At each node of a coarse grid on the canvas, a frame's mesh shows the sky there, which all frames share, and a plane of
-the frame's own: the glow of its moment. Both are solved for at once, so that stars and nebulae cancel between frames
-that show the same place. The sky at a node follows from the planes, and is eliminated; what is left are three numbers
-a frame and colour, found by conjugate gradients.
+At each node of a coarse grid on the canvas, a frame's mesh shows the sky there, which all frames share, a plane of the
+frame's own, the glow of its moment, and a shade that stays on the sensor, in all frames of a camera. All are solved for
+at once, so that stars and nebulae cancel between frames that show the same place. The sky at a node follows from the
+others, and is eliminated; what is left are three numbers a frame and colour, found by conjugate gradients, and three a
+camera and colour. A shade is told from a plane of each frame's own by what overlaps, at other places of the sensor, and
+by field rotation: a plane does neither bend nor turn. Where frames do not tell, it is none.
 
 What cannot be told from the sky is chosen so that the picture as a whole stays what it is: `_as_a_whole`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy
 
 from nanstack.canvas import Canvas
 from nanstack.levels.photometry import SIGMA_OF_MAD
-from nanstack.levels.placed import Plane
+from nanstack.levels.placed import Level
 from nanstack.levels.sample_noise import noises, sky_of
 from nanstack.levels.sky import rounded
 from nanstack.register.registered import RegisteredFrame
@@ -31,7 +34,9 @@ MOST_SAMPLES = 1_000_000  # of all frames; more would add time and no precision:
 GRID_POINTS = 17  # along each side of a frame, by which its part of the canvas is known
 SLOPE_SAMPLES = 12  # a frame that shows less of the sky has no slope,
 SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sides of the frame
-HELD = 0.05  # how strongly slopes are held to the usual one, over what a frame's own samples say of them
+HELD = 0.002  # how strongly slopes are held to none, over what a frame's own samples say of them,
+SHADE_HELD = 1e-3  # and a shade, over what all samples would say of it if there were nothing else
+BRIGHTER = 4.0  # so much, at most, frames' skies, and the shades with them, differ
 SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 MOST_STEPS = 300
@@ -55,6 +60,8 @@ class SkySamples:
         In ADU of the common flux.
     error : ndarray of float64, shape (m, C)
         In those of the usual frame.
+    shade : ndarray of float64, shape (m, 3)
+        Terms of the place on the sensor: see `_shade_terms`.
     """
 
     frame: np.ndarray
@@ -63,11 +70,12 @@ class SkySamples:
     y: np.ndarray
     sky: np.ndarray
     error: np.ndarray
+    shade: np.ndarray
 
 
 def common_sky(
     frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, model: str = "plane"
-) -> list[Plane]:
+) -> list[Level]:
     """Return what brings each frame's sky to the common one; the same bits, in whatever order frames come.
 
     Parameters
@@ -76,7 +84,7 @@ def common_sky(
     gains : ndarray of float64, shape (n, C)
         What the frames' samples are multiplied by first.
     canvas : Canvas
-        In whose pixels, from its axis, the planes are.
+        In whose pixels, from its axis, the levels are.
     model : {'plane', 'offset', 'none'}
         A frame that shows too little of the sky for a plane has an offset; one that shows none stays as it is.
 
@@ -87,32 +95,32 @@ def common_sky(
     """
     if model not in MODELS:
         raise ValueError(f"model '{model}' is unknown (known: {', '.join(MODELS)})")
-    levels = [Plane.zero(gains.shape[1]) for _ in frames]
+    levels = [Level.zero(gains.shape[1]) for _ in frames]
     if model == "none" or not frames:
         return levels
     order = sorted(range(len(frames)), key=lambda k: frames[k].survey.digest)
-    samples = sky_samples([frames[k] for k in order], gains[order], canvas)
+    ordered = [frames[k] for k in order]
+    samples = sky_samples(ordered, gains[order], canvas)
     if len(samples.frame):
-        for k, level in zip(order, _levels(samples, len(frames), model), strict=True):
-            levels[k] = level
+        planes, shades = _planes_and_shades(samples, _brightnesses(ordered, gains[order]), _cameras(ordered), model)
+        for k, frame, plane, shade in zip(order, ordered, planes, shades, strict=True):
+            levels[k] = Level(*(plane.terms - _on_canvas(shade, frame, canvas))) if shade.any() else plane
     return levels
 
 
-def onto_earlier(new: Sequence[Plane], earlier: Sequence[Plane]) -> Plane:
+def onto_earlier(new: Sequence[Level], earlier: Sequence[Level]) -> Level:
     """Return the plane that, added to all planes of a new solution, makes it go on from an earlier one.
 
     Parameters
     ----------
-    new, earlier : sequence of Plane
+    new, earlier : sequence of Level
         Of the same frames, one at least, in the same order; of frames that hang together by what they show.
     """
-    terms = ("offset", "slope_x", "slope_y")
-    differences = [[getattr(e, term) - getattr(n, term) for term in terms] for n, e in zip(new, earlier, strict=True)]
-    return Plane(*np.median(differences, axis=0))
+    return Level(*np.median([e.terms - n.terms for n, e in zip(new, earlier, strict=True)], axis=0))
 
 
 def dark_skies(
-    frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, levels: Sequence[Plane]
+    frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, levels: Sequence[Level]
 ) -> np.ndarray:
     """Return the level of each frame's dark sky as it goes onto a canvas, in the middle of the frame: (n, C).
 
@@ -136,26 +144,30 @@ def sky_samples(frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Ca
     coarser = max(1.0, cells / MOST_SAMPLES) ** 0.5
     step = MESH_PX * coarser * canvas.view.focal / float(np.median([frame.view.focal for frame in frames]))
     parts = [_samples(frame, gain, canvas, step) for frame, gain in zip(frames, gains, strict=True)]
-    across, down, sky = (np.concatenate(part) for part in zip(*parts, strict=True))
+    across, down, sky, shade = (np.concatenate(part) for part in zip(*parts, strict=True))
     frame = np.repeat(np.arange(len(frames)), [len(part[0]) for part in parts])
     rows = down - down.min(initial=0)
     node = np.unique(across * (rows.max(initial=0) + 1) + rows, return_inverse=True)[1]
-    return SkySamples(frame, node, across * step, down * step, sky, _errors(frames, gains)[frame])
+    return SkySamples(frame, node, across * step, down * step, sky, _errors(frames, gains)[frame], shade)
 
 
 def _samples(
     frame: RegisteredFrame, gain: np.ndarray, canvas: Canvas, step: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the columns and rows of the nodes that a frame shows, and its sky there: (k,), (k,), (k, C)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the columns and rows of the nodes that a frame shows, its sky there, and the terms of its shade.
+
+    Shapes (k,), (k,), (k, C), (k, 3).
+    """
     (left, right), (top, bottom) = _nodes(frame, canvas, step)
     across, down = (axis.ravel() for axis in np.meshgrid(np.arange(left, right), np.arange(top, bottom)))
     x, y = frame.view.pixels(canvas.view.directions(across * step + canvas.origin[0], down * step + canvas.origin[1]))
     height, width = frame.shape[:2]
     inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
     mesh = np.atleast_3d(np.asarray(frame.survey.sky, dtype=np.float64))
-    sky = mesh_at(mesh, MESH_PX, x[inside], y[inside]) * gain
+    x, y, across, down = x[inside], y[inside], across[inside], down[inside]
+    sky = mesh_at(mesh, MESH_PX, x, y) * gain
     known = np.isfinite(sky).all(axis=1)
-    return across[inside][known], down[inside][known], sky[known]
+    return across[known], down[known], sky[known], _shade_terms(frame, x[known], y[known])
 
 
 def _nodes(frame: RegisteredFrame, canvas: Canvas, step: float) -> list[tuple[int, int]]:
@@ -182,6 +194,53 @@ def _errors(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.ndarray:
     return np.clip(noise / np.median(noise, axis=0), *ERRORS)
 
 
+def _shade_terms(frame: RegisteredFrame, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return what the three numbers of a shade are multiplied by at pixels (x, y) of a frame: (k, 3).
+
+    They are u^2, u v, and v^2, less what these are on average: u and v are counted from the frame's middle, in halves
+    of its longer side.
+    """
+    (height, width), half = frame.shape[:2], max(frame.shape[:2]) / 2
+    u, v = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
+    return np.stack([u * u, u * v, v * v], axis=1) - _usual_terms(frame)
+
+
+def _usual_terms(frame: RegisteredFrame) -> np.ndarray:
+    """Return what u^2, u v, and v^2 are on average over a frame: (3,)."""
+    height, width = np.array(frame.shape[:2]) / max(frame.shape[:2])
+    return np.array([width**2 / 3, 0.0, height**2 / 3])
+
+
+def _on_canvas(shade: np.ndarray, frame: RegisteredFrame, canvas: Canvas) -> np.ndarray:
+    """Return the terms of a level that are a frame's shade (3, C): as if the canvas were not curved in the frame."""
+    far, half = min(frame.shape[:2]) / 4, max(frame.shape[:2]) / 2
+    x, y = (float(at[0]) for at in canvas.view.pixels(frame.pointing[np.newaxis]))
+    around = np.array([[far, -far, 0, 0], [0, 0, far, -far]])
+    seen = np.stack(frame.view.pixels(canvas.view.directions(x + around[0], y + around[1])))
+    (ux, uy), (vx, vy) = (seen[:, [0, 2]] - seen[:, [1, 3]]) / (2 * far * half)
+    x, y = x - canvas.origin[0], y - canvas.origin[1]
+    xx = ux * ux * shade[0] + ux * vx * shade[1] + vx * vx * shade[2]
+    xy = 2 * ux * uy * shade[0] + (ux * vy + uy * vx) * shade[1] + 2 * vx * vy * shade[2]
+    yy = uy * uy * shade[0] + uy * vy * shade[1] + vy * vy * shade[2]
+    offset = xx * x * x + xy * x * y + yy * y * y - np.sum(_usual_terms(frame)[:, np.newaxis] * shade, axis=0)
+    return np.stack([offset, -2 * xx * x - xy * y, -2 * yy * y - xy * x, xx, xy, yy])
+
+
+def _brightnesses(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.ndarray:
+    """Return frames' skies over the usual one: (n, C). 1 where there is none, or where it was taken off before."""
+    skies = np.array([np.atleast_1d(sky_of(frame)) for frame in frames]) * gains
+    known = np.isfinite(skies).all(axis=1)
+    usual = np.median(skies[known], axis=0) if known.any() else np.zeros(gains.shape[1])
+    lit = known[:, np.newaxis] & (usual > 0)
+    return np.clip(np.divide(skies, usual, out=np.ones_like(skies), where=lit), 1 / BRIGHTER, BRIGHTER)
+
+
+def _cameras(frames: Sequence[RegisteredFrame]) -> np.ndarray:
+    """Number the cameras that frames were taken by: (n,)."""
+    kinds = [(frame.facts.instrument, frame.shape) for frame in frames]
+    return np.array([list(dict.fromkeys(kinds)).index(kind) for kind in kinds])
+
+
 # --- planes -------------------------------------------------------------------------------------------------------
 
 
@@ -195,12 +254,14 @@ def _redescending(relative: np.ndarray) -> np.ndarray:
     return (1 + (relative / SOFT) ** 2) ** -2
 
 
-# of each round of weighing: what samples count for after it, whether it finds slopes, and how far it is solved
+OFFSETS, PLANES, SHADES = range(3)  # what a round of weighing finds: each, and those before it
+# of each round: what samples count for after it, what it finds, and how far it is solved
 ROUNDS = (
-    *[(_settling, False, ROUGH)] * 3,
-    *[(_redescending, False, ROUGH)] * 2,
-    *[(_redescending, True, ROUGH)] * 3,
-    (_redescending, True, FINE),
+    *[(_settling, OFFSETS, ROUGH)] * 3,
+    *[(_redescending, OFFSETS, ROUGH)] * 2,
+    (_redescending, PLANES, ROUGH),
+    *[(_redescending, SHADES, ROUGH)] * 2,
+    (_redescending, SHADES, FINE),
 )
 
 
@@ -250,18 +311,44 @@ class _Planes:
         return np.column_stack([offset - np.sum(slopes * self.middle, axis=1), slopes])
 
 
-def _levels(samples: SkySamples, frames: int, model: str) -> list[Plane]:
-    """Return the corrections of frames in their order."""
+def _planes_and_shades(
+    samples: SkySamples, brightnesses: np.ndarray, cameras: np.ndarray, model: str
+) -> tuple[list[Level], np.ndarray]:
+    """Return what brings frames, without their shades, to one sky; and the shades, (n, 3, C), as gains leave them."""
+    frames = len(cameras)
     planes = _Planes.of(samples, frames, model)
     component = _components(samples, frames)
-    colours = []
+    shows = np.bincount(samples.frame, minlength=frames) > 0
+    colours, shades = [], np.zeros((frames, 3, samples.sky.shape[1]))
     for colour in range(samples.sky.shape[1]):
-        found, weights = _solution(samples.sky[:, colour], samples.error[:, colour], samples, planes)
+        sky, error, bright = (of[:, colour] for of in (samples.sky, samples.error, brightnesses))
+        columns = _columns_of_shades(samples, bright, cameras if model == "plane" else None)
+        found, shade, weights = _solution(sky, error, samples.node, planes, columns)
         own = -planes.on_the_canvas(found)
-        colours.append(_as_a_whole(own, samples, samples.sky[:, colour], weights, component, model))
+        shown = sky - _sum_of(columns, shade)
+        colours.append(_as_a_whole(own, samples, shown, weights, component, model))
+        if len(shade):
+            shades[..., colour] = (shows * bright)[:, np.newaxis] * rounded(shade, shade).reshape(-1, 3)[cameras]
     found = np.stack(colours, axis=2)
     found = np.stack([rounded(found[:, term], found[:, term]) for term in range(3)], axis=1)
-    return [Plane(*terms) for terms in found]
+    return [Level(*terms) for terms in found], shades
+
+
+def _columns_of_shades(samples: SkySamples, bright: np.ndarray, cameras: np.ndarray | None) -> np.ndarray:
+    """Return what each term of each camera's shade is multiplied by at the samples: (3 cameras, m); maybe no term."""
+    if cameras is None:
+        return np.empty((0, len(samples.frame)))
+    terms = (samples.shade * bright[samples.frame, np.newaxis]).T
+    mine = cameras[samples.frame] == np.arange(cameras.max() + 1)[:, np.newaxis]
+    return np.concatenate([np.where(of_camera, terms, 0.0) for of_camera in mine])
+
+
+def _sum_of(columns: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return a sum of columns (k, m), each multiplied by its factor; without BLAS, whose threads change last digits."""
+    total = np.zeros(columns.shape[1])
+    for column, factor in zip(columns, factors, strict=True):
+        total += factor * column
+    return total
 
 
 def _components(samples: SkySamples, frames: int) -> np.ndarray:
@@ -273,25 +360,58 @@ def _components(samples: SkySamples, frames: int) -> np.ndarray:
 
 
 def _solution(
-    sky: np.ndarray, error: np.ndarray, samples: SkySamples, planes: _Planes
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the planes (n, 3) of one colour's sky, and what samples count for in the end.
+    sky: np.ndarray, error: np.ndarray, node: np.ndarray, planes: _Planes, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the planes (n, 3) of one colour's sky, factors of the shades' columns, and what samples count for at last.
 
     A tree, a cloud's edge and a ghost of the moon are outliers: what is far off counts next to nothing, and a frame of
     which all is far off still has its plane. Offsets come first: beside a tree, a plane would rather lean on it.
     """
-    found = np.zeros(planes.terms.shape[1])
+    found, shade = np.zeros(planes.terms.shape[1]), np.zeros(len(columns))
     offsets = np.arange(len(found)) % 3 == 0
     weights = error**-2
-    for loss, sloped, tolerance in ROUNDS:
-        off = sky - planes.terms @ found
-        found = found + _step(off, weights, found, samples.node, planes, offsets | sloped, tolerance)
-        off = sky - planes.terms @ found
-        off -= _means(off, weights, samples.node)
+    for loss, terms, tolerance in ROUNDS:
+        off = sky - planes.terms @ found - _sum_of(columns, shade)
+        solve = partial(
+            _step, weights=weights, node=node, planes=planes, free=offsets | (terms > OFFSETS), tolerance=tolerance
+        )
+        step = solve(off, found=found)
+        if terms == SHADES and len(shade):
+            step, shade = _with_shades(step, shade, off, weights, node, planes, columns, solve)
+        found = found + step
+        off = _left(sky - _sum_of(columns, shade), found, weights, node, planes)
         relative = np.abs(off) / error
         usual = max(SIGMA_OF_MAD * float(np.median(relative)), TINY_ADU)
         weights = loss(relative / usual) / error**2
-    return found.reshape(-1, 3), weights
+    return found.reshape(-1, 3), shade, weights
+
+
+def _with_shades(
+    step: np.ndarray,
+    shade: np.ndarray,
+    off: np.ndarray,
+    weights: np.ndarray,
+    node: np.ndarray,
+    planes: _Planes,
+    columns: np.ndarray,
+    solve: Callable[..., np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the step of the planes beside that of the shades, and the shades: by Schur's complement of the planes."""
+    none = np.zeros_like(step)
+    taken = [solve(column, found=none, tolerance=ROUGH) for column in columns]  # by planes, of a shade
+    left = [_left(column, own, weights, node, planes) for column, own in zip(columns, taken, strict=True)]
+    off = _left(off, step, weights, node, planes)
+    normal = np.array([[np.sum(weights * column * other) for other in left] for column in columns])
+    held = np.array([SHADE_HELD * max(np.sum(weights * column**2), TINY_ADU) for column in columns])
+    right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
+    more = np.linalg.solve(normal + np.diag(held), right)
+    return step - _sum_of(np.array(taken), more), shade + more
+
+
+def _left(values: np.ndarray, found: np.ndarray, weights: np.ndarray, node: np.ndarray, planes: _Planes) -> np.ndarray:
+    """Return what planes, and the sky that all frames share, leave of values at the samples."""
+    off = values - planes.terms @ found
+    return off - _means(off, weights, node)
 
 
 def _means(values: np.ndarray, weights: np.ndarray, node: np.ndarray) -> np.ndarray:
@@ -301,6 +421,7 @@ def _means(values: np.ndarray, weights: np.ndarray, node: np.ndarray) -> np.ndar
 
 def _step(
     off: np.ndarray,
+    *,
     weights: np.ndarray,
     found: np.ndarray,
     node: np.ndarray,

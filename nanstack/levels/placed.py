@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plane:
-    """What is added to a frame's samples: ``offset + slope_x * x + slope_y * y``.
+class Level:
+    """What is added to a frame's samples: a polynomial of the place on the canvas.
 
-    x and y are pixels of the canvas, counted from the one that its axis meets, so that a canvas may grow.
+    It is ``offset + slope_x x + slope_y y + bend_xx x^2 + bend_xy x y + bend_yy y^2``. x and y are pixels of the
+    canvas, counted from the one that its axis meets, so that a canvas may grow.
 
     Attributes
     ----------
@@ -24,20 +25,32 @@ class Plane:
         In ADU.
     slope_x, slope_y : ndarray of float64, shape (C,)
         In ADU a pixel.
+    bend_xx, bend_xy, bend_yy : ndarray of float64, shape (C,)
+        In ADU a pixel squared; by default none.
     """
 
     offset: np.ndarray
     slope_x: np.ndarray
     slope_y: np.ndarray
+    bend_xx: np.ndarray | float = 0.0
+    bend_xy: np.ndarray | float = 0.0
+    bend_yy: np.ndarray | float = 0.0
 
     @classmethod
-    def zero(cls, channels: int) -> Plane:
-        """Return the plane that changes nothing."""
-        return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+    def zero(cls, channels: int) -> Level:
+        """Return the level that changes nothing."""
+        return cls(*np.zeros((6, channels)))
 
-    def at(self, x: float, y: float) -> np.ndarray:
-        """Return what is added at a place, in pixels of the canvas from its axis: (C,)."""
-        return self.offset + self.slope_x * x + self.slope_y * y
+    @property
+    def terms(self) -> np.ndarray:
+        """All of them, in their order: (6, C)."""
+        bends = self.bend_xx, self.bend_xy, self.bend_yy
+        return np.stack(np.broadcast_arrays(self.offset, self.slope_x, self.slope_y, *bends))
+
+    def at(self, x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
+        """Return what is added at places (...), in pixels of the canvas from its axis: (..., C)."""
+        powers = np.stack(np.broadcast_arrays(1.0, x, y, np.square(x), np.multiply(x, y), np.square(y)), axis=-1)
+        return np.tensordot(powers, self.terms, axes=1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class PlacedFrame:
     frame : RegisteredFrame
     gain : ndarray of float64, shape (C,)
         Brings stars to the common flux, and a sample to what a pixel of the canvas sees.
-    level : Plane
+    level : Level
         Brings its sky to the common one.
     weight : float
         What it counts for against others: 1 is the usual frame.
@@ -80,7 +93,7 @@ class PlacedFrame:
 
     frame: RegisteredFrame
     gain: np.ndarray
-    level: Plane
+    level: Level
     weight: float
     noise: SampleNoise
     blur: float

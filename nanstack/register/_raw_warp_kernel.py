@@ -206,7 +206,7 @@ def _in_fours(builder, vector, join):
 
 
 @intrinsic
-def _colour(typing_context, totals, mixing, phase, base, slope, column, out, at):
+def _colour(typing_context, totals, mixing, phase, base, slope, bend, column, out, at):
     """Write a pixel: the lattices' samples as the phase mixes them, and the level; and one number more behind it.
 
     A lattice without a sample leaves no colour one: all weigh something in each, or 0, and NaN stays NaN.
@@ -214,12 +214,13 @@ def _colour(typing_context, totals, mixing, phase, base, slope, column, out, at)
     four, wide = ir.VectorType(FLOATS, 4), ir.VectorType(DOUBLES, 4)
 
     def codegen(context, builder, signature, arguments):
-        totals_at, mixing_at, base_at, slope_at, out_at = (
-            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 1, 3, 4, 6)
+        totals_at, mixing_at, *level_at, out_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 1, 3, 4, 5, 7)
         )
-        nowhere = arguments[7].type(0)
-        base, slope = (builder.load(_at(builder, data, nowhere, wide), align=8) for data in (base_at, slope_at))
-        column = _to_all(builder, builder.sitofp(arguments[5], DOUBLES), 4)
+        nowhere = arguments[8].type(0)
+        base, slope, bend = (builder.load(_at(builder, data, nowhere, wide), align=8) for data in level_at)
+        column = _to_all(builder, builder.sitofp(arguments[6], DOUBLES), 4)
+        slope = _multiply_add(builder, bend, column, slope)
         colours = builder.fptrunc(_multiply_add(builder, slope, column, base), four)
         totals = builder.load(_at(builder, totals_at, nowhere, four), align=4)
         first = builder.mul(arguments[2], arguments[2].type(16))
@@ -228,11 +229,11 @@ def _colour(typing_context, totals, mixing, phase, base, slope, column, out, at)
             share = builder.load(_at(builder, mixing_at, place, four), align=4)
             sample = builder.shuffle_vector(totals, totals, _lanes([lattice] * 4))
             colours = _multiply_add(builder, share, sample, colours)
-        builder.store(colours, _at(builder, out_at, arguments[7], four), align=4)
+        builder.store(colours, _at(builder, out_at, arguments[8], four), align=4)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(totals, mixing, index, base, slope, index, out, index), codegen
+    return types.void(totals, mixing, index, base, slope, bend, index, out, index), codegen
 
 
 @helper
@@ -279,7 +280,7 @@ def _sample(flat, window, places, weights, level, column, taps_of, colours):
     """Fill in the colours of a run of pixels, the first of them at a column of the result."""
     xs, ys, lefts, aboves, states, phases = places
     weights_x, weights_y, totals = weights
-    mixing, base, slope = level
+    mixing, base, slope, bend = level
     taps, columns = len(taps_of), window.shape[1]
     for px in range(len(xs)):
         if states[px] == INSIDE:
@@ -287,7 +288,7 @@ def _sample(flat, window, places, weights, level, column, taps_of, colours):
             _sample_inside(flat, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
         else:
             totals[:] = np.float32(np.nan)
-        _colour(totals, mixing, phases[px], base, slope, column + px, colours, 3 * px)
+        _colour(totals, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
 
 
 @helper
@@ -296,7 +297,7 @@ def _sample_what_is_left(window, places, weights, tents, level, column, colours)
     xs, ys, lefts, aboves, states, phases = places
     weights_x, weights_y, totals = weights
     tent_x, tent_y = tents
-    mixing, base, slope = level
+    mixing, base, slope, bend = level
     for px in range(len(xs)):
         if math.isfinite(colours[3 * px]) or states[px] == OUTSIDE:
             continue
@@ -308,7 +309,7 @@ def _sample_what_is_left(window, places, weights, tents, level, column, colours)
             made = _sample_with_care(window, left, above, tent_x, tent_y, totals)
         if made:
             behind = colours[3 * px + 3]
-            _colour(totals, mixing, phases[px], base, slope, column + px, colours, 3 * px)
+            _colour(totals, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
             colours[3 * px + 3] = behind
 
 
@@ -316,7 +317,7 @@ def _sample_what_is_left(window, places, weights, tents, level, column, colours)
 def _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work, out):
     """Fill in a run of pixels, which begins at a row and a column of the result."""
     x, y, step = nodes
-    places, weights, tents, scratch, base, colours = work
+    places, weights, tents, scratch, base, slope, colours = work
     xs, ys, lefts, aboves, states, phases = places
     row, column, row_of_nodes, column_of_nodes = at
     _between_nodes(x, step, row_of_nodes, column_of_nodes, xs)
@@ -330,10 +331,11 @@ def _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work, out):
     on_frame = xs[run], ys[run], lefts[run], aboves[run], states[run], phases[run]
     _weigh(xs[run], weights[0], taps_of, scratch)
     _weigh(ys[run], weights[1], taps_of, scratch)
-    mixing, offset, slope, per_row = levelling
+    mixing, offset, per_column, per_row, bend, mixed, down = levelling
     for lane in range(4):
-        base[lane] = offset[lane] + per_row[lane] * row
-    level = mixing, base, slope
+        base[lane] = offset[lane] + (per_row[lane] + down[lane] * row) * row
+        slope[lane] = per_column[lane] + mixed[lane] * row
+    level = mixing, base, slope, bend
     _sample(flat, window, on_frame, weights, level, column + first, taps_of, colours)
     _sample_what_is_left(window, on_frame, weights, tents, level, column + first, colours)
     shown = out[3 * first : 3 * last]
@@ -347,7 +349,7 @@ def _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, 
     top, left, height, width = box
     step = nodes[2]
     runs = -(-width // RUN_PX)
-    (xs, ys, lefts, aboves, states, phases), weights, tents, scratch, base, colours = work
+    (xs, ys, lefts, aboves, states, phases), weights, tents, scratch, base, slope, colours = work
     for number in range(runs):
         start, stop = number * width // runs, (number + 1) * width // runs
         own = slice(0, stop - start)
@@ -356,7 +358,7 @@ def _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, 
             place = begin + row * pitch + start
             at = top + row, left + start, top % step + row, left % step + start
             part = out[3 * place : 3 * (place + stop - start)]
-            work_of_run = places, weights, tents, scratch, base, colours
+            work_of_run = places, weights, tents, scratch, base, slope, colours
             _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work_of_run, part)
 
 
@@ -369,7 +371,8 @@ def _fill_from_mosaic(window, corner, nodes, box, levelling, taps_of, out, begin
     )  # fmt: skip
     weights = np.empty((RUN_PX, span), np.float32), np.empty((RUN_PX, span), np.float32), np.empty(4, np.float32)
     tents = np.empty(span, np.float32), np.empty(span, np.float32)
-    work = places, weights, tents, np.empty((span // 2, 1)), np.empty(4), np.empty(3 * RUN_PX + 1, np.float32)
+    level = np.empty(4), np.empty(4)
+    work = places, weights, tents, np.empty((span // 2, 1)), *level, np.empty(3 * RUN_PX + 1, np.float32)
     flat = window.reshape(window.size)
     _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, begin, pitch)
 
@@ -402,10 +405,9 @@ def fill_from_mosaic(
     window.flags.writeable = False  # one type of array, so one compilation
     (top, _, left, _), width = mesh.box, out.shape[1]
     begin = (top - mesh.part.top) * width + left - mesh.part.left
-    four = np.zeros((4, 4))  # colours, and one that is nothing: vectors have four
+    four = np.zeros((7, 4))  # colours, and one that is nothing: vectors have four
     four[:, :3] = levelling
-    gain, offset, per_column, per_row = four
     _fill_from_mosaic(
         window, corner, (*nodes, mesh.step), (top, left, *mesh.box.shape),
-        (_mixing(places, gain), offset, per_column, per_row), (0,) * taps, out.reshape(-1), begin, width,
+        (_mixing(places, four[0]), *four[1:]), (0,) * taps, out.reshape(-1), begin, width,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from nanstack.register.mesh import Box, Mesh
 from nanstack.register.warp import blocks, keys, lanczos3, normalised
 
 TAPS = {"bicubic": 4, "lanczos3": 6}  # photosites of one lattice under the kernel, along an axis
-UNCHANGED = np.array([[1.0] * 3, [0.0] * 3, [0.0] * 3, [0.0] * 3])
+UNCHANGED = np.repeat([1.0, 0, 0, 0, 0, 0, 0], 3).reshape(7, 3)
 
 
 def raw_reach(interpolation: str) -> int:
@@ -57,9 +57,9 @@ def warp_mosaic(
         Keys' cubic convolution (a = -1/2, IEEE Trans. ASSP 29, 1153), or a Lanczos window of 3 lobes, normalised.
     corner : (int, int)
         Row and column of the frame where the window begins. Which one it is changes no bit of the result.
-    levelling : ndarray of float64, shape (4, 3)
-        By colour, what becomes of a sample: it is multiplied by the first row; added is
-        ``second + third * column + fourth * row`` of the result's pixel. By default nothing.
+    levelling : ndarray of float64, shape (7, 3)
+        By colour, what becomes of a sample: it is multiplied by the first row, and `level_at` is added. By default
+        nothing.
     out : ndarray of float32, shape (h, w, 3), optional
         C-contiguous; filled in and returned.
 
@@ -83,6 +83,20 @@ def warp_mosaic(
         out,
     )
     return out
+
+
+def level_at(levelling: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return what is added to samples at rows and columns of the result.
+
+    Parameters
+    ----------
+    levelling : ndarray of float64, shape (7, C)
+        From its second row on: the factors of 1, column, row, column squared, column times row, and row squared.
+    row, column : ndarray
+        Broadcast against each other, and the colours.
+    """
+    _, offset, per_column, per_row, across, mixed, down = levelling
+    return offset + (per_row + down * row) * row + (per_column + mixed * row + across * column) * column
 
 
 def places_of(pattern: str) -> tuple[int, int, int, int]:
@@ -119,8 +133,7 @@ def fill_from_mosaic(
         box = Box(top + rows.start, top + rows.stop, left, right)
         samples = _sampled(photosites, margin, corner, places, *mesh.positions(box), taps)
         column, row = np.arange(left, right)[:, np.newaxis], np.arange(box.top, box.bottom)[:, np.newaxis, np.newaxis]
-        gain, offset, per_column, per_row = levelling
-        values = to_float32(gain * samples + (offset + per_row * row + per_column * column))
+        values = to_float32(levelling[0] * samples + level_at(levelling, row, column))
         values[~np.isfinite(values).all(axis=2)] = np.nan
         shown[rows] = values
 

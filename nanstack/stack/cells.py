@@ -22,7 +22,7 @@ from nanstack.levels.placed import PlacedFrame
 from nanstack.memory import Scratch, in_order, memory_budget, threads
 from nanstack.register.camera import Passage
 from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step, miss, shown_box
-from nanstack.register.raw_warp import raw_reach, warp_mosaic
+from nanstack.register.raw_warp import level_at, raw_reach, warp_mosaic
 from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
@@ -420,16 +420,14 @@ def levelled(layer: Layer, source: Source, part: Box, interpolation: str, out: n
         out[:] = np.nan
         return
     window = source.window(box)
-    plane = layer.placed.level
-    levelling = np.stack([layer.placed.gain, plane.offset, plane.slope_x, plane.slope_y])
+    levelling = np.stack([layer.placed.gain, *layer.placed.level.terms])
     if source.pattern:
         corner = window.box.top, window.box.left
         warp_mosaic(window.samples, source.pattern, mesh, interpolation, corner=corner, levelling=levelling, out=out)
         return
     inside = replace(mesh, x=mesh.x - window.box.left, y=mesh.y - window.box.top)
     samples = warp_mesh(window.samples, inside, interpolation).reshape(out.shape)
-    gain, offset, slope_x, slope_y = levelling
     column = np.arange(part.left, part.right)[:, np.newaxis]
     row = np.arange(part.top, part.bottom)[:, np.newaxis, np.newaxis]
-    out[:] = to_float32(gain * samples + (offset + slope_y * row + slope_x * column))
+    out[:] = to_float32(levelling[0] * samples + level_at(levelling, row, column))
     out[~np.isfinite(out).all(axis=-1)] = np.nan

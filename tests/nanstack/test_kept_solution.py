@@ -73,9 +73,7 @@ def numbers(one):
     arrays = (
         view.attitude,
         one.gain,
-        level.offset,
-        level.slope_x,
-        level.slope_y,
+        level.terms,
         noise.variance,
         noise.photon,
         noise.sky,
@@ -158,13 +156,7 @@ def test_it_is_known_what_the_scale_of_flux_is(nights, sessions, tmp_path):
 def sky_of(one, canvas):
     """The level of a frame's sky in its middle, as it is stacked: (C,)."""
     x, y = np.subtract(canvas.view.pixels(one.frame.view.pointing), canvas.origin)
-    level = one.level
-    return (
-        np.nanmedian(one.frame.survey.sky, axis=(0, 1)) * one.gain
-        + level.offset
-        + level.slope_x * x
-        + level.slope_y * y
-    )
+    return np.nanmedian(one.frame.survey.sky, axis=(0, 1)) * one.gain + one.level.at(x, y)
 
 
 def steps_of_all(went_on, at_once, canvas, other):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.camera import ARCSEC, Camera, View
 from tests.support.registered import registered
 from tests.support.starfields import looking
@@ -49,6 +49,6 @@ def placed(frames, seed=0):
 
 
 def _placed(frame, rng):
-    level = Plane(rng.normal(0, 20, 1), *rng.normal(0, 0.05, (2, 1)))
+    level = Level(rng.normal(0, 20, 1), *rng.normal(0, 0.05, (2, 1)), *rng.normal(0, 1e-4, (3, 1)))
     noise = SampleNoise(rng.uniform(50, 100, 1), np.array([0.1]), np.array([1000.0]))
     return PlacedFrame(frame, rng.uniform(0.9, 1.1, 1), level, float(rng.uniform(0.5, 1.5)), noise, 0.2)

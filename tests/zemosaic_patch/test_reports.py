@@ -10,7 +10,7 @@ import pytest
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from nanstack.canvas import union_canvas
-from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.place import Place
 from nanstack.session import Session
 from nanstack.settings import CanvasSettings
@@ -36,7 +36,7 @@ def report(*, more=(), place=ON_THE_SKY, level=None, left_out=None, **options):
     made = [*frames(), *more]
     canvas = union_canvas([frame.view for frame in made])
     none = np.zeros(3)
-    level = level or Plane.zero(3)
+    level = level or Level.zero(3)
     placed = [
         PlacedFrame(frame, np.full(3, 1 / frame.flux), level, 0.5, SampleNoise(none, none, none), 0.2) for frame in made
     ]
@@ -68,7 +68,7 @@ def test_a_frame_of_which_no_sky_and_no_flux_is_known_is_told_of(recwarn):
     dark = registered("night3/a.fit", shape=SHAPE, flux=0.0, exposure=20.0)
     dark = replace(dark, survey=replace(dark.survey, sky=np.full((2, 3, 3), np.nan)))
     none = np.zeros(3)
-    placed = [PlacedFrame(dark, np.ones(3), Plane.zero(3), 1.0, SampleNoise(none, none, none), 0.2)]
+    placed = [PlacedFrame(dark, np.ones(3), Level.zero(3), 1.0, SampleNoise(none, none, none), 0.2)]
     session, canvas = Session([dark], {}, ON_THE_SKY), union_canvas([dark.view])
     told = CanvasReport.of(session, placed, canvas, files=FILES, stack=STACK, settings={}, seconds={})
     assert told.frames[0].sky_adu == (None, None, None)
@@ -78,7 +78,7 @@ def test_a_frame_of_which_no_sky_and_no_flux_is_known_is_told_of(recwarn):
 
 def test_the_level_is_that_in_the_middle_of_each_frame():
     slope = 0.25  # ADU a pixel to the west
-    level = Plane(np.array([5.0, 6.0, 7.0]), np.full(3, slope), np.zeros(3))
+    level = Level(np.array([5.0, 6.0, 7.0]), np.full(3, slope), np.zeros(3))
     told, _ = report(level=level)
     first, second = (np.array(frame.added_adu) for frame in told.frames)
     assert first - second == pytest.approx(3 * [80 * slope], rel=0.01)

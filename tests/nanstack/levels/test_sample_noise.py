@@ -8,7 +8,7 @@ import pytest
 
 from nanstack.canvas import Canvas, reference_canvas
 from nanstack.levels.frame_weights import blurs, frame_weights
-from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.levels.sample_noise import noises, photon_terms, pixels_alike, sample_noises
 from nanstack.register.camera import Camera
 from nanstack.register.mesh import Box, mesh_of
@@ -169,7 +169,7 @@ def test_means_over_many_pixels_are_as_uncertain_as_is_said(pattern, finer):
     view = replace(frame.view, camera=Camera((128, 128), finer * frame.view.focal))
     channels = 3 if pattern else 1
     noise = SampleNoise(np.ones(channels), np.zeros(channels), np.zeros(channels))
-    placed = PlacedFrame(frame, np.ones(channels), Plane.zero(channels), 1.0, noise, 0.1)
+    placed = PlacedFrame(frame, np.ones(channels), Level.zero(channels), 1.0, noise, 0.1)
     said = pixels_alike([placed], Canvas(view), "bicubic")
     found = 64 * 64 * np.mean(np.square(means), axis=0) / np.mean(squares, axis=0)
     np.testing.assert_allclose(found, said, rtol=0.15)
@@ -179,5 +179,5 @@ def test_pixels_of_a_coarse_canvas_have_nothing_in_common():
     frame = registered("a.fit")
     coarse = Canvas(replace(frame.view, camera=Camera((20, 20), frame.view.focal / 10)))
     noise = SampleNoise(*np.ones((3, 1)))
-    placed = PlacedFrame(frame, np.ones(1), Plane.zero(1), 1.0, noise, 0.1)
+    placed = PlacedFrame(frame, np.ones(1), Level.zero(1), 1.0, noise, 0.1)
     assert pixels_alike([placed], coarse, "bicubic") == [1.0]

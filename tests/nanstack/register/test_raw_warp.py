@@ -15,7 +15,10 @@ from nanstack.register.warp import INTERPOLATIONS, noise_left, warp_mesh
 pytestmark = pytest.mark.numpy_bytes
 
 SHAPE = (46, 53)
-LEVELLING = np.array([[1.1, 0.9, 1.3], [3.0, -4.0, 5.0], [0.1, 0.0, -0.2], [0.0, 0.3, 0.1]])
+LEVELLING = np.array([
+    [1.1, 0.9, 1.3], [3.0, -4.0, 5.0], [0.1, 0.0, -0.2], [0.0, 0.3, 0.1],
+    [2e-3, 0.0, -1e-3], [0.0, 1e-3, 2e-3], [-1e-3, 2e-3, 0.0],
+])  # fmt: skip
 
 
 def mesh_through(degrees, dx, dy, part, scale=1.0, step=16):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nanstack import sky_stack
 from nanstack.canvas import Canvas, reference_canvas, union_canvas
 from nanstack.io.layout import FrameError
-from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.camera import ARCSEC, Camera, Passage, View
 from nanstack.register.mesh import Box
 from nanstack.register.solved import SolvedView
@@ -178,7 +178,7 @@ def test_what_a_number_cannot_hold_is_no_data_in_all_colours(tmp_path):
     np.save(tmp_path / "a.npy", samples)
     frame = registered(tmp_path / "a.npy", shape=samples.shape)
     noise = SampleNoise(*100 * np.ones((3, 3)))
-    one = PlacedFrame(frame, np.array([1.0, 2.0, 1.0]), Plane.zero(3), 1.0, noise, 0.1)
+    one = PlacedFrame(frame, np.array([1.0, 2.0, 1.0]), Level.zero(3), 1.0, noise, 0.1)
     rows = stacked_strips(reference_canvas(frame.view), [one], CanvasSettings())
     nothing = np.isnan(np.concatenate([strip.image for _, strip in rows]))
     assert nothing[40, 50].all()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from nanstack.levels.placed import PlacedFrame, Plane, SampleNoise
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.settings import CanvasSettings
 from nanstack.stack import cells, noise_kernels, noise_model
 from nanstack.stack.combine import combined
@@ -162,7 +162,7 @@ def test_a_weight_that_is_none_is_refused():
 
 def placed(weight):
     one = np.ones(1)
-    return PlacedFrame(None, one, Plane.zero(1), weight, SampleNoise(one, 0 * one, SKY * one), 0.2)
+    return PlacedFrame(None, one, Level.zero(1), weight, SampleNoise(one, 0 * one, SKY * one), 0.2)
 
 
 @pytest.mark.parametrize("rejection", [DEFAULT, Rejection("none"), Rejection("kappa_sigma")])
