@@ -7,7 +7,7 @@ numbers.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,37 +15,45 @@ MIN_SHARE = 0.2  # of a cell that must show sky
 MIDDLE = np.linspace(0.25, 0.75, 17)  # shares of the samples below those that stand for the middle half
 
 
-def cell_levels(plane: np.ndarray, sides: tuple[int, int], hidden: np.ndarray | None = None) -> np.ndarray:
-    """Return the level of each cell of a plane.
+def cell_levels(planes: Sequence[np.ndarray], sides: tuple[int, int], hidden: np.ndarray | None = None) -> np.ndarray:
+    """Return the levels of the cells of planes.
 
     Parameters
     ----------
-    plane : ndarray of float32, shape (H, W)
+    planes : sequence of ndarray of float32, each of shape (H, W)
         A sample that is NaN does not count.
     sides : (int, int)
-        Height and width of a cell, in samples; the last row and column of cells may be cut off by the plane's edge.
+        Height and width of a cell, in samples; the last row and column of cells may be cut off by the planes' edges.
     hidden : ndarray of bool, shape (H, W), optional
         Samples that do not count either, unless too few of their cell are left.
 
     Returns
     -------
-    ndarray of float32, shape (ceil(H / sides[0]), ceil(W / sides[1]))
+    ndarray of float32, shape (ceil(H / sides[0]), ceil(W / sides[1]), len(planes))
         NaN where too few samples count.
     """
-    least = MIN_SHARE * _inside(plane.shape, sides)
-    cells = _in_cells(plane, sides, np.float32(np.nan))
-    levels, counts = _levels(cells if hidden is None else np.where(_in_cells(hidden, sides, True), np.nan, cells))
+    least = MIN_SHARE * _inside(planes[0].shape, sides)
+    hides = None if hidden is None else _in_cells(np.where(hidden, np.float32(np.nan), np.float32(0)), sides)
+    return np.stack([_levels_of_plane(plane, sides, hides, least) for plane in planes], axis=2)
+
+
+def _levels_of_plane(
+    plane: np.ndarray, sides: tuple[int, int], hides: np.ndarray | None, least: np.ndarray
+) -> np.ndarray:
+    """Return the levels of one plane; `hides` is NaN where a sample does not count, and 0 where it does."""
+    cells = _in_cells(plane, sides)
+    levels, counts = _levels(cells if hides is None else cells + hides)
     few = counts < least
-    if hidden is not None and few.any():
+    if hides is not None and few.any():
         levels[few], counts[few] = _levels(cells[few])
     levels[counts < least] = np.nan
     return levels
 
 
-def _in_cells(plane: np.ndarray, sides: tuple[int, int], filling: Any) -> np.ndarray:
-    """Return a plane cell by cell: (rows, columns, samples), with a filling beyond its edges."""
+def _in_cells(plane: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """Return a plane cell by cell: (rows, columns, samples), with NaN beyond its edges."""
     (high, wide), (rows, columns) = sides, (-(-length // side) for length, side in zip(plane.shape, sides, strict=True))
-    whole = np.full((rows * high, columns * wide), filling, dtype=plane.dtype)
+    whole = np.full((rows * high, columns * wide), np.nan, dtype=np.float32)
     whole[: plane.shape[0], : plane.shape[1]] = plane
     return whole.reshape(rows, high, columns, wide).swapaxes(1, 2).reshape(rows, columns, high * wide)
 
@@ -58,7 +66,7 @@ def level_of_known(values: np.ndarray) -> np.ndarray:
 def _levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return levels along the last axis, and of how many values each is; the values end up sorted."""
     values.sort(axis=-1)  # NaN comes last
-    counts = values.shape[-1] - np.count_nonzero(np.isnan(values), axis=-1)
+    counts = values.shape[-1] - np.isnan(values).sum(axis=-1, dtype=np.int32)
     ranks = np.rint(np.maximum(counts - 1, 0)[..., None] * MIDDLE).astype(np.intp)
     return np.take_along_axis(values, ranks, axis=-1).mean(axis=-1), counts
 

@@ -149,4 +149,6 @@ def fitted(plate: Plate, x: np.ndarray, y: np.ndarray, shape: Shape) -> Fit:
             step = np.stack(Fit.at(stamps.of(moving), weight, shape, *places[:, moving]).step())
             places[:, moving] += np.clip(step, -MAX_STEP_PX, MAX_STEP_PX)
             moving = moving[np.abs(step).max(axis=0) > AT_REST_PX]
+            if not len(moving):
+                break
         return Fit.at(stamps, weight, shape, *places)

@@ -65,7 +65,7 @@ def survey_frame(path: Path | str) -> Survey:
 def _measured(raw: Raw, peaks: Peaks, sky: np.ndarray, noise: np.ndarray, saturation: float) -> tuple:
     """Measure stars on the raw plane: of a colour image, on its luminance."""
     if raw.channels is not None:
-        luminance_sky = cell_levels(raw.plane, (MESH_PX, MESH_PX))[..., None]
+        luminance_sky = cell_levels([raw.plane], (MESH_PX, MESH_PX))
         return measure(raw, peaks, luminance_sky, _noise(raw, [[raw.plane]], peaks.masked), math.inf)
     return measure(raw, peaks, sky, noise, saturation)
 
@@ -79,16 +79,17 @@ def _sky(raw: Raw, hidden: np.ndarray) -> np.ndarray:
         step = raw.binning  # one sample for each pixel of the mask
         planes, sides = [plane[::step, ::step] for (plane,) in raw.colour_planes], (side, side)
     height, width = hidden.shape
-    mesh = np.stack([cell_levels(plane[:height, :width], sides, hidden) for plane in planes], axis=2)
+    mesh = cell_levels([plane[:height, :width] for plane in planes], sides, hidden)
     missing = [-(-whole // MESH_PX) - cells for whole, cells in zip(raw.plane.shape, mesh.shape, strict=False)]
     return np.pad(mesh, [(0, cells) for cells in (*missing, 0)], mode="edge")  # an odd last row may begin a cell
 
 
 def _noise(raw: Raw, by_colour: list[list[np.ndarray]], hidden: np.ndarray) -> np.ndarray:
     """Return the noise by colour: (colours,)."""
-    side = 1 if raw.pattern else raw.binning  # of a pixel of the mask, in samples
-    hidden, lag = hidden.repeat(side, 0).repeat(side, 1), APART_PX // 2 if raw.pattern else APART_PX
-    return np.array([noise_of(planes, hidden, lag) for planes in by_colour])
+    if raw.pattern:
+        return np.array([noise_of(planes, hidden, APART_PX // 2) for planes in by_colour])
+    hidden = hidden.repeat(raw.binning, 0).repeat(raw.binning, 1)  # of samples, not of pixels of the mask
+    return np.array([noise_of(planes, hidden, APART_PX) for planes in by_colour])
 
 
 def _colours(raw: Raw) -> list[np.ndarray]:
