@@ -117,4 +117,10 @@ _announcing = threading.Lock()
 @functools.cache
 def _announce(function: Any, name: str) -> None:
     if not is_compiled(function):
-        log.info("compiling the %s for this machine: some seconds, this once", name)
+        _say_what_is_compiled(name)
+
+
+@functools.cache
+def _say_what_is_compiled(name: str) -> None:
+    """Say so once, of however many functions it consists."""
+    log.info("compiling the %s for this machine: some seconds, this once", name)

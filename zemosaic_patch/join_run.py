@@ -19,6 +19,7 @@ from nanstack.levels.sky import Background
 from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
 from nanstack.progress import Progress
 from nanstack.settings import JoinSettings
+from nanstack.survey.selection import told
 from nanstack.survey.taken import taken_of_tile, taken_together
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
@@ -69,7 +70,11 @@ def mosaic_of_tiles(
     """
     prepare(folder, output.picture, paths)
     frames, left_out = _probed(paths, progress)
-    kept = _of_one_depth(frames, left_out, progress)
+    reasons = _unfit(frames)
+    for line in told({tile_name(path): reason for path, reason in reasons.items()}):
+        progress.warn(line)
+    left_out.update(reasons)
+    kept = [frame for frame in frames if frame.path not in reasons]
     made = [_Made(tile_name(frame.path), frame, frames_in(frame.path)) for frame in kept]
     if not made:
         raise FailureError(f"no tile can be joined: {counted(len(left_out), 'file')} left out, see above")
@@ -117,25 +122,22 @@ def _probed(paths: Sequence[Path], progress: Progress) -> tuple[list[FrameFile],
     return tiles, unusable
 
 
-def _of_one_depth(frames: Sequence[FrameFile], left_out: dict[Path, str], progress: Progress) -> list[FrameFile]:
-    """Return the tiles that have a WCS and as many channels as most; of mosaics and tiles, the tiles."""
+def _unfit(frames: Sequence[FrameFile]) -> dict[Path, str]:
+    """Return which files are no tiles, have no WCS, or other channels than most; of mosaics and tiles, the mosaics."""
     joined = [is_mosaic(frame.path) for frame in frames]
     colour = sum(len(frame.shape) == 3 for frame in frames)
     axes = 3 if 2 * colour >= len(frames) else 2
-    kept = []
+    reasons = {}
     for frame, is_joined in zip(frames, joined, strict=True):
         if is_joined and not all(joined):
-            reason = "it is a mosaic, and there are tiles"
+            reasons[frame.path] = "it is a mosaic, and there are tiles"
+        elif frame.pattern:
+            reasons[frame.path] = "it is a raw frame, and no tile: frames are stacked without --existing-tiles"
         elif frame.wcs is None:
-            reason = "it has no WCS"
+            reasons[frame.path] = "it has no WCS"
         elif len(frame.shape) != axes:
-            reason = f"its shape is {frame.shape}, and most tiles are {'colour' if axes == 3 else 'mono'}"
-        else:
-            kept.append(frame)
-            continue
-        progress.warn(f"{tile_name(frame.path)}: {reason}; left out")
-        left_out[frame.path] = reason
-    return kept
+            reasons[frame.path] = f"its shape is {frame.shape}, and most tiles are {'colour' if axes == 3 else 'mono'}"
+    return reasons
 
 
 def _samples_of(tile: _Made) -> tuple[np.ndarray, np.ndarray | None]:

@@ -122,11 +122,14 @@ class FrameFile:
     shape : tuple of int
         (H, W) or (H, W, 3), of the frame as `read_frame` will return it.
     wcs : astropy.wcs.WCS or None
+    pattern : str
+        Of the Bayer mosaic that it is; empty where it is none.
     """
 
     path: Path
     shape: tuple[int, ...]
     wcs: WCS | None
+    pattern: str = ""
 
 
 def probe_frame(path: Path | str) -> FrameFile:
@@ -139,9 +142,10 @@ def probe_frame(path: Path | str) -> FrameFile:
     """
     layout = read_layout(Path(path))
     shape = image_shape(layout.path, layout.stored)
-    if mosaic_pattern(layout).pattern:
+    pattern = mosaic_pattern(layout).pattern
+    if pattern:
         shape = (*shape, 3)
-    return FrameFile(layout.path, shape, celestial_wcs(layout.header))
+    return FrameFile(layout.path, shape, celestial_wcs(layout.header), pattern)
 
 
 def read_fits_image(path: Path) -> tuple[np.ndarray, Header]:

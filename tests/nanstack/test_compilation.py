@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("numba", reason="Numba is missing")
+from nanstack.compilation import announce
+
+numba = pytest.importorskip("numba", reason="Numba is missing")
 
 MODULE = """
 from nanstack.compilation import compiled, is_compiled
@@ -115,3 +117,12 @@ def test_without_numba_that_is_said_once_whichever_thread_is_first():
     assert warped.endswith("frames are warped by NumPy, some 10 times slower")
     assert stacked.startswith("Numba cannot be imported (import of numba halted")
     assert stacked.endswith("frames are stacked by NumPy, some 30 times slower")
+
+
+def test_what_is_compiled_is_said_once_of_however_many_functions_it_consists(caplog):
+    caplog.set_level("INFO")
+    for function in (numba.njit(lambda: 1), numba.njit(lambda: 2)):
+        announce(function, "thing of this test")
+    assert [record.message for record in caplog.records].count(
+        "compiling the thing of this test for this machine: some seconds, this once"
+    ) == 1

@@ -639,6 +639,16 @@ def test_zemosaics_master_tiles_are_tiles(run, copied):
         assert np.nanmin(hdus[0].data) > 200  # what ALPHA hides is no data, not 0
 
 
+def test_raw_frames_are_no_tiles(run, copied):
+    raw = np.random.default_rng(3).integers(300, 400, (40, 60)).astype(np.uint16)
+    for name in ("a.fit", "b.fit"):
+        fits.PrimaryHDU(raw, fits.Header({"BAYERPAT": "RGGB"})).writeto(copied / name)
+    code, _, err = run("mosaic", "--existing-tiles", copied / "a.fit", copied / "b.fit", "-o", copied / "new")
+    assert code == 1
+    remedy = "it is a raw frame, and no tile: frames are stacked without --existing-tiles"
+    assert err[0] == f"warning: a: {remedy}; likewise b; 2 left out"
+
+
 def test_frames_that_do_not_belong_are_named_and_left_out(run, copied):
     frames = copied / "frames"
     shutil.copy(frames / "light_0_0.fits", frames / "light_0_0_copy.fits")
