@@ -20,7 +20,8 @@ from nanstack.survey.record import Survey
 from nanstack.survey.selection import duplicates, not_to_stack, unlike_most
 from nanstack.survey.store import survey_files
 
-Placer = Callable[[Sequence[Survey], Sequence[Registration]], tuple[list[Registration], dict[int, Place]]]
+Placed = tuple[list[Registration], dict[int, Place]]
+Placer = Callable[[Sequence[Survey], Sequence[Registration]], Placed]
 Recall = Callable[[Sequence[Survey]], "Session | None"]
 
 
@@ -141,9 +142,7 @@ def _lights(surveys: Sequence[Survey], left_out: dict[Path, str]) -> list[Survey
     return list(surveys)
 
 
-def by_own_solutions(
-    surveys: Sequence[Survey], registrations: Sequence[Registration]
-) -> tuple[list[Registration], dict[int, Place]]:
+def by_own_solutions(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:
     """Turn the views of each group onto the sky by the solutions in its frames' headers, as far as these agree."""
     places = {}
     order = sorted(range(len(surveys)), key=lambda index: -registrations[index].stars)  # as other placers take them

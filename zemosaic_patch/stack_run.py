@@ -31,7 +31,7 @@ from nanstack.progress import Progress
 from nanstack.register.camera import ARCSEC
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
-from nanstack.session import Placer, Session, open_session
+from nanstack.session import Placed, Placer, Session, open_session
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stacked_strips
 from nanstack.solution_file import SolutionFile
@@ -49,6 +49,7 @@ from zemosaic_patch.solve import solvers
 
 if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
+    from nanstack.register.solution import Registration
     from nanstack.stack.stacked import StackedCell
     from nanstack.survey.record import Survey
 
@@ -114,9 +115,10 @@ class Clock:
         self._began = time.perf_counter()
 
     def ends(self, stage: str) -> None:
-        """Say that a stage is over: all since the last one, or since the beginning, was it."""
+        """Say that a stage, or a part of it, is over: all since the last one, or since the beginning, was it."""
         now = time.perf_counter()
-        self.seconds[stage], self._began = now - self._began, now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._began
+        self._began = now
 
 
 def stack_files(
@@ -152,9 +154,13 @@ def stack_files(
         clock.ends("survey")
         return None if solution is None else solution.session(surveys)
 
-    session = open_session(
-        paths, folder=work and work.surveys, place=work and work.place, known=known, progress=progress
-    )
+    def place(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:
+        clock.ends("registration")
+        found = work.place(surveys, registrations)
+        clock.ends("place")  # solvers may take far longer than all else
+        return found
+
+    session = open_session(paths, folder=work and work.surveys, place=work and place, known=known, progress=progress)
     clock.ends("registration")
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)

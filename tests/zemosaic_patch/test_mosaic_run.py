@@ -85,6 +85,8 @@ def test_mosaic_holds_what_it_promises(original):
     names = sorted(path.name for path in (folder / "frames").iterdir())
     assert [frame["name"] for frame in told["frames"]] == names
     assert told["left_out"] == {}
+    stages = ["survey", "registration", "place", "levels", "stack", "writing"]
+    assert list(told["seconds"]) == stages, "in the order in which they came"
     assert set(mosaic_files.OUTPUTS) < {path.name for path in out.iterdir()}
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     for name in ("mosaic.png", "mosaic_linked.png", "coverage.png"):
