@@ -2,7 +2,7 @@
 """Pictures for the screen: how an image is stretched, and how it is written.
 
 A stretch is an inverse hyperbolic sine between black, a little below the sky, and white. White is the bright end of
-the image itself (`screen_stretch`), or a height above the sky in units of its noise (`sky_stretch`), which shows how
+the image itself (`screen_stretches`), or a height above the sky in units of its noise (`sky_stretch`), which shows how
 flat a sky is and lets two images be compared.
 """
 
@@ -64,11 +64,6 @@ class Stretch:
             np.log(shades, out=shades)  # the inverse hyperbolic sine, which NumPy computes far slower
             shades *= most
         return np.fmin(shades, 1, out=shades).reshape(image.shape)
-
-
-def screen_stretch(image: np.ndarray | Rows, linked: bool = False) -> Stretch:
-    """Return the stretch that shows an image from its sky to its bright end: one of `screen_stretches`."""
-    return screen_stretches(image)[linked]
 
 
 class Seen:

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from tests.support.pointings import FRAMES, SCALE, SHAPE, data_of, write_pointings
 from zemosaic_patch import cli, mosaic_files
-from zemosaic_patch.pictures import levels_of, screen_stretch
+from zemosaic_patch.pictures import levels_of, screen_stretches
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_pictures_show_the_mosaic_with_the_north_on_top(original):
     assert np.array_equal(np.asarray(Image.open(out / "coverage.png")) > 0, coverage > 0)
     for name, linked in (("mosaic.png", False), ("mosaic_linked.png", True)):
         shown = cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED)[..., ::-1]
-        assert np.array_equal(shown, levels_of(screen_stretch(image, linked)(image), 16))
+        assert np.array_equal(shown, levels_of(screen_stretches(image)[linked](image), 16))
 
 
 def test_tiles_of_other_programs_have_no_data_in_their_borders_of_zeros(tmp_path):

@@ -10,7 +10,6 @@ from PIL import Image
 
 from zemosaic_patch.pictures import (
     levels_of,
-    screen_stretch,
     screen_stretches,
     sky_stretch,
     write_coverage,
@@ -31,7 +30,7 @@ def image():
 
 
 def test_screen_shows_a_grey_sky_white_stars_and_black_where_there_is_nothing(image):
-    shades = screen_stretch(image)(image)
+    shades = screen_stretches(image)[0](image)
     assert shades.dtype == np.float32
     assert shades.shape == image.shape
     assert shades[:, -20:].max() == 0
@@ -42,7 +41,7 @@ def test_screen_shows_a_grey_sky_white_stars_and_black_where_there_is_nothing(im
 
 
 def test_linked_channels_keep_the_colour_of_what_is_bright(image):
-    apart, linked = (screen_stretch(image, linked)(image)[:40, :40] for linked in (False, True))
+    apart, linked = (screen_stretches(image)[linked](image)[:40, :40] for linked in (False, True))
     assert np.ptp(np.median(apart, axis=(0, 1))) < 0.03
     red, green, blue = np.median(linked, axis=(0, 1))
     assert red > green + 0.1
@@ -62,7 +61,7 @@ def test_sky_stretch_shows_a_step_in_units_of_the_noise_and_its_colour(image):
 
 def test_shades_grow_with_the_light(image):
     ramp = np.linspace(300, 9000, 200, dtype=np.float32)[:, None].repeat(3, axis=1)[None]
-    for stretch in (screen_stretch(image), screen_stretch(image, True), sky_stretch(image, 40)):
+    for stretch in (screen_stretches(image)[0], screen_stretches(image)[1], sky_stretch(image, 40)):
         assert np.all(np.diff(stretch(ramp), axis=1) >= 0)
 
 
@@ -71,7 +70,7 @@ def test_shades_grow_with_the_light(image):
 def test_an_image_without_light_or_too_large_for_it_is_still_drawn(shape, fill):
     flat = np.full(shape, fill, dtype=np.float32)
     flat[0, 0] = -3e38 if fill == 3e38 else 1.0
-    for stretch in (screen_stretch(flat), screen_stretch(flat, True), sky_stretch(flat, 15)):
+    for stretch in (screen_stretches(flat)[0], screen_stretches(flat)[1], sky_stretch(flat, 15)):
         shades = stretch(flat)
         assert shades.shape == shape
         assert np.isfinite(shades).all()
@@ -90,7 +89,7 @@ def test_a_stretch_is_an_inverse_hyperbolic_sine(image):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_picture_of_an_image_is_its_levels_the_last_row_on_top_where_asked(tmp_path, image, name, channels):
     image = image if channels == 3 else image[..., 0]
-    stretch = screen_stretch(image)
+    stretch = screen_stretches(image)[0]
     for upside_down in (False, True):
         write_stretched(image, stretch, tmp_path / name, upside_down=upside_down)
         back = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
@@ -112,10 +111,10 @@ class Rising:
 
 @pytest.mark.parametrize("name", ["p.png", "p.tif"])
 def test_a_picture_takes_the_memory_of_some_rows(tmp_path, name):
-    screen_stretch(np.zeros((9, 9, 3), np.float32))  # loads a library, which is not meant
+    screen_stretches(np.zeros((9, 9, 3), np.float32))  # loads a library, which is not meant
     tracemalloc.start()
     try:
-        write_stretched(Rising(), screen_stretch(Rising()), tmp_path / name, upside_down=True)
+        write_stretched(Rising(), screen_stretches(Rising())[0], tmp_path / name, upside_down=True)
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
