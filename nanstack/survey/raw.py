@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class Raw:
         """How many pixels a side are taken together where stars are looked for."""
         return 2 if (self.pattern or self.plane.size >= BIN_FROM_PX) else 1
 
-    @property
+    @cached_property
     def sites(self) -> np.ndarray:
         """Which colour each photosite of a 2 x 2 cell of `plane` shows: its index, shape (2, 2)."""
         return np.array([COLOURS.index(letter) for letter in self.pattern or "RRRR"]).reshape(2, 2)

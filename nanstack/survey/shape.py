@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Shape:
 
     moments: np.ndarray
 
-    @property
+    @cached_property
     def inverse(self) -> tuple[float, float, float]:
         """The inverse moments: xx, xy, yy."""
         (xx, xy), (_, yy) = np.linalg.inv(self.moments)
@@ -108,7 +109,7 @@ def _adaptive_moments(stamps: Stamps, x: np.ndarray, y: np.ndarray) -> np.ndarra
         for _ in range(ROUNDS):
             inverse = _inverse(moments)
             weight = stamps.light * np.exp(-0.5 * stamps.square_radius(x, y, inverse))
-            total, right, low, xx, xy, yy = (weight @ stamps.powers.T).T
+            total, right, low, xx, xy, yy = (weight @ stamps.around.powers.T).T
             right, low = right / total, low / total
             seen = np.stack([xx / total - right**2, xy / total - right * low, yy / total - low**2])
             x = x + np.clip(2 * (right + stamps.column - x), -1, 1)

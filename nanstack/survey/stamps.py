@@ -42,7 +42,7 @@ class Plate:
         down, across = (axis.ravel() for axis in np.meshgrid(offset, offset, indexing="ij"))
         colours = self.raw.sites[tuple((np.stack([row, column], axis=1)[:, None] + LATTICES).T % 2)].T
         saturated = light >= SATURATED * self.saturation
-        stamps = Stamps(column, row, across, down, light, ~np.isnan(light), saturated, colours)
+        stamps = Stamps(column, row, Around(across, down), light, ~np.isnan(light), saturated, colours)
         level = mesh_at(self.sky, MESH_PX, x, y)
         return stamps.less(stamps.spread(np.take_along_axis(level, colours, axis=1)))
 
@@ -63,6 +63,37 @@ def _squares(plane: np.ndarray, top: np.ndarray, left: np.ndarray, side: int) ->
 
 
 @dataclass(frozen=True)
+class Around:
+    """Photosites around another one.
+
+    Attributes
+    ----------
+    across, down : ndarray of float64, shape (k,)
+        How far each lies from that one.
+    """
+
+    across: np.ndarray
+    down: np.ndarray
+
+    @cached_property
+    def lattices(self) -> np.ndarray:
+        """Which photosites are on each of the `LATTICES`: float64 (4, k), 1 or 0."""
+        lattice = 2 * (self.down % 2) + self.across % 2
+        return (lattice == np.arange(len(LATTICES))[:, None]).astype(float)
+
+    @cached_property
+    def powers(self) -> np.ndarray:
+        """1, x, y, x x, x y, y y: (6, k)."""
+        x, y = self.across, self.down
+        return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+
+    @cached_property
+    def of_lattices(self) -> np.ndarray:
+        """The powers on one lattice, 0 elsewhere: (4, 6, k)."""
+        return self.lattices[:, None] * self.powers
+
+
+@dataclass(frozen=True)
 class Stamps:
     """Squares of photosites around places, or some photosites of these.
 
@@ -70,8 +101,8 @@ class Stamps:
     ----------
     column, row : ndarray of int, shape (n,)
         The middle photosites.
-    across, down : ndarray of float64, shape (k,)
-        How far each photosite lies from the middle one.
+    around : Around
+        All of them.
     light : ndarray of float32, shape (n, k)
         Above the sky, in ADU; 0 where there is no photosite, or it has no data.
     counts : ndarray of bool, shape (n, k)
@@ -83,8 +114,7 @@ class Stamps:
 
     column: np.ndarray
     row: np.ndarray
-    across: np.ndarray
-    down: np.ndarray
+    around: Around
     light: np.ndarray
     counts: np.ndarray
     saturated: np.ndarray
@@ -95,25 +125,13 @@ class Stamps:
         """Which photosites tell how bright a star is: bool (n, k)."""
         return self.counts & ~self.saturated
 
-    @cached_property
-    def lattices(self) -> np.ndarray:
-        """Which photosites are on each lattice: float64 (4, k), 1 or 0."""
-        lattice = 2 * (self.down % 2) + self.across % 2
-        return (lattice == np.arange(len(LATTICES))[:, None]).astype(float)
-
-    @cached_property
-    def powers(self) -> np.ndarray:
-        """1, x, y, x x, x y, y y of the photosites, from the middle one: (6, k)."""
-        x, y = self.across, self.down
-        return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
-
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Return what is known by lattice (n, 4) for each photosite: (n, k)."""
-        return _product(values, self.lattices)
+        return _product(values, self.around.lattices)
 
     def sums(self, values: np.ndarray, terms: int = 1) -> np.ndarray:
-        """Return sums of values (n, k) over the photosites of each colour, times so many `powers`: (n, 3, terms)."""
-        parts = (self.lattices[:, None] * self.powers[:terms]).reshape(len(LATTICES) * terms, values.shape[1])
+        """Return sums of values (n, k) over the photosites of each colour, times so many powers: (n, 3, terms)."""
+        parts = self.around.of_lattices[:, :terms].reshape(len(LATTICES) * terms, values.shape[1])
         return self._colour_of_lattice @ _product(values, parts.T).reshape(len(values), len(LATTICES), terms)
 
     def square_radius(self, x: np.ndarray, y: np.ndarray, inverse: tuple) -> np.ndarray:
@@ -121,8 +139,11 @@ class Stamps:
         xx, xy, yy = inverse
         right, low = x - self.column, y - self.row
         slope = xx * right + xy * low, xy * right + yy * low
-        form = slope[0] * right + slope[1] * low, -2 * slope[0], -2 * slope[1], xx, 2 * xy, yy
-        return _product(np.stack(np.broadcast_arrays(*form), axis=1), self.powers)
+        form = np.empty((len(x), 6))
+        form[:, 0] = slope[0] * right + slope[1] * low
+        form[:, 1], form[:, 2] = -2 * slope[0], -2 * slope[1]
+        form[:, 3], form[:, 4], form[:, 5] = xx, 2 * xy, yy
+        return _product(form, self.around.powers)
 
     @cached_property
     def _colour_of_lattice(self) -> np.ndarray:
@@ -136,9 +157,9 @@ class Stamps:
 
     def only(self, photosites: np.ndarray) -> Stamps:
         """Return some photosites of every stamp."""
-        across, down = self.across[photosites], self.down[photosites]
+        around = Around(self.around.across[photosites], self.around.down[photosites])
         by_photosite = {name: getattr(self, name)[:, photosites] for name in ("light", "counts", "saturated")}
-        return replace(self, across=across, down=down, **by_photosite)
+        return replace(self, around=around, **by_photosite)
 
     def less(self, level: np.ndarray) -> Stamps:
         """Return the stamps above a level (n, k) or (n, 1)."""
