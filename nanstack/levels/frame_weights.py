@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 
 from nanstack.canvas import Canvas
 from nanstack.levels.sample_noise import noises
@@ -68,13 +69,13 @@ def width_of_mean(frames: Sequence[RegisteredFrame], weights: np.ndarray) -> flo
 
     As if their profiles were Gaussian, and interpolation widened none.
     """
-    from scipy.optimize import brentq
-
     widths = _widths(frames)
     heights = weights / widths**2
-    return float(
-        brentq(lambda w: np.sum(heights * (2.0 ** -((w / widths) ** 2) - 0.5)), widths.min() / 2, 2 * widths.max())
-    )
+
+    def above_half(width: float) -> float:
+        return np.sum(heights * (2.0 ** -((width / widths) ** 2) - 0.5))
+
+    return float(scipy.optimize.brentq(above_half, widths.min() / 2, 2 * widths.max()))
 
 
 def _widths(frames: Sequence[RegisteredFrame]) -> np.ndarray:

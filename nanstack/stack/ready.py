@@ -17,7 +17,7 @@ from nanstack.settings import CanvasSettings
 from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 
 # in the order in which a run asks for them: so no stage waits for what a later one needs
-FOR_THE_SURVEY = ("astropy.io.fits", "cv2", "scipy.ndimage", "scipy.spatial")
+FOR_THE_SURVEY = ("astropy.io.fits", "cv2", "scipy.spatial")
 FOR_REGISTRATION = ("scipy.special", "scipy.sparse.csgraph")
 FOR_THE_SKY = ("astropy.wcs",)
 SIDE = 8  # of what is stacked to no end

@@ -74,10 +74,10 @@ def find_peaks(raw: Raw) -> Peaks:
 
 def _background(small: np.ndarray, side: int) -> np.ndarray:
     """Return a first sky for every pixel: levels, smoothed so that no bright star lifts it."""
-    from scipy.ndimage import median_filter
+    import cv2
 
     mesh = without_holes(cell_levels([small[::COARSE]], (side // COARSE, side))[..., 0])
-    return spread_out(median_filter(mesh, 3, mode="nearest"), side, small.shape)
+    return spread_out(cv2.medianBlur(mesh, 3), side, small.shape)
 
 
 def _noise(raw: Raw, light: np.ndarray, hole: np.ndarray) -> float:

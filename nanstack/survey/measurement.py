@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 
 from nanstack.survey.detection import Peaks
 from nanstack.survey.mesh import without_holes
@@ -101,11 +102,9 @@ def _stars(fit: Fit, which: np.ndarray, raw: Raw) -> Stars:
 
 def _first_of_each(x: np.ndarray, y: np.ndarray, apart: float) -> np.ndarray:
     """Return which places to keep so that none lies near an earlier one: noise gives a trailed star many peaks."""
-    from scipy.spatial import cKDTree
-
     keep = np.ones(len(x), dtype=bool)
     if len(x):
-        for first, second in sorted(cKDTree(np.stack([x, y], axis=1)).query_pairs(apart)):
+        for first, second in sorted(scipy.spatial.cKDTree(np.stack([x, y], axis=1)).query_pairs(apart)):
             if keep[first]:
                 keep[second] = False
     return keep

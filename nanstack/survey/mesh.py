@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 
 MIN_SHARE = 0.2  # of a cell that must show sky
 MIDDLE = np.linspace(0.25, 0.75, 17)  # shares of the samples below those that stand for the middle half
@@ -80,14 +81,12 @@ def _inside(shape: tuple[int, int], sides: tuple[int, int]) -> np.ndarray:
 
 def without_holes(mesh: np.ndarray) -> np.ndarray:
     """Return a mesh whose empty cells hold the value of the nearest cell that is not; zeros where all are empty."""
-    from scipy.ndimage import distance_transform_edt
-
     empty = np.isnan(mesh)
     if not empty.any():
         return mesh
     if empty.all():
         return np.zeros_like(mesh)
-    nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
     return mesh[tuple(nearest)]
 
 

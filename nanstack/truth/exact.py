@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.stack.definition import Rejection, stack_block
@@ -54,8 +55,6 @@ def sample_frame(data: np.ndarray, transform: np.ndarray, shape: tuple[int, int]
     shape : (int, int)
         Height and width of the stack.
     """
-    from scipy.ndimage import affine_transform
-
     height, width = data.shape[:2]
     box = _box(data.shape, transform, shape)
     (top, left), (rows, columns) = [part.start for part in box], [part.stop - part.start for part in box]
@@ -66,7 +65,9 @@ def sample_frame(data: np.ndarray, transform: np.ndarray, shape: tuple[int, int]
     values = np.empty((rows, columns, data.shape[2]), dtype=np.float32)
     for channel in range(data.shape[2]):
         plane = data[..., channel]
-        affine_transform(plane, turned, start, (rows, columns), values[..., channel], SPLINE_ORDER, mode="mirror")
+        scipy.ndimage.affine_transform(
+            plane, turned, start, (rows, columns), values[..., channel], SPLINE_ORDER, mode="mirror"
+        )
     return Samples(box, inside, values)
 
 
@@ -130,9 +131,7 @@ def exact_mean(samples: Iterable[Samples], light: np.ndarray) -> tuple[np.ndarra
     coverage : ndarray of int, shape (H, W)
         Frames whose footprint holds the pixel.
     """
-    from scipy.ndimage import maximum_filter
-
-    brightest = maximum_filter(light, (SPREAD_PX, SPREAD_PX, 1))
+    brightest = scipy.ndimage.maximum_filter(light, (SPREAD_PX, SPREAD_PX, 1))
     total = np.zeros(light.shape, dtype=np.float64)
     number, coverage = np.zeros(light.shape, dtype=np.int32), np.zeros(light.shape[:2], dtype=np.int32)
     for frame in samples:

@@ -36,7 +36,7 @@ def python(code, *words, **environment):
     """Run code in a process of its own, where the command line is words."""
     given = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     words = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, env=given | environment)
+    return subprocess.run(words, capture_output=True, text=True, env=given | environment, timeout=120)
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], []])
@@ -56,7 +56,8 @@ def test_numpy_alone_is_loaded_before_the_first_frame_is_looked_at():
 def test_a_run_in_its_own_process_uses_one_thread_for_blas_unless_told_and_collects_garbage(
     frames, tmp_path, given, used
 ):
-    code = f"{RUN}import gc, os\nprint(gc.isenabled(), os.environ['OPENBLAS_NUM_THREADS'])"
+    told = "print(gc.isenabled(), os.environ['OPENBLAS_NUM_THREADS'])"  # when all threads have ended
+    code = f"import atexit, gc, os\natexit.register(lambda: {told})\n{RUN}"
     found = python(code, "tile", frames, "-o", tmp_path / "out", **given)
     assert found.stdout.splitlines()[-1] == f"True {used}", found.stderr
 

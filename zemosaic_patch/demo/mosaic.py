@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 
 from nanstack.io.files import complete_file
 from nanstack.levels.photometry import noise_level
@@ -267,14 +268,12 @@ def _above_sky(session: Session, frame: SessionFrame, folder: Path) -> np.ndarra
 
 def stars_to_measure(session: Session) -> np.ndarray:
     """Return which stars of the scene are bright, not saturated and far from others of their kind."""
-    from scipy.spatial import cKDTree
-
     stars = session.scene.stars
     places = np.column_stack([stars.x, stars.y])
     saturated = np.arange(len(places)) < len(demo.PLEIADES)
     bright = (stars.flux[:, 1] > BRIGHT) & ~saturated
-    near_bright = cKDTree(places[bright]).query(places, k=2)[0][:, 1]
-    near_saturated = cKDTree(places[saturated]).query(places)[0]
+    near_bright = scipy.spatial.cKDTree(places[bright]).query(places, k=2)[0][:, 1]
+    near_saturated = scipy.spatial.cKDTree(places[saturated]).query(places)[0]
     return bright & (near_bright > ALONE_PX) & (near_saturated > CLEAR_PX)
 
 
@@ -326,11 +325,9 @@ def _read_image(path: Path) -> tuple[np.ndarray, WCS]:
 
 def placed(mask: np.ndarray, wcs: WCS, target: WCS, shape: tuple[int, int]) -> np.ndarray:
     """Return where the pixels of a mask lie in another grid."""
-    from scipy.ndimage import affine_transform
-
     back = invert(affine(wcs, target, mask.shape))
     matrix, start = back[::-1, 1::-1], back[::-1, 2]  # SciPy counts (row, column)
-    return affine_transform(mask.astype(np.uint8), matrix, start, shape, order=0, cval=0) > 0
+    return scipy.ndimage.affine_transform(mask.astype(np.uint8), matrix, start, shape, order=0, cval=0) > 0
 
 
 def mosaic_with_grey_fill(
