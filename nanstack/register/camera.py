@@ -278,7 +278,7 @@ def straightened(bent: np.ndarray, radial: float | np.ndarray) -> np.ndarray:
     for _ in range(NEWTON_ROUNDS):
         before, slope = t, 1 + 3 * radial * t**2
         t = np.where(slope > 0, t - (t + radial * t**3 - bent) / np.where(slope > 0, slope, 1), np.nan)
-        if np.array_equal(t, before, equal_nan=True):  # further rounds would change no bit
+        if (t == before).all():  # further rounds would change no bit
             break
     return np.where(bent > 0, t / np.where(bent > 0, bent, 1), 1.0)
 
