@@ -77,10 +77,11 @@ class _Light:
     def bright(self) -> np.ndarray:
         """Return rows and columns of the photosites far above the sky, in their order: (n, 2)."""
         plane = self.raw.plane
-        levels = np.repeat(self.sky + SPIKE_SIGMA * self.noise, MESH_PX, axis=1).astype(np.float32)
+        levels = (self.sky + SPIKE_SIGMA * self.noise).astype(np.float32)
         of_row = np.empty((len(levels), 2, plane.shape[1]), np.float32)
         for (row, column), colour in np.ndenumerate(self.raw.sites):
-            of_row[:, row, column::2] = levels[:, column : plane.shape[1] : 2, colour]
+            here = of_row[:, row, column::2]
+            here[:] = np.repeat(levels[..., colour], MESH_PX // 2, axis=1)[:, : here.shape[1]]
         high = np.empty(plane.shape, dtype=bool)
         for cell, row in np.ndindex(of_row.shape[:2]):
             those = np.s_[MESH_PX * cell + row : MESH_PX * (cell + 1) : 2]
