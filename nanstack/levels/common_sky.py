@@ -238,7 +238,8 @@ def _brightnesses(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.nd
 def _cameras(frames: Sequence[RegisteredFrame]) -> np.ndarray:
     """Number the cameras that frames were taken by: (n,)."""
     kinds = [(frame.facts.instrument, frame.shape) for frame in frames]
-    return np.array([list(dict.fromkeys(kinds)).index(kind) for kind in kinds])
+    number = {kind: index for index, kind in enumerate(dict.fromkeys(kinds))}
+    return np.array([number[kind] for kind in kinds])
 
 
 # --- planes -------------------------------------------------------------------------------------------------------
