@@ -187,7 +187,7 @@ def _mended(header: Header, plane: _Plane) -> Header:
 
     distortion = _distortion(header)
     suffix = "-SIP" if distortion else ""
-    cards = fits.Header()
+    cards: dict[str, str | float] = {}
     for axis in (1, 2):
         cards[f"CTYPE{axis}"] = plane.ctype[axis - 1].removesuffix("-SIP") + suffix
         cards[f"CUNIT{axis}"] = "deg"
@@ -197,8 +197,7 @@ def _mended(header: Header, plane: _Plane) -> Header:
         cards.update(_numbers(header, {f"PV{plane.axes[axis - 1]}_{m}": f"PV{axis}_{m}" for m in range(MAX_PV)}))
     cards.update(_numbers(header, {name: name for name in ("LONPOLE", "LATPOLE")}))
     cards.update(_frame(header))
-    cards.update(distortion)
-    return cards
+    return fits.Header(list((cards | distortion).items()))
 
 
 def _distortion(header: Header) -> dict[str, float]:

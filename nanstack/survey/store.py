@@ -187,11 +187,10 @@ def _solution(cards: str | None, shape: Sequence[int]) -> WCS | None:
     """Return a solution from its cards."""
     if cards is None:
         return None
-    from astropy.io.fits import Header
     from astropy.wcs import WCS
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it had to say was said to the first run
-        wcs = WCS(Header.fromstring(cards))
+        wcs = WCS(cards)
     wcs.array_shape = tuple(shape[:2])
     return wcs
