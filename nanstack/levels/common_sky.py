@@ -34,8 +34,9 @@ MOST_SAMPLES = 1_000_000  # of all frames; more would add time and no precision:
 GRID_POINTS = 17  # along each side of a frame, by which its part of the canvas is known
 SLOPE_SAMPLES = 12  # a frame that shows less of the sky has no slope,
 SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sides of the frame
-HELD = 0.002  # how strongly slopes are held to none, over what a frame's own samples say of them,
-SHADE_HELD = 1e-3  # and a shade, over what all samples would say of it if there were nothing else
+# how strongly slopes and shades are held to none: as samples of so much weight would, and over what theirs say of them
+SLOPE_HELD = 0.05, 0.002
+SHADE_HELD = 0.3, 0.001
 BRIGHTER = 4.0  # so much, at most, frames' skies, and the shades with them, differ
 SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
@@ -403,7 +404,7 @@ def _with_shades(
     left = [_left(column, own, weights, node, planes) for column, own in zip(columns, taken, strict=True)]
     off = _left(off, step, weights, node, planes)
     normal = np.array([[np.sum(weights * column * other) for other in left] for column in columns])
-    held = np.array([SHADE_HELD * max(np.sum(weights * column**2), TINY_ADU) for column in columns])
+    held = np.array([SHADE_HELD[0] + SHADE_HELD[1] * np.sum(weights * column**2) for column in columns])
     right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
     more = np.linalg.solve(normal + np.diag(held), right)
     return step - _sum_of(np.array(taken), more), shade + more
@@ -437,7 +438,7 @@ def _step(
     Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
     """
     own = np.maximum(planes.squares @ weights, TINY_ADU)
-    held = np.where(np.arange(len(own)) % 3 > 0, HELD * own, 0.0)
+    held = np.where(np.arange(len(own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * own, 0.0)
     total = np.bincount(node, weights)
 
     def pull(values: np.ndarray) -> np.ndarray:
