@@ -52,14 +52,20 @@ def test_numpy_alone_is_loaded_before_the_first_frame_is_looked_at():
     assert found.stdout == "{'numpy'}\n", found.stderr
 
 
-@pytest.mark.parametrize(("given", "used"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
-def test_a_run_in_its_own_process_uses_one_thread_for_blas_unless_told_and_collects_garbage(
-    frames, tmp_path, given, used
-):
-    told = "print(gc.isenabled(), os.environ['OPENBLAS_NUM_THREADS'])"  # when all threads have ended
-    code = f"import atexit, gc, os\natexit.register(lambda: {told})\n{RUN}"
-    found = python(code, "tile", frames, "-o", tmp_path / "out", **given)
-    assert found.stdout.splitlines()[-1] == f"True {used}", found.stderr
+def told_at_the_end(*words, **environment):
+    """Return what is set when a command in its own process, with all its threads, has ended."""
+    told = "print(gc.isenabled(), os.environ['OPENBLAS_NUM_THREADS'])"
+    found = python(f"import atexit, gc, os\natexit.register(lambda: {told})\n{RUN}", *words, **environment)
+    assert found.stdout, found.stderr
+    return found.stdout.splitlines()[-1].split()
+
+
+def test_a_run_in_its_own_process_collects_garbage_once_all_is_loaded_and_gives_blas_one_thread(frames, tmp_path):
+    assert told_at_the_end("tile", frames, "-o", tmp_path / "out") == ["True", "1"]
+
+
+def test_blas_gets_the_threads_that_the_user_has_set():
+    assert told_at_the_end("--version", OPENBLAS_NUM_THREADS="3")[1] == "3"
 
 
 def test_a_program_that_calls_a_command_keeps_what_it_has_set():
