@@ -9,9 +9,11 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import threading
 from collections.abc import Sequence
 
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+_put_off = threading.Event()  # the search for garbage, by a command: what a program has switched off itself stays off
 
 
 def begin(words: Sequence[str]) -> None:
@@ -22,6 +24,7 @@ def begin(words: Sequence[str]) -> None:
     words : sequence of str
         The command line.
     """
+    _put_off.set()
     gc.disable()  # what is loaded stays: to look for garbage in it takes 0.2 s
     atexit.register(gc.freeze)  # and at the end, too
     if words[:1] != ["verify"]:  # which runs a ZeMosaic as its user would
@@ -30,6 +33,7 @@ def begin(words: Sequence[str]) -> None:
 
 def loaded() -> None:
     """Look for garbage from now on, among what is new: libraries are loaded, and data come."""
-    if not gc.isenabled():
+    if _put_off.is_set():
+        _put_off.clear()
         gc.freeze()
         gc.enable()

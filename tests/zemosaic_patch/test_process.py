@@ -74,6 +74,12 @@ def test_a_program_that_calls_a_command_keeps_what_it_has_set():
     assert found.stdout.splitlines()[-1] == "True 0 None", found.stderr
 
 
+def test_a_program_that_collects_no_garbage_collects_none_after_a_command():
+    code = "import gc\nfrom zemosaic_patch.cli import main\ngc.disable()\nprint(main(['demo', '--frames', '1']))\n"
+    found = python(f"{code}print(gc.isenabled(), gc.get_freeze_count())")
+    assert found.stdout.split() == ["2", "False", "0"], found.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 @pytest.mark.parametrize("moment", ["numpy", "zemosaic_patch.stack_run", "scipy.spatial"])
 def test_ctrl_c_while_libraries_are_loaded_ends_in_a_line(frames, tmp_path, moment):
