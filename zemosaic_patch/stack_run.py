@@ -149,19 +149,7 @@ def stack_files(
     wanted = None if choice.reference is None else _among(paths, choice.reference)
     like = None if choice.like is None else _pixels_of(choice.like)
     solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
-
-    def known(surveys: Sequence[Survey]) -> Session | None:
-        clock.ends("survey")
-        return None if solution is None else solution.session(surveys)
-
-    def place(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:
-        clock.ends("registration")
-        found = work.place(surveys, registrations)
-        clock.ends("place")  # solvers may take far longer than all else
-        return found
-
-    session = open_session(paths, folder=work and work.surveys, place=work and place, known=known, progress=progress)
-    clock.ends("registration")
+    session = _session_of(paths, solution, clock, progress, work)
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)
     _check_usable(session, wanted)
@@ -213,6 +201,26 @@ def stack_files(
 def _cells(kept: KeptCells | None) -> tuple[int, ...]:
     """Return how many cells there are, and how many were there already, where they are kept."""
     return () if kept is None else (len(kept.used | kept.made), len(kept.used))
+
+
+def _session_of(
+    paths: Sequence[Path], solution: SolutionFile | None, clock: Clock, progress: Progress, work: Work | None
+) -> Session:
+    """Return registered frames: as an earlier run, asked for the same, found them, where it knew them all."""
+
+    def known(surveys: Sequence[Survey]) -> Session | None:
+        clock.ends("survey")
+        return None if solution is None else solution.session(surveys)
+
+    def place(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:
+        clock.ends("registration")
+        found = work.place(surveys, registrations)
+        clock.ends("place")  # solvers may take far longer than all else
+        return found
+
+    session = open_session(paths, folder=work and work.surveys, place=work and place, known=known, progress=progress)
+    clock.ends("registration")
+    return session
 
 
 def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettings) -> str:
