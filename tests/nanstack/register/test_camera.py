@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Cameras: pixels and directions, held to astropy's projections and to simulated attitudes."""
 
 from __future__ import annotations

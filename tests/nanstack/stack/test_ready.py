@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a stack of raw frames needs is loaded before it begins, and nothing is compiled for that."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Raw frames whose stars are known: drawn here photosite by photosite, apart from the code under test."""
 
 from dataclasses import dataclass

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The noise that a survey tells, held to the noise that frames were made with."""
+
 import numpy as np
 import pytest
 
