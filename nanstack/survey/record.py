@@ -86,7 +86,7 @@ class Survey:
     elongation : float
         Longer over shorter axis of the stars' usual shape; NaN without stars.
     spikes : ndarray of int32, shape (n, 2)
-        Row and column of samples that no light made: hot pixels, and cosmic rays on a single photosite.
+        Row and column of samples that no light made: hot pixels, cosmic rays on a single photosite, blind photosites.
     digest : str
         What tells the samples as stored from those of other files.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Samples that no light made: hot photosites, and cosmic rays that hit one or two of them.
+"""Samples that no light made: hot photosites, cosmic rays that hit one or two of them, and blind photosites.
 
 A star shows beside its brightest photosite, too: with at least the share of light that its profile has one pixel from
-its middle. A spike does not.
+its middle. A spike does not. What is far below the sky, and its neighbours are not, is blind: no shadow is so small.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from nanstack.survey.mesh import without_holes
 from nanstack.survey.raw import MESH_PX, Raw
 
-SPIKE_SIGMA = 7.0  # above the sky: of two million photosites of noise, none is
+SPIKE_SIGMA = 7.0  # above the sky, or below it: of two million photosites of noise, none is
+BRIGHTER = 7  # of the eight neighbours of a blind photosite are not even half as dark: one may be blind, too
 SHARPEST_PX = 1.6  # full width at half maximum of stars, where none tells it
 SHARPER = 0.8  # of the usual width: that of the sharpest stars of a frame
 SHARE = 0.5  # of the light that stars show beside their middle, which a spike lacks,
@@ -28,7 +29,7 @@ GREEN = 1
 
 
 def find_spikes(raw: Raw, sky: np.ndarray, noise: np.ndarray, fwhm: float) -> np.ndarray:
-    """Find bright photosites whose neighbours show less light than those of any star would.
+    """Find bright photosites whose neighbours show less light than those of any star would, and single dark ones.
 
     Parameters
     ----------
@@ -47,14 +48,16 @@ def find_spikes(raw: Raw, sky: np.ndarray, noise: np.ndarray, fwhm: float) -> np
     if raw.channels is not None:
         return np.empty((0, 2), np.int32)
     light = _Light(raw, np.stack([without_holes(plane) for plane in np.moveaxis(sky, 2, 0)], axis=2), noise)
-    at = light.bright()
+    at = light.beyond(SPIKE_SIGMA)
     star = 2.0 ** -((2 / (SHARPER * fwhm if fwhm > 0 else SHARPEST_PX)) ** 2)  # at 1 px from its middle; at d: star^d^2
     dimmer = OTHER_COLOUR if raw.pattern else 1.0
     checkered = light.colour(at) == GREEN if raw.pattern else np.ones(len(at), dtype=bool)
     spike = np.empty(len(at), dtype=bool)
     spike[checkered] = light.lacks(at[checkered], ACROSS, dimmer * star + star**2)
     spike[~checkered] = light.lacks(at[~checkered], 2 * BESIDE, dimmer * star + star**4)
-    return at[spike].astype(np.int32)
+    dark = light.beyond(-SPIKE_SIGMA)
+    found = np.concatenate([at[spike], dark[light.are_alone(dark)]])
+    return found[np.lexsort(found.T[::-1])].astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,10 @@ class _Light:
         row, column = at[..., 0], at[..., 1]
         return self.raw.plane[row, column] - self.sky[row // MESH_PX, column // MESH_PX, self.colour(at)]
 
-    def bright(self) -> np.ndarray:
-        """Return rows and columns of the photosites far above the sky, in their order: (n, 2)."""
-        plane = self.raw.plane
-        levels = (self.sky + SPIKE_SIGMA * self.noise).astype(np.float32)
+    def beyond(self, sigma: float) -> np.ndarray:
+        """Return rows and columns of the photosites that are so far above the sky, or below: (n, 2), in their order."""
+        plane, compare = self.raw.plane, np.greater if sigma > 0 else np.less
+        levels = (self.sky + sigma * self.noise).astype(np.float32)
         of_row = np.empty((len(levels), 2, plane.shape[1]), np.float32)
         for (row, column), colour in np.ndenumerate(self.raw.sites):
             here = of_row[:, row, column::2]
@@ -85,7 +88,7 @@ class _Light:
         high = np.empty(plane.shape, dtype=bool)
         for cell, row in np.ndindex(of_row.shape[:2]):
             those = np.s_[MESH_PX * cell + row : MESH_PX * (cell + 1) : 2]
-            np.greater(plane[those], of_row[cell, row], out=high[those])
+            compare(plane[those], of_row[cell, row], out=high[those])
         return np.stack(np.divmod(np.flatnonzero(high), plane.shape[1]), axis=1)
 
     def lacks(self, at: np.ndarray, like: np.ndarray, share: float) -> np.ndarray:
@@ -109,11 +112,20 @@ class _Light:
         lacks[left] = shown < limit[left]
         return lacks
 
+    def are_alone(self, at: np.ndarray) -> np.ndarray:
+        """Tell which dark photosites have neighbours that are far brighter."""
+        around = self._inside(at[:, None] + np.concatenate([BESIDE, ACROSS]))
+        return np.count_nonzero(self.above(around) > self.above(at)[:, None] / 2, axis=1) >= BRIGHTER
+
+    def _inside(self, at: np.ndarray) -> np.ndarray:
+        """Return photosites (..., 2); of one beyond an edge that as far inside, which is of its colour."""
+        last = np.array(self.raw.plane.shape) - 1
+        there = np.abs(at)
+        return np.clip(np.minimum(there, 2 * last - there), 0, last)
+
     def _around(self, at: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean light of neighbours without the brightest, which may be hot too, and its noise."""
-        last = np.array(self.raw.plane.shape) - 1
-        there = np.abs(at[:, None] + offsets)
-        there = np.clip(np.minimum(there, 2 * last - there), 0, last)  # beyond an edge: as far inside, so of its colour
+        there = self._inside(at[:, None] + offsets)
         noise = self.noise[self.colour(there)]
         light = np.maximum(self.above(there), -DARK_SIGMA * noise)
         count = len(offsets) - 1

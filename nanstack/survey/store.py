@@ -26,7 +26,7 @@ from nanstack.survey.survey import survey_frame
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 5  # of what is kept, and of how it is measured: a survey of another one is made anew
+VERSION = 6  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 
 

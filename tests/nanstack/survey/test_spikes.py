@@ -62,13 +62,28 @@ def test_two_hot_photosites_side_by_side_and_one_in_the_corner_are_found():
     assert list(map(tuple, found(raw, 2.5))) == spikes
 
 
+@pytest.mark.parametrize("pattern", ["GRBG", ""])
+def test_blind_photosites_are_found_and_shadows_are_none(pattern):
+    raw = raw_of(replace(NIGHT, stars=150), pattern)
+    raw.plane[300:303, 400:420] = 0  # what is larger than a photosite or two
+    raw.plane[:, -1] = 0
+    at = np.random.default_rng(5).choice(raw.plane.shape[0] // 2 * raw.plane.shape[1] // 5, 300, replace=False)
+    true = np.stack(np.divmod(5 * at, raw.plane.shape[1]), axis=1)
+    true = true[(true[:, 1] < 880) & ((true[:, 0] < 290) | (true[:, 0] > 312))]
+    raw.plane[tuple(true.T)] = SKY[0] - np.linspace(30, 1000, len(true)) * NOISE
+    hits = set(map(tuple, found(raw, 3.0)))
+    assert hits <= set(map(tuple, true))
+    assert len(hits) > 0.95 * len(true), "all but those on stars"
+
+
 def test_a_survey_tells_of_spikes_in_their_order(tmp_path):
     scene = Scene()
     raw = noisy(mosaic_of(sky_of(scene.shape, 0.3) + light_of(scene)))
     raw[[300, 10, 300], [41, 600, 40]] += 900
+    raw[200, 77] = 0
     spikes = survey_frame(write(tmp_path / "a.fit", adu16(raw), "GRBG")).spikes
     assert spikes.dtype == np.int32
-    assert spikes.tolist() == [[10, 600], [300, 40], [300, 41]]
+    assert spikes.tolist() == [[10, 600], [200, 77], [300, 40], [300, 41]]
 
 
 def test_a_colour_image_has_none(tmp_path):
