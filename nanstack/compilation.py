@@ -8,7 +8,6 @@ import logging
 import pickle
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -94,15 +93,17 @@ def where_numba_is(instead: str) -> Callable[[Callable[[], ModuleType]], Callabl
 
 
 def is_compiled(function: Any) -> bool:
-    """Tell whether a cached Numba function is compiled, in this process or in the cache on disk."""
+    """Tell whether a cached Numba function is compiled, in this process or in the cache on disk.
+
+    Numba's own index of the cache is asked, as it alone knows which state of the source it holds good for.
+    """
     if function.signatures:
         return True
-    if function.stats.cache_path is None:
+    kept = getattr(function._cache, "_cache_file", None)  # nothing, where no folder can keep it
+    try:
+        return kept is not None and bool(kept._load_index())
+    except (*DAMAGE, OSError):
         return False
-    source = Path(function.py_func.__code__.co_filename)
-    index = f"{source.stem}.{function.py_func.__name__}-*.nbi"
-    changed = source.stat().st_mtime
-    return any(file.stat().st_mtime >= changed for file in Path(function.stats.cache_path).glob(index))
 
 
 def announce(function: Any, name: str) -> None:

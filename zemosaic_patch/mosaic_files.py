@@ -15,7 +15,6 @@ from nanstack.memory import threads
 from nanstack.solution_file import forget
 from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
-from zemosaic_patch.arguments import CONFIG
 from zemosaic_patch.options import PICTURES, MosaicRun
 from zemosaic_patch.outputs import Recording, claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
@@ -77,7 +76,7 @@ def prepare(folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = 
     inputs : sequence of Path
         Files that are read, and so stay.
     anew : bool
-        Remove what earlier runs left, inputs apart.
+        Remove what an earlier run would go on from. Its results stay until there are new ones.
 
     Raises
     ------
@@ -86,22 +85,30 @@ def prepare(folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = 
     """
     claim(folder, output_names(picture), inputs)
     if anew:
-        _remove_earlier(folder, inputs)
+        forget(folder / CELLS / SOLUTION)
+        KeptCells(folder / CELLS).remove_others(())
+        with suppress(OSError):  # others are left in it, or it is not there
+            (folder / CELLS).rmdir()
 
 
-def _remove_earlier(folder: Path, inputs: Sequence[Path]) -> None:
+def remove_former(folder: Path, picture: str, inputs: Sequence[Path]) -> None:
+    """Remove what runs before the last one left, inputs apart: pictures of another kind, and tiles.
+
+    Parameters
+    ----------
+    folder : Path
+    picture : {'png', 'tif'}
+        Kind of the last run's pictures.
+    inputs : sequence of Path
+    """
     folders_of_inputs = {os.path.dirname(os.path.realpath(path)) for path in inputs}
     for tile in tile_folders(folder):
         if os.path.realpath(tile) not in folders_of_inputs:
             remove_ours(tile, tile_files.ALL_OUTPUTS)
-    forget(folder / CELLS / SOLUTION)
-    KeptCells(folder / CELLS).remove_others(())
-    for left in (TILES, CELLS):
-        with suppress(OSError):  # others are left in it, or it is not there
-            (folder / left).rmdir()
-    for kind in PICTURES:
-        remove_ours(folder, (*output_names(kind), CONFIG), inputs)
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        (folder / TILES).rmdir()
+    new = output_names(picture)
+    remove_ours(folder, [name for kind in PICTURES for name in output_names(kind) if name not in new], inputs)
 
 
 def tile_folders(folder: Path) -> list[Path]:

@@ -355,7 +355,7 @@ class MosaicFiles:
         Path, short="-o", metavar="DIR", required=True, kept=False,
     )  # fmt: skip
     resume: bool = option("continue a run that was stopped: what DIR has of it is used again", bool, kept=False)
-    overwrite: bool = option("remove the results of an earlier run in DIR, and start again", bool, kept=False)
+    overwrite: bool = option("start again, and replace the results of an earlier run in DIR", bool, kept=False)
     config: Path | None = option(
         "take the options from a run.toml that an earlier run wrote; options given here override it",
         Path, metavar="FILE", kept=False,

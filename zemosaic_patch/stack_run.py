@@ -193,7 +193,7 @@ def stack_files(
         stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept)),
         settings=told_of(run),
         seconds=clock.seconds,
-        like=_like(canvas, placed, choice, wanted),
+        like=_like(canvas, placed, choice, wanted, registered.on_the_sky),
         upside_down=to.upside_down,
     )
 
@@ -364,14 +364,18 @@ def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: 
     return union_canvas([frame.view for frame in frames], reference and reference.view, scale=choice.scale)
 
 
-def _like(canvas: Canvas, placed: Sequence[PlacedFrame], choice: CanvasChoice, wanted: Path | None) -> str:
+def _like(
+    canvas: Canvas, placed: Sequence[PlacedFrame], choice: CanvasChoice, wanted: Path | None, on_the_sky: bool
+) -> str:
     """Return what a canvas's pixels are chosen by, in words."""
     if choice.like is not None:
         return f"pixels of {Path(choice.like).name}"
     if choice.kind == "reference":
         own = (one.frame.path.name for one in placed if np.array_equal(one.frame.view.attitude, canvas.view.attitude))
         return f"pixels of {next(own, 'an earlier frame')}"
-    return "north up" if wanted is None else f"turned as {wanted.name}"
+    if wanted is not None:
+        return f"turned as {wanted.name}"
+    return "north up" if on_the_sky else "north in no known direction"
 
 
 # --- what is known of the result --------------------------------------------------------------------------------------

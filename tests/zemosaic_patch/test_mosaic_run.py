@@ -403,6 +403,28 @@ def test_what_an_earlier_run_left_goes_with_it_and_nothing_else(run, copied):
     assert (copied / "out" / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["frames", "--like", "nosuch.fits"], "nosuch.fits"),
+        (["notes.fit"], "notes.fit"),
+        (["frames", "--scale", "0.001"], "scale"),
+    ],
+)
+def test_a_mosaic_stays_until_there_is_a_new_one(run, copied, monkeypatch, words, reason):
+    monkeypatch.chdir(copied)
+    (copied / "notes.fit").write_text("no frame")
+    before = {
+        path: path.read_bytes()
+        for path in (copied / "out").glob("*.*")
+        if path.name not in ("run.toml", "written.json")
+    }
+    code, _, err = run("mosaic", *words, "-o", "out", "--overwrite")
+    assert code != 0
+    assert reason in "\n".join(err)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_what_was_changed_since_stays(run, copied):
     picture = copied / "out" / "mosaic.png"
     picture.write_bytes(picture.read_bytes()[:-1] + b"!")

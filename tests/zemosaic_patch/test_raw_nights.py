@@ -76,6 +76,7 @@ def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, mon
     assert [line for line in err if "place on the sky" in line] == [
         "warning: place on the sky: unknown: the result has no WCS; install solve-field or ASTAP, and --resume"
     ]
+    assert not any("north up" in line for line in out)
     told = json.loads((tmp_path / "out" / "mosaic.json").read_text())["registration"]
     assert (told["frames"], told["place"], told["approximate"]) == (4, "unknown", True)
     assert told["rms_px_max"] < 0.25

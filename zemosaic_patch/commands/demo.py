@@ -27,12 +27,13 @@ def run(options: DemoOptions) -> None:
 
 def _mosaic(options: DemoOptions, count: int) -> None:
     from zemosaic_patch.demo import mosaic as demo
-    from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare
+    from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim, expect, record
     from zemosaic_patch.progress import Bars
 
     output, folder, made = options.output, options.output / "frames", MosaicRun()
+    picture = made.output.picture
     earlier = earlier_output(output)
     if earlier is not None:
         check_new(output, [earlier.name], options.overwrite)
@@ -44,11 +45,13 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     with own_folder(output), Bars() as bars:
         claim(output, demo.OUTPUTS)
         claim(folder, (*names, demo.RECORD))
-        prepare(output, made.output.picture, [folder / name for name in names], anew=True)
+        paths = [folder / name for name in names]
+        prepare(output, picture, paths, anew=True)
         expect(folder, (*names, demo.RECORD))
         demo.write_frames(session, folder)
         record(folder, (*names, demo.RECORD))
-        report = mosaic_of_files([folder / name for name in names], made, output, bars)
+        report = mosaic_of_files(paths, made, output, bars)
+        remove_former(output, picture, paths)
     mosaic.show(report, output)
     print(
         "stacking them with a grey fill and without matching, and comparing both with the truth ...",

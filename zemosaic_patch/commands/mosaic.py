@@ -43,7 +43,7 @@ def run(
     check_frames(files.frames)
     _check_purpose(files, canvas, stack, join)
     made = MosaicRun(canvas.choice(), stack.settings(), output.output())
-    from zemosaic_patch.mosaic_files import earlier_output, is_former, prepare
+    from zemosaic_patch.mosaic_files import earlier_output, is_former, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim
     from zemosaic_patch.progress import Bars
@@ -75,6 +75,8 @@ def run(
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
         else:
             report = mosaic_of_files(paths, made, files.output, bars)
+        if files.overwrite:
+            remove_former(files.output, output.picture, inputs)
     show(report, files.output)
 
 
