@@ -58,11 +58,17 @@ def solved_on_canvas(
         Keeps the solution; this run's is put in its place.
     progress : Progress, optional
         Is warned where an earlier solution is there and cannot be used.
+
+    Raises
+    ------
+    ValueError
+        Where most of the earlier run's frames are missing.
     """
     progress = progress or Quiet()
     session = replace(session, frames=sorted(session.frames, key=lambda frame: frame.survey.digest))
     earlier, wrong = (None, "") if kept is None else kept.recalled()
     if earlier is not None:
+        earlier.check_enough(session)
         wrong = earlier.cannot_go_on(session)
         if not wrong:
             try:

@@ -96,10 +96,20 @@ class KeptSolution:
         there = {survey.digest for survey in surveys}
         return len(there & set(self.frames)) >= ENOUGH * len(self.frames)
 
-    def cannot_go_on(self, session: Session) -> str:
-        """Return why a session does not go on from here; empty where it does."""
+    def check_enough(self, session: Session) -> None:
+        """Refuse a session that has few of these frames, as of a new night alone: what they made would be lost.
+
+        Raises
+        ------
+        ValueError
+            Saying how many there are.
+        """
         if not self._has_enough([frame.survey for frame in session.frames]):
-            return "most of the earlier frames are gone"
+            found = f"of {len(self.frames)} frames that the earlier run stacked, {len(self._known(session.frames))} are"
+            raise ValueError(f"{found} here: name the others, too, beside the new ones, or start again elsewhere")
+
+    def cannot_go_on(self, session: Session) -> str:
+        """Return why a session of most of these frames does not go on from here; empty where it does."""
         if (self.place is None or self.place.approximate) and session.knows_its_place:
             return "the place on the sky is known now"
         off = self._off(session.frames)

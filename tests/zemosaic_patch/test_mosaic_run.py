@@ -425,6 +425,15 @@ def test_a_mosaic_stays_until_there_is_a_new_one(run, copied, monkeypatch, words
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_run_that_goes_on_is_told_of_the_old_frames_too(run, copied):
+    new = min((copied / "frames").glob("light_*"))
+    before = data_of(copied / "out")
+    code, _, err = run("mosaic", new, "-o", copied / "out", "--resume")
+    assert code == 1
+    assert re.search(r"of \d+ frames that the earlier run stacked, 1 are here: name the others, too", err[-1])
+    assert data_of(copied / "out") == before
+
+
 def test_what_was_changed_since_stays(run, copied):
     picture = copied / "out" / "mosaic.png"
     picture.write_bytes(picture.read_bytes()[:-1] + b"!")
