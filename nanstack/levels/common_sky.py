@@ -13,9 +13,9 @@ What cannot be told from the sky is chosen so that the picture as a whole stays 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 import scipy
@@ -373,92 +373,89 @@ def _solution(
     offsets = np.arange(len(found)) % 3 == 0
     weights = error**-2
     for loss, terms, tolerance in ROUNDS:
+        samples, free = _Weighed(planes, node, weights), offsets | (terms > OFFSETS)
         off = sky - planes.terms @ found - _sum_of(columns, shade)
-        solve = partial(
-            _step, weights=weights, node=node, planes=planes, free=offsets | (terms > OFFSETS), tolerance=tolerance
-        )
-        step = solve(off, found=found)
+        step = samples.step(off, found, free, tolerance)
         if terms == SHADES and len(shade):
-            step, shade = _with_shades(step, shade, off, weights, node, planes, columns, solve)
+            step, shade = _with_shades(samples, columns, off, step, shade)
         found = found + step
-        off = _left(sky - _sum_of(columns, shade), found, weights, node, planes)
+        off = samples.left(sky - _sum_of(columns, shade), found)
         relative = np.abs(off) / error
         usual = max(SIGMA_OF_MAD * float(np.median(relative)), TINY_ADU)
         weights = loss(relative / usual) / error**2
     return found.reshape(-1, 3), shade, weights
 
 
+@dataclass(frozen=True)
+class _Weighed:
+    """Samples, and what they count for, in one round.
+
+    Attributes
+    ----------
+    planes : _Planes
+    node : ndarray of int, shape (m,)
+    weights : ndarray of float64, shape (m,)
+    """
+
+    planes: _Planes
+    node: np.ndarray
+    weights: np.ndarray
+
+    @cached_property
+    def _total(self) -> np.ndarray:
+        return np.bincount(self.node, self.weights)
+
+    def beside_the_sky(self, values: np.ndarray) -> np.ndarray:
+        """Return values at the samples, less the sky that all frames share: their weighted means over the nodes."""
+        return values - (np.bincount(self.node, self.weights * values) / self._total)[self.node]
+
+    def left(self, values: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Return what planes, and the sky that all frames share, leave of values at the samples."""
+        return self.beside_the_sky(values - self.planes.terms @ found)
+
+    def step(self, off: np.ndarray, found: np.ndarray, free: np.ndarray | bool, tolerance: float) -> np.ndarray:
+        """Return what brings planes nearest to what they are off: the terms that are free, slopes held down.
+
+        Slopes that a frame's own samples tell are left to them. What tells frames' slopes apart by narrow overlaps
+        alone is held down: there, a vignetting looks like slopes that grow from panel to panel, and would bend the
+        whole.
+        Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
+        """
+        own = np.maximum(self.planes.squares @ self.weights, TINY_ADU)
+        held = np.where(np.arange(len(own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * own, 0.0)
+
+        def pull(values: np.ndarray) -> np.ndarray:
+            return self.planes.back @ (self.weights * self.beside_the_sky(values))
+
+        left = (pull(off) - held * found) * free
+        step, direction = np.zeros_like(found), left / own
+        square = np.sum(left * direction)
+        enough = tolerance**2 * square
+        for _ in range(MOST_STEPS):
+            if square <= enough:
+                break
+            effect = pull(self.planes.terms @ direction) * free + held * direction
+            length = square / np.sum(direction * effect)
+            step, left = step + length * direction, left - length * effect
+            ahead = left / own
+            before, square = square, np.sum(left * ahead)
+            direction = ahead + square / before * direction
+        return step
+
+
 def _with_shades(
-    step: np.ndarray,
-    shade: np.ndarray,
-    off: np.ndarray,
-    weights: np.ndarray,
-    node: np.ndarray,
-    planes: _Planes,
-    columns: np.ndarray,
-    solve: Callable[..., np.ndarray],
+    samples: _Weighed, columns: np.ndarray, off: np.ndarray, step: np.ndarray, shade: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the step of the planes beside that of the shades, and the shades: by Schur's complement of the planes."""
-    none = np.zeros_like(step)
-    taken = [solve(column, found=none, tolerance=ROUGH) for column in columns]  # by planes, of a shade
-    left = [_left(column, own, weights, node, planes) for column, own in zip(columns, taken, strict=True)]
-    off = _left(off, step, weights, node, planes)
+    none, weights = np.zeros_like(step), samples.weights
+    taken = [samples.step(column, none, True, ROUGH) for column in columns]  # by planes, of a shade
+    left = [samples.left(column, own) for column, own in zip(columns, taken, strict=True)]
+    off = samples.left(off, step)
     normal = np.array([[np.sum(weights * column * other) for other in left] for column in columns])
     held = np.array([SHADE_HELD[0] + SHADE_HELD[1] * np.sum(weights * column**2) for column in columns])
     right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
     more = np.linalg.solve(normal + np.diag(held), right)
     return step - _sum_of(np.array(taken), more), shade + more
-
-
-def _left(values: np.ndarray, found: np.ndarray, weights: np.ndarray, node: np.ndarray, planes: _Planes) -> np.ndarray:
-    """Return what planes, and the sky that all frames share, leave of values at the samples."""
-    off = values - planes.terms @ found
-    return off - _means(off, weights, node)
-
-
-def _means(values: np.ndarray, weights: np.ndarray, node: np.ndarray) -> np.ndarray:
-    """Return, at each sample, the weighted mean over its node."""
-    return (np.bincount(node, weights * values) / np.bincount(node, weights))[node]
-
-
-def _step(
-    off: np.ndarray,
-    *,
-    weights: np.ndarray,
-    found: np.ndarray,
-    node: np.ndarray,
-    planes: _Planes,
-    free: np.ndarray,
-    tolerance: float,
-) -> np.ndarray:
-    """Return what brings planes nearest to what they are off: the terms that are free, slopes held down.
-
-    Slopes that a frame's own samples tell are left to them. What tells frames' slopes apart by narrow overlaps alone
-    is held down: there, a vignetting looks like slopes that grow from panel to panel, and would bend the whole.
-    Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
-    """
-    own = np.maximum(planes.squares @ weights, TINY_ADU)
-    held = np.where(np.arange(len(own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * own, 0.0)
-    total = np.bincount(node, weights)
-
-    def pull(values: np.ndarray) -> np.ndarray:
-        shared = (np.bincount(node, weights * values) / total)[node]
-        return planes.back @ (weights * (values - shared))
-
-    left = (pull(off) - held * found) * free
-    step, direction = np.zeros_like(found), left / own
-    square = np.sum(left * direction)
-    enough = tolerance**2 * square
-    for _ in range(MOST_STEPS):
-        if square <= enough:
-            break
-        effect = pull(planes.terms @ direction) * free + held * direction
-        length = square / np.sum(direction * effect)
-        step, left = step + length * direction, left - length * effect
-        ahead = left / own
-        before, square = square, np.sum(left * ahead)
-        direction = ahead + square / before * direction
-    return step
 
 
 def _as_a_whole(
