@@ -23,7 +23,13 @@ OPTICS_DIGITS = 4  # decimals of millimetres and microns
 
 
 def canvas_cards(
-    frames: Sequence[RegisteredFrame], canvas: Canvas, settings: CanvasSettings, *, creator: str, on_the_sky: bool
+    frames: Sequence[RegisteredFrame],
+    canvas: Canvas,
+    settings: CanvasSettings,
+    *,
+    creator: str,
+    on_the_sky: bool,
+    scale_known: bool = True,
 ) -> Cards:
     """Return the cards of a stack that are known before it is made; nothing of who stood where, no paths.
 
@@ -37,6 +43,8 @@ def canvas_cards(
         The program and its version.
     on_the_sky : bool
         Whether the canvas's place on the sky means anything.
+    scale_known : bool
+        Whether its arcseconds do; where not, optics stay as the frames' headers have them.
     """
     scale = ARCSEC / canvas.view.focal
     cards: Cards = {
@@ -44,13 +52,14 @@ def canvas_cards(
         "PROGRAM": (creator, "software that made this image"),
         **taken_of_frames([frame.facts for frame in frames]).cards(),
     }
-    cards.update(_optics(cards, scale, float(np.median([ARCSEC / frame.view.focal for frame in frames]))))
+    if scale_known:
+        cards.update(_optics(cards, scale, float(np.median([ARCSEC / frame.view.focal for frame in frames]))))
+        cards["NPA_SCAL"] = (round(scale, 6), "[arcsec] a pixel")
     if "TOTALEXP" in cards:
         cards["LIVETIME"] = (cards["TOTALEXP"][0], "[s] exposure of all frames together")
     if on_the_sky:
         cards.update(_middle(canvas))
     cards["NPA_ALGN"] = (len(frames), "frames stacked")
-    cards["NPA_SCAL"] = (round(scale, 6), "[arcsec] a pixel")
     return {**cards, **_made(settings)}
 
 

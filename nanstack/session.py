@@ -55,6 +55,11 @@ class Session:
         """Whether the place on the sky is known, and better than a header's pointing."""
         return self.place is not None and not self.place.approximate
 
+    @property
+    def knows_its_scale(self) -> bool:
+        """Whether a header tells it, or the sky; else it is a guess."""
+        return self.knows_its_place or any(frame.facts.scale is not None for frame in self.frames)
+
 
 def open_session(
     paths: Sequence[Path],

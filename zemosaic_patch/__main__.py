@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m zemosaic_patch`: the command."""
+"""The command itself, `python -m zemosaic_patch` too: Ctrl-C ends it in a line from its first moment on."""
 
 import sys
 
-from zemosaic_patch.cli import main
+
+def main() -> int:
+    """Run the command line of this process; return the exit code."""
+    try:
+        from zemosaic_patch.cli import main as run  # in here, as this takes a tenth of a second
+
+        return run()
+    except KeyboardInterrupt:  # while that is loaded
+        print("zemosaic-patch: stopped by the user", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())

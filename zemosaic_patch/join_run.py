@@ -22,12 +22,12 @@ from nanstack.settings import JoinSettings
 from nanstack.survey.selection import told
 from nanstack.survey.taken import taken_of_tile, taken_together
 from zemosaic_patch import installed_version
+from zemosaic_patch.cautions import counted
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC, describe, name_inside, prepare, save_mosaic
 from zemosaic_patch.options import MosaicOutput
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
-from zemosaic_patch.stack_run import counted
 from zemosaic_patch.tile_files import agreed_cards, frames_in, is_mosaic, read_tile, tile_name
 
 REJECTION, MATCHING = "NPA_REJ", "NPA_SKYM"  # cards that say how the tiles were made

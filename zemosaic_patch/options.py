@@ -15,6 +15,7 @@ from nanstack.register.warp import INTERPOLATIONS
 from nanstack.settings import JOINS, SKIES, TILE_MATCHES, WEIGHTS, CanvasSettings, JoinSettings
 from nanstack.stack.definition import COMBINES, Rejection
 from nanstack.stack.noise_model import NoiseRejection
+from nanstack.survey.facts import SCALES
 from zemosaic_patch.dropin.sources import SKY_MODEL
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
@@ -163,7 +164,7 @@ class CanvasOptions:
     )
     scale: float | None = option(
         "scale of the result; by default the frames' own",
-        float, unit="arcseconds a pixel", metavar="ARCSEC", within=Range(0, with_low=False),
+        float, unit="arcseconds a pixel", metavar="ARCSEC", within=Range(*SCALES),
     )  # fmt: skip
     like: str | None = option("take the pixels of another FITS image, by the WCS in its header", metavar="FILE")
 
@@ -192,7 +193,7 @@ class StackOptions:
     kappa: tuple[float, ...] = option(
         f"reject samples farther than K from the middle, by default {NoiseRejection().kappa:g} with {NOISE}, else "
         f"{Rejection().kappa_low:g}; two numbers, not with {NOISE}: below and above it",
-        float, unit="standard deviations", metavar="K", count=(1, 2), within=Range(0, with_low=False),
+        float, unit="standard deviations", metavar="K", count=(1, 2), within=Range(1),
     )  # fmt: skip
     winsor: tuple[float, ...] = option(
         f"of {WINSORIZED}: how many of the lowest and highest samples are pulled in before the scatter is measured",

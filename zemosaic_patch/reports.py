@@ -186,8 +186,8 @@ class Pixels:
     ----------
     shape : (int, int)
         Height and width.
-    scale_arcsec : float
-        Arcseconds a pixel, in the middle.
+    scale_arcsec : float or None
+        Arcseconds a pixel, in the middle; None where nothing tells it.
     like : str
         What they are chosen by: 'north up', or whose pixels they are.
     ra_deg, dec_deg : float or None
@@ -195,19 +195,27 @@ class Pixels:
     """
 
     shape: tuple[int, int]
-    scale_arcsec: float
+    scale_arcsec: float | None
     like: str
     ra_deg: float | None
     dec_deg: float | None
 
     @classmethod
-    def of(cls, canvas: Canvas, like: str, on_the_sky: bool) -> Pixels:
+    def of(cls, canvas: Canvas, like: str, *, on_the_sky: bool, scale_known: bool) -> Pixels:
         """Return what is to be told of a canvas."""
         height, width = canvas.shape
         x, y, z = canvas.view.directions(np.array((width - 1) / 2), np.array((height - 1) / 2))
         ra, dec = np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(z))
         place = (round(float(ra), 5), round(float(dec), 5)) if on_the_sky else (None, None)
-        return cls(canvas.shape, round(np.degrees(1 / canvas.view.focal) * 3600, 5), like, *place)
+        scale = round(np.degrees(1 / canvas.view.focal) * 3600, 5) if scale_known else None
+        return cls(canvas.shape, scale, like, *place)
+
+    @property
+    def told(self) -> str:
+        """What they are, in words."""
+        height, width = self.shape
+        scale = "an unknown scale" if self.scale_arcsec is None else f"{self.scale_arcsec:.4g} arcsec"
+        return f"{width} x {height} pixels of {scale}, {self.like}"
 
 
 @dataclass(frozen=True)
@@ -465,7 +473,7 @@ class CanvasReport:
         clear = _clear_flux(placed)
         registration = Registered.of(session)
         return cls(
-            canvas=Pixels.of(canvas, like, registration.on_the_sky),
+            canvas=Pixels.of(canvas, like, on_the_sky=registration.on_the_sky, scale_known=session.knows_its_scale),
             files=files,
             stack=stack,
             registration=registration,
@@ -490,12 +498,12 @@ class CanvasReport:
 
     def lines(self) -> list[str]:
         """Return the report as lines for the screen."""
-        (height, width), stack = self.canvas.shape, self.stack
+        stack = self.stack
         kept = f", {stack.cells_kept} of {stack.cells} parts kept from an earlier run" if stack.cells_kept else ""
         usual, worst = (shown(rms, " px") for rms in (self.registration.rms_px_median, self.registration.rms_px_max))
         rows = {
             "frames": f"{len(self.frames)} stacked, {len(self.left_out)} left out",
-            "image": f"{width} x {height} pixels of {self.canvas.scale_arcsec:.4g} arcsec, {self.canvas.like}{kept}",
+            "image": f"{self.canvas.told}{kept}",
             "coverage": f"{stack.coverage_median:g} frames in the usual pixel, up to {stack.coverage_max}",
             "registration": f"rms {usual} (worst frame {worst})",
             "place on the sky": self.registration.place_told,

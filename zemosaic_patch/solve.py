@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -229,6 +229,12 @@ def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> 
     kept = _kept_place(group, folder)
     if kept is not None:
         return kept
+    if tells_nothing(group.surveys):
+        progress.warn(
+            f"{_named(group)}: a .npy file has no header that tells where it looks and at what scale, so no place on "
+            "the sky is looked for; to have one write it as FITS with RA, DEC (degrees), FOCALLEN (mm), XPIXSZ (um)"
+        )
+        return unknown(group.views)
     found = _by_programs(group, patience, progress) or _by_catalogue(group)
     if found is not None:
         return found
@@ -236,6 +242,11 @@ def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> 
         return own
     pointed = place_by_pointing(group.views, group.pointings, group.middle) if group.scale_known else None
     return pointed or unknown(group.views)
+
+
+def tells_nothing(surveys: Iterable[Survey]) -> bool:
+    """Tell whether all of them are arrays without a header: to search the whole sky for such takes a minute."""
+    return all(survey.path.suffix.lower() == ".npy" for survey in surveys)
 
 
 def _pointing(facts: Facts) -> tuple[float, float] | None:
@@ -349,6 +360,11 @@ def solvers() -> list[str]:
 def _by_programs(group: _Group, patience: float, progress: Progress) -> Place | None:
     for program in solvers():
         name = _spoken(program)
+        if group.pointing is None and not group.scale_known:
+            progress.warn(
+                f"no header tells where {_named(group)} look, or at what scale (RA, DEC; FOCALLEN, XPIXSZ): {name} "
+                f"searches the whole sky for them, for {patience:.0f} s at most"
+            )
         try:
             place = _by_program(program, group, time.monotonic() + patience)
         except _NoAnswerError as failure:

@@ -25,10 +25,8 @@ from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
-from nanstack.levels.frame_weights import width_of_mean
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.progress import Progress
-from nanstack.register.camera import ARCSEC
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Placed, Placer, Session, open_session
@@ -39,13 +37,13 @@ from nanstack.stack.kept import KeptCells
 from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
-from zemosaic_patch import installed_version, process
+from zemosaic_patch import cautions, installed_version, process
+from zemosaic_patch.cautions import counted
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice, MosaicRun, TileRun
 from zemosaic_patch.outputs import is_ours, is_output_folder
 from zemosaic_patch.reports import CanvasReport, Registered, Stacked
 from zemosaic_patch.result_files import Written, write_result
-from zemosaic_patch.solve import solvers
 
 if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
@@ -54,8 +52,6 @@ if TYPE_CHECKING:
     from nanstack.survey.record import Survey
 
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
-TWO_SCALES = 1.2  # frames whose pixels differ by more were taken with different cameras or optics
-COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw
 
 
 def find_frames(names: Sequence[str | Path], output: Path, flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
@@ -154,7 +150,8 @@ def stack_files(
         progress.warn(line)
     _check_usable(session, wanted)
     registered = Registered.of(session)
-    _warn_of_place(registered, choice, progress, tries=work is not None)
+    cautions.of_place(session, registered, choice, progress, tries=work is not None)
+    cautions.check_scale(session, choice)
     with _failures():
         canvas, placed, usual_flux = solved_on_canvas(
             session,
@@ -165,8 +162,7 @@ def stack_files(
             progress=progress,
         )
     _check_disk(to, canvas, placed[0].channels, work)
-    _warn_of_frames([one.frame for one in placed], canvas, choice, progress)
-    _warn_of_scales(placed, canvas, progress)
+    cautions.of_frames(session, placed, canvas, choice, progress)
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
     strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress)
     clock.ends("levels")
@@ -182,6 +178,7 @@ def stack_files(
             wcs=canvas.wcs() if registered.on_the_sky else None,
             top_down=not to.upside_down,
         )
+    cautions.of_rejected(settings, tally, progress)
     if kept is not None and kept.failure:
         progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
     clock.ends("writing")
@@ -288,66 +285,6 @@ def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -
         )
 
 
-def _warn_of_place(registered: Registered, choice: CanvasChoice, progress: Progress, tries: bool) -> None:
-    """Say how far the place on the sky can be trusted, where a run tries to find it, and what would find it."""
-    if choice.like is not None and not registered.on_the_sky:
-        missing = "--like needs the place on the sky, which "
-        if not tries:
-            raise FailureError(missing + "no frame's header tells: the command mosaic looks for it, with --like too")
-        raise FailureError(missing + "nobody knows" + ("" if solvers() else ": install solve-field or ASTAP"))
-    if registered.approximate and tries:
-        remedy = "" if solvers() else "; install solve-field or ASTAP, and --resume"  # one that failed has said why
-        progress.warn(f"place on the sky: {registered.place_told}{remedy}")
-
-
-def _warn_of_frames(
-    frames: Sequence[RegisteredFrame], canvas: Canvas, choice: CanvasChoice, progress: Progress
-) -> None:
-    """Say where there is nothing to reject outliers by, or where much of what frames saw will be missing."""
-    scale, scales = ARCSEC / canvas.view.focal, [ARCSEC / frame.view.focal for frame in frames]
-    finer = sum(scale > COARSE * own for own in scales)
-    if finer:
-        progress.warn(
-            f"pixels of {scale:.4g} arcsec are too coarse for {counted(finer, 'frame')} of {len(frames)}: what lies "
-            f"between them is passed over, not averaged; {min(scales):.4g} arcsec keep it, and can be binned afterwards"
-        )
-    if len(frames) == 1:
-        progress.warn(f"{frames[0].path.name} is the only frame: there is no other to find outliers by")
-    elif choice.kind == "reference" and choice.like is None:
-        far = sum(_is_elsewhere(frame, canvas) for frame in frames)
-        if far:
-            progress.warn(
-                f"{counted(far, 'frame')} of {len(frames)} point elsewhere than the reference, whose edges the result "
-                "has: --canvas all shows all of the sky"
-            )
-
-
-def _warn_of_scales(placed: Sequence[PlacedFrame], canvas: Canvas, progress: Progress) -> None:
-    """Say where frames with coarser pixels than others make the stars of a result wider, whose own pixels are finer."""
-    frames, weights = [one.frame for one in placed], np.array([one.weight for one in placed])
-    scales = np.array([ARCSEC / frame.view.focal for frame in frames])
-    coarser = scales > TWO_SCALES * scales.min()
-    if not coarser.any() or ARCSEC / canvas.view.focal * TWO_SCALES > np.median(scales[coarser]):
-        return
-    finer = [frame for frame, coarse in zip(frames, coarser, strict=True) if not coarse]
-    wider = width_of_mean(frames, weights) / width_of_mean(finer, weights[~coarser])
-    scale = f"{np.median(scales[coarser]):.3g}"
-    first = min(frame.path.name for frame, coarse in zip(frames, coarser, strict=True) if coarse)
-    progress.warn(
-        f"{counted(np.count_nonzero(coarser), 'frame')} of {len(frames)} (the first is {first}) "
-        f"have coarser pixels ({scale} arcsec) than the others ({np.median(scales[~coarser]):.3g}): stars of the "
-        f"result are about {wider:.2f} times as wide as those of the others alone; stack the two apart, or make one "
-        f"picture of --scale {scale}"
-    )
-
-
-def _is_elsewhere(frame: RegisteredFrame, canvas: Canvas) -> bool:
-    """Tell whether the middle of a frame lies outside a canvas."""
-    x, y = canvas.view.pixels(frame.pointing)
-    height, width = canvas.shape
-    return not (0 <= x < width and 0 <= y < height)
-
-
 def _pixels_of(image: str) -> Canvas:
     """Return the canvas that another image gives."""
     try:
@@ -392,7 +329,9 @@ def _cards(
 ) -> dict[str, tuple[Any, str]]:
     """Return the cards that say where a result comes from, and how far its place on the sky can be trusted."""
     frames, creator = [one.frame for one in placed], f"zemosaic-patch {installed_version()}"
-    cards = canvas_cards(frames, canvas, settings, creator=creator, on_the_sky=registered.on_the_sky)
+    cards = canvas_cards(
+        frames, canvas, settings, creator=creator, on_the_sky=registered.on_the_sky, scale_known=session.knows_its_scale
+    )
     cards["NPA_KIND"] = (kind, "what this image is")
     cards["NPA_GIVE"] = (len(frames) + len(session.left_out), "frames given")
     cards["NPA_FLUX"] = (round(usual_flux, 6), "flux of a star here / in the usual frame")
@@ -417,8 +356,3 @@ def named_reasons(reasons: Mapping[Path, str], others: Sequence[RegisteredFrame]
     """Return the reasons for files by their names, which tell them, and the other frames, apart."""
     names = short_names([*reasons, *(frame.path for frame in others)])
     return dict(sorted((names[path], reason) for path, reason in reasons.items()))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: '1 file', '2 files'."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

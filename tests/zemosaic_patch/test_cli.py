@@ -300,7 +300,6 @@ def test_a_demo_replaces_no_frame_but_its_own(run, tmp_path):
         ["--interpolation", "lanczos3"],
         ["--reference", "light_1.fits"],
         ["--canvas", "all"],
-        ["--canvas", "all", "--scale", 900],
     ],
     ids=lambda options: " ".join(map(str, options)),
 )

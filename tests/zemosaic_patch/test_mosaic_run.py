@@ -298,7 +298,7 @@ def test_a_mosaic_has_the_scale_asked_for(run, copied):
     warning = "warning: pixels of 30 arcsec are too coarse for 8 frames of 8: what lies between them is passed over"
     assert len(err) == 1
     assert err[0].startswith(warning)
-    assert "; 12 arcsec keep it" in err[0]
+    assert "not averaged; keep all with --scale 12, and bin the result afterwards" in err[0]
     with fits.open(copied / "new" / "mosaic.fits") as hdus, fits.open(copied / "out" / "mosaic.fits") as usual:
         assert abs(
             WCS(hdus[0].header, naxis=2).celestial.proj_plane_pixel_scales()[0].to_value("arcsec")
@@ -752,7 +752,7 @@ def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
     [
         (["nowhere"], 2, "nowhere: no frames there"),
         ([], 2, "no frames: name files"),
-        (["frames", "--scale", "0"], 2, "--scale takes a number above 0, not 0"),
+        (["frames", "--scale", "0"], 2, "--scale takes a number from 0.01 to 900, not 0"),
         (["frames", "--feather", "0.7"], 2, "--feather takes a number from 0 to 0.5, not 0.7"),
         (["frames", "--feather", "0.1"], 2, "--feather has no effect here: it is for --existing-tiles"),
         (["frames", "--existing-tiles", "--scale", "9"], 2, "--scale has no effect here: it is for frames"),
@@ -762,7 +762,8 @@ def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
         (["frames", "--like", "frames/../plain.fits"], 2, "its header has no place on the sky (WCS)"),
         (["frames", "--canvas", "reference", "--scale", "9"], 2, "--scale is for --canvas all"),
         (["frames", "--canvas", "reference", "--reference", "x"], 2, "--reference x is not among the 8 frames given"),
-        (["frames", "--scale", "0.001"], 1, "more than 65000 on a side"),
+        (["frames", "--scale", "0.001"], 2, "--scale takes a number from 0.01 to 900, not 0.001"),
+        (["frames", "--scale", "200"], 2, "makes no picture of frames of"),
         (["frames", "--resume", "--overwrite"], 2, "not allowed with argument"),
         (["frames/light_0_0.fits", "--existing-tiles", "-o", "frames/light_0_0.fits"], 2, "is a file"),
     ],

@@ -126,14 +126,14 @@ def test_each_option_of_an_output_reaches_it():
 @pytest.mark.parametrize(
     ("command", "words", "said"),
     [
-        (TILE, "--kappa 0", "--kappa takes one or two numbers above 0, not 0"),
-        (TILE, "--kappa nan", "--kappa takes one or two numbers above 0, not nan"),
-        (TILE, "--kappa inf", "--kappa takes one or two numbers above 0, not inf"),
-        (TILE, "--kappa 1 2 3", "--kappa takes one or two numbers above 0, not 1 2 3"),
+        (TILE, "--kappa 0", "--kappa takes one or two numbers of at least 1, not 0"),
+        (TILE, "--kappa nan", "--kappa takes one or two numbers of at least 1, not nan"),
+        (TILE, "--kappa inf", "--kappa takes one or two numbers of at least 1, not inf"),
+        (TILE, "--kappa 1 2 3", "--kappa takes one or two numbers of at least 1, not 1 2 3"),
         (TILE, "--winsor 0.6 0.1", "--winsor takes two numbers from 0 to below 0.5, not 0.6 0.1"),
         (TILE, "--winsor 0.5 0.1", "--winsor takes two numbers from 0 to below 0.5, not 0.5 0.1"),
         (MOSAIC, "--feather 0.7", "--feather takes a number from 0 to 0.5, not 0.7"),
-        (MOSAIC, "--scale -1", "--scale takes a number above 0, not -1"),
+        (MOSAIC, "--scale -1", "--scale takes a number from 0.01 to 900, not -1"),
     ],
 )
 def test_numbers_out_of_range_are_named_in_one_style(command, words, said):

@@ -2,6 +2,7 @@
 """The commands on raw frames whose headers do not know the sky."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -107,6 +108,49 @@ def test_a_mosaic_that_is_where_the_mount_looked_says_that_this_is_approximate(r
     assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx((83.8, 22.0), abs=0.5)
 
 
+def test_arrays_have_no_scale_and_no_solver_is_asked_for_their_place(run, frames, tmp_path, monkeypatch):
+    asked = tmp_path / "asked"
+    (tmp_path / "solve-field").write_text(f"#!/bin/sh\ntouch {asked}\n")
+    (tmp_path / "solve-field").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "arrays").mkdir()
+    for path in sorted(frames.iterdir()):
+        np.save(tmp_path / "arrays" / f"{path.stem}.npy", fits.getdata(path))
+    code, out, err = run("mosaic", tmp_path / "arrays", "-o", tmp_path / "out")
+    assert code == 0
+    assert "pixels of an unknown scale, north in no known direction" in out
+    (line,) = [line for line in err if "has no header" in line]
+    assert "and 3 more: a .npy file has no header that tells where it looks" in line
+    assert "to have one write it as FITS with RA, DEC" in line
+    assert not asked.exists()
+    assert json.loads((tmp_path / "out" / "mosaic.json").read_text())["canvas"]["scale_arcsec"] is None
+    assert "NPA_SCAL" not in fits.getheader(tmp_path / "out" / "mosaic.fits")
+    code, _, err = run("mosaic", tmp_path / "arrays", "-o", tmp_path / "new", "--scale", "5")
+    assert code == 1
+    assert "--scale needs the frames' own scale, which no header tells" in err[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["--kappa", "1"], "--kappa 1 takes good samples for outliers; leave it out, which is 4"),
+        (["--match-sky", "none"], "--match-sky none leaves each frame its own sky"),
+    ],
+)
+def test_a_run_that_rejects_far_more_than_outliers_says_so_and_why(run, frames, tmp_path, words, cause):
+    skies = tmp_path / "skies"
+    skies.mkdir()
+    for number, path in enumerate(sorted(frames.iterdir())):
+        data, header = fits.getdata(path, header=True)
+        fits.writeto(skies / path.name, (data + 60 * number).astype(np.uint16), header)
+    assert not [line for line in run("tile", skies, "-o", tmp_path / "usual")[2] if "rejected" in line]
+    code, _, err = run("tile", skies, "-o", tmp_path / "out", *words)
+    assert code == 0
+    (line,) = [line for line in err if "rejected" in line]
+    assert int(line.split(" % of the samples were rejected")[0].split()[-1]) > 5
+    assert cause in line
+
+
 def test_frames_of_two_scales_are_told_of_unless_the_pixels_are_those_of_the_coarser_ones(run, tmp_path):
     coarser = np.diag([1 / 1.6, 1 / 1.6]) @ np.eye(2, 3)
     night(tmp_path / "frames", sky_of_stars(1), MOVES[:3])
@@ -117,7 +161,11 @@ def test_frames_of_two_scales_are_told_of_unless_the_pixels_are_those_of_the_coa
     (line,) = [line for line in err if "coarser pixels" in line]
     assert line.startswith("warning: 2 frames of 5 (the first is wide_00.fit) have coarser pixels (3.83 arcsec) than")
     assert 1.1 < float(line.split("about ")[1].split(" times")[0]) < 1.6
-    assert "stack the two apart, or make one picture of --scale 3.83" in line
+    assert "where that matters, stack the two apart" in line
     code, _, err = run(*arguments, "--scale", "3.83", "-o", tmp_path / "coarse")
     assert code == 0
     assert not [line for line in err if "coarser pixels" in line]
+    (line,) = [line for line in err if "too coarse" in line]
+    assert "stack frames of 2.39 and of 3.83 arcsec apart, or keep all with --scale 2.393" in line
+    code, _, err = run(*arguments, "--scale", "2.393", "-o", tmp_path / "fine")
+    assert [line for line in err if "too coarse" in line] == [], "which that advice led to"
