@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames' planes, and their cameras' shades, that bring what they show to one sky.
+
+The sky at a node follows from the others, and is eliminated; what is left are three numbers a frame, found by conjugate
+gradients, and three a camera. A shade is told from a plane of each frame's own by what overlaps, at other places of the
+sensor, and by field rotation: a plane does neither bend nor turn. Where frames do not tell, it is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy
+
+from nanstack.levels.photometry import SIGMA_OF_MAD
+from nanstack.levels.sky_samples import SkySamples
+
+SLOPE_SAMPLES = 12  # a frame that shows less of the sky has no slope,
+SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sides of the frame
+# how strongly slopes and shades are held to none: as samples of so much weight would, and over what theirs say of them
+SLOPE_HELD = 0.05, 0.002
+SHADE_HELD = 0.3, 0.001
+SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say
+ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
+MOST_STEPS = 300
+TINY_ADU = 1e-6
+
+
+def _settling(relative: np.ndarray) -> np.ndarray:
+    """Return weights by residuals of which the sum is made least, nearly: wherever it starts from, it ends in one."""
+    return 1 / (1 + relative)
+
+
+def _redescending(relative: np.ndarray) -> np.ndarray:
+    """Return the weights of Geman and McClure's loss."""
+    return (1 + (relative / SOFT) ** 2) ** -2
+
+
+OFFSETS, PLANES, SHADES = range(3)  # what a round of weighing finds: each, and those before it
+# of each round: what samples count for after it, what it finds, and how far it is solved
+ROUNDS = (
+    *[(_settling, OFFSETS, ROUGH)] * 3,
+    *[(_redescending, OFFSETS, ROUGH)] * 2,
+    (_redescending, PLANES, ROUGH),
+    *[(_redescending, SHADES, ROUGH)] * 2,
+    (_redescending, SHADES, FINE),
+)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The terms of frames' planes at the samples, about the middle of what each frame shows: independent, in a way.
+
+    Attributes
+    ----------
+    terms : scipy.sparse.csr_array, shape (m, 3 n)
+        Of offset and slopes; zero for slopes that a frame does not carry.
+    back, squares : scipy.sparse.csr_array, shape (3 n, m)
+        Its transpose, and the squares of that.
+    middle : ndarray of float64, shape (n, 2)
+    side : float
+        Pixels of the canvas over which a slope is told.
+    """
+
+    terms: scipy.sparse.csr_array
+    back: scipy.sparse.csr_array
+    squares: scipy.sparse.csr_array
+    middle: np.ndarray
+    side: float
+
+    @classmethod
+    def of(cls, samples: SkySamples, frames: int, model: str) -> Planes:
+        counts = np.maximum(np.bincount(samples.frame, minlength=frames), 1)
+        places = samples.x, samples.y
+        middle = np.stack([np.bincount(samples.frame, v, frames) / counts for v in places], axis=1)
+        u, v = (place - middle[samples.frame, axis] for axis, place in enumerate(places))
+        moments = np.stack([np.bincount(samples.frame, a * b, frames) / counts for a, b in ((u, u), (u, v), (v, v))])
+        half, turned = (moments[0] + moments[2]) / 2, np.hypot((moments[0] - moments[2]) / 2, moments[1])
+        side = float(np.sqrt(12 * np.max(half + turned, initial=1.0)))
+        sloped = (counts >= SLOPE_SAMPLES) & (np.sqrt(12 * np.maximum(half - turned, 0)) > SLOPE_SPREAD * side)
+        sloped &= model == "plane"
+        own = np.stack([np.ones(len(u)), u / side, v / side], axis=1)
+        own[:, 1:] *= sloped[samples.frame, None]
+        columns = 3 * samples.frame[:, None] + np.arange(3)
+        entries = own.ravel(), columns.ravel(), np.arange(0, own.size + 1, 3)
+        terms = scipy.sparse.csr_array(entries, shape=(len(own), 3 * frames))
+        back = terms.T.tocsr()
+        return cls(terms, back, back.power(2), middle, side)
+
+    def on_the_canvas(self, found: np.ndarray) -> np.ndarray:
+        """Return planes (n, 3) as they are from the canvas's axis, in pixels."""
+        offset, slopes = found[:, 0], found[:, 1:] / self.side
+        return np.column_stack([offset - np.sum(slopes * self.middle, axis=1), slopes])
+
+
+def solution(
+    sky: np.ndarray, error: np.ndarray, node: np.ndarray, planes: Planes, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the planes (n, 3) of one colour's sky, factors of the shades' columns, and what samples count for at last.
+
+    A tree, a cloud's edge and a ghost of the moon are outliers: what is far off counts next to nothing, and a frame of
+    which all is far off still has its plane. Offsets come first: beside a tree, a plane would rather lean on it.
+    """
+    found, shade = np.zeros(planes.terms.shape[1]), np.zeros(len(columns))
+    offsets = np.arange(len(found)) % 3 == 0
+    weights = error**-2
+    for loss, terms, tolerance in ROUNDS:
+        samples, free = _Weighed(planes, node, weights), offsets | (terms > OFFSETS)
+        off = sky - planes.terms @ found - sum_of(columns, shade)
+        step = samples.step(off, found, free, tolerance)
+        if terms == SHADES and len(shade):
+            step, shade = _with_shades(samples, columns, off, step, shade)
+        found = found + step
+        off = samples.left(sky - sum_of(columns, shade), found)
+        relative = np.abs(off) / error
+        usual = max(SIGMA_OF_MAD * float(np.median(relative)), TINY_ADU)
+        weights = loss(relative / usual) / error**2
+    return found.reshape(-1, 3), shade, weights
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """Samples, and what they count for, in one round.
+
+    Attributes
+    ----------
+    planes : Planes
+    node : ndarray of int, shape (m,)
+    weights : ndarray of float64, shape (m,)
+    """
+
+    planes: Planes
+    node: np.ndarray
+    weights: np.ndarray
+
+    @cached_property
+    def _total(self) -> np.ndarray:
+        return np.bincount(self.node, self.weights)
+
+    def beside_the_sky(self, values: np.ndarray) -> np.ndarray:
+        """Return values at the samples, less the sky that all frames share: their weighted means over the nodes."""
+        return values - (np.bincount(self.node, self.weights * values) / self._total)[self.node]
+
+    def left(self, values: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Return what planes, and the sky that all frames share, leave of values at the samples."""
+        return self.beside_the_sky(values - self.planes.terms @ found)
+
+    def step(self, off: np.ndarray, found: np.ndarray, free: np.ndarray | bool, tolerance: float) -> np.ndarray:
+        """Return what brings planes nearest to what they are off: the terms that are free, slopes held down.
+
+        Slopes that a frame's own samples tell are left to them. What tells frames' slopes apart by narrow overlaps
+        alone is held down: there, a vignetting looks like slopes that grow from panel to panel, and would bend the
+        whole.
+        Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
+        """
+        own = np.maximum(self.planes.squares @ self.weights, TINY_ADU)
+        held = np.where(np.arange(len(own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * own, 0.0)
+
+        def pull(values: np.ndarray) -> np.ndarray:
+            return self.planes.back @ (self.weights * self.beside_the_sky(values))
+
+        left = (pull(off) - held * found) * free
+        step, direction = np.zeros_like(found), left / own
+        square = np.sum(left * direction)
+        enough = tolerance**2 * square
+        for _ in range(MOST_STEPS):
+            if square <= enough:
+                break
+            effect = pull(self.planes.terms @ direction) * free + held * direction
+            length = square / np.sum(direction * effect)
+            step, left = step + length * direction, left - length * effect
+            ahead = left / own
+            before, square = square, np.sum(left * ahead)
+            direction = ahead + square / before * direction
+        return step
+
+
+def _with_shades(
+    samples: _Weighed, columns: np.ndarray, off: np.ndarray, step: np.ndarray, shade: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the step of the planes beside that of the shades, and the shades: by Schur's complement of the planes."""
+    none, weights = np.zeros_like(step), samples.weights
+    taken = [samples.step(column, none, True, ROUGH) for column in columns]  # by planes, of a shade
+    left = [samples.left(column, own) for column, own in zip(columns, taken, strict=True)]
+    off = samples.left(off, step)
+    normal = np.array([[np.sum(weights * column * other) for other in left] for column in columns])
+    held = np.array([SHADE_HELD[0] + SHADE_HELD[1] * np.sum(weights * column**2) for column in columns])
+    right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
+    more = np.linalg.solve(normal + np.diag(held), right)
+    return step - sum_of(np.array(taken), more), shade + more
+
+
+def sum_of(columns: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return a sum of columns (k, m), each multiplied by its factor; without BLAS, whose threads change last digits."""
+    total = np.zeros(columns.shape[1])
+    for column, factor in zip(columns, factors, strict=True):
+        total += factor * column
+    return total
