@@ -43,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 process.begin(arguments)
             _prepare_messages()
             return _run(list(arguments))
-        except KeyboardInterrupt:
-            return _complain("stopped by the user", 130)
+        except KeyboardInterrupt as stopped:
+            told = str(stopped)  # what became of the output
+            return _complain(f"stopped by the user; {told}" if told else "stopped by the user", 130)
 
 
 class Parser(argparse.ArgumentParser):

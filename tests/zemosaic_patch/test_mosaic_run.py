@@ -774,9 +774,20 @@ def test_wrong_usage_is_named_and_nothing_is_left(run, copied, monkeypatch, argu
     got, _, err = run("mosaic", "-o", "new", *arguments)
     assert got == code
     assert message in err[-1]
-    assert not [
-        path for path in copied.glob("new/*") if path.name not in ("run.toml", "written.json", "surveys", "solutions")
-    ]
+    assert not (copied / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["mosaic", "tile"])
+def test_a_refused_run_leaves_all_as_it_was(run, copied, command):
+    (copied / "bad").mkdir()
+    (copied / "bad" / "empty.fit").touch()
+    assert run(command, copied / "bad", "-o", copied / "some" / "where")[0] == 1
+    assert not (copied / "some").exists()
+    assert run(command, copied / "frames", "-o", copied / "old")[0] == 0
+    before = contents(copied / "old")
+    assert run(command, copied / "bad", "-o", copied / "old", "--overwrite")[0] == 1
+    kept = {path for path in before if path.parent.name != "cells"}
+    assert contents(copied / "old") == {path: before[path] for path in kept}
 
 
 @pytest.mark.parametrize("command", [["mosaic", "--resume"], ["tile", "--overwrite"]])
@@ -808,6 +819,8 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(run, copied, sent
     child.send_signal(sent)
     _, err = child.communicate(timeout=60)
     assert "Traceback" not in err
+    told = "stopped by the user; what is finished is kept: the same command with --resume goes on from there"
+    assert (told in err) == (sent == signal.SIGINT)
     assert child.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
     assert not (out / "mosaic.fits").exists()
     if sent != signal.SIGKILL:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands import mosaic, tile
-from zemosaic_patch.commands.output import check_address_space, check_folder, check_new, own_folder
+from zemosaic_patch.commands.output import check_address_space, check_new, own_folder
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import CanvasChoice, DemoOptions, MosaicRun, TileRun
 
@@ -41,7 +41,6 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     print(f"simulating {count} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
     session = demo.pleiades_session(count)
     names = [frame.name for frame in session.frames]
-    check_folder(output)
     with own_folder(output), Bars() as bars:
         claim(output, demo.OUTPUTS)
         claim(folder, (*names, demo.RECORD))
@@ -74,7 +73,6 @@ def _tile(options: DemoOptions, count: int) -> None:
     output, folder = options.output, options.output / "frames"
     check_new(output, (*OUTPUTS, BEFORE_AFTER), options.overwrite)
     names = [demo.frame_name(number) for number in range(count)]
-    check_folder(output)
     print(f"simulating {count} Seestar frames of the Pleiades ...", flush=True)
     with own_folder(output):
         claim(output, (*ALL_OUTPUTS, BEFORE_AFTER))

@@ -12,7 +12,6 @@ from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import (
     changed,
     check_address_space,
-    check_folder,
     check_frames,
     check_kind,
     keep_options,
@@ -43,6 +42,7 @@ def run(
     check_frames(files.frames)
     _check_purpose(files, canvas, stack, join)
     made = MosaicRun(canvas.choice(), stack.settings(), output.output())
+    from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import earlier_output, is_former, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim
@@ -61,9 +61,8 @@ def run(
             f"{files.output} holds tiles that an earlier version made of frames, and this one works without: add "
             "--overwrite to start again, or name another DIR"
         )
-    check_folder(files.output)
     inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
-    with own_folder(files.output), Bars() as bars:
+    with own_folder(files.output), put_back(files.output, _how_to_go_on(files)), Bars() as bars:
         claim(files.output, kept_config(files), paths)
         prepare(files.output, output.picture, inputs, anew=files.overwrite)
         keep_options(files, canvas, stack, output, join)
@@ -94,6 +93,13 @@ def _check_purpose(files: MosaicFiles, canvas: CanvasOptions, stack: StackOption
         reason = "it is for --existing-tiles: frames are stacked straight onto the mosaic"
     if given:
         raise UsageError(f"{given[0]} has no effect here: {reason}")
+
+
+def _how_to_go_on(files: MosaicFiles) -> str:
+    """Return what to do after a run was stopped; tiles are joined in one go."""
+    if files.existing_tiles:
+        return ""
+    return f"the same command with --resume{' instead of --overwrite' if files.overwrite else ''} goes on from there"
 
 
 def show(report: CanvasReport | MosaicReport, folder: Path) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +79,23 @@ def check_new(folder: Path, names: Sequence[str], overwrite: bool) -> None:
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
-    """Keep the output's folder to this run, with a place for temporary files in it."""
+    """Keep the output's folder, which is made where it is not there, to this run, with a place for temporary files.
+
+    Folders that were made and have nothing in them at the end are removed again.
+    """
     from nanstack.io.files import FolderInUseError, exclusive, work_folder
 
+    new = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]  # the innermost first
     try:
+        check_folder(folder)
         with exclusive(folder), work_folder(folder):
             yield
     except FolderInUseError as error:
         raise UsageError(str(error)) from error
+    finally:
+        for path in new:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
 
 
 def kept_config(files: Any) -> tuple[str, ...]:

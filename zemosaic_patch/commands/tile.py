@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import (
     check_address_space,
-    check_folder,
     check_frames,
     check_kind,
     check_new,
@@ -29,6 +28,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     check_address_space()
     check_frames(files.frames)
     made = TileRun(canvas.choice(), stack.settings())
+    from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import MOSAIC
     from zemosaic_patch.outputs import claim, remove_ours
     from zemosaic_patch.progress import Bars
@@ -41,9 +41,8 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     kept = kept_config(files)
     check_kind(files.output, MOSAIC, "a mosaic")
     check_new(files.output, OUTPUTS, files.overwrite)
-    check_folder(files.output)
     inputs = [*paths, *filter(None, [canvas.like and Path(canvas.like)])]
-    with own_folder(files.output):
+    with own_folder(files.output), put_back(files.output, again=""):
         claim(files.output, (*ALL_OUTPUTS, *kept), inputs)
         with Bars() as bars:
             tell_ignored(found, bars)
