@@ -17,7 +17,7 @@ from nanstack.levels import common_sky, flux
 from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.camera import View, attitude_between, edge_pixels
 from nanstack.register.place import Place
-from nanstack.register.registered import RegisteredFrame
+from nanstack.register.registered import Flat, RegisteredFrame
 from nanstack.session import Session
 from nanstack.survey.record import Survey
 
@@ -32,8 +32,9 @@ class EarlierFrame:
     view: View
     stars: int
     rms: float
-    flux: float
     factor: float
+    factor_error: float
+    flat: Flat
     gain: np.ndarray
     level: Level
     weight: float
@@ -45,11 +46,12 @@ class EarlierFrame:
         """Return what is kept of a frame."""
         one = placed.frame
         mine = placed.gain, placed.level, placed.weight, placed.noise, placed.blur
-        return cls(one.view, one.stars, one.rms, one.flux, one.factor, *mine)
+        return cls(one.view, one.stars, one.rms, one.factor, one.factor_error, one.flat, *mine)
 
     def registered(self, survey: Survey) -> RegisteredFrame:
         """Return the frame as it was registered."""
-        return RegisteredFrame(survey, self.view, self.stars, self.rms, self.flux, self.factor)
+        mine = self.view, self.stars, self.rms, self.factor, self.factor_error, self.flat
+        return RegisteredFrame(survey, *mine)
 
     def placed(self, survey: Survey) -> PlacedFrame:
         """Return the frame as it was stacked."""

@@ -106,7 +106,7 @@ def open_session(
     # a placer that corrects a scale registers anew, and a frame may be lost then
     surveys, registrations = _without(surveys, registrations, [one.reason for one in registrations], left_out)
     frames = [
-        RegisteredFrame(survey, one.view, one.stars, one.rms, one.flux)
+        RegisteredFrame(survey, one.view, one.stars, one.rms)
         for survey, one in zip(surveys, registrations, strict=True)
     ]
     groups = [one.group for one in registrations]

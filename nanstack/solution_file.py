@@ -18,14 +18,15 @@ from nanstack.kept_solution import EarlierFrame, KeptSolution
 from nanstack.levels.placed import Level, SampleNoise
 from nanstack.register.camera import Camera, View
 from nanstack.register.place import Place
+from nanstack.register.registered import Flat
 
 if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.survey.record import Survey
 
-VERSION = 3  # of what is kept
+VERSION = 4  # of what is kept
 NUMBERS = ("attitude", "single", "colours")
-SINGLE = ("stars", "rms", "flux", "factor", "weight", "blur")
+SINGLE = ("stars", "rms", "factor", "factor_error", "weight", "blur")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,10 @@ def _packed(told: str, solution: KeptSolution) -> bytes:
         out,
         told=np.frombuffer(json.dumps(says).encode(), dtype=np.uint8),
         attitude=[frame.view.attitude for frame in frames],
-        single=[(*(getattr(frame, name) for name in SINGLE), frame.view.scale) for frame in frames],
+        single=[
+            (*(getattr(one, name) for name in SINGLE), *one.flat.terms, one.flat.error, one.view.scale)
+            for one in frames
+        ],
         colours=[_colours(frame) for frame in frames],
     )
     return out.getvalue()
@@ -137,11 +141,10 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
     frames = {}
     each = zip(says["digests"], says["camera"], *(numbers[name] for name in NUMBERS), strict=True)
     for digest, camera, attitude, single, colours in each:
-        *single, scale = single.tolist()
-        stars, rms, of_flux, factor, weight, blur = single
+        stars, rms, factor, factor_error, weight, blur, *flat, scale = single.tolist()
         gain, *level, variance, photon, sky = colours
         frames[digest] = EarlierFrame(
-            View(cameras[camera], attitude, scale), int(stars), rms, of_flux, factor,
+            View(cameras[camera], attitude, scale), int(stars), rms, factor, factor_error, Flat(*flat),
             gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur,
         )  # fmt: skip
     return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"])

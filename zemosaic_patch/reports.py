@@ -23,6 +23,7 @@ from nanstack.stack.tally import median_coverage
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
     from nanstack.levels.placed import PlacedFrame
+    from nanstack.register.registered import RegisteredFrame
     from nanstack.session import Session
     from nanstack.settings import CanvasSettings
     from nanstack.stack.definition import Rejection
@@ -374,7 +375,7 @@ class StackedFrame:
             elongation=_rounded(survey.elongation, 4),
             sky_adu=_colours(np.atleast_1d(sky_of(frame))),
             noise_adu=_colours(np.atleast_1d(survey.noise)),
-            transparency=_rounded(frame.flux / clear, 4),
+            transparency=_rounded(_flux(frame) / clear, 4),
             gain=_colours(placed.gain),
             added_adu=_colours(level.at(x, y)),
             weight=_rounded(placed.weight, 5),
@@ -400,11 +401,16 @@ def _colours(values: np.ndarray) -> tuple[float | None, ...]:
     return tuple(_rounded(value, 6) for value in values.tolist())
 
 
+def _flux(frame: RegisteredFrame) -> float:
+    """Return what a frame shows of a star's flux in the usual one; NaN where its stars do not tell."""
+    return 1 / frame.factor if np.isfinite(frame.factor_error) else np.nan
+
+
 def _clear_flux(placed: Sequence[PlacedFrame]) -> dict[Kind, float]:
     """Return the flux of a clear frame of each kind."""
     fluxes: dict[Kind, list[float]] = {}
     for one in placed:
-        fluxes.setdefault(Kind.of(one.frame), []).append(one.frame.flux)
+        fluxes.setdefault(Kind.of(one.frame), []).append(_flux(one.frame))
     known_ones = {kind: [flux for flux in of if flux > 0] for kind, of in fluxes.items()}
     return {kind: float(np.percentile(of, CLEAR)) if of else np.nan for kind, of in known_ones.items()}
 

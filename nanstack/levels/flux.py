@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nanstack.canvas import Canvas
-from nanstack.levels.photometry import SIGMA_OF_MAD
+from nanstack.levels.star_scales import common_stars, star_scales
 from nanstack.progress import Progress
 from nanstack.register.registered import RegisteredFrame
-from nanstack.register.transparency import USUAL_SCATTER
 
+SAME_EXPOSURE = 0.15  # clouds may make so much of a difference without a word
+MOST_NAMED = 5
 SAME_FLUX = 0.05  # kinds whose stars differ by less are no news: the sky's transparency does as much
 
 
@@ -34,6 +35,14 @@ class Kind:
         facts = frame.facts
         return cls(facts.instrument, facts.exposure or 0.0, facts.gain or 0.0, frame.view.camera.focal)
 
+    def over(self, other: Kind) -> float:
+        """Return how much longer its frames were exposed than another's; 1 where headers do not say."""
+        return self.exposure / other.exposure if self.exposure and other.exposure else 1.0
+
+    def like(self, other: Kind) -> bool:
+        """Tell whether it differs in the exposure alone, which is known."""
+        return bool(self.exposure and other.exposure) and replace(self, exposure=other.exposure) == other
+
     def __str__(self) -> str:
         said = [f"{self.exposure:g} s"] if self.exposure else []
         said += [f"gain {self.gain:g}"] if self.gain else []
@@ -43,9 +52,9 @@ class Kind:
 def on_one_flux_scale(
     frames: Sequence[RegisteredFrame], groups: Sequence[int], progress: Progress
 ) -> list[RegisteredFrame]:
-    """Return frames with the factors that give a star the same flux in all of them: that in a usual one.
+    """Return frames with the factors that give a star the same flux in all of them, and with their cameras' flats.
 
-    The usual frame is of the commonest kind, and its ADU stay what they are.
+    The usual frame is of the commonest kind, and its ADU stay what they are. The same bits, whatever the order.
 
     Parameters
     ----------
@@ -53,57 +62,84 @@ def on_one_flux_scale(
     groups : sequence of int
         Of the frames that hang together by their stars: only within one are fluxes held against each other.
     progress : Progress
-        Is warned of kinds that are multiplied.
+        Is warned of kinds that are multiplied, and of frames whose stars tell nothing.
     """
     if not frames:
         return []
+    order = sorted(range(len(frames)), key=lambda k: frames[k].survey.digest)
+    scaled = _scaled([frames[k] for k in order], [groups[k] for k in order], progress)
+    return [frame for _, frame in sorted(zip(order, scaled, strict=True), key=lambda one: one[0])]
+
+
+def _scaled(frames: Sequence[RegisteredFrame], groups: Sequence[int], progress: Progress) -> list[RegisteredFrame]:
     kinds = [Kind.of(frame) for frame in frames]
     counts = Counter(kinds)
     main, _ = min(counts.items(), key=lambda one: (-one[1], one[0]))
-    own = list(zip(groups, kinds, strict=True))
-    usual = _usual_fluxes(frames, own)
-    factors = {(group, kind): _factor(group, kind, main, usual) for group, kind in set(own)}
-    for kind in sorted(counts):
-        of_kind = float(np.median([factor for (_, other), factor in sorted(factors.items()) if other == kind]))
-        if abs(math.log(of_kind)) > SAME_FLUX:
-            told = f"{counts[kind]} frame{'' if counts[kind] == 1 else 's'} of {kind}"
-            progress.warn(f"{told}: multiplied by {of_kind:.3g} to match the {counts[main]} of {main}")
-    clear = _transparencies(frames, own, usual)
-    return [replace(frame, factor=factors[key] / clear) for frame, key, clear in zip(frames, own, clear, strict=True)]
+    camera, kind = (_numbered(of) for of in ([(f.facts.instrument, f.shape) for f in frames], kinds))
+    shapes = [frames[int(np.flatnonzero(camera == number)[0])].shape for number in range(camera.max() + 1)]
+    told = star_scales(common_stars(frames, groups), camera, shapes, kind)
+    own = list(zip(told.component.tolist(), kinds, strict=True))
+    usual = _usual_logs(told.log, own)
+    factors = {key: _factor(*key, main, usual) for key in set(own)}
+    for of in sorted(counts):
+        _tell(
+            of,
+            main,
+            counts,
+            float(np.median([f for (_, other), f in sorted(factors.items()) if other == of])),
+            progress,
+        )
+    _name_dark(frames, told.log, progress)
+    off = [0.0 if math.isnan(log) else log - usual[key] for log, key in zip(told.log, own, strict=True)]
+    return [
+        replace(frame, factor=factors[key] * math.exp(-log), factor_error=error, flat=told.flats[number])
+        for frame, key, log, error, number in zip(frames, own, off, told.error.tolist(), camera, strict=True)
+    ]
 
 
-def _usual_fluxes(frames: Sequence[RegisteredFrame], own: Sequence[tuple[int, Kind]]) -> dict[tuple[int, Kind], float]:
-    """Return the usual flux of each group's frames of each kind, as far as stars tell."""
+def _numbered(names: Sequence[Hashable]) -> np.ndarray:
+    """Number names from 0, those that are alike alike: (n,)."""
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names])
+
+
+def _usual_logs(logs: np.ndarray, own: Sequence[tuple[int, Kind]]) -> dict[tuple[int, Kind], float]:
+    """Return the usual flux of each set's frames of each kind, in its logarithm, as far as stars tell."""
     known: dict[tuple[int, Kind], list[float]] = {}
-    for frame, key in zip(frames, own, strict=True):
-        if frame.flux > 0:
-            known.setdefault(key, []).append(frame.flux)
-    return {key: float(np.median(fluxes)) for key, fluxes in known.items()}
+    for log, key in zip(logs.tolist(), own, strict=True):
+        if not math.isnan(log):
+            known.setdefault(key, []).append(log)
+    return {key: float(np.median(of)) for key, of in known.items()}
 
 
-def _factor(group: int, kind: Kind, main: Kind, usual: Mapping[tuple[int, Kind], float]) -> float:
-    """Return a kind's factor in a group: by its stars; else by the groups that have both kinds; else by exposures."""
-    if (group, kind) in usual and (group, main) in usual:
-        return usual[group, main] / usual[group, kind]
-    seen = [usual[other, main] / flux for (other, of), flux in usual.items() if of == kind and (other, main) in usual]
-    if seen:
-        return float(np.median(seen))
-    return main.exposure / kind.exposure if kind.exposure and main.exposure else 1.0
+def _factor(component: int, kind: Kind, main: Kind, usual: Mapping[tuple[int, Kind], float]) -> float:
+    """Return a kind's factor in a set: by its stars; else by the sets that have both kinds; else by exposures."""
+    if (component, kind) in usual and (component, main) in usual:
+        return math.exp(usual[component, main] - usual[component, kind])
+    seen = [usual[other, main] - log for (other, of), log in usual.items() if of == kind and (other, main) in usual]
+    return math.exp(np.median(seen)) if seen else main.over(kind)
 
 
-def _transparencies(
-    frames: Sequence[RegisteredFrame], own: Sequence[tuple[int, Kind]], usual: Mapping[tuple[int, Kind], float]
-) -> list[float]:
-    """Return each frame's flux over the usual one of its kind and group, as far as its stars are to be believed.
+def _tell(kind: Kind, main: Kind, counts: Mapping[Kind, int], factor: float, progress: Progress) -> None:
+    """Warn where the frames of a kind are multiplied, and where their exposures say otherwise."""
+    if abs(math.log(factor)) < SAME_FLUX:
+        return
+    told = f"{counts[kind]} frame{'' if counts[kind] == 1 else 's'} of {kind}: multiplied by {factor:.3g}"
+    by_exposure = main.over(kind)
+    off = kind.like(main) and abs(math.log(factor / by_exposure)) > SAME_EXPOSURE
+    doubt = f"; their exposures say {by_exposure:.3g}: clouds, or a header that is wrong" if off else ""
+    progress.warn(f"{told} to match the {counts[main]} of {main}{doubt}")
 
-    What few stars tell is held against how much frames differ, and against its own error (James and Stein's
-    estimator): a flux within its error of the usual one counts as usual, so that correcting never makes it worse.
-    """
-    off = np.array([math.log(f.flux / usual[key]) if f.flux > 0 else 0.0 for f, key in zip(frames, own, strict=True)])
-    error = USUAL_SCATTER / np.sqrt([max(frame.stars, 1) for frame in frames])
-    spread = np.median(np.abs(off)) * SIGMA_OF_MAD
-    true = np.maximum(off**2, spread**2) - error**2
-    return np.exp(off * np.maximum(true, 0) / (np.maximum(true, 0) + error**2)).tolist()
+
+def _name_dark(frames: Sequence[RegisteredFrame], logs: np.ndarray, progress: Progress) -> None:
+    """Warn of frames that have too few stars in common with others."""
+    alone = [frame.path.name for frame, log in zip(frames, logs, strict=True) if math.isnan(log)]
+    if alone and len(frames) > 1:
+        names = ", ".join(sorted(alone)[:MOST_NAMED]) + (" ..." if len(alone) > MOST_NAMED else "")
+        told = "1 frame has too few stars in common with others, its scale of flux is by exposure"
+        if len(alone) > 1:
+            told = f"{len(alone)} frames have too few stars in common with others, their scale of flux is by exposure"
+        progress.warn(f"{told}: {names}")
 
 
 def flux_gains(frames: Sequence[RegisteredFrame], canvas: Canvas) -> np.ndarray:

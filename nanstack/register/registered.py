@@ -19,6 +19,59 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Flat:
+    """What the samples of a camera are multiplied by where they lie, so that it shows a star alike all over its sensor.
+
+    A device's own flat leaves as much. It is 1 + uu u^2 + uv u v + vv v^2, and is 1 on average: see `sensor_terms`.
+
+    Attributes
+    ----------
+    uu, uv, vv : float
+    error : float
+        Standard error of what the corners get more than the middle; NaN where nothing is known.
+    """
+
+    uu: float = 0.0
+    uv: float = 0.0
+    vv: float = 0.0
+    error: float = np.nan
+
+    @property
+    def terms(self) -> np.ndarray:
+        """uu, uv, and vv: (3,)."""
+        return np.array([self.uu, self.uv, self.vv])
+
+    def corner(self, shape: tuple[int, ...]) -> float:
+        """Return what the corners of a frame are multiplied by beyond the middle, on average."""
+        return float(np.sum(corner_terms(shape) * self.terms))
+
+
+NO_FLAT = Flat()
+
+
+def sensor_terms(shape: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return what the terms of a flat are multiplied by at pixels (x, y) of a frame: (n, 3).
+
+    They are u^2, u v, and v^2, less what these are on average over the frame: u and v are counted from its middle, in
+    halves of its longer side.
+    """
+    (height, width), half = shape[:2], max(shape[:2]) / 2
+    u, v = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
+    return np.stack([u * u, u * v, v * v], axis=1) - usual_terms(shape)
+
+
+def usual_terms(shape: tuple[int, ...]) -> np.ndarray:
+    """Return what u^2, u v, and v^2 are on average over a frame: (3,)."""
+    height, width = np.array(shape[:2]) / max(shape[:2])
+    return np.array([width**2 / 3, 0.0, height**2 / 3])
+
+
+def corner_terms(shape: tuple[int, ...]) -> np.ndarray:
+    """Return what u^2, u v, and v^2 are in a frame's corners, on average: (3,)."""
+    return 3 * usual_terms(shape)
+
+
+@dataclass(frozen=True)
 class RegisteredFrame:
     """A frame that its stars have placed.
 
@@ -31,18 +84,21 @@ class RegisteredFrame:
         How many of its stars the registration rests on.
     rms : float
         Their root mean square distance from where the others have them, in pixels.
-    flux : float
-        What its stars show against what the group's usually do: its transparency, times exposure and gain.
     factor : float
         What its samples are multiplied by, so that frames of all exposures and cameras show a star alike.
+    factor_error : float
+        Its standard error, as a share of it; NaN where it is not by stars.
+    flat : Flat
+        Of its camera.
     """
 
     survey: Survey
     view: View
     stars: int
     rms: float
-    flux: float
     factor: float = 1.0
+    factor_error: float = np.nan
+    flat: Flat = NO_FLAT
 
     @property
     def path(self) -> Path:

@@ -68,7 +68,8 @@ class Registration:
         Root mean square distance of these from their places in pixels, weighted by their centroids' errors; NaN
         without a view.
     flux : float
-        Median ratio of its stars' fluxes to those in a typical clear frame of the group; NaN where unknown.
+        Median ratio of its stars' fluxes to those in a typical clear frame of the group, roughly: for verdicts. What
+        frames are multiplied by is found out of all their stars later. NaN where unknown.
     reason : str
         Why there is no view; empty where there is one.
     """

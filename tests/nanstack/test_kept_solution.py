@@ -85,7 +85,9 @@ def numbers(one):
         one.weight,
         one.blur,
         one.frame.factor,
-        one.frame.flux,
+        one.frame.factor_error,
+        *one.frame.flat.terms,
+        one.frame.flat.error,
     )
 
 
@@ -218,7 +220,8 @@ def test_known_frames_are_not_registered_again(nights, sessions, tmp_path, monke
         assert [frame.path for frame in again.frames] == [frame.path for frame in expected]
         for frame, truth in zip(again.frames, expected, strict=True):
             np.testing.assert_array_equal(frame.view.attitude, truth.view.attitude)
-            assert (frame.flux, frame.factor, frame.stars) == (truth.flux, truth.factor, truth.stars)
+            assert (frame.factor, frame.factor_error) == (truth.factor, truth.factor_error)
+            assert (frame.flat, frame.stars) == (truth.flat, truth.stars)
     monkeypatch.undo()
     earlier = replace(earlier, frames={d: f for d, f in earlier.frames.items() if d != expected[0].survey.digest})
     assert earlier.session([frame.survey for frame in expected]) is None, "one is new"

@@ -173,7 +173,12 @@ def test_the_order_of_the_files_changes_nothing(folder, session):
     assert names(again) == names(session)
     for one, other in zip(session.frames, again.frames, strict=True):
         assert one.view.attitude.tobytes() == other.view.attitude.tobytes()
-        assert (one.view.scale, one.flux, one.rms) == (other.view.scale, other.flux, other.rms)
+        assert (one.view.scale, one.factor, one.flat, one.rms) == (
+            other.view.scale,
+            other.factor,
+            other.flat,
+            other.rms,
+        )
     assert again.left_out == session.left_out
 
 

@@ -38,7 +38,7 @@ def report(*, more=(), place=ON_THE_SKY, level=None, left_out=None, **options):
     none = np.zeros(3)
     level = level or Level.zero(3)
     placed = [
-        PlacedFrame(frame, np.full(3, 1 / frame.flux), level, 0.5, SampleNoise(none, none, none), 0.2) for frame in made
+        PlacedFrame(frame, np.full(3, frame.factor), level, 0.5, SampleNoise(none, none, none), 0.2) for frame in made
     ]
     session = Session(made, {} if left_out is None else left_out, place)
     options = {"files": FILES, "stack": STACK, "settings": {}, "seconds": {}, **options}

@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nanstack.canvas import reference_canvas
 from nanstack.levels.flux import flux_gains, on_one_flux_scale, onto_earlier
-from tests.support.registered import registered
+from nanstack.survey.stars import Stars
+from tests.support.registered import HERE, registered
+from tests.support.starfields import field
 from tests.support.told import Told
 
 pytestmark = pytest.mark.numpy_bytes
+
+FWHM, NOISE = 3.0, 150.0  # of stars, in pixels; of their fluxes, in ADU
+SKY = field(4, *HERE, 2.5, 4000)
+FAINTER = field(5, *HERE, 2.5, 600)
 
 
 def scaled(frames, groups=None):
@@ -20,85 +28,180 @@ def scaled(frames, groups=None):
     return [frame.factor for frame in on_one_flux_scale(frames, groups or [0] * len(frames), told)], told.warnings
 
 
-def frames_of(count, first=0, spread=0.02, flux=1.0, **facts):
-    """Frames whose stars show so much flux, but for what the air takes."""
+def seen(name, flux=1.0, *, sky=SKY, vignetting=0.0, shape=(1080, 1920, 3), most=300, cut=6.0, seed=0, **where):
+    """A frame that shows a sky's stars, so bright, with noise: those that come out above it.
+
+    Its corners get so much less light than the middle.
+    """
+    frame = registered(name, shape=shape, **where)
+    x, y = frame.view.pixels(sky.directions)
+    here = (x > 2) & (x < shape[1] - 3) & (y > 2) & (y < shape[0] - 3)
+    x, y = x[here], y[here]
+    far = ((x / shape[1] - 0.5) ** 2 + (y / shape[0] - 0.5) ** 2) * 2
+    rng = np.random.default_rng([seed, *name.encode()])
+    light = flux * sky.flux[here] * (1 - vignetting * far) * rng.normal(1, 0.015, len(x))
+    light += rng.normal(0, NOISE, len(x))
+    order = np.argsort(-light)[: min(most, np.count_nonzero(light > cut * NOISE))]
+    stars = Stars(x[order], y[order], light[order], FWHM / 2.355 * NOISE / light[order], FWHM)
+    return replace(frame, survey=replace(frame.survey, stars=stars))
+
+
+def night(count=6, flux=1.0, first=0, **more):
+    """Frames of one place, dithered and turned a little."""
+    more = {"instrument": "S50", "exposure": 10.0, "gain": 80.0, **more}
+    east, north = more.pop("east", 0.0), more.pop("north", 0.0)
     rng = np.random.default_rng(first)
     return [
-        registered(f"{first + k}.fit", flux=flux * np.exp(rng.normal(0, spread)), instrument="S50", **facts)
-        for k in range(count)
+        seen(f"{first + k:03d}.fit", flux, east=east + dx, north=north + dy, turn=turn, **more)
+        for k, (dx, dy, turn) in enumerate(rng.normal(0, (0.03, 0.03, 4), (count, 3)))
     ]
 
 
-SHORT = frames_of(5, exposure=10.0, gain=80.0)
+SHORT = night()
 
 
 def test_frames_in_clouds_are_brought_to_the_usual_one():
-    factors, warnings = scaled([*frames_of(5, spread=0.0), *frames_of(2, 10, flux=0.7, spread=0.0)])
-    assert factors == pytest.approx([1.0] * 5 + [1 / 0.7] * 2, rel=0.005)
+    factors, warnings = scaled([*SHORT, *night(2, 0.7, 10)])
+    assert factors == pytest.approx([1.0] * 6 + [1 / 0.7] * 2, rel=0.02)
     assert warnings == []
 
 
 def test_few_stars_never_make_it_worse():
-    """Ten stars tell a flux to 3 %, and the air was steady: what they say is noise, but for a cloud."""
-    rng = np.random.default_rng(3)
-    true = np.ones(200)
-    true[::40] = 0.6
-    errors = np.exp(rng.normal(0, 0.1 / np.sqrt(10), 200))
-    frames = [replace(registered(f"{k}.fit", flux=flux), stars=10) for k, flux in enumerate(true * errors)]
+    """Some 28 stars tell a flux to 1 or 2 %, and the air was steady: what they say is noise, but for a cloud."""
+    true = np.ones(40)
+    true[::20] = 0.6
+    sparse = replace(FAINTER, flux=np.full(600, 2500.0))
+    frames = [seen(f"{k}.fit", clear, sky=sparse, instrument="S50") for k, clear in enumerate(true)]
     left = np.log(scaled(frames)[0] * true)
-    assert np.std(left) < 0.75 * np.std(np.log(errors))
-    assert np.abs(left[::40]).max() < 0.1, "a cloud is corrected all the same"
+    stars = np.mean([len(frame.survey.stars) for frame in frames])
+    error = np.hypot(NOISE / 2500, 0.015) / np.sqrt(stars)
+    assert np.sqrt(np.mean(left[true == 1] ** 2)) < 0.75 * error
+    assert np.abs(left[true < 1]).max() < 0.1, "a cloud is corrected all the same"
 
 
 def test_stars_say_what_a_longer_exposure_is_worth():
     """Not the header: the longer ones went through thin clouds."""
-    factors, warnings = scaled([*frames_of(3, 10, flux=2.5, spread=0.0, exposure=30.0, gain=80.0), *SHORT])
-    assert factors[3:] == pytest.approx([1.0] * 5, rel=0.05)
-    assert factors[:3] == pytest.approx([1 / 2.5] * 3, rel=0.03)
+    factors, warnings = scaled([*night(3, 2.4, 10, exposure=30.0), *SHORT])
+    assert factors == pytest.approx([1 / 2.4] * 3 + [1.0] * 6, rel=0.006)
     (told,) = warnings
-    assert re.fullmatch(r"3 frames of 30 s gain 80 S50: multiplied by 0\.\d+ to match the 5 of 10 s gain 80 S50", told)
+    assert re.fullmatch(
+        r"3 frames of 30 s gain 80 S50: multiplied by 0\.41\d to match the 6 of 10 s gain 80 S50; "
+        r"their exposures say 0\.333: clouds, or a header that is wrong",
+        told,
+    )
+
+
+def test_an_exposure_as_long_as_its_header_says_is_no_doubt():
+    (told,) = scaled([*night(3, 3.0, 10, exposure=30.0), *SHORT])[1]
+    assert re.fullmatch(r"3 frames of 30 s .* multiplied by 0\.33\d? to match the 6 of 10 s gain 80 S50", told)
 
 
 def test_gain_and_camera_make_kinds_too():
-    other = frames_of(2, 10, flux=4.0, exposure=10.0, gain=200.0)
-    third = [registered("z.fit", flux=0.25, instrument="S30", exposure=10.0, gain=80.0)]
-    factors, warnings = scaled([*SHORT, *other, *third])
-    assert factors == pytest.approx([1.0] * 5 + [0.25] * 2 + [4.0], rel=0.06)
+    third = night(1, 0.5, 20, instrument="S30")
+    factors, warnings = scaled([*SHORT, *night(2, 4.0, 10, gain=200.0), *third])
+    assert factors == pytest.approx([1.0] * 6 + [0.25] * 2 + [2.0], rel=0.012)
     assert len(warnings) == 2
 
 
 def test_what_the_sky_does_by_itself_is_no_other_kind():
-    assert scaled([*SHORT, *frames_of(3, 10, flux=1.03, spread=0.0, exposure=11.0, gain=80.0)])[1] == []
+    assert scaled([*SHORT, *night(3, 1.03, 10, exposure=11.0)])[1] == []
 
 
-def test_the_exposure_is_taken_where_stars_do_not_tell():
-    unknown = [registered(f"{k}.fit", flux=np.nan, instrument="S50", exposure=20.0, gain=80.0) for k in range(2)]
-    assert scaled([*SHORT, *unknown])[0][5:] == [0.5] * 2
-    nothing = [registered(f"{k}.fit", flux=np.nan, instrument="S50") for k in range(2)]
-    assert scaled([*SHORT, *nothing])[0][5:] == [1.0] * 2
+def test_frames_whose_stars_tell_nothing_are_taken_by_their_exposures_and_named():
+    dark = [registered(f"dark{k}.fit", instrument="S50", exposure=20.0, gain=80.0) for k in range(2)]
+    factors, warnings = scaled([*SHORT, *dark])
+    assert factors[6:] == [0.5] * 2
+    (_, named) = warnings
+    assert named == (
+        "2 frames have too few stars in common with others, their scale of flux is by exposure: dark0.fit, dark1.fit"
+    )
+    nothing = [registered(f"{k}.fit", instrument="S50") for k in range(2)]
+    assert scaled([*SHORT, *nothing])[0][6:] == [1.0] * 2
+    made = on_one_flux_scale([*SHORT, *dark], [0] * 8, Told())
+    assert np.isnan([frame.factor_error for frame in made]).tolist() == [False] * 6 + [True] * 2
 
 
-def test_stars_of_two_groups_are_not_held_against_each_other():
-    """What a frame's flux is told against are the clear frames of its own group."""
-    longer = frames_of(3, 10, spread=0.0, exposure=20.0, gain=80.0)
-    assert scaled([*SHORT, *longer], [0] * 5 + [1] * 3)[0][5:] == [0.5] * 3
-    clouded = frames_of(3, 10, flux=0.7, spread=0.0, exposure=10.0, gain=80.0)
-    of_another_focus = [replace(frame, view=replace(frame.view, camera=finer(frame))) for frame in clouded]
-    factors, warnings = scaled([*SHORT, *of_another_focus], [0] * 5 + [1] * 3)
-    assert factors == pytest.approx([1.0] * 8, rel=0.04)
+def test_frames_that_have_no_star_in_common_are_not_held_against_each_other():
+    longer = night(3, 1.7, 10, exposure=20.0)
+    assert scaled([*SHORT, *longer], [0] * 6 + [1] * 3)[0][6:] == pytest.approx([0.5] * 3, rel=0.006)
+    clouded = night(3, 0.7, 10)
+    factors, warnings = scaled([*SHORT, *clouded], [0] * 6 + [1] * 3)
+    assert factors == pytest.approx([1.0] * 9, rel=0.006)
     assert warnings == []
 
 
-def finer(frame):
-    return replace(frame.view.camera, focal=1.002 * frame.view.camera.focal)
+def test_panels_of_two_exposures_are_one_scale():
+    """A mosaic of two by two, of 10 s and of 30 s, through clouds, with a vignetting: by the overlaps alone."""
+    rng = np.random.default_rng(8)
+    frames, true = [], []
+    for panel, (east, north) in enumerate([(-0.47, -0.27), (0.47, -0.27), (-0.47, 0.27), (0.47, 0.27)]):
+        for k in range(8):
+            exposure = 30.0 if panel % 2 else 10.0
+            clear = exposure / 10 * (1 - 0.2 * abs(rng.normal()))
+            dx, dy, turn = rng.normal(0, (0.03, 0.03, 4))
+            where = {"east": east + dx, "north": north + dy, "turn": turn, "exposure": exposure}
+            frames.append(seen(f"{8 * panel + k}.fit", clear, vignetting=0.04, **where))
+            true.append(clear)
+    made = on_one_flux_scale(frames, [0] * 32, Told())
+    off = np.log([frame.factor for frame in made] * np.array(true))
+    off -= off.mean()
+    assert np.std(off) < 0.005
+    assert np.abs(off.reshape(4, 8).mean(axis=1)).max() < 0.003, "panel to panel"
+    errors = np.array([frame.factor_error for frame in made])
+    assert (errors > 0.5 * np.std(off)).all()
+    assert (errors < 0.01).all()
+
+
+def test_a_cameras_flat_is_found():
+    for true in (0.05, 0.0):
+        frames = [frame for k in range(3) for frame in night(8, 1.0, 10 * k, east=0.4 * k, vignetting=true)]
+        flat = on_one_flux_scale(frames, [0] * 24, Told())[0].flat
+        assert flat.error < 0.01
+        assert flat.corner(frames[0].shape) == pytest.approx(true, abs=2 * flat.error)
+
+
+def test_of_one_field_alone_little_is_known():
+    """Stars that stay where they are on the sensor do not tell its flat: it is held to none, and its error says so."""
+    frames = [seen(f"{k}.fit", vignetting=0.05, instrument="S50") for k in range(8)]
+    flat = on_one_flux_scale(frames, [0] * 8, Told())[0].flat
+    assert flat.error > 0.02, "what is usual of flats"
+    assert abs(flat.corner(frames[0].shape)) < 0.01
+
+
+def test_two_cameras_have_a_flat_each():
+    frames = [frame for k in range(3) for frame in night(6, 1.0, 10 * k, east=0.4 * k, vignetting=0.06)]
+    frames += night(10, 1.0, 40, instrument="S30")
+    made = on_one_flux_scale(frames, [0] * 28, Told())
+    first, second = made[0].flat, made[-1].flat
+    assert first.corner((1080, 1920)) - second.corner((1080, 1920)) == pytest.approx(0.06, abs=0.012)
+
+
+def test_stars_that_are_seen_by_chance_lift_no_faint_frame():
+    """Most stars are near the limit: in the dim frames those show that noise lifts."""
+    faint = replace(FAINTER, flux=np.random.default_rng(2).uniform(600, 2500, 600))
+    frames = [seen(f"{k}.fit", 1.0 - 0.4 * (k % 2), sky=faint, cut=5.5, instrument="S50") for k in range(16)]
+    left = np.log(scaled(frames)[0]) + np.log([1.0, 0.6] * 8)
+    assert np.mean(left[1::2]) - np.mean(left[::2]) == pytest.approx(0, abs=0.012)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.permutations(range(9)))
+def test_the_order_of_frames_changes_no_bit(order):
+    frames = [*SHORT, *night(3, 2.9, 10, exposure=30.0, vignetting=0.05)]
+    first = on_one_flux_scale(frames, [0] * 9, Told())
+    again = on_one_flux_scale([frames[k] for k in order], [0] * 9, Told())
+    for k, one in zip(order, again, strict=True):
+        assert one.path == first[k].path
+        assert (one.factor, one.factor_error, one.flat) == (first[k].factor, first[k].factor_error, first[k].flat)
 
 
 def test_a_coarser_pixel_sees_more_of_the_sky():
     """Frames of half the focal length: a star has its flux in a quarter of the pixels, and so has the sky."""
+    fine = [registered(f"{k}.fit") for k in range(5)]
     coarse = [registered(f"{k}.fit", scale=2 * 2.39, instrument="S50", exposure=10.0, gain=80.0) for k in range(2)]
-    gains = flux_gains([*SHORT, *coarse], reference_canvas(SHORT[0].view))
+    gains = flux_gains([*fine, *coarse], reference_canvas(fine[0].view))
     np.testing.assert_allclose(gains, np.repeat([[1.0]] * 5 + [[0.25]] * 2, 3, axis=1))
-    gains = flux_gains([*SHORT, *coarse], reference_canvas(coarse[0].view))
+    gains = flux_gains([*fine, *coarse], reference_canvas(coarse[0].view))
     np.testing.assert_allclose(gains, np.repeat([[4.0]] * 5 + [[1.0]] * 2, 3, axis=1))
 
 

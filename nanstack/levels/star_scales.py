@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How brightly frames show stars, and how evenly cameras do: one solution for all stars that frames have in common.
+
+The logarithm of a star's flux in a frame is the star's own, and the frame's, less that of the camera's flat at the
+place on the sensor. All are solved for at once, robustly. The star's own follows from the others, and is eliminated;
+what is left are one number a frame and three a camera, found by conjugate gradients.
+
+A flat has no linear terms: stars that drift over the sensor from panel to panel cannot tell them from the frames'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import scipy
+
+from nanstack.levels.photometry import SIGMA_OF_MAD
+from nanstack.levels.sky import rounded
+from nanstack.register.registered import Flat, RegisteredFrame, corner_terms, sensor_terms
+from nanstack.register.tracks import merged_tracks
+
+MOST_SIGHTINGS = 1_000_000  # of all frames; more would add time and no precision
+SAME_PX = 1.5  # from a star to where other frames have it
+APART = 10.0  # between groups, in a fourth dimension: more than any two directions
+UNSATURATED = 0.5  # of what a photosite holds, for the mean of the colours: one of them may be twice as bright
+AREA_OF_FWHM = 1.13  # of a Gaussian: a star's flux over its peak, in FWHM squared
+SIGMAS_OF_FWHM = 2.355
+FLOOR = 0.02  # of a star's flux: where it falls between photosites, and its neighbours, at least
+BRIGHT = 25  # per cent of sightings, by whose scatter it is told what else is uncertain
+SEEN_SIGMA = 2.5  # a star counts where it would be seen if noise took so much of it: else those that noise lifts would
+SOFT = 3.0  # from so many usual residuals on a sighting has less and less of a say
+LEAST_STARS = 3  # in common with other frames, of one that stars tell of
+FLAT_SIGMA = 0.03  # of a flat's terms at a frame's edge, beforehand: what a device's own flat leaves is a few per cent
+LEAST_SPREAD = 0.003  # of frames' fluxes, however steady the air
+ROUGH, FINE = 1e-2, 1e-7  # tolerances of a round's conjugate gradients: the next one goes on from there
+MOST_STEPS = 300
+FRAME_ERROR = 0.006  # of the flux of all stars of a frame, whose profile is a model
+DRAWS, AT_ONCE, SEED = 32, 4, 16  # of noise, by which errors are told: to an eighth of them
+LEAST_REST = 0.1  # of a sighting, that its star does not follow
+LEAST_MULTIPLIER = 0.2  # on the way to a solution
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """Stars as frames saw them.
+
+    Attributes
+    ----------
+    frame, star : ndarray of int, shape (m,)
+    log : ndarray of float64, shape (m,)
+        Logarithm of the flux in ADU.
+    noise : ndarray of float64, shape (m,)
+        Of the flux, in ADU.
+    least : ndarray of float64, shape (m,)
+        The flux of the faintest star that the frame shows.
+    terms : ndarray of float64, shape (m, 3)
+        Of the place on the sensor: see `sensor_terms`.
+    floor : ndarray of float64, shape (m,)
+        What else is uncertain, as a share of the flux.
+    """
+
+    frame: np.ndarray
+    star: np.ndarray
+    log: np.ndarray
+    noise: np.ndarray
+    least: np.ndarray
+    terms: np.ndarray
+    floor: np.ndarray
+
+
+@dataclass(frozen=True)
+class StarScales:
+    """What stars tell of frames.
+
+    Attributes
+    ----------
+    log : ndarray of float64, shape (n,)
+        Logarithm of a star's flux in each frame, against the others of its set; NaN where stars tell nothing.
+    error : ndarray of float64, shape (n,)
+        Its standard error, against the mean of the set.
+    component : ndarray of int, shape (n,)
+        Number of the set of frames that hang together by stars.
+    flats : list of Flat
+        By camera.
+    """
+
+    log: np.ndarray
+    error: np.ndarray
+    component: np.ndarray
+    flats: list[Flat]
+
+
+def common_stars(frames: Sequence[RegisteredFrame], groups: Sequence[int]) -> Sightings:
+    """Return the stars that frames of a group have in common, saturated ones left out.
+
+    Parameters
+    ----------
+    frames : sequence of RegisteredFrame
+        One at least.
+    groups : sequence of int
+        Of the frames that are on one sphere.
+    """
+    most = MOST_SIGHTINGS // len(frames)
+    each = [_stars_of(frame, group, most) for frame, group in zip(frames, groups, strict=True)]
+    number = np.repeat(np.arange(len(frames)), [len(one[0]) for one in each])
+    points, log, noise, terms = (np.concatenate(part) for part in zip(*each, strict=True))
+    reach = SAME_PX / np.array([frame.view.focal for frame in frames])
+    star = merged_tracks(points, number, reach[number]) if len(points) else number
+    least = np.array([np.exp(one[1].min(initial=np.inf)) for one in each])
+    common = star >= 0
+    floor = np.full(len(log), FLOOR)
+    return Sightings(*(of[common] for of in (number, star, log, noise, least[number], terms, floor)))
+
+
+def _stars_of(frame: RegisteredFrame, group: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return where a frame's brightest stars are, logarithms of their fluxes, the noise of these, and the flat's terms."""
+    stars, sky = frame.survey.stars, frame.survey.sky
+    light = frame.survey.saturation - (np.nanmedian(sky) if np.isfinite(sky).any() else 0.0)
+    good = (stars.flux > 0) & (stars.flux < UNSATURATED * light * AREA_OF_FWHM * stars.fwhm**2)
+    x, y, flux, error = (axis[good][:most] for axis in (stars.x, stars.y, stars.flux, stars.error))
+    points = np.column_stack([frame.view.directions(x, y), np.full(len(x), APART * group)])
+    # as of a star on a dark sky, whose place is known to its width, and its flux to itself, by one share
+    noise = flux * error * SIGMAS_OF_FWHM / stars.fwhm
+    return points, np.log(flux), noise, sensor_terms(frame.shape, x, y)
+
+
+# --- the solution -----------------------------------------------------------------------------------------------------
+
+
+def star_scales(
+    seen: Sightings, cameras: np.ndarray, shapes: Sequence[tuple[int, ...]], kinds: np.ndarray
+) -> StarScales:
+    """Return what stars tell of frames' fluxes, and of cameras' flats.
+
+    Parameters
+    ----------
+    seen : Sightings
+    cameras, kinds : ndarray of int, shape (n,)
+        Of each frame, numbered from 0. What few stars tell of a frame is held to what is usual of its kind.
+    shapes : sequence of (int, int, ...)
+        Of the cameras' frames.
+    """
+    solution = _Solution.first(seen, cameras, shapes)
+    for loss, with_flats, tolerance in FIRST_ROUNDS:
+        solution = solution.better(loss, with_flats, tolerance)
+    solution = _with_what_else_is_uncertain(solution)
+    for loss, with_flats, tolerance in ROUNDS:
+        solution = solution.better(loss, with_flats, tolerance)
+    counts, component = _connected(solution)
+    known = counts >= LEAST_STARS
+    alike = np.unique(np.stack([component, kinds], axis=1)[known], axis=0, return_inverse=True)[1].ravel()
+    if len(alike):
+        solution = _held_to_the_usual(solution, np.flatnonzero(known), alike)
+    for loss, with_flats, tolerance in LAST_ROUNDS:
+        solution = solution.better(loss, with_flats, tolerance)
+    return _told(solution, shapes, known, component)
+
+
+def _edge_terms(shape: tuple[int, ...]) -> np.ndarray:
+    """Return what u^2, u v, and v^2 are at most in a frame: (3,)."""
+    height, width = np.array(shape[:2]) / max(shape[:2])
+    return np.array([width**2, width * height, height**2])
+
+
+def _settling(relative: np.ndarray) -> np.ndarray:
+    """Return weights by residuals of which the sum is made least, nearly: wherever it starts from, it ends in one."""
+    return 1 / (1 + relative)
+
+
+def _redescending(relative: np.ndarray) -> np.ndarray:
+    """Return the weights of Geman and McClure's loss."""
+    return (1 + (relative / SOFT) ** 2) ** -2
+
+
+# of each round: what sightings count for after it, whether flats are found, too, and how far it is solved
+FIRST_ROUNDS = *[(_settling, False, ROUGH)] * 3, (_redescending, False, ROUGH)
+ROUNDS = ((_redescending, True, ROUGH),) * 3
+LAST_ROUNDS = *[(_redescending, True, ROUGH)] * 2, (_redescending, True, FINE)
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """What is found so far.
+
+    Attributes
+    ----------
+    seen : Sightings
+    cameras : ndarray of int, shape (n,)
+    found : ndarray of float64, shape (n + 3 cameras,)
+        Logarithms of frames' fluxes, and the terms of cameras' flats.
+    held : ndarray of float64, shape (n + 3 cameras,)
+        How strongly these are held to 0.
+    shown : ndarray of bool, shape (m,)
+        Whether stars would be seen in any case.
+    weights : ndarray of float64, shape (m,)
+        What sightings count for.
+    usual : float
+        Their usual residual, over what is expected.
+    """
+
+    seen: Sightings
+    cameras: np.ndarray
+    found: np.ndarray
+    held: np.ndarray
+    shown: np.ndarray
+    weights: np.ndarray
+    usual: float = 1.0
+
+    @classmethod
+    def first(cls, seen: Sightings, cameras: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> _Solution:
+        """Return the solution that knows nothing."""
+        edges = np.array([_edge_terms(shape) for shape in shapes])
+        held = np.concatenate([np.zeros(len(cameras)), (edges.ravel() / FLAT_SIGMA) ** 2])
+        error = np.hypot(seen.noise / np.exp(seen.log), seen.floor)
+        return cls(seen, cameras, np.zeros(len(held)), held, np.ones(len(error), dtype=bool), error**-2)
+
+    def better(self, loss: Callable[[np.ndarray], np.ndarray], with_flats: bool, tolerance: float) -> _Solution:
+        """Return the solution after one more round: Gauss and Newton's step, and what sightings count for after it."""
+        system = _System.of(self)
+        free = (np.arange(len(self.found)) < len(self.cameras)) | with_flats
+        step = system.step(self.off(self.found)[:, np.newaxis], self.found[:, np.newaxis], free, tolerance)
+        found = self.found + step[:, 0]
+        off = system.beside_stars(self.off(found))
+        clear = np.exp(self.seen.log - off)  # of noise: else a star that noise lifts would count for more
+        shown = clear > self.seen.least + SEEN_SIGMA * self.seen.noise
+        error = np.hypot(self.seen.noise / clear, self.seen.floor)
+        relative = np.abs(off / error)
+        usual = max(SIGMA_OF_MAD * float(np.median(relative[shown])), TINY) if shown.any() else 1.0
+        weights = shown * loss(relative / usual) / (usual * error) ** 2
+        return replace(self, found=found, shown=shown, weights=weights, usual=usual)
+
+    def off(self, found: np.ndarray) -> np.ndarray:
+        """Return the logarithms of stars' fluxes by each sighting, if frames were as found: (m,)."""
+        return self.seen.log - found[self.seen.frame] + np.log(self._multiplier(found))
+
+    def slopes(self) -> np.ndarray:
+        """Return by how much those change with the terms of the flats: (m, 3)."""
+        return self.seen.terms / self._multiplier(self.found)[:, np.newaxis]
+
+    def _multiplier(self, found: np.ndarray) -> np.ndarray:
+        terms = found[len(self.cameras) :].reshape(-1, 3)[self.cameras[self.seen.frame]]
+        return np.maximum(1 + np.sum(terms * self.seen.terms, axis=1), LEAST_MULTIPLIER)
+
+
+@dataclass(frozen=True)
+class _System:
+    """The linear equations of a round.
+
+    Attributes
+    ----------
+    matrix, back : scipy.sparse.csr_array, shapes (m, n + 3 cameras) and transposed
+    gather, spread : scipy.sparse.csr_array, shapes (stars, m) and transposed
+        From sightings to their stars: weighted means; and from stars to their sightings.
+    share : ndarray of float64, shape (m,)
+        Of what its star is made of, each sighting's.
+    weights : ndarray of float64, shape (m, 1)
+    own : ndarray of float64, shape (n + 3 cameras, 1)
+        Of the normal equations, their diagonal.
+    held : ndarray of float64, shape (n + 3 cameras, 1)
+        How strongly unknowns are held to 0.
+    """
+
+    matrix: scipy.sparse.csr_array
+    back: scipy.sparse.csr_array
+    gather: scipy.sparse.csr_array
+    spread: scipy.sparse.csr_array
+    share: np.ndarray
+    weights: np.ndarray
+    own: np.ndarray
+    held: np.ndarray
+
+    @classmethod
+    def of(cls, solution: _Solution) -> _System:
+        """Return the equations around a solution."""
+        seen, frames = solution.seen, len(solution.cameras)
+        count, stars = len(seen.star), int(seen.star.max(initial=-1)) + 1
+        flats = frames + 3 * solution.cameras[seen.frame, np.newaxis] + np.arange(3)
+        columns = np.column_stack([seen.frame, flats])
+        data = np.column_stack([np.ones(count), -solution.slopes()])
+        entries = data.ravel(), columns.ravel(), np.arange(0, 4 * count + 1, 4)
+        matrix = scipy.sparse.csr_array(entries, shape=(count, len(solution.found)))
+        back = matrix.T.tocsr()
+        own = np.maximum(back.power(2) @ solution.weights + solution.held, TINY)
+        total = np.maximum(np.bincount(seen.star, solution.weights, stars), TINY)
+        share = solution.weights / total[seen.star]
+        spread = scipy.sparse.csr_array((np.ones(count), seen.star, np.arange(count + 1)), shape=(count, stars))
+        gather = scipy.sparse.csr_array((share, seen.star, np.arange(count + 1)), shape=(count, stars)).T.tocsr()
+        return cls(
+            matrix, back, gather, spread, share, *(v[:, np.newaxis] for v in (solution.weights, own, solution.held))
+        )
+
+    def beside_stars(self, values: np.ndarray) -> np.ndarray:
+        """Return values at the sightings, (m,) or (m, k), less what is their star's own: their weighted mean."""
+        return values - self.spread @ (self.gather @ values)
+
+    def step(self, off: np.ndarray, found: np.ndarray, free: np.ndarray, tolerance: float) -> np.ndarray:
+        """Return what brings unknowns nearest to what they are off, for several sides at once.
+
+        Parameters
+        ----------
+        off : ndarray, shape (m, k)
+        found : ndarray, shape (n + 3 cameras, k)
+        free : ndarray of bool, shape (n + 3 cameras,)
+        tolerance : float
+
+        Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
+        """
+        free = free[:, np.newaxis]
+
+        def pull(values: np.ndarray) -> np.ndarray:
+            return self.back @ (self.weights * self.beside_stars(values))
+
+        left = (pull(off) - self.held * found) * free
+        step, direction = np.zeros_like(left), left / self.own
+        square = np.sum(left * direction, axis=0)
+        enough = tolerance**2 * square
+        for _ in range(MOST_STEPS):
+            if np.all(square <= enough):
+                break
+            effect = (pull(self.matrix @ direction) + self.held * direction) * free
+            length = square / np.maximum(np.sum(direction * effect, axis=0), TINY)
+            step, left = step + length * direction, left - length * effect
+            ahead = left / self.own
+            before, square = square, np.sum(left * ahead, axis=0)
+            direction = ahead + square / np.maximum(before, TINY) * direction
+        return step
+
+
+def _with_what_else_is_uncertain(solution: _Solution) -> _Solution:
+    """Return a solution that knows how bright stars scatter, whose noise is little.
+
+    Telescopes, and the air of other nights, show stars of several colours differently.
+    """
+    seen = solution.seen
+    if not solution.shown.any():
+        return solution
+    share = (seen.noise / np.exp(seen.log))[solution.shown]
+    off = _System.of(solution).beside_stars(solution.off(solution.found))[solution.shown]
+    bright = share <= np.percentile(share, BRIGHT)
+    scatter = SIGMA_OF_MAD * float(np.median(np.abs(off[bright])))
+    floor = max(scatter**2 - float(np.median(share[bright])) ** 2, FLOOR**2) ** 0.5
+    return replace(solution, seen=replace(seen, floor=np.full(len(seen.log), floor)))
+
+
+def _connected(solution: _Solution) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many stars frames have in common with others, and the number of the set that they hang together in."""
+    seen, frames = solution.seen, len(solution.cameras)
+    counts = np.bincount(seen.star, solution.shown, int(seen.star.max(initial=-1)) + 1)
+    common = solution.shown & (counts[seen.star] > 1)
+    size = frames + len(counts)
+    entries = np.ones(np.count_nonzero(common)), (seen.frame[common], frames + seen.star[common])
+    links = scipy.sparse.coo_array(entries, shape=(size, size))
+    return np.bincount(seen.frame, common, frames), scipy.sparse.csgraph.connected_components(links, False)[1][:frames]
+
+
+def _held_to_the_usual(solution: _Solution, known: np.ndarray, alike: np.ndarray) -> _Solution:
+    """Return a solution in which frames of one kind see one more star, as differently as they usually see stars.
+
+    So what few stars tell of a frame is held to the usual one, by how much frames differ; not so one in clouds, which
+    is an outlier among them, and counts next to nothing.
+    """
+    seen, log = solution.seen, solution.found[known]
+    usual = np.array([np.median(log[alike == number]) for number in range(alike.max() + 1)])
+    error = _System.of(solution).own[known, 0] ** -0.5
+    spread = SIGMA_OF_MAD * float(np.median(np.abs(log - usual[alike])))
+    spread = max(spread**2 - float(np.median(error)) ** 2, LEAST_SPREAD**2) ** 0.5
+    nothing = np.zeros(len(known))
+    more = Sightings(
+        known,
+        alike + int(seen.star.max(initial=-1)) + 1,
+        nothing,
+        nothing,
+        nothing - 1,
+        np.zeros((len(known), 3)),
+        nothing + spread / solution.usual,
+    )
+    names = [field.name for field in fields(Sightings)]
+    both = Sightings(*(np.concatenate([getattr(seen, name), getattr(more, name)]) for name in names))
+    weights = np.append(solution.weights, np.full(len(known), spread**-2))
+    shown = np.append(solution.shown, np.ones(len(known), dtype=bool))
+    return replace(solution, seen=both, weights=weights, shown=shown)
+
+
+def _told(
+    solution: _Solution, shapes: Sequence[tuple[int, ...]], known: np.ndarray, component: np.ndarray
+) -> StarScales:
+    """Return what is found, and its errors: how it changes with draws of what each star is off.
+
+    A star is off in its own way in all frames of a night, so each has one draw for all its sightings (White 1980,
+    Econometrica 48, 817; Liang and Zeger 1986, Biometrika 73, 13). The usual frames, which are no stars, have many.
+    """
+    frames, drawn = len(known), _drawn(solution)
+    log, terms = (rounded(part, part) for part in np.split(solution.found, [frames]))
+    beside = _beside_their_set(drawn[:frames], known, component)
+    error = np.array([math.hypot(_spread(own), FRAME_ERROR) for own in beside])
+    flats = [
+        Flat(*mine.tolist(), error=_spread(corner_terms(shape) @ own))
+        for mine, shape, own in zip(terms.reshape(-1, 3), shapes, drawn[frames:].reshape(-1, 3, DRAWS), strict=True)
+    ]
+    return StarScales(np.where(known, log, np.nan), np.where(known, error, np.nan), component, flats)
+
+
+def _drawn(solution: _Solution) -> np.ndarray:
+    """Return what draws change of the unknowns: (n + 3 cameras, DRAWS)."""
+    system, seen = _System.of(solution), solution.seen
+    rng = np.random.default_rng(SEED)
+    of_kinds = seen.floor != seen.floor[:1]
+    lot = np.where(of_kinds, int(seen.star.max(initial=0)) + 1 + np.cumsum(of_kinds), seen.star)
+    off = system.beside_stars(solution.off(solution.found)) / np.sqrt(np.maximum(1 - system.share, LEAST_REST))
+    usual = np.divide(1, np.sqrt(system.held), out=np.zeros_like(system.held), where=system.held > 0)
+    steps = []
+    for _ in range(DRAWS // AT_ONCE):
+        draws = rng.normal(size=(int(lot.max(initial=0)) + 1, AT_ONCE))[lot]
+        prior = rng.normal(size=(len(usual), AT_ONCE)) * usual
+        steps.append(system.step(off[:, np.newaxis] * draws, -prior, np.ones(len(usual), dtype=bool), ROUGH))
+    return np.concatenate(steps, axis=1)
+
+
+def _beside_their_set(drawn: np.ndarray, known: np.ndarray, component: np.ndarray) -> np.ndarray:
+    """Return draws (n, k) less their means over the frames of a set."""
+    drawn = drawn.copy()
+    for number in np.unique(component):
+        mine = known & (component == number)
+        drawn[mine] -= drawn[mine].sum(axis=0) / max(np.count_nonzero(mine), 1)
+    return drawn
+
+
+def _spread(draws: np.ndarray) -> float:
+    return float(np.sqrt(np.sum(draws**2) / len(draws)))
