@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +36,13 @@ class SolutionFile:
     Attributes
     ----------
     path : Path
-    told : str
-        All that a solution hangs on beside the frames, the program's version, canvas and settings: one of others is not
-        used.
+    told : dict of str to str
+        All that a solution hangs on beside the frames, each by its name: the program's version, canvas and settings.
+        One of others is not used.
     """
 
     path: Path
-    told: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def recalled(self) -> tuple[KeptSolution | None, str]:
         """Return the solution, and why there is none that can be used; nothing of a file not there."""
@@ -55,11 +55,19 @@ class SolutionFile:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as kept:
                 says = json.loads(kept["told"].tobytes())
-                if says["version"] != VERSION or says["told"] != self.told:
+                if _others(says, self.told):
                     return None, "it was asked for otherwise, or of another version"
                 return _unpacked(says, {name: kept[name] for name in NUMBERS}), ""
         except DAMAGED_ARCHIVE:
             return None, "it is damaged"
+
+    def others(self) -> list[str]:
+        """Return what of that the solution was told otherwise; nothing where it fits, is not there, or is damaged."""
+        try:
+            with np.load(self.path, allow_pickle=False) as kept:
+                return _others(json.loads(kept["told"].tobytes()), self.told)
+        except DAMAGED_ARCHIVE:
+            return []
 
     def session(self, surveys: Sequence[Survey]) -> Session | None:
         """Return frames as an earlier run registered them; None where it cannot be told: see `KeptSolution.session`."""
@@ -78,6 +86,14 @@ class SolutionFile:
             new.write_bytes(_packed(self.told, solution))
 
 
+def _others(says: dict, told: Mapping[str, str]) -> list[str]:
+    if says["version"] != VERSION:
+        return ["another version"]
+    then = says["told"]
+    differing = [value for name, value in then.items() if value != told.get(name)]
+    return differing or ([] if then == told else ["other settings"])
+
+
 def forget(path: Path) -> None:
     """Remove a kept solution; a file that is none stays."""
     try:
@@ -89,13 +105,13 @@ def forget(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _packed(told: str, solution: KeptSolution) -> bytes:
+def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:
     frames = list(solution.frames.values())
     cameras = list(dict.fromkeys(frame.view.camera for frame in frames))
     number = {camera: index for index, camera in enumerate(cameras)}
     says = {
         "version": VERSION,
-        "told": told,
+        "told": dict(told),
         "digests": list(solution.frames),
         "refused": dict(solution.refused),
         "usual_flux": solution.usual_flux,

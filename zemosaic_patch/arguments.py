@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import GONE, Option, option_of
+from zemosaic_patch.options import GONE, MosaicFiles, Option, TileFiles, mosaic_defaults, option_of, tile_defaults
 from zemosaic_patch.outputs import expect, record
 
 CONFIG = "run.toml"
@@ -133,6 +133,13 @@ def shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
+def as_words(name: str, option: Option, value: Any) -> str:
+    """Return an option as it is written on the command line; of one that is not given, that it is not."""
+    if value in (None, (), False):
+        return off_name(name) if option.negatable else f"no {long_name(name)}"
+    return " ".join(filter(None, [long_name(name), "" if value is True else shown(value)]))
+
+
 def read(group: Any, parsed: argparse.Namespace) -> Any:
     """Return a record of a group's kind with what was given.
 
@@ -181,6 +188,8 @@ def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParse
     values = {name.replace("-", "_"): value for name, value in _read_toml(path).items()}
     _tell_gone(path, [name for name in values if name in GONE and name not in known])
     values = {name: value for name, value in values.items() if name in known or name not in GONE}
+    elsewhere = _of_other_commands(known)
+    _tell_passed_over(path, command, {name: values.pop(name) for name in list(values) if name in elsewhere}, elsewhere)
     for name, value in values.items():
         if name not in known or isinstance(value, dict):
             raise UsageError(f"{path}: {name} is not an option that this command reads from a file")
@@ -196,6 +205,30 @@ def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParse
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return {name: parsed[name] for name in values} | {"frames": list(map(str, frames))}
+
+
+def _of_other_commands(known: Collection[str]) -> dict[str, tuple[Option, Any]]:
+    """Return options, and their defaults, that a `run.toml` of the other command may hold, and this one has not."""
+    groups = (MosaicFiles(), *mosaic_defaults(), TileFiles(), *tile_defaults())
+    declared = (one for group in groups for one in declarations(group))
+    return {name: (option, usual) for name, option, usual in declared if option.kept and name not in known}
+
+
+def _tell_passed_over(
+    path: Path, command: Command, values: dict[str, Any], elsewhere: dict[str, tuple[Option, Any]]
+) -> None:
+    """Say which options of a file another command has, and this one not, where they are not as usual.
+
+    Raises
+    ------
+    UsageError
+        Where the file is of a run that this command cannot repeat.
+    """
+    if values.get("existing_tiles"):
+        raise UsageError(f"{path} is of a run that joined master tiles: only mosaic does that")
+    told = [as_words(name, elsewhere[name][0], value) for name, value in values.items() if value != elsewhere[name][1]]
+    if told:
+        print(f"warning: {path}: {command.name} has no use for {', '.join(told)}", file=sys.stderr)
 
 
 def _tell_gone(path: Path, names: Sequence[str]) -> None:

@@ -59,6 +59,12 @@ def is_former(folder: Path) -> bool:
     return bool(tile_folders(folder)) and (told is None or "canvas" not in told)
 
 
+def is_of_the_other_kind(folder: Path, of_tiles: bool) -> bool:
+    """Tell whether a folder has a mosaic that was joined of tiles where frames are stacked, or the other way round."""
+    told = read_json(folder / REPORT)
+    return told is not None and ("canvas" in told) == of_tiles
+
+
 def earlier_output(folder: Path) -> Path | None:
     """Return what an earlier run left in a folder; None where there is nothing."""
     names = (*(name for kind in PICTURES for name in output_names(kind)), TILES)

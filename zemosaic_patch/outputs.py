@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -114,15 +114,24 @@ def claim(folder: Path, names: Sequence[str], inputs: Sequence[Path] = ()) -> No
     known = {_identity(path) for path in inputs}
     there = [folder / name for name in (*names, WRITTEN) if os.path.lexists(folder / name)]
     for path in there:
-        if _identity(path) in known:
-            raise UsageError(f"{path} is one of the inputs, and would be replaced: name another folder with -o")
-        if not is_ours(path):
-            raise UsageError(
-                f"{path} is in the way: no earlier run wrote it, or it was changed since; "
-                "move it elsewhere, or name another folder with -o"
-            )
+        _check_replaceable(path, known)
     if there and not (folder / WRITTEN).exists():  # the former version's: from now on all that is its is on a list
         record(folder, [name for name in {*FORMER, *names} if is_ours(folder / name)])
+
+
+def check_replaceable(path: Path, inputs: Sequence[Path] = ()) -> None:
+    """Refuse to replace a file that is an input, or none of ours; UsageError, which says what to do."""
+    _check_replaceable(path, {_identity(known) for known in inputs})
+
+
+def _check_replaceable(path: Path, inputs: Collection[Any]) -> None:
+    if _identity(path) in inputs:
+        raise UsageError(f"{path} is one of the inputs, and would be replaced: name another folder with -o")
+    if not is_ours(path):
+        raise UsageError(
+            f"{path} is in the way: no earlier run wrote it, or it was changed since; "
+            "move it elsewhere, or name another folder with -o"
+        )
 
 
 def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -> None:

@@ -38,9 +38,10 @@ from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
+from zemosaic_patch.arguments import as_words, declarations
 from zemosaic_patch.cautions import counted
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import CanvasChoice, MosaicRun, TileRun
+from zemosaic_patch.options import CanvasChoice, CanvasOptions, MosaicRun, StackOptions, TileRun
 from zemosaic_patch.outputs import is_ours, is_output_folder
 from zemosaic_patch.reports import CanvasReport, Registered, Stacked
 from zemosaic_patch.result_files import Written, write_result
@@ -145,6 +146,8 @@ def stack_files(
     wanted = None if choice.reference is None else _among(paths, choice.reference)
     like = None if choice.like is None else _pixels_of(choice.like)
     solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
+    if solution is not None and (to.folder / to.names.image).exists():
+        _check_goes_on(solution)
     session = _session_of(paths, solution, clock, progress, work)
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.warn(line)
@@ -220,13 +223,28 @@ def _session_of(
     return session
 
 
-def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettings) -> str:
-    """Return what tells a run's solution from one of another version, of other settings, or for other pixels.
+def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettings) -> dict[str, str]:
+    """Return what tells a run's solution from one of another version, of other settings, or for other pixels, in words.
 
     Another image may have changed since, and have kept its name.
     """
-    pixels = "" if like is None else f"{like.shape} {like.wcs().to_header_string(relax=True)}"
-    return f"{installed_version()} {choice} {settings} {pixels}"
+    named = replace(choice, reference=_name(choice.reference), like=_name(choice.like))
+    told = {"version": f"version {installed_version()} of this program"}
+    for group in (CanvasOptions.of(named), StackOptions.of(settings)):
+        told.update({name: as_words(name, option, value) for name, option, value in declarations(group)})
+    if like is not None:
+        told[f"{like.shape} {like.wcs().to_header_string(relax=True)}"] = f"other pixels of {named.like}"
+    return told
+
+
+def _check_goes_on(solution: SolutionFile) -> None:
+    """Refuse to go on from a mosaic that was made otherwise: it would be replaced by one of all other pixels."""
+    others = solution.others()
+    if others:
+        raise UsageError(
+            f"--resume cannot go on here: the mosaic was made with {', '.join(others)}; ask for the same again, start "
+            "again with --overwrite instead, or name another DIR"
+        )
 
 
 def _something(

@@ -59,7 +59,7 @@ def union(frames):
 
 
 def solved(session, kept=None, canvas_of=union, progress=None, told="", **what):
-    kept = kept and SolutionFile(kept, told)
+    kept = kept and SolutionFile(kept, {"version": told} if told else {})
     return solved_on_canvas(session, canvas_of, SETTINGS, kept=kept, progress=progress, **what)
 
 

@@ -288,8 +288,48 @@ def test_another_image_that_changed_under_its_name_is_taken_anew(run, copied):
         place.wcs.cdelt = -SCALE * scale, SCALE * scale
         fits.writeto(copied / "theirs.fits", np.zeros((120, 120), np.float32), place.to_header(), overwrite=True)
         code, _, err = run(*arguments)
-        assert code == 0
-    assert "it was asked for otherwise, or of another version; all is made anew" in " ".join(err)
+        assert code == (0 if scale == 1.2 else 2)
+    assert "the mosaic was made with other pixels of theirs.fits; ask for the same again, start again with" in err[-1]
+
+
+def test_a_run_with_other_settings_does_not_go_on_from_a_mosaic(run, copied):
+    out = copied / "out"
+    before = contents(out)
+    code, _, err = run("mosaic", copied / "frames", "-o", out, "--resume", "--kappa", 5, "--match-sky", "offset")
+    assert code == 2
+    assert "--resume cannot go on here: the mosaic was made with no --kappa, --match-sky plane; ask for" in err[-1]
+    assert contents(out) == before
+    code, _, err = run("mosaic", copied / "frames", "-o", copied / "joined", "--resume")
+    assert code == 2
+    tile = copied / "joined" / "tiles" / "tile_001" / "tile.fits"
+    code, _, err = run("mosaic", "--existing-tiles", tile, "-o", out, "--resume")
+    assert code == 2
+    assert "holds a mosaic of frames, and these are tiles; start again with --overwrite" in err[-1]
+    assert contents(out) == before
+    assert run("mosaic", copied / "frames", "-o", out, "--resume", "--picture", "tif")[0] == 0, "which changes no pixel"
+
+
+@pytest.mark.parametrize(("command", "name"), [("mosaic", "mosaic.fits"), ("tile", "tile.fits")])
+def test_a_file_of_somebody_elses_is_in_the_way_whatever_is_asked_for(run, copied, command, name):
+    shutil.copytree(copied / "frames", copied / "mine")
+    (copied / "mine" / name).write_text("mine")
+    for more in ([], ["--overwrite"]):
+        code, _, err = run(command, copied / "frames", "-o", copied / "mine", *more)
+        assert code == 2
+        assert f"{name} is in the way: no earlier run wrote it" in err[-1]
+
+
+def test_settings_of_a_mosaic_make_a_tile(run, copied):
+    one = sorted((copied / "frames").glob("light_0_*"))
+    assert run("mosaic", *one, "-o", copied / "new", "--kappa", 5, "--format", "fz")[0] == 0
+    config = copied / "new" / "run.toml"
+    code, _, err = run("tile", "--config", config, "-o", copied / "tile")
+    assert (code, err) == (0, [f"warning: {config}: tile has no use for --format fz"])
+    told = json.loads((copied / "tile" / "tile.json").read_text())
+    assert (len(told["frames"]), told["stack"]["kappa"]) == (FRAMES, [5, 5])
+    code, _, err = run("tile", "--config", copied / "joined" / "run.toml", "-o", copied / "other")
+    assert code == 2
+    assert "run.toml is of a run that joined master tiles: only mosaic does that" in err[-1]
 
 
 def test_a_mosaic_has_the_scale_asked_for(run, copied):

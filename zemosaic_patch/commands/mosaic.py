@@ -43,9 +43,9 @@ def run(
     _check_purpose(files, canvas, stack, join)
     made = MosaicRun(canvas.choice(), stack.settings(), output.output())
     from zemosaic_patch.as_it_was import put_back
-    from zemosaic_patch.mosaic_files import earlier_output, is_former, prepare, remove_former
+    from zemosaic_patch.mosaic_files import earlier_output, is_former, is_of_the_other_kind, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
-    from zemosaic_patch.outputs import claim
+    from zemosaic_patch.outputs import check_replaceable, claim
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import TILE
@@ -54,14 +54,22 @@ def run(
     paths = list(found.paths)
     check_kind(files.output, TILE, "a single tile")
     earlier = earlier_output(files.output)
+    inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
     if earlier is not None and not (files.resume or files.overwrite):
+        if earlier.is_file():
+            check_replaceable(earlier, inputs)
         raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")
     if files.resume and not files.existing_tiles and is_former(files.output):
         raise UsageError(
             f"{files.output} holds tiles that an earlier version made of frames, and this one works without: add "
             "--overwrite to start again, or name another DIR"
         )
-    inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
+    if files.resume and is_of_the_other_kind(files.output, files.existing_tiles):
+        here, there = ("tiles", "frames") if files.existing_tiles else ("frames", "tiles")
+        raise UsageError(
+            f"--resume cannot go on here: {files.output} holds a mosaic of {there}, and these are {here}; start again "
+            "with --overwrite instead, or name another DIR"
+        )
     with own_folder(files.output), put_back(files.output, _how_to_go_on(files)), Bars() as bars:
         claim(files.output, kept_config(files), paths)
         prepare(files.output, output.picture, inputs, anew=files.overwrite)

@@ -70,8 +70,12 @@ def changed(options: Any, usual: Any) -> list[str]:
 
 def check_new(folder: Path, names: Sequence[str], overwrite: bool) -> None:
     """Refuse to write into a folder files that are there, unless they may be replaced."""
+    from zemosaic_patch.outputs import check_replaceable
+
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
+        for name in existing:
+            check_replaceable(folder / name)  # else the next try, with --overwrite, would say so
         raise UsageError(
             f"{folder / existing[0]} exists: add --overwrite to replace it, or name another folder with -o"
         )
