@@ -105,9 +105,9 @@ def _planes_and_shades(
     shows = np.bincount(samples.frame, minlength=len(frames)) > 0
     colours, shades = [], np.zeros((len(frames), 3, samples.sky.shape[1]))
     for colour in range(samples.sky.shape[1]):
-        sky, error, bright = (of[:, colour] for of in (samples.sky, samples.error, brightness))
+        sky, bright = samples.sky[:, colour], brightness[:, colour]
         columns = _columns_of_shades(samples, bright, camera if model == "plane" else None)
-        found, shade, weights = solution(sky, error, samples.node, planes, columns)
+        found, shade, weights = solution(samples, colour, planes, columns)
         own = -planes.on_the_canvas(found)
         shown = sky - sum_of(columns, shade)
         colours.append(as_a_whole(own, samples, shown, weights, component, turn, tilts=model == "plane"))

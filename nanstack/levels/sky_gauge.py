@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky_samples import SkySamples
 
 DARK = 0.02  # what lies above the plane of the darkness pulls at it by so much, what lies below by the rest
 ROUNDS = 20  # of weighing by what lies above and below
+SOFT = 3.0  # what is darker by more than so much of the usual difference has less and less of a say: trees, at rims
 SURE = 0.2  # what samples of so much of the usual weight show is half as sure as it can be
 SPREAD = 0.2  # variance of frames' middles over that within frames, at which darkness counts for half,
 ALIKE = 0.1  # and so does the squared mean of frames' directions: 1 where all lie alike
@@ -67,7 +69,7 @@ def as_a_whole(
             added = planes[frame, 0] + np.sum(place * planes[frame, 1:], axis=1)
             dark = _dark_slope(place, sky[mine] + added, weight, samples.node[mine])
             own = np.sum(weight[:, np.newaxis] * planes[frame, 1:], axis=0) / np.sum(weight)
-            planes[frames, 1:] -= own + _trust(frame, place, weight, turns) @ (dark - own)
+            planes[frames, 1:] -= own + _trust(frame, place, turns) @ (dark - own)
         added = planes[frame, 0] + np.sum(place * planes[frame, 1:], axis=1)
         planes[frames, 0] -= np.sum(weight * added) / np.sum(weight)
     return planes
@@ -89,24 +91,24 @@ def _dark_slope(place: np.ndarray, sky: np.ndarray, weight: np.ndarray, node: np
     for _ in range(ROUNDS):
         plane = _fitted(basis, mean[2], counts * share)
         off = mean[2] - np.sum(basis * plane, axis=1)
-        share = np.where(off > 0, DARK, 1 - DARK)
+        far = off / max(SIGMA_OF_MAD * float(np.median(np.abs(off))), TINY)
+        share = np.where(off > 0, DARK, (1 - DARK) / (1 + (far / SOFT) ** 2) ** 2)
     return plane[1:]
 
 
-def _trust(frame: np.ndarray, place: np.ndarray, weight: np.ndarray, turns: np.ndarray) -> np.ndarray:
+def _trust(frame: np.ndarray, place: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """Return what the darkness of the whole counts for beside the tilt of the frames, as a matrix for slopes (2, 2)."""
-    each = np.bincount(frame, weight, len(turns))
-    counted = each[each > 0] / np.sum(each)
-    middle = np.stack([np.bincount(frame, weight * at, len(turns)) for at in place.T], axis=1)
-    middle /= np.maximum(each, TINY)[:, np.newaxis]
-    within = _covariance(place - middle[frame], weight / np.sum(weight))
+    counts = np.bincount(frame, minlength=len(turns))
+    there = counts > 0
+    share = counts[there] / len(frame)
+    middle = np.stack([np.bincount(frame, at, len(turns)) for at in place.T], axis=1) / np.maximum(counts, 1)[:, None]
+    within = _covariance(place - middle[frame], np.full(len(frame), 1 / len(frame)))
     within += TINY * (np.trace(within) + TINY) * np.eye(2)
-    centres = middle[each > 0]
-    between = _covariance(centres - np.sum(counted[:, np.newaxis] * centres, axis=0), counted)
+    centres = middle[there] - np.sum(share[:, np.newaxis] * middle[there], axis=0)
     root = np.linalg.cholesky(within)
-    ratios, axes = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, between).T))
+    ratios, axes = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, _covariance(centres, share)).T))
     far = ratios**2 / (ratios**2 + SPREAD**2)
-    alike = np.sum(np.sum(counted[:, np.newaxis] * turns[each > 0], axis=0) ** 2)
+    alike = np.sum(np.sum(share[:, np.newaxis] * turns[there], axis=0) ** 2)
     in_panels = np.linalg.solve(root.T, (axes * far) @ axes.T @ root.T)
     return in_panels * alike**2 / (alike**2 + ALIKE**2)
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.numpy_bytes
 
 
 def tree(x, y):
-    return x + 0.3 * y > 0.8 * SHAPE[1]
+    return x + 0.3 * y > 0.65 * SHAPE[1]
 
 
 def test_glows_of_frames_are_found_through_a_nebula():
@@ -27,10 +27,10 @@ def test_glows_of_frames_are_found_through_a_nebula():
     assert largest < 3
 
 
-def test_a_tree_in_three_of_ten_frames_is_no_sky():
-    """It covers some 30 % of each of them: nothing is made brighter or darker for it."""
+def test_a_tree_in_four_of_ten_frames_is_no_sky():
+    """It covers some 45 % of each of them: nothing is made brighter or darker for it."""
     clear = night(count=10, sky=nebula)
-    spoiled = night(count=10, sky=nebula, spoiled=lambda k: tree if k % 3 == 1 else None)
+    spoiled = night(count=10, sky=nebula, spoiled=lambda k: tree if k in (1, 4, 6, 8) else None)
     usual, largest = steps(left(spoiled, *levelled(spoiled)))
     assert usual < 0.8
     assert largest < 4
