@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 log = logging.getLogger(__name__)
+INSTALL_NUMBA = "python -m pip install --upgrade numba mends it"
 
 # what unpickling may raise
 DAMAGE = (pickle.PickleError, EOFError, AttributeError, ImportError, LookupError, ValueError, TypeError, MemoryError)
@@ -62,6 +63,21 @@ def _say_that_nothing_is_kept() -> None:
     log.warning("no folder can keep compiled functions: each run compiles them anew, unless NUMBA_CACHE_DIR names one")
 
 
+@functools.cache
+def numba_fault() -> str:
+    """Return why Numba cannot be imported, in a line; empty where it can.
+
+    One that is broken, or older than the NumPy beside it, raises what comes: SystemError, AttributeError, OSError.
+    """
+    try:
+        import numba  # noqa: F401
+    except Exception as fault:  # noqa: BLE001  (whatever it is, it is told, and NumPy does the work)
+        told = str(fault).strip().partition("\n")[0]
+        kind = "" if isinstance(fault, ImportError) else f"{type(fault).__name__}: "
+        return f"{kind}{told}" if told else type(fault).__name__
+    return ""
+
+
 def where_numba_is(instead: str) -> Callable[[Callable[[], ModuleType]], Callable[[], ModuleType | None]]:
     """Return a decorator of a function that imports compiled functions: without Numba it says so once, and gives None.
 
@@ -76,11 +92,11 @@ def where_numba_is(instead: str) -> Callable[[Callable[[], ModuleType]], Callabl
 
         @functools.cache
         def loaded() -> ModuleType | None:
-            try:
+            fault = numba_fault()
+            if not fault:
                 return load()
-            except ImportError as missing:
-                log.warning("Numba cannot be imported (%s): %s", missing, instead)
-                return None
+            log.warning("Numba cannot be imported (%s): %s; %s", fault, instead, INSTALL_NUMBA)
+            return None
 
         @functools.wraps(load)
         def kernels() -> ModuleType | None:

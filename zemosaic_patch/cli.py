@@ -11,6 +11,7 @@ import argparse
 import errno
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -26,6 +27,7 @@ REASONS = {  # what the system's words leave out
     errno.EFBIG: "the result is larger than a file may be where the output goes (4 GiB on FAT32; see ulimit -f): "
     "name another folder with -o",
 }
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +102,9 @@ def _run(words: Sequence[str]) -> int:
         code = parsed.command.run(*(read(group, parsed) for group in parsed.command.groups))
     except UsageError as error:
         return _complain(error, 2)
+    except BrokenPipeError:  # nobody reads on, as after `| head`: what was asked for is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the end of the program
+        return 1
     except (FailureError, OSError) as error:
         return _complain(_reason(error), 1)
     except MemoryError:
@@ -109,16 +114,21 @@ def _run(words: Sequence[str]) -> int:
             raise
         return _complain(NO_MEMORY, 1)
     except ImportError as error:
-        return _complain(f"a library cannot be loaded: {error}", 1)
+        return _complain(f"a library cannot be loaded ({error}): install this program anew, as its README says", 1)
     return code or 0
 
 
 def _reason(error: Exception) -> object:
     """Return what the system's words leave out; astropy tells of a full disk in words of its own, without a number."""
-    number = getattr(error, "errno", None)
-    if isinstance(error, OSError) and number is None and "Not enough space" in str(error):
+    if not isinstance(error, OSError):
+        return error
+    number = error.errno
+    if number is None and "Not enough space" in str(error):
         number = errno.ENOSPC
-    return REASONS.get(number, error)
+    place = "" if error.filename is None else f"{error.filename}: "
+    if number in NOT_ALLOWED:
+        return f"{place}{error.strerror}: see who may read and write there, or name another folder"
+    return REASONS.get(number) or (f"{place}{error.strerror}" if error.strerror else error)
 
 
 def _complain(error: object, code: int) -> int:

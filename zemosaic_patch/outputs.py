@@ -78,15 +78,18 @@ def record(folder: Path, names: Iterable[str]) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether a run of ours wrote a file, and nobody has changed it since."""
-    if path.is_symlink() or not path.is_file():
+    """Tell whether a run of ours wrote a file, and nobody has changed it since; what cannot be read is not known to."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        if path.name == WRITTEN:
+            return _read_list(path) is not None
+        if not os.path.lexists(path.with_name(WRITTEN)):
+            return _is_former_versions(path)
+        listed = _listed(path.parent)
+        return path.name in listed and listed[path.name] in (None, digest(path))
+    except OSError:
         return False
-    if path.name == WRITTEN:
-        return _read_list(path) is not None
-    if not os.path.lexists(path.with_name(WRITTEN)):
-        return _is_former_versions(path)
-    listed = _listed(path.parent)
-    return path.name in listed and listed[path.name] in (None, digest(path))
 
 
 def is_output_folder(folder: Path, results: Sequence[str] = ("mosaic.fits", "tile.fits")) -> bool:

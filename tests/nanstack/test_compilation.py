@@ -114,9 +114,21 @@ def test_without_numba_that_is_said_once_whichever_thread_is_first():
     done = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, cwd=root, check=True)
     warped, stacked = sorted(done.stderr.splitlines(), key=lambda line: "stacked" in line)
     assert warped.startswith("Numba cannot be imported (import of numba halted")
-    assert warped.endswith("frames are warped by NumPy, some 10 times slower")
+    assert "): frames are warped by NumPy, some 10 times slower; python -m pip install" in warped
     assert stacked.startswith("Numba cannot be imported (import of numba halted")
-    assert stacked.endswith("frames are stacked by NumPy, some 30 times slower")
+    assert "): frames are stacked by NumPy, some 30 times slower; python -m pip install" in stacked
+
+
+@pytest.mark.parametrize("raised", ["SystemError('no\\nmore')", "OSError('libllvm')", "AttributeError('np.bool')"])
+def test_a_numba_that_is_broken_is_named_in_a_line_and_done_without(tmp_path, raised):
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text(f"raise {raised}")
+    root = Path(__file__).parents[2]
+    code = WITHOUT_NUMBA.replace('sys.modules["numba"] = None', f"sys.path.insert(0, {str(tmp_path)!r})")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert len(done.stderr.splitlines()) == 2
+    kind, told = raised.removesuffix("')").replace("\\nmore", "").split("('")
+    assert all(line.startswith(f"Numba cannot be imported ({kind}: {told}): ") for line in done.stderr.splitlines())
 
 
 def test_what_is_compiled_is_said_once_of_however_many_functions_it_consists(caplog):

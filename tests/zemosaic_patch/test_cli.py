@@ -412,9 +412,11 @@ def test_a_tile_and_a_mosaic_do_not_share_a_folder(run, frames, tmp_path):
             OSError(errno.EFBIG, "File too large"),
             "the result is larger than a file may be where the output goes (4 GiB",
         ),
+        (PermissionError(errno.EROFS, "Read-only file system", "a/b"), "a/b: Read-only file system: see who may read"),
+        (OSError(errno.EIO, "Input/output error", "a/b"), "a/b: Input/output error"),
     ],
 )
-def test_a_full_disk_is_told_in_our_words(run, monkeypatch, tmp_path, failure, told):
+def test_what_the_system_refuses_is_told_in_our_words(run, monkeypatch, tmp_path, failure, told):
     from zemosaic_patch.demo import tile as demo
 
     def full(*_):

@@ -141,3 +141,18 @@ def test_a_folder_with_a_result_of_ours_is_an_output_folder(written):
     assert outputs.is_output_folder(written), "a run may be writing it now"
     assert not outputs.is_output_folder(written, ["mosaic.fits"])
     assert not outputs.is_output_folder(written / "nothing")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a folder that may not be read")
+def test_a_folder_that_cannot_be_read_is_not_taken_for_that_above_it(tmp_path):
+    from zemosaic_patch.stack_run import find_frames
+
+    (tmp_path / "night" / "locked").mkdir(parents=True)
+    (tmp_path / "night" / "a.fit").touch()
+    os.chmod(tmp_path / "night" / "locked", 0)
+    try:
+        found = find_frames([tmp_path], tmp_path / "out")
+        assert [path.name for path in found.paths] == ["a.fit"]
+        assert [folder.name for folder in found.unreadable] == ["locked"]
+    finally:
+        os.chmod(tmp_path / "night" / "locked", 0o700)

@@ -8,7 +8,7 @@ import os
 import platform
 from importlib.metadata import packages_distributions, version
 
-from nanstack.compilation import is_compiled
+from nanstack.compilation import INSTALL_NUMBA, is_compiled, numba_fault
 from zemosaic_patch import installed_version
 from zemosaic_patch.arguments import Command
 
@@ -64,10 +64,11 @@ def _cached_kernels() -> str:
     """Return the CPU's kernels that are compiled; the others will be when they are first needed."""
     from nanstack.stack.definition import METHODS, Rejection
 
-    try:
-        from nanstack.stack import noise_kernels, numba_kernels
-    except ImportError as missing:
-        return f"none: Numba cannot be imported ({missing})"
+    fault = numba_fault()
+    if fault:
+        return f"none: Numba cannot be imported ({fault}); {INSTALL_NUMBA}"
+    from nanstack.stack import noise_kernels, numba_kernels
+
     ready = ["noise"] if is_compiled(noise_kernels._stack_noise) else []
     ready += [method for method in METHODS if numba_kernels.is_compiled(Rejection(method))]
     return ", ".join(ready) or "none yet"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from zemosaic_patch.arguments import Command
+from zemosaic_patch.commands.output import check_folder
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import ReportFolder
 
@@ -17,6 +18,7 @@ def run(asked: ReportFolder) -> None:
     source = next((folder / name for name in SOURCES if (folder / name).is_file()), None)
     if source is None:
         raise UsageError(f"{folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")
+    check_folder(folder)
     claim(folder, [REPORT])
     try:
         page = page_of(source)

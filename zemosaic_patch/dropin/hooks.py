@@ -62,7 +62,9 @@ def decision(*algorithms: str) -> Callable[..., Any]:
             text = f"{missing} is missing, so that tiles are made without the patch"
             _say_once(f"zemosaic-patch: {text}. {_installing(missing)}", "WARN", progress_callback)
             return False
-        if not _compiles():
+        from nanstack.compilation import numba_fault
+
+        if numba_fault():
             text = "tiles are right as they are, and made faster with Numba, a compiler"
             _say_once(f"zemosaic-patch: {text}. {_installing('numba')}", "INFO", progress_callback)
         return NAN_SAFE
@@ -84,16 +86,6 @@ def missing_package() -> str | None:
     except ImportError:
         return "sep"
     return None
-
-
-@functools.cache
-def _compiles() -> bool:
-    """Tell whether Numba is there, and fits this Python."""
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _installing(package: str) -> str:
