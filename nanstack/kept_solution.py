@@ -40,12 +40,13 @@ class EarlierFrame:
     weight: float
     noise: SampleNoise
     blur: float
+    flat_on_canvas: np.ndarray
 
     @classmethod
     def of(cls, placed: PlacedFrame) -> EarlierFrame:
         """Return what is kept of a frame."""
         one = placed.frame
-        mine = placed.gain, placed.level, placed.weight, placed.noise, placed.blur
+        mine = placed.gain, placed.level, placed.weight, placed.noise, placed.blur, placed.flat
         return cls(one.view, one.stars, one.rms, one.factor, one.factor_error, one.flat, *mine)
 
     def registered(self, survey: Survey) -> RegisteredFrame:
@@ -55,7 +56,8 @@ class EarlierFrame:
 
     def placed(self, survey: Survey) -> PlacedFrame:
         """Return the frame as it was stacked."""
-        return PlacedFrame(self.registered(survey), self.gain, self.level, self.weight, self.noise, self.blur)
+        mine = self.gain, self.level, self.weight, self.noise, self.blur, self.flat_on_canvas
+        return PlacedFrame(self.registered(survey), *mine)
 
 
 @dataclass(frozen=True)

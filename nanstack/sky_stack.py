@@ -13,6 +13,7 @@ import numpy as np
 
 from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
 from nanstack.levels.common_sky import common_sky, dark_skies
+from nanstack.levels.flats import flat_on_canvas
 from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
 from nanstack.levels.placed import PlacedFrame
@@ -101,10 +102,9 @@ def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: Canva
     taps = [noise_left(frame.facts.pattern, gains.shape[1], settings.interpolation) for frame in frames]
     noises = sample_noises(frames, gains, dark, taps)
     weights = frame_weights(frames, gains, settings.weights)
-    return [
-        PlacedFrame(*one)
-        for one in zip(frames, gains, levels, weights.tolist(), noises, blurs(frames, canvas).tolist(), strict=True)
-    ]
+    flats = [flat_on_canvas(frame, canvas) for frame in frames]
+    each = frames, gains, levels, weights.tolist(), noises, blurs(frames, canvas).tolist(), flats
+    return [PlacedFrame(*one) for one in zip(*each, strict=True)]
 
 
 def stack_on_canvas(

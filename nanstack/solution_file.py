@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nanstack.survey.record import Survey
 
 VERSION = 4  # of what is kept
-NUMBERS = ("attitude", "single", "colours")
+NUMBERS = ("attitude", "single", "flat", "colours")
 SINGLE = ("stars", "rms", "factor", "factor_error", "weight", "blur")
 
 
@@ -126,9 +126,10 @@ def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:
         told=np.frombuffer(json.dumps(says).encode(), dtype=np.uint8),
         attitude=[frame.view.attitude for frame in frames],
         single=[
-            (*(getattr(one, name) for name in SINGLE), *one.flat.terms, one.flat.error, one.view.scale)
+            (*(getattr(one, name) for name in SINGLE), one.view.scale, *one.flat.terms, one.flat.error)
             for one in frames
         ],
+        flat=[frame.flat_on_canvas for frame in frames],
         colours=[_colours(frame) for frame in frames],
     )
     return out.getvalue()
@@ -156,12 +157,12 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
         place = Place(**{n: np.array(value) if isinstance(value, list) else value for n, value in place.items()})
     frames = {}
     each = zip(says["digests"], says["camera"], *(numbers[name] for name in NUMBERS), strict=True)
-    for digest, camera, attitude, single, colours in each:
-        stars, rms, factor, factor_error, weight, blur, *flat, scale = single.tolist()
+    for digest, camera, attitude, single, on_canvas, colours in each:
+        stars, rms, factor, factor_error, weight, blur, scale, *flat = single.tolist()
         gain, *level, variance, photon, sky = colours
         frames[digest] = EarlierFrame(
             View(cameras[camera], attitude, scale), int(stars), rms, factor, factor_error, Flat(*flat),
-            gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur,
+            gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur, on_canvas,
         )  # fmt: skip
     return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"])
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from nanstack.register.registered import RegisteredFrame
+
+
+NOTHING_LEFT = np.array([1.0, 0, 0, 0, 0, 0])  # of a flat, by a camera's own
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class SampleNoise:
 
 @dataclass(frozen=True)
 class PlacedFrame:
-    """A frame as it goes onto a canvas: ``gain * sample + level`` is what is stacked.
+    """A frame as it goes onto a canvas: ``gain * flat * sample + level`` is what is stacked.
 
     Attributes
     ----------
@@ -89,6 +92,8 @@ class PlacedFrame:
     blur : float
         By how much its stars' profiles may differ from the usual ones, as a share of how steep these are: places and
         seeing differ a little from frame to frame.
+    flat : ndarray of float64, shape (6,)
+        What its camera's own flat left: a polynomial of the place on the canvas, of the terms of a `Level`.
     """
 
     frame: RegisteredFrame
@@ -97,6 +102,7 @@ class PlacedFrame:
     weight: float
     noise: SampleNoise
     blur: float
+    flat: np.ndarray = field(default_factory=NOTHING_LEFT.copy)
 
     @property
     def channels(self) -> int:

@@ -32,6 +32,8 @@ def sample_noises(
     taps : sequence of ndarray, shape (C,)
         What interpolation leaves of a sample's variance.
     """
+    # by a frame's gain alone: its flat is 1 on average, and what a few per cent more or less of a sample's noise change
+    # of its weight changes a mean's noise by their square
     noise = noises(frames)
     return [
         SampleNoise(factor * (own * gain) ** 2, factor * gain * per_adu, level)

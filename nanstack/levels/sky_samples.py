@@ -11,7 +11,7 @@ import scipy
 
 from nanstack.canvas import Canvas
 from nanstack.levels.sample_noise import noises, sky_of
-from nanstack.register.registered import RegisteredFrame
+from nanstack.register.registered import RegisteredFrame, sensor_terms, usual_terms
 from nanstack.survey.mesh import mesh_at
 from nanstack.survey.raw import MESH_PX
 
@@ -38,7 +38,7 @@ class SkySamples:
     error : ndarray of float64, shape (m, C)
         In those of the usual frame.
     shade : ndarray of float64, shape (m, 3)
-        Terms of the place on the sensor: see `shade_terms`.
+        Terms of the place on the sensor: see `nanstack.register.registered.sensor_terms`.
     """
 
     frame: np.ndarray
@@ -77,9 +77,9 @@ def _samples(
     inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
     mesh = np.atleast_3d(np.asarray(frame.survey.sky, dtype=np.float64))
     x, y, across, down = x[inside], y[inside], across[inside], down[inside]
-    sky = mesh_at(mesh, MESH_PX, x, y) * gain
+    sky = mesh_at(mesh, MESH_PX, x, y) * gain * frame.flat.at(frame.shape, x, y)[:, np.newaxis]
     known = np.isfinite(sky).all(axis=1)
-    return across[known], down[known], sky[known], shade_terms(frame, x[known], y[known])
+    return across[known], down[known], sky[known], sensor_terms(frame.shape, x[known], y[known])
 
 
 def _nodes(frame: RegisteredFrame, canvas: Canvas, step: float) -> list[tuple[int, int]]:
@@ -106,23 +106,6 @@ def _errors(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.ndarray:
     return np.clip(noise / np.median(noise, axis=0), *ERRORS)
 
 
-def shade_terms(frame: RegisteredFrame, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return what the three numbers of a shade are multiplied by at pixels (x, y) of a frame: (k, 3).
-
-    They are u^2, u v, and v^2, less what these are on average: u and v are counted from the frame's middle, in halves
-    of its longer side.
-    """
-    (height, width), half = frame.shape[:2], max(frame.shape[:2]) / 2
-    u, v = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
-    return np.stack([u * u, u * v, v * v], axis=1) - _usual_terms(frame)
-
-
-def _usual_terms(frame: RegisteredFrame) -> np.ndarray:
-    """Return what u^2, u v, and v^2 are on average over a frame: (3,)."""
-    height, width = np.array(frame.shape[:2]) / max(frame.shape[:2])
-    return np.array([width**2 / 3, 0.0, height**2 / 3])
-
-
 def shade_on_canvas(shade: np.ndarray, frame: RegisteredFrame, canvas: Canvas) -> np.ndarray:
     """Return the terms of a level that are a frame's shade (3, C): as if the canvas were not curved in the frame."""
     (ux, uy), (vx, vy) = _axes(frame, canvas) / (max(frame.shape[:2]) / 2)
@@ -131,7 +114,7 @@ def shade_on_canvas(shade: np.ndarray, frame: RegisteredFrame, canvas: Canvas) -
     xx = ux * ux * shade[0] + ux * vx * shade[1] + vx * vx * shade[2]
     xy = 2 * ux * uy * shade[0] + (ux * vy + uy * vx) * shade[1] + 2 * vx * vy * shade[2]
     yy = uy * uy * shade[0] + uy * vy * shade[1] + vy * vy * shade[2]
-    offset = xx * x * x + xy * x * y + yy * y * y - np.sum(_usual_terms(frame)[:, np.newaxis] * shade, axis=0)
+    offset = xx * x * x + xy * x * y + yy * y * y - np.sum(usual_terms(frame.shape)[:, np.newaxis] * shade, axis=0)
     return np.stack([offset, -2 * xx * x - xy * y, -2 * yy * y - xy * x, xx, xy, yy])
 
 

@@ -117,7 +117,7 @@ def common_stars(frames: Sequence[RegisteredFrame], groups: Sequence[int]) -> Si
 
 
 def _stars_of(frame: RegisteredFrame, group: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return where a frame's brightest stars are, logarithms of their fluxes, the noise of these, and the flat's terms."""
+    """Return where a frame's brightest stars are, logarithms of fluxes, the noise of these, and a flat's terms."""
     stars, sky = frame.survey.stars, frame.survey.sky
     light = frame.survey.saturation - (np.nanmedian(sky) if np.isfinite(sky).any() else 0.0)
     good = (stars.flux > 0) & (stars.flux < UNSATURATED * light * AREA_OF_FWHM * stars.fwhm**2)

@@ -126,7 +126,9 @@ def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, 
 
 
 @intrinsic
-def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, beyond_x, beyond_y, totals, taps_of):
+def _sample_inside(
+    typing_context, photosites, corner, pitch, weights_x, weights_y, px, beyond_x, beyond_y, totals, taps_of
+):
     """Sum over all photosites, each lattice for itself: first down the rows, then along them.
 
     A lattice whose photosites stand on the coordinate along an axis has one there that counts: for its other rows that
@@ -137,7 +139,7 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
     samples = ir.VectorType(FLOATS, span)
 
     def codegen(context, builder, signature, arguments):
-        flat_at, x_at, y_at, totals_at = (
+        photosites_at, x_at, y_at, totals_at = (
             context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 8)
         )
         first_weight = builder.mul(arguments[5], arguments[5].type(span))
@@ -147,7 +149,7 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
         for places in _rows_of_lattices(builder, arguments[1], arguments[2], on_row, taps):
             total, low = ir.Constant(samples, [0.0] * span), None
             for place, tap in places:
-                row = builder.load(_at(builder, flat_at, place, samples), align=4)
+                row = builder.load(_at(builder, photosites_at, place, samples), align=4)
                 weight = builder.load(builder.gep(y_at, [builder.add(first_weight, first_weight.type(tap))]))
                 total = _multiply_add(builder, _to_all(builder, weight, span), row, total)
                 low = row if low is None else _lower(builder, row, low)
@@ -161,7 +163,7 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
         return context.get_dummy_value()
 
     index = types.intp
-    arguments = flat, index, index, weights_x, weights_y, index, types.float64, types.float64, totals, taps_of
+    arguments = photosites, index, index, weights_x, weights_y, index, types.float64, types.float64, totals, taps_of
     return types.void(*arguments), codegen
 
 
@@ -206,34 +208,36 @@ def _in_fours(builder, vector, join):
 
 
 @intrinsic
-def _colour(typing_context, totals, mixing, phase, base, slope, bend, column, out, at):
-    """Write a pixel: the lattices' samples as the phase mixes them, and the level; and one number more behind it.
+def _colour(typing_context, totals, evened, px, mixing, phase, base, slope, bend, column, out, at):
+    """Write a pixel: the lattices' samples, evened, as the phase mixes them, and the level; one number more behind it.
 
     A lattice without a sample leaves no colour one: all weigh something in each, or 0, and NaN stays NaN.
     """
     four, wide = ir.VectorType(FLOATS, 4), ir.VectorType(DOUBLES, 4)
 
     def codegen(context, builder, signature, arguments):
-        totals_at, mixing_at, *level_at, out_at = (
-            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 1, 3, 4, 5, 7)
+        totals_at, evened_at, mixing_at, *level_at, out_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 1, 3, 5, 6, 7, 9)
         )
-        nowhere = arguments[8].type(0)
+        nowhere = arguments[10].type(0)
         base, slope, bend = (builder.load(_at(builder, data, nowhere, wide), align=8) for data in level_at)
-        column = _to_all(builder, builder.sitofp(arguments[6], DOUBLES), 4)
+        column = _to_all(builder, builder.sitofp(arguments[8], DOUBLES), 4)
         slope = _multiply_add(builder, bend, column, slope)
         colours = builder.fptrunc(_multiply_add(builder, slope, column, base), four)
         totals = builder.load(_at(builder, totals_at, nowhere, four), align=4)
-        first = builder.mul(arguments[2], arguments[2].type(16))
+        evened = _to_all(builder, builder.load(builder.gep(evened_at, [arguments[2]])), 4)
+        totals = builder.fmul(totals, evened)
+        first = builder.mul(arguments[4], arguments[4].type(16))
         for lattice in range(4):
             place = builder.add(first, first.type(4 * lattice))
             share = builder.load(_at(builder, mixing_at, place, four), align=4)
             sample = builder.shuffle_vector(totals, totals, _lanes([lattice] * 4))
             colours = _multiply_add(builder, share, sample, colours)
-        builder.store(colours, _at(builder, out_at, arguments[8], four), align=4)
+        builder.store(colours, _at(builder, out_at, arguments[10], four), align=4)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(totals, mixing, index, base, slope, bend, index, out, index), codegen
+    return types.void(totals, evened, index, mixing, index, base, slope, bend, index, out, index), codegen
 
 
 @helper
@@ -276,19 +280,19 @@ def _weigh(beyond, weights, taps_of, scratch):
 
 
 @helper
-def _sample(flat, window, places, weights, level, column, taps_of, colours):
+def _sample(photosites, window, places, weights, level, column, taps_of, colours):
     """Fill in the colours of a run of pixels, the first of them at a column of the result."""
     xs, ys, lefts, aboves, states, phases = places
     weights_x, weights_y, totals = weights
-    mixing, base, slope, bend = level
+    evened, mixing, base, slope, bend = level
     taps, columns = len(taps_of), window.shape[1]
     for px in range(len(xs)):
         if states[px] == INSIDE:
             corner = (aboves[px] + 1 - taps) * columns + lefts[px] + 1 - taps
-            _sample_inside(flat, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
+            _sample_inside(photosites, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
         else:
             totals[:] = np.float32(np.nan)
-        _colour(totals, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
+        _colour(totals, evened, px, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
 
 
 @helper
@@ -297,7 +301,7 @@ def _sample_what_is_left(window, places, weights, tents, level, column, colours)
     xs, ys, lefts, aboves, states, phases = places
     weights_x, weights_y, totals = weights
     tent_x, tent_y = tents
-    mixing, base, slope, bend = level
+    evened, mixing, base, slope, bend = level
     for px in range(len(xs)):
         if math.isfinite(colours[3 * px]) or states[px] == OUTSIDE:
             continue
@@ -309,15 +313,25 @@ def _sample_what_is_left(window, places, weights, tents, level, column, colours)
             made = _sample_with_care(window, left, above, tent_x, tent_y, totals)
         if made:
             behind = colours[3 * px + 3]
-            _colour(totals, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
+            _colour(totals, evened, px, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
             colours[3 * px + 3] = behind
 
 
 @helper
-def _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work, out):
+def _even(flat, row, column, evened):
+    """Fill in what a run of pixels is multiplied by, the first of them at a row and a column of the result."""
+    offset, per_column, per_row, across, mixed, down = flat[0], flat[1], flat[2], flat[3], flat[4], flat[5]
+    offset, per_column = offset + (per_row + down * row) * row, per_column + mixed * row
+    for px in range(len(evened)):
+        place = np.float64(column + px)
+        evened[px] = np.float32(offset + (per_column + across * place) * place)
+
+
+@helper
+def _fill_run(window, photosites, corner, nodes, at, levelling, taps_of, work, out):
     """Fill in a run of pixels, which begins at a row and a column of the result."""
     x, y, step = nodes
-    places, weights, tents, scratch, base, slope, colours = work
+    places, weights, tents, scratch, evened, base, slope, colours = work
     xs, ys, lefts, aboves, states, phases = places
     row, column, row_of_nodes, column_of_nodes = at
     _between_nodes(x, step, row_of_nodes, column_of_nodes, xs)
@@ -331,12 +345,13 @@ def _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work, out):
     on_frame = xs[run], ys[run], lefts[run], aboves[run], states[run], phases[run]
     _weigh(xs[run], weights[0], taps_of, scratch)
     _weigh(ys[run], weights[1], taps_of, scratch)
-    mixing, offset, per_column, per_row, bend, mixed, down = levelling
+    flat, mixing, offset, per_column, per_row, bend, mixed, down = levelling
+    _even(flat, row, column + first, evened[run])
     for lane in range(4):
         base[lane] = offset[lane] + (per_row[lane] + down[lane] * row) * row
         slope[lane] = per_column[lane] + mixed[lane] * row
-    level = mixing, base, slope, bend
-    _sample(flat, window, on_frame, weights, level, column + first, taps_of, colours)
+    level = evened[run], mixing, base, slope, bend
+    _sample(photosites, window, on_frame, weights, level, column + first, taps_of, colours)
     _sample_what_is_left(window, on_frame, weights, tents, level, column + first, colours)
     shown = out[3 * first : 3 * last]
     for number in range(len(shown)):
@@ -344,12 +359,12 @@ def _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work, out):
 
 
 @helper
-def _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, begin, pitch):
+def _fill_rows(window, photosites, corner, nodes, box, levelling, taps_of, work, out, begin, pitch):
     """Fill in run below run, so that rows of the frame that a turned run needs stay in the cache."""
     top, left, height, width = box
     step = nodes[2]
     runs = -(-width // RUN_PX)
-    (xs, ys, lefts, aboves, states, phases), weights, tents, scratch, base, slope, colours = work
+    (xs, ys, lefts, aboves, states, phases), weights, tents, scratch, evened, base, slope, colours = work
     for number in range(runs):
         start, stop = number * width // runs, (number + 1) * width // runs
         own = slice(0, stop - start)
@@ -358,8 +373,8 @@ def _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, 
             place = begin + row * pitch + start
             at = top + row, left + start, top % step + row, left % step + start
             part = out[3 * place : 3 * (place + stop - start)]
-            work_of_run = places, weights, tents, scratch, base, slope, colours
-            _fill_run(window, flat, corner, nodes, at, levelling, taps_of, work_of_run, part)
+            work_of_run = places, weights, tents, scratch, evened, base, slope, colours
+            _fill_run(window, photosites, corner, nodes, at, levelling, taps_of, work_of_run, part)
 
 
 @compilation.compiled(error_model="numpy")
@@ -372,9 +387,14 @@ def _fill_from_mosaic(window, corner, nodes, box, levelling, taps_of, out, begin
     weights = np.empty((RUN_PX, span), np.float32), np.empty((RUN_PX, span), np.float32), np.empty(4, np.float32)
     tents = np.empty(span, np.float32), np.empty(span, np.float32)
     level = np.empty(4), np.empty(4)
-    work = places, weights, tents, np.empty((span // 2, 1)), *level, np.empty(3 * RUN_PX + 1, np.float32)
-    flat = window.reshape(window.size)
-    _fill_rows(window, flat, corner, nodes, box, levelling, taps_of, work, out, begin, pitch)
+    scratch, evened, colours = (
+        np.empty((span // 2, 1)),
+        np.empty(RUN_PX, np.float32),
+        np.empty(3 * RUN_PX + 1, np.float32),
+    )
+    work = places, weights, tents, scratch, evened, *level, colours
+    photosites = window.reshape(window.size)
+    _fill_rows(window, photosites, corner, nodes, box, levelling, taps_of, work, out, begin, pitch)
 
 
 def _mixing(places: tuple[int, int, int, int], gain: np.ndarray) -> np.ndarray:
@@ -396,6 +416,7 @@ def fill_from_mosaic(
     mesh: Mesh,
     taps: int,
     levelling: np.ndarray,
+    flat: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Do what `nanstack.register.raw_warp.fill_from_mosaic` defines; samples are summed up in single precision."""
@@ -409,5 +430,5 @@ def fill_from_mosaic(
     four[:, :3] = levelling
     _fill_from_mosaic(
         window, corner, (*nodes, mesh.step), (top, left, *mesh.box.shape),
-        (_mixing(places, four[0]), *four[1:]), (0,) * taps, out.reshape(-1), begin, width,
+        (flat, _mixing(places, four[0]), *four[1:]), (0,) * taps, out.reshape(-1), begin, width,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from nanstack.register.warp import blocks, keys, lanczos3, normalised
 
 TAPS = {"bicubic": 4, "lanczos3": 6}  # photosites of one lattice under the kernel, along an axis
 UNCHANGED = np.repeat([1.0, 0, 0, 0, 0, 0, 0], 3).reshape(7, 3)
+EVEN = np.array([1.0, 0, 0, 0, 0, 0])
 
 
 def raw_reach(interpolation: str) -> int:
@@ -40,6 +41,7 @@ def warp_mosaic(
     *,
     corner: tuple[int, int] = (0, 0),
     levelling: np.ndarray = UNCHANGED,
+    flat: np.ndarray = EVEN,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Resample a Bayer mosaic at the pixels of a part of a result, in colour.
@@ -58,8 +60,10 @@ def warp_mosaic(
     corner : (int, int)
         Row and column of the frame where the window begins. Which one it is changes no bit of the result.
     levelling : ndarray of float64, shape (7, 3)
-        By colour, what becomes of a sample: it is multiplied by the first row, and `level_at` is added. By default
-        nothing.
+        By colour, what becomes of a sample: it is multiplied by the first row, and `polynomial_at` of the others is
+        added. By default nothing.
+    flat : ndarray of float64, shape (6,)
+        Beside that, samples are multiplied by `polynomial_at` of it, in all colours. By default they are not.
     out : ndarray of float32, shape (h, w, 3), optional
         C-contiguous; filled in and returned.
 
@@ -80,22 +84,23 @@ def warp_mosaic(
         mesh,
         TAPS[interpolation],
         np.ascontiguousarray(levelling, dtype=np.float64),
+        np.ascontiguousarray(flat, dtype=np.float64),
         out,
     )
     return out
 
 
-def level_at(levelling: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Return what is added to samples at rows and columns of the result.
+def polynomial_at(terms: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return a polynomial at rows and columns of the result.
 
     Parameters
     ----------
-    levelling : ndarray of float64, shape (7, C)
-        From its second row on: the factors of 1, column, row, column squared, column times row, and row squared.
+    terms : ndarray of float64, shape (6,) or (6, C)
+        The factors of 1, column, row, column squared, column times row, and row squared.
     row, column : ndarray
         Broadcast against each other, and the colours.
     """
-    _, offset, per_column, per_row, across, mixed, down = levelling
+    offset, per_column, per_row, across, mixed, down = terms
     return offset + (per_row + down * row) * row + (per_column + mixed * row + across * column) * column
 
 
@@ -112,13 +117,14 @@ def fill_from_mosaic(
     mesh: Mesh,
     taps: int,
     levelling: np.ndarray,
+    flat: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Define `warp_mosaic`, in NumPy: what the compiled kernel is tested against.
 
     Parameters
     ----------
-    window, corner, mesh, levelling, out
+    window, corner, mesh, levelling, flat, out
         As there.
     places : (int, int, int, int)
         As `places_of` finds them.
@@ -133,7 +139,8 @@ def fill_from_mosaic(
         box = Box(top + rows.start, top + rows.stop, left, right)
         samples = _sampled(photosites, margin, corner, places, *mesh.positions(box), taps)
         column, row = np.arange(left, right)[:, np.newaxis], np.arange(box.top, box.bottom)[:, np.newaxis, np.newaxis]
-        values = to_float32(levelling[0] * samples + level_at(levelling, row, column))
+        gain = levelling[0] * polynomial_at(flat, row, column)
+        values = to_float32(gain * samples + polynomial_at(levelling[1:], row, column))
         values[~np.isfinite(values).all(axis=2)] = np.nan
         shown[rows] = values
 

@@ -41,6 +41,10 @@ class Flat:
         """uu, uv, and vv: (3,)."""
         return np.array([self.uu, self.uv, self.vv])
 
+    def at(self, shape: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return what pixels (x, y) of a frame of that shape are multiplied by: (n,)."""
+        return 1 + np.sum(sensor_terms(shape, x, y) * self.terms, axis=1)
+
     def corner(self, shape: tuple[int, ...]) -> float:
         """Return what the corners of a frame are multiplied by beyond the middle, on average."""
         return float(np.sum(corner_terms(shape) * self.terms))

@@ -21,7 +21,7 @@ from nanstack.levels.placed import PlacedFrame
 from nanstack.memory import Scratch, in_order, memory_budget, threads
 from nanstack.register.camera import Passage
 from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step, miss, shown_box
-from nanstack.register.raw_warp import level_at, raw_reach, warp_mosaic
+from nanstack.register.raw_warp import polynomial_at, raw_reach, warp_mosaic
 from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
@@ -422,14 +422,17 @@ def levelled(placed: PlacedFrame, source: Source, mesh: Mesh, interpolation: str
         out[:] = np.nan
         return
     window = source.window(box)
-    levelling = np.stack([placed.gain, *placed.level.terms])
+    flat, levelling = placed.flat, np.stack([placed.gain, *placed.level.terms])
     if source.pattern:
         corner = window.box.top, window.box.left
-        warp_mosaic(window.samples, source.pattern, mesh, interpolation, corner=corner, levelling=levelling, out=out)
+        warp_mosaic(
+            window.samples, source.pattern, mesh, interpolation, corner=corner, levelling=levelling, flat=flat, out=out
+        )
         return
     inside = replace(mesh, x=mesh.x - window.box.left, y=mesh.y - window.box.top)
     samples = warp_mesh(window.samples, inside, interpolation).reshape(out.shape)
     column = np.arange(mesh.part.left, mesh.part.right)[:, np.newaxis]
     row = np.arange(mesh.part.top, mesh.part.bottom)[:, np.newaxis, np.newaxis]
-    out[:] = to_float32(levelling[0] * samples + level_at(levelling, row, column))
+    gain = levelling[0] * polynomial_at(flat, row, column)
+    out[:] = to_float32(gain * samples + polynomial_at(levelling[1:], row, column))
     out[~np.isfinite(out).all(axis=-1)] = np.nan

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nanstack.register.camera import View
     from nanstack.settings import CanvasSettings
 
-VERSION = 3  # of what a file holds, and of how cells are stacked: those of another one are made anew
+VERSION = 4  # of what a file holds, and of how cells are stacked: those of another one are made anew
 NAME = re.compile(r"cell_[+-]\d{4,}_[+-]\d{4,}\.npz")
 PLANES = ("image", "coverage", "weight", "variance")
 
@@ -142,7 +142,7 @@ def _mark(placed: PlacedFrame) -> bytes:
     found = hashlib.sha256(
         repr((placed.frame.survey.digest, view.camera, float(view.scale), float(placed.weight), placed.blur)).encode()
     )
-    arrays = view.attitude, placed.gain, level.terms
+    arrays = view.attitude, placed.gain, placed.flat, level.terms
     for array in (*arrays, noise.variance, noise.photon, noise.sky):
         found.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
     return found.digest()

@@ -73,6 +73,7 @@ def numbers(one):
     arrays = (
         view.attitude,
         one.gain,
+        one.flat,
         level.terms,
         noise.variance,
         noise.photon,
