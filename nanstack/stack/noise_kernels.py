@@ -85,8 +85,11 @@ def _laid_out(known: FrameNoise, channels: int) -> tuple[np.ndarray, ...]:
     return (*colours, (known.blur * known.blur).astype(np.float32), known.weight)
 
 
-# helpers are called by kernels alone: wrappers for Python and C, and counting references, would only cost time
-helper = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+# helpers are called by kernels alone: wrappers for Python and C, and counting references, would only cost time; and so
+# would calls: to hand arrays on, number by number, takes as long as many of them work on a run
+helper = numba.njit(
+    nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
+)
 allocator = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 entry = compilation.compiled(error_model="numpy")
 
