@@ -15,8 +15,6 @@ from nanstack.register.mesh import Box
 from nanstack.register.registered import RegisteredFrame
 from nanstack.stack.rows import OpenFiles, Rows, may_have_zero_border, open_rows, rows_of_layout
 
-AROUND = np.array([(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right])
-
 
 @dataclass(frozen=True)
 class Window:
@@ -47,40 +45,27 @@ class Source:
     rows : Rows
         As stored: of a mosaic, its photosites.
     spikes : ndarray of int32, shape (n, 2)
-        Row and column of samples that no light made, in the order of their rows.
+        Row and column of samples that no light made, row by row.
+    mended : ndarray of float32, shape (n,)
+        What stands in for these.
     """
 
     shape: tuple[int, ...]
     pattern: str
     rows: Rows
     spikes: np.ndarray
+    mended: np.ndarray
 
     def window(self, box: Box) -> Window:
-        """Return a part of the frame, spikes mended, and a little beside it, of which they are mended."""
-        pitch = 2 if self.pattern else 1
-        box = Box(box.top - pitch, box.bottom + pitch, box.left - pitch, box.right + pitch)
+        """Return what of a box is on the frame, spikes mended."""
         box = box.common(Box.whole(self.shape))
         samples = self.rows.part(box)
-        first, last = np.searchsorted(self.spikes[:, 0], (box.top, box.bottom))
-        row, column = (self.spikes[first:last] - (box.top, box.left)).T
+        first, last = self.spikes[:, 0].searchsorted(np.array([box.top, box.bottom], np.int32))
+        row, column = (self.spikes[first:last] - np.array([box.top, box.left], np.int32)).T
         within = (column >= 0) & (column < samples.shape[1])
-        if within.any():
-            _mend(samples, row[within], column[within], pitch)
+        if within.any():  # never in a frame of several colours
+            samples[row[within], column[within]] = self.mended[first:last][within]
         return Window(samples, box)
-
-
-def _mend(samples: np.ndarray, row: np.ndarray, column: np.ndarray, pitch: int) -> None:
-    """Replace samples by the median of the nearest of their colour that are finite, and not replaced themselves."""
-    samples[row, column] = np.nan
-    y, x = (place[:, np.newaxis] + pitch * AROUND[:, axis] for axis, place in enumerate((row, column)))
-    there = (y >= 0) & (y < samples.shape[0]) & (x >= 0) & (x < samples.shape[1])
-    beside = samples[np.where(there, y, row[:, np.newaxis]), np.where(there, x, column[:, np.newaxis])]
-    beside = np.moveaxis(beside, 1, -1).reshape(-1, len(AROUND))  # a row for each sample, or colour of one
-    beside[~np.isfinite(beside)] = np.nan
-    beside.sort(axis=1)  # NaN last
-    count, every = np.count_nonzero(beside == beside, axis=1), np.arange(len(beside))
-    median = (beside[every, np.maximum(count - 1, 0) // 2] + beside[every, count // 2]) / 2
-    samples[row, column] = median.reshape(len(row), *samples.shape[2:])
 
 
 def open_source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> Source:
@@ -93,9 +78,9 @@ def open_source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> S
     FrameError
         For a file that cannot be used.
     """
-    pattern, spikes = frame.facts.pattern, frame.survey.spikes
+    pattern, survey = frame.facts.pattern, frame.survey
     rows = _rows(read_layout(frame.path), pattern, files, scratch)
-    return Source(frame.shape, pattern, rows, spikes[np.argsort(spikes[:, 0], kind="stable")])
+    return Source(frame.shape, pattern, rows, survey.spikes, survey.mended)
 
 
 def _rows(layout: Layout, pattern: str, files: OpenFiles, scratch: Scratch) -> Rows:

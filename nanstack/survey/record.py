@@ -86,7 +86,10 @@ class Survey:
     elongation : float
         Longer over shorter axis of the stars' usual shape; NaN without stars.
     spikes : ndarray of int32, shape (n, 2)
-        Row and column of samples that no light made: hot pixels, cosmic rays on a single photosite, blind photosites.
+        Row and column of samples that no light made: hot pixels, cosmic rays on a single photosite, blind photosites;
+        row by row.
+    mended : ndarray of float32, shape (n,)
+        What stands in for these, by the samples around them.
     digest : str
         What tells the samples as stored from those of other files.
     """
@@ -100,6 +103,7 @@ class Survey:
     saturation: float = np.inf
     elongation: float = np.nan
     spikes: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32), repr=False)
+    mended: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32), repr=False)
     digest: str = ""
 
     @property

@@ -25,6 +25,7 @@ DARK_SIGMA = 2.0  # below the sky are no more: the sky is too bright there, or a
 OTHER_COLOUR = 0.3  # of a star's light in its brightest colour: a red one is dim in green
 BESIDE = np.array([(-1, 0), (0, -1), (0, 1), (1, 0)])
 ACROSS = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
+AROUND = np.concatenate([BESIDE, ACROSS])
 GREEN = 1
 
 
@@ -58,6 +59,31 @@ def find_spikes(raw: Raw, sky: np.ndarray, noise: np.ndarray, fwhm: float) -> np
     dark = light.beyond(-SPIKE_SIGMA)
     found = np.concatenate([at[spike], dark[light.are_alone(dark)]])
     return found[np.lexsort(found.T[::-1])].astype(np.int32)
+
+
+def mended(raw: Raw, spikes: np.ndarray) -> np.ndarray:
+    """Return what stands in for spikes: medians of the nearest photosites of their colour that are none themselves.
+
+    Parameters
+    ----------
+    raw : Raw
+    spikes : ndarray of int, shape (n, 2)
+        Rows and columns.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        NaN where none of these has data.
+    """
+    plane, is_spike = raw.plane, np.zeros(raw.plane.shape, dtype=bool)
+    is_spike[tuple(spikes.T)] = True
+    around = spikes[:, None] + (2 if raw.pattern else 1) * AROUND
+    nearest = np.clip(around, 0, np.array(plane.shape) - 1)
+    at = tuple(np.moveaxis(nearest, 2, 0))
+    usable = (nearest == around).all(axis=2) & ~is_spike[at]
+    beside = np.sort(np.where(usable, plane[at], np.float32(np.nan)), axis=1)  # NaN last
+    count, every = np.count_nonzero(beside == beside, axis=1), np.arange(len(beside))
+    return (beside[every, np.maximum(count - 1, 0) // 2] + beside[every, count // 2]) / 2
 
 
 @dataclass(frozen=True)
@@ -114,7 +140,7 @@ class _Light:
 
     def are_alone(self, at: np.ndarray) -> np.ndarray:
         """Tell which dark photosites have neighbours that are far brighter."""
-        around = self._inside(at[:, None] + np.concatenate([BESIDE, ACROSS]))
+        around = self._inside(at[:, None] + AROUND)
         return np.count_nonzero(self.above(around) > self.above(at)[:, None] / 2, axis=1) >= BRIGHTER
 
     def _inside(self, at: np.ndarray) -> np.ndarray:

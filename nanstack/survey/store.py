@@ -26,7 +26,7 @@ from nanstack.survey.survey import survey_frame
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 6  # of what is kept, and of how it is measured: a survey of another one is made anew
+VERSION = 7  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 
 
@@ -158,6 +158,7 @@ def _packed(survey: Survey, identity: str) -> bytes:
         sky=survey.sky,
         noise=survey.noise,
         spikes=survey.spikes,
+        mended=survey.mended,
     )
     return out.getvalue()
 
@@ -167,7 +168,7 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         told = json.loads(kept["told"].tobytes())
         if (told["version"], told["identity"]) != (VERSION, identity):
             return None
-        stars, sky, noise, spikes = (kept[name] for name in ("stars", "sky", "noise", "spikes"))
+        stars, sky, noise, spikes, mended = (kept[name] for name in ("stars", "sky", "noise", "spikes", "mended"))
     facts = {name: tuple(value) if isinstance(value, list) else value for name, value in told["facts"].items()}
     return Survey(
         path,
@@ -179,6 +180,7 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         told["saturation"],
         told["elongation"],
         spikes,
+        mended,
         digest=told["digest"],
     )
 

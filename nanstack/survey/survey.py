@@ -18,7 +18,7 @@ from nanstack.survey.mesh import cell_levels
 from nanstack.survey.noise import noise_of
 from nanstack.survey.raw import MESH_PX, Raw
 from nanstack.survey.record import Survey
-from nanstack.survey.spikes import find_spikes
+from nanstack.survey.spikes import find_spikes, mended
 
 APART_PX = 4  # neighbours that share neither debayering nor interpolation
 ROWS = 64  # that are looked at in one go
@@ -48,6 +48,7 @@ def survey_frame(path: Path | str) -> Survey:
     noise = _noise(raw, raw.colour_planes, peaks.masked)
     saturation = _saturation(raw, sky, noise)
     stars, profile = _measured(raw, peaks, sky, noise, saturation)
+    spikes = find_spikes(raw, sky, noise, stars.fwhm)
     return Survey(
         layout.path,
         shape,
@@ -57,7 +58,8 @@ def survey_frame(path: Path | str) -> Survey:
         noise if len(noise) > 1 else noise.reshape(()),
         saturation,
         math.nan if profile is None else profile.elongation,
-        find_spikes(raw, sky, noise, stars.fwhm),
+        spikes,
+        mended(raw, spikes),
         digest=content.hexdigest(),
     )
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nanstack.survey.raw import MESH_PX, Raw
-from nanstack.survey.spikes import find_spikes
+from nanstack.survey.spikes import find_spikes, mended
 from nanstack.survey.survey import survey_frame
 from tests.nanstack.survey.simulated import NOISE, SKY, Scene, adu16, light_of, mosaic_of, noisy, sky_of, write
 
@@ -74,6 +74,23 @@ def test_blind_photosites_are_found_and_shadows_are_none(pattern):
     hits = set(map(tuple, found(raw, 3.0)))
     assert hits <= set(map(tuple, true))
     assert len(hits) > 0.95 * len(true), "all but those on stars"
+
+
+@pytest.mark.parametrize("pattern", ["GRBG", ""])
+def test_spikes_become_the_median_of_what_is_good_of_their_colour_around_them(pattern):
+    plane = np.random.default_rng(3).integers(300, 60000, (45, 61)).astype(np.float32)
+    spikes = np.array([(0, 0), (9, 4), (20, 29), (20, 31), (44, 60)])  # two beside each other, two in corners
+    plane[9, 6] = np.nan  # no data
+    found, pitch = mended(Raw(plane, pattern), spikes), 2 if pattern else 1
+    plane[tuple(spikes.T)] = np.nan
+    good = np.pad(plane, pitch, constant_values=np.nan)
+    for (row, column), value in zip(spikes, found, strict=True):
+        around = good[row : row + 2 * pitch + 1 : pitch, column : column + 2 * pitch + 1 : pitch]
+        assert value == pytest.approx(np.nanmedian(around))
+
+
+def test_a_spike_without_good_neighbours_has_no_data():
+    assert np.isnan(mended(Raw(np.ones((1, 1), np.float32)), np.array([(0, 0)])))
 
 
 def test_a_survey_tells_of_spikes_in_their_order(tmp_path):

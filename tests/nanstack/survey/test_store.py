@@ -46,7 +46,7 @@ def hide_samples(path):
 def same(one, other):
     arrays = [(one.stars.x, other.stars.x), (one.stars.y, other.stars.y), (one.stars.flux, other.stars.flux)]
     arrays += [(one.stars.error, other.stars.error), (one.sky, other.sky), (one.noise, other.noise)]
-    arrays.append((one.spikes, other.spikes))
+    arrays += [(one.spikes, other.spikes), (one.mended, other.mended)]
     plain = "path", "shape", "facts", "saturation", "elongation", "digest"
     return all(np.array_equal(a, b, equal_nan=True) and a.dtype == b.dtype for a, b in arrays) and all(
         repr(getattr(one, name)) == repr(getattr(other, name)) for name in plain
