@@ -332,6 +332,8 @@ class StackedFrame:
         The frame's own, before its gain.
     transparency : float or None
         Its stars' flux over that in a clear frame of the same exposure and camera.
+    transparency_error : float or None
+        Its standard error.
     gain : tuple of float
         What its samples were multiplied by.
     added_adu : tuple of float
@@ -353,6 +355,7 @@ class StackedFrame:
     sky_adu: tuple[float | None, ...]
     noise_adu: tuple[float | None, ...]
     transparency: float | None
+    transparency_error: float | None
     gain: tuple[float, ...]
     added_adu: tuple[float | None, ...]
     weight: float
@@ -376,6 +379,7 @@ class StackedFrame:
             sky_adu=_colours(np.atleast_1d(sky_of(frame))),
             noise_adu=_colours(np.atleast_1d(survey.noise)),
             transparency=_rounded(_flux(frame) / clear, 4),
+            transparency_error=_rounded(_flux(frame) / clear * frame.factor_error, 2),
             gain=_colours(placed.gain),
             added_adu=_colours(level.at(x, y)),
             weight=_rounded(placed.weight, 5),
@@ -399,6 +403,35 @@ def _rounded(value: float, digits: int) -> float | None:
 
 def _colours(values: np.ndarray) -> tuple[float | None, ...]:
     return tuple(_rounded(value, 6) for value in values.tolist())
+
+
+@dataclass(frozen=True)
+class CameraFlat:
+    """What stars show of a camera that its own flat left, or that it has none.
+
+    Attributes
+    ----------
+    camera : str
+        As headers name it.
+    corners_percent : float
+        By how much less of a star's light than the middle its corners show, on average.
+    error_percent : float
+        The standard error of that.
+    """
+
+    camera: str
+    corners_percent: float
+    error_percent: float
+
+    @classmethod
+    def all_of(cls, placed: Sequence[PlacedFrame]) -> tuple[CameraFlat, ...]:
+        """Return those of frames' cameras that stars tell of, in the order of their names."""
+        flats = {(one.frame.facts.instrument, one.frame.shape): one.frame.flat for one in placed}
+        return tuple(
+            cls(camera, round(100 * flat.corner(shape), 2), round(100 * flat.error, 2))
+            for (camera, shape), flat in sorted(flats.items())
+            if np.isfinite(flat.error)
+        )
 
 
 def _flux(frame: RegisteredFrame) -> float:
@@ -426,6 +459,7 @@ class CanvasReport:
     stack : Stacked
     registration : Registered
     frames : tuple of StackedFrame
+    flats : tuple of CameraFlat
     left_out : dict
         Name of a file: why it is not among them.
     settings : dict
@@ -439,6 +473,7 @@ class CanvasReport:
     stack: Stacked
     registration: Registered
     frames: tuple[StackedFrame, ...]
+    flats: tuple[CameraFlat, ...]
     left_out: dict[str, str]
     settings: dict[str, Any]
     seconds: dict[str, float]
@@ -493,6 +528,7 @@ class CanvasReport:
                 )
                 for one in sorted(placed, key=lambda one: names[one.frame.path])
             ),
+            flats=CameraFlat.all_of(placed),
             left_out=dict(sorted((names[path], reason) for path, reason in session.left_out.items())),
             settings=dict(settings),
             seconds={name: round(value, 3) for name, value in seconds.items()},

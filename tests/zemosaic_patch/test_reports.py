@@ -12,12 +12,13 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from nanstack.canvas import union_canvas
 from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.place import Place
+from nanstack.register.registered import Flat
 from nanstack.session import Session
 from nanstack.settings import CanvasSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.noise_model import NoiseRejection
 from tests.support.registered import HERE, registered
-from zemosaic_patch.reports import CanvasReport, Registered, ResultFiles, Stacked, write_json
+from zemosaic_patch.reports import CameraFlat, CanvasReport, Registered, ResultFiles, Stacked, write_json
 
 SHAPE = (100, 160, 3)
 FILES = ResultFiles("mosaic.fits", "mosaic.png", "coverage.png")
@@ -109,6 +110,14 @@ def test_transparency_is_against_clear_frames_of_the_same_exposure_and_camera():
     assert cloudy / clear == pytest.approx(0.5, rel=1e-3)
     assert longer == [1.0, 1.0, 1.0]
     assert [frame.gain for frame in told.frames[:2]] == [(1.0,) * 3, (2.0,) * 3]
+    assert told.frames[1].transparency_error == pytest.approx(0.01 * cloudy, rel=0.06)
+
+
+def test_what_stars_show_of_a_cameras_flat_is_told_once():
+    flat = Flat(uu=0.03, vv=0.04, error=0.004)
+    more = [replace(registered(f"z{number}.fit", shape=SHAPE, instrument="S30"), flat=flat) for number in range(3)]
+    told, _ = report(more=more)
+    assert told.flats == (CameraFlat("S30", round(3 + 4 * (SHAPE[0] / SHAPE[1]) ** 2, 2), 0.4),), "not of the unknown"
 
 
 def test_names_tell_files_apart_and_no_folder_above_these_is_told(tmp_path):

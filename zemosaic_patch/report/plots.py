@@ -18,12 +18,13 @@ NAMED = 300  # of more frames than this no point tells its name: thousands of ti
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is plotted of frames: title, unit, the attribute of a frame, names of its components."""
+    """What is plotted of frames: title, unit, the attributes of a frame and of its error, names of its components."""
 
     title: str
     unit: str
     attribute: str
     parts: tuple[str, ...] = ()
+    error: str = ""
 
 
 COLOURS = ("R", "G", "B")
@@ -35,7 +36,7 @@ QUANTITIES = (
     Quantity("Sky level", "ADU", "sky_adu", COLOURS),
     Quantity("Level added", "ADU", "added_adu", COLOURS),
     Quantity("Noise", "ADU", "noise_adu", COLOURS),
-    Quantity("Transparency", "of a clear frame", "transparency"),
+    Quantity("Transparency", "of a clear frame", "transparency", error="transparency_error"),
     Quantity("Weight", "", "weight"),
 )
 
@@ -51,12 +52,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One component of a quantity: its name, its CSS class, its path, its points; without these the path has dots."""
+    """One component of a quantity: its name, CSS class, path, points (without these the path has dots), error bars."""
 
     name: str
     css: str
     path: str
     points: tuple[Mark, ...]
+    bars: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,16 @@ class Plot:
 
 @dataclass(frozen=True)
 class _Component:
-    """One component of a quantity, frame by frame; empty where it has no name of its own."""
+    """One component of a quantity, frame by frame, with its errors; empty where it has no name of its own."""
 
     name: str
     values: Values
+    errors: Values
+
+    def within(self, sign: int) -> Values:
+        """Return its values less their errors, or with them; those without an error as they are."""
+        pairs = zip(self.values, self.errors, strict=True)
+        return tuple(value if None in (value, error) else value + sign * error for value, error in pairs)
 
 
 def plots_of(frames: Sequence[Frame]) -> tuple[list[Plot], list[str]]:
@@ -111,8 +119,10 @@ def _components(frames: Sequence[Frame], quantity: Quantity) -> list[_Component]
     count = min(max(map(len, rows), default=0), max(1, len(quantity.parts)))
     names = quantity.parts if count > 1 else ("",)
     columns = [tuple(row[part] if part < len(row) else None for row in rows) for part in range(count)]
+    of_all: list[Values] = [getattr(frame, quantity.error) if quantity.error else (None,) for frame in frames]
+    errors = tuple(own[0] for own in of_all)
     return [
-        _Component(name, values)
+        _Component(name, values, errors)
         for name, values in zip(names, columns, strict=False)
         if any(value is not None for value in values)
     ]
@@ -120,7 +130,8 @@ def _components(frames: Sequence[Frame], quantity: Quantity) -> list[_Component]
 
 def _plot(quantity: Quantity, components: Sequence[_Component], frames: Sequence[Frame]) -> Plot:
     known = [value for component in components for value in component.values if value is not None]
-    levels = ticks(min(known), max(known))
+    ends = [value for one in components for sign in (-1, 1) for value in one.within(sign) if value is not None]
+    levels = ticks(min(ends), max(ends))
     across = (WIDTH - LEFT - RIGHT) / len(frames)
     down = (HEIGHT - TOP - BOTTOM) / (levels[-1] - levels[0])
     xs = [LEFT + across * (index + 0.5) for index in range(len(frames))]
@@ -140,7 +151,9 @@ def _plot(quantity: Quantity, components: Sequence[_Component], frames: Sequence
         ]
         there = tuple(mark for mark in points if mark is not None)
         path = _path(points) if named else _dots(there)
-        return Line(name, _css_class(name, order), path, there if named else ())
+        ends = zip(xs, component.values, component.within(-1), component.within(1), strict=True)
+        bars = "".join(f"M{x:.1f} {y(low):.1f}V{y(high):.1f}" for x, value, low, high in ends if low != value)
+        return Line(name, _css_class(name, order), path, there if named else (), bars)
 
     low, high = shown(min(known)), shown(max(known))
     missing = [index for index in range(len(frames)) if all(part.values[index] is None for part in components)]

@@ -43,7 +43,8 @@ class Frame:
     name, date : str
     corners : tuple of (float, float)
         In pixels of the picture; empty where they are not known.
-    stars_found, stars_used, rms_px, fwhm_px, elongation, sky_adu, noise_adu, transparency, added_adu, weight : Values
+    stars_found, stars_used, rms_px, fwhm_px, elongation, sky_adu, noise_adu, transparency, transparency_error,
+    added_adu, weight : Values
         As `mosaic.json` has them; several values are those of the colours.
     """
 
@@ -58,6 +59,7 @@ class Frame:
     sky_adu: Values
     noise_adu: Values
     transparency: Values
+    transparency_error: Values
     added_adu: Values
     weight: Values
 
@@ -221,6 +223,7 @@ def _frame(number: int, frame: Mapping) -> Frame:
         sky_adu=_values(frame.get("sky_adu")),
         noise_adu=_values(frame.get("noise_adu")),
         transparency=_values(frame.get("transparency")),
+        transparency_error=_values(frame.get("transparency_error")),
         added_adu=_values(frame.get("added_adu")),
         weight=_values(frame.get("weight")),
     )
@@ -275,10 +278,21 @@ def _made(told: Mapping) -> tuple[Entry, ...]:
         "samples combined by": _text(stack.get("combine")),
         "skies brought together by": _text(stack.get("sky")) or _text(background.get("model")),
         "overlaps compared": _with(background.get("overlaps"), ""),
+        "corners of the sensor": "; ".join(map(_of_flat, map(_mapping, _items(told.get("flats"))))),
         "frames weighed by": _text(stack.get("weights")),
         "parts kept from an earlier run": _with(stack.get("cells_kept") or None, f" of {_plain(stack.get('cells'))}"),
     }
     return tuple(Entry(name, text) for name, text in words.items() if text)
+
+
+def _of_flat(flat: Mapping) -> str:
+    """Return what stars show of a camera's flat: how much less light than the middle its corners get."""
+    corners, error = (_number(flat.get(name)) for name in ("corners_percent", "error_percent"))
+    if corners is None or error is None:
+        return ""
+    more = "less" if corners >= 0 else "more"
+    told = f"{abs(corners):.1f} ± {error:.1f} % {more} light than the middle, by stars, evened out"
+    return f"{_text(flat.get('camera'))}: {told}".removeprefix(": ")
 
 
 def _size(canvas: Mapping) -> str:

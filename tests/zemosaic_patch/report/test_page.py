@@ -74,6 +74,7 @@ def frame(index, **more):
         "sky_adu": [380.0, 520.0 + index, 400.0],
         "noise_adu": [10.0, 9.0, 11.0],
         "transparency": 0.9,
+        "transparency_error": 0.01,
         "added_adu": [1.0, 2.0, 3.0],
         "weight": 1.0 - 0.1 * index,
         "corners": [[x, y], [x + 330, y], [x + 330, y + 220], [x, y + 220]],
@@ -96,6 +97,7 @@ def mosaic(tmp_path):
         "stack": {"rejection": "winsor", "rejected_percent": 1.25, "coverage_max": 4, "cells": 9, "cells_kept": 8},
         "registration": {"place": "ASTAP", "approximate": False, "rms_px_median": 0.123, "rms_px_max": 0.4},
         "frames": [frame(index) for index in range(4)],
+        "flats": [{"camera": "Seestar S50", "corners_percent": 2.7, "error_percent": 0.3}],
         "left_out": {"cloudy.fit": "no stars"},
         "settings": {"combine": "mean", "rejection": {"kappa_low": 3.0}},
         "seconds": {"registration": 10.0, "stack": 5.0},
@@ -132,6 +134,7 @@ def test_report_holds_every_frame_and_how_it_was_made(mosaic):
         "grey fill",
         "380 · 523 · 400",
         "1: no cloud",
+        "Seestar S50: 2.7 ± 0.3 % less light than the middle, by stars, evened out",
         "2.5",
     ):
         assert what in page.text

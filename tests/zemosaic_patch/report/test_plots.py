@@ -2,6 +2,7 @@
 """Plots of frames: the axis, the line, the gaps."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from zemosaic_patch.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plots_of, ticks
 from zemosaic_patch.report.told import Frame
 
-NOTHING = Frame("a.fit", "", (), *([(None,)] * 10))
+NOTHING = Frame("a.fit", "", (), *([(None,)] * 11))
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
@@ -49,6 +50,21 @@ def test_components_have_the_colours_of_their_channels_and_a_frame_without_any_i
     (plot,), _ = plots_of(frames)
     assert [(line.name, line.css, len(line.points)) for line in plot.lines] == [("R", "sR", 1), ("B", "sB", 1)]
     assert [gap.text for gap in plot.gaps] == ["b.fit: not measured"]
+
+
+def test_error_bars_reach_as_far_up_as_down():
+    frames = [
+        dataclasses.replace(NOTHING, transparency=(value,), transparency_error=(error,))
+        for value, error in ((1.0, 0.1), (0.5, None), (0.7, 0.2))
+    ]
+    (plot,), _ = plots_of(frames)
+    (line,) = plot.lines
+    ends = [[float(y) for y in re.findall(r"[ V](\d+\.\d)", bar)] for bar in line.bars.split("M")[1:]]
+    (low, high), (lower, higher) = ends
+    first, _, last = (point.y for point in line.points)
+    assert ((low + high) / 2, (lower + higher) / 2) == pytest.approx((first, last), abs=0.11)
+    assert (lower - higher) / (low - high) == pytest.approx(2, abs=0.02)
+    assert all(TOP <= y <= HEIGHT - BOTTOM for y in (low, high, lower, higher)), "the axis holds them"
 
 
 def test_no_frames_no_plots():
