@@ -45,7 +45,7 @@ def of_place(
         missing = "--like needs the place on the sky, which "
         if not tries:
             raise FailureError(missing + "no frame's header tells: the command mosaic looks for it, with --like too")
-        raise FailureError(f"{missing}nobody knows: {INSTALL if would_help else 'leave --like out'}")
+        raise FailureError(missing + "nobody knows" + (f": {INSTALL}" if would_help else ""))
     if registered.approximate and tries:
         remedy = f"; {INSTALL}, and --resume" if would_help else ""
         progress.warn(f"place on the sky: {registered.place_told}{remedy}")

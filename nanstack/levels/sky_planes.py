@@ -26,7 +26,6 @@ SHADE_HELD = 0.3, 0.001
 SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 MOST_STEPS = 300
-UNTOLD = 1e-12  # share of a step that shows in no sample: nothing tells how long it is to be
 POLISHES, RANK = 8, 0.65  # it begins with so many rounds of polishing, by this rank of values
 TINY_ADU = 1e-6
 
@@ -207,10 +206,7 @@ class _Weighed:
             if square <= enough:
                 break
             effect = pull(self.planes.terms @ direction) * free + held * direction
-            along = np.sum(direction * effect)
-            if along <= UNTOLD * np.sum(own * direction**2):  # rounding: as what two frames have in common alone
-                break
-            length = square / along
+            length = square / np.sum(direction * effect)
             step, left = step + length * direction, left - length * effect
             ahead = left / own
             before, square = square, np.sum(left * ahead)
