@@ -26,11 +26,14 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
     """
     import numba
     from numba.core.caching import FunctionCache
+    from numba.core.runtime import rtsys
 
     class Cache(FunctionCache):
         def load_overload(self, signature: Any, context: Any) -> Any:
             try:
-                return super().load_overload(signature, context)
+                rtsys.initialize(context)  # all that compiled functions need: Numba's own way loads its compiler, too
+                with self._guard_against_spurious_io_errors():
+                    return self._load_overload(signature, context)
             except DAMAGE as damage:
                 log.warning("compiled functions in %s are damaged (%s): compiling them again", self.cache_path, damage)
                 self.flush()
