@@ -15,6 +15,7 @@ from typing import NamedTuple
 from nanstack.canvas import Canvas, grown
 from nanstack.kept_solution import EarlierFrame, KeptSolution
 from nanstack.levels.placed import PlacedFrame
+from nanstack.levels.sky_told import SkyTold
 from nanstack.progress import Progress, Quiet
 from nanstack.register.camera import View
 from nanstack.register.registered import RegisteredFrame
@@ -32,6 +33,7 @@ class OnCanvas(NamedTuple):
     canvas: Canvas
     frames: list[PlacedFrame]
     usual_flux: float  # of a star in the result, over that in the usual frame: see `nanstack.session.Session`
+    sky: SkyTold | None  # what is known of their common sky
 
 
 def solved_on_canvas(
@@ -79,7 +81,8 @@ def solved_on_canvas(
         if wrong:
             progress.warn(f"what an earlier run found cannot be used: {wrong}; all is made anew")
         canvas = canvas_of(session.frames)
-        found = OnCanvas(canvas, placed_on(session.frames, canvas, settings), session.usual_flux)
+        placed, sky = placed_on(session.frames, canvas, settings)
+        found = OnCanvas(canvas, placed, session.usual_flux, sky)
     if kept is not None:
         _remember(kept, session, found, progress)
     return found
@@ -96,10 +99,10 @@ def _going_on(
     else:
         canvas = earlier.canvas
     if all(frame.survey.digest in earlier.frames for frame in frames):
-        return OnCanvas(
-            canvas, _in_order([earlier.frames[f.survey.digest].placed(f.survey) for f in frames]), usual_flux
-        )
-    return OnCanvas(canvas, earlier.joined(placed_on(frames, canvas, settings)), usual_flux)
+        placed = _in_order([earlier.frames[f.survey.digest].placed(f.survey) for f in frames])
+        return OnCanvas(canvas, placed, usual_flux, earlier.sky)
+    placed, sky = placed_on(frames, canvas, settings)
+    return OnCanvas(canvas, earlier.joined(placed), usual_flux, sky)
 
 
 def _in_order(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
@@ -111,6 +114,6 @@ def _remember(kept: SolutionFile, session: Session, found: OnCanvas, progress: P
     frames = {one.frame.survey.digest: EarlierFrame.of(one) for one in found.frames}
     canvas = found.canvas if isinstance(found.canvas.view, View) else None
     try:
-        kept.remember(KeptSolution(canvas, session.place, frames, session.refused, found.usual_flux))
+        kept.remember(KeptSolution(canvas, session.place, frames, session.refused, found.usual_flux, found.sky))
     except OSError as failure:  # a full disk costs the next run some time, not this one its end
         progress.warn(f"{kept.path} cannot be written ({failure.strerror or failure}): more frames later make all anew")

@@ -15,6 +15,7 @@ import numpy as np
 from nanstack.canvas import Canvas
 from nanstack.levels import common_sky, flux
 from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
+from nanstack.levels.sky_told import SkyTold
 from nanstack.register.camera import View, attitude_between, edge_pixels
 from nanstack.register.place import Place
 from nanstack.register.registered import Flat, RegisteredFrame
@@ -76,6 +77,8 @@ class KeptSolution:
         Digests of frames that could not be registered, or were judged, and why.
     usual_flux : float
         See `nanstack.session.Session`.
+    sky : SkyTold or None
+        What is known of the frames' common sky.
     """
 
     canvas: Canvas | None
@@ -83,6 +86,7 @@ class KeptSolution:
     frames: Mapping[str, EarlierFrame] = field(repr=False)
     refused: Mapping[str, str] = field(default_factory=dict, repr=False)
     usual_flux: float = 1.0
+    sky: SkyTold | None = None
 
     def session(self, surveys: Sequence[Survey]) -> Session | None:
         """Return frames as they were registered; None where one is not known, or the place on the sky is in doubt."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
 from nanstack.levels.placed import PlacedFrame
 from nanstack.levels.sample_noise import pixels_alike, sample_noises
+from nanstack.levels.sky_told import SkyTold
 from nanstack.memory import memory_budget
 from nanstack.progress import Progress, Quiet
 from nanstack.register.mesh import Box
@@ -65,6 +66,8 @@ class SkyStack:
     correlation : ndarray of float64, shape (C,)
         How much larger the variance of a mean over many pixels is than that of independent ones, by channel.
     frames : list of PlacedFrame
+    sky : SkyTold or None
+        What is known of their common sky.
     rejected, samples : int
     wcs : astropy.wcs.WCS or None
         The place of the pixels on the sky, where that is known.
@@ -79,6 +82,7 @@ class SkyStack:
     variance: np.ndarray
     correlation: np.ndarray
     frames: list[PlacedFrame] = field(repr=False)
+    sky: SkyTold | None = field(default=None, repr=False)
     rejected: int = 0
     samples: int = 0
     wcs: WCS | None = field(default=None, repr=False)
@@ -90,21 +94,28 @@ class SkyStack:
         return taken_of_frames([one.frame.facts for one in self.frames])
 
 
-def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: CanvasSettings) -> list[PlacedFrame]:
+class OnOneSky(NamedTuple):
+    """Frames as they go onto a canvas, and what is known of their common sky."""
+
+    frames: list[PlacedFrame]
+    sky: SkyTold | None
+
+
+def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: CanvasSettings) -> OnOneSky:
     """Return registered frames as they go onto a canvas: gains, levels, noise, and weights found for all at once.
 
     They come in one order, whatever the one given, and their names: that of their digests.
     """
     frames = sorted(frames, key=lambda frame: frame.survey.digest)
     gains = flux_gains(frames, canvas)
-    levels = common_sky(frames, gains, canvas, settings.sky)
+    levels, sky = common_sky(frames, gains, canvas, settings.sky)
     dark = dark_skies(frames, gains, canvas, levels)
     taps = [noise_left(frame.facts.pattern, gains.shape[1], settings.interpolation) for frame in frames]
     noises = sample_noises(frames, gains, dark, taps)
     weights = frame_weights(frames, gains, settings.weights)
     flats = [flat_on_canvas(frame, canvas) for frame in frames]
     each = frames, gains, levels, weights.tolist(), noises, blurs(frames, canvas).tolist(), flats
-    return [PlacedFrame(*one) for one in zip(*each, strict=True)]
+    return OnOneSky([PlacedFrame(*one) for one in zip(*each, strict=True)], sky)
 
 
 def stack_on_canvas(
@@ -138,7 +149,7 @@ def stack_on_canvas(
     settings = settings or CanvasSettings()
     if not frames:
         raise ValueError("frames: there are none")
-    placed = placed_on(frames, canvas, settings)
+    placed, sky = placed_on(frames, canvas, settings)
     whole = empty(canvas.shape, placed[0].channels)
     rejected = samples = 0
     for top, strip in stacked_strips(canvas, placed, settings, memory=memory, progress=progress):
@@ -148,7 +159,7 @@ def stack_on_canvas(
         whole = replace(whole, image=whole.image[..., 0], variance=whole.variance[..., 0])
     planes = whole.image, whole.coverage, whole.weight, whole.variance
     alike = pixels_alike(placed, canvas, settings.interpolation)
-    return SkyStack(canvas, *planes, alike, placed, rejected, samples, canvas.wcs())
+    return SkyStack(canvas, *planes, alike, placed, sky, rejected, samples, canvas.wcs())
 
 
 def stack_files(

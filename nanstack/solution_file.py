@@ -16,6 +16,7 @@ from nanstack.canvas import Canvas
 from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
 from nanstack.kept_solution import EarlierFrame, KeptSolution
 from nanstack.levels.placed import Level, SampleNoise
+from nanstack.levels.sky_told import SkyTold
 from nanstack.register.camera import Camera, View
 from nanstack.register.place import Place
 from nanstack.register.registered import Flat
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.survey.record import Survey
 
-VERSION = 4  # of what is kept
+VERSION = 5  # of what is kept
 NUMBERS = ("attitude", "single", "flat", "colours")
 SINGLE = ("stars", "rms", "factor", "factor_error", "weight", "blur")
 
@@ -115,6 +116,7 @@ def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:
         "digests": list(solution.frames),
         "refused": dict(solution.refused),
         "usual_flux": solution.usual_flux,
+        "sky": solution.sky and asdict(solution.sky),
         "cameras": [asdict(camera) for camera in cameras],
         "camera": [number[frame.view.camera] for frame in frames],
         "canvas": solution.canvas and _told_view(solution.canvas.view),
@@ -164,7 +166,8 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
             View(cameras[camera], attitude, scale), int(stars), rms, factor, factor_error, Flat(*flat),
             gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur, on_canvas,
         )  # fmt: skip
-    return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"])
+    sky = says["sky"] and SkyTold.from_json(says["sky"])
+    return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"], sky)
 
 
 def _camera(told: dict) -> Camera:

@@ -10,6 +10,7 @@ import numpy as np
 from nanstack.canvas import Canvas
 from nanstack.levels.frame_weights import width_of_mean
 from nanstack.levels.placed import PlacedFrame
+from nanstack.levels.sky_told import SkyTold
 from nanstack.progress import Progress
 from nanstack.register.camera import ARCSEC
 from nanstack.register.registered import RegisteredFrame
@@ -20,6 +21,7 @@ from nanstack.stack.tally import Tally
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice
 from zemosaic_patch.reports import Registered
+from zemosaic_patch.sky_words import covered_frames
 from zemosaic_patch.solve import solvers, tells_nothing
 
 TWO_SCALES = 1.2  # frames whose pixels differ by more were taken with different cameras or optics
@@ -122,6 +124,14 @@ def _made_wider(placed: Sequence[PlacedFrame], scales: np.ndarray, coarser: np.n
         f"result are about {wider:.2f} times as wide as those of the others alone; where that matters, stack the two "
         "apart"
     )
+
+
+def of_sky(placed: Sequence[PlacedFrame], sky: SkyTold | None, progress: Progress) -> None:
+    """Name the frames of which much is far too dark: the sky is found without it, and the stack rejects it."""
+    shares = {} if sky is None else sky.covered
+    covered = {one.frame.path.name: shares[d] for one in placed if (d := one.frame.survey.digest) in shares}
+    if covered:
+        progress.warn(f"{covered_frames(covered)}; where few other frames show the place, it stays in the picture")
 
 
 def _is_elsewhere(frame: RegisteredFrame, canvas: Canvas) -> bool:

@@ -19,10 +19,12 @@ from nanstack.register.transparency import CLEAR
 from nanstack.report import known, shown
 from nanstack.stack.noise_model import NoiseRejection
 from nanstack.stack.tally import median_coverage
+from zemosaic_patch.sky_words import in_a_line, sentences
 
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
     from nanstack.levels.placed import PlacedFrame
+    from nanstack.levels.sky_told import SkyTold
     from nanstack.register.registered import RegisteredFrame
     from nanstack.session import Session
     from nanstack.settings import CanvasSettings
@@ -449,6 +451,37 @@ def _clear_flux(placed: Sequence[PlacedFrame]) -> dict[Kind, float]:
 
 
 @dataclass(frozen=True)
+class SkySolved:
+    """How frames were brought to one sky.
+
+    Attributes
+    ----------
+    told : SkyTold
+        Of the picture, whose first row is the north.
+    covered : dict
+        Name of a frame: how much of it is covered, as by a tree.
+    words : tuple of str
+        What could be told, and what could not.
+    """
+
+    told: SkyTold
+    covered: dict[str, float]
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, told: SkyTold, placed: Sequence[PlacedFrame], names: Mapping[Path, str], *, upside_down: bool
+    ) -> SkySolved:
+        """Return how frames, whose files have such names, were brought to one sky."""
+        covered = {
+            names[one.frame.path]: told.covered[one.frame.survey.digest]
+            for one in placed
+            if one.frame.survey.digest in told.covered
+        }
+        return cls(told.upside_down if upside_down else told, covered, tuple(sentences(told, covered)))
+
+
+@dataclass(frozen=True)
 class CanvasReport:
     """What is known of a result that was stacked straight from frames: what mosaic.json, or tile.json, holds.
 
@@ -460,6 +493,8 @@ class CanvasReport:
     registration : Registered
     frames : tuple of StackedFrame
     flats : tuple of CameraFlat
+    sky : SkySolved or None
+        How the frames were brought to one sky.
     left_out : dict
         Name of a file: why it is not among them.
     settings : dict
@@ -474,6 +509,7 @@ class CanvasReport:
     registration: Registered
     frames: tuple[StackedFrame, ...]
     flats: tuple[CameraFlat, ...]
+    sky: SkySolved | None
     left_out: dict[str, str]
     settings: dict[str, Any]
     seconds: dict[str, float]
@@ -485,6 +521,7 @@ class CanvasReport:
         placed: Sequence[PlacedFrame],
         canvas: Canvas,
         *,
+        sky: SkyTold | None = None,
         files: ResultFiles,
         stack: Stacked,
         settings: Mapping[str, Any],
@@ -501,6 +538,8 @@ class CanvasReport:
         placed : sequence of PlacedFrame
             One at least.
         canvas : Canvas
+        sky : SkyTold, optional
+            What is known of the frames' common sky.
         files : ResultFiles
         stack : Stacked
         settings, seconds : mapping
@@ -529,6 +568,7 @@ class CanvasReport:
                 for one in sorted(placed, key=lambda one: names[one.frame.path])
             ),
             flats=CameraFlat.all_of(placed),
+            sky=sky and SkySolved.of(sky, placed, names, upside_down=upside_down),
             left_out=dict(sorted((names[path], reason) for path, reason in session.left_out.items())),
             settings=dict(settings),
             seconds={name: round(value, 3) for name, value in seconds.items()},
@@ -549,6 +589,7 @@ class CanvasReport:
             "coverage": f"{stack.coverage_median:g} frames in the usual pixel, up to {stack.coverage_max}",
             "registration": f"rms {usual} (worst frame {worst})",
             "place on the sky": self.registration.place_told,
+            **({"sky": in_a_line(self.sky.told)} if self.sky else {}),
             "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection})",
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }

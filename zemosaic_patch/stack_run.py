@@ -156,7 +156,7 @@ def stack_files(
     cautions.of_place(session, registered, choice, progress, tries=work is not None)
     cautions.check_scale(session, choice)
     with _failures():
-        canvas, placed, usual_flux = solved_on_canvas(
+        canvas, placed, usual_flux, sky = solved_on_canvas(
             session,
             lambda frames: like or _canvas_of(frames, choice, wanted),
             settings,
@@ -166,6 +166,7 @@ def stack_files(
         )
     _check_disk(to, canvas, placed[0].channels, work)
     cautions.of_frames(session, placed, canvas, choice, progress)
+    cautions.of_sky(placed, sky, progress)
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
     strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress)
     clock.ends("levels")
@@ -189,6 +190,7 @@ def stack_files(
         session,
         placed,
         canvas,
+        sky=sky,
         files=to.names,
         stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept)),
         settings=told_of(run),

@@ -10,6 +10,7 @@ tell from the sky is chosen (`sky_gauge`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,14 +29,20 @@ from nanstack.levels.sky_samples import (
     sky_samples,
     turns,
 )
+from nanstack.levels.sky_told import SkyTold, sky_told
 from nanstack.register.registered import RegisteredFrame
 
 MODELS = ("none", "offset", "plane")
 
 
-def common_sky(
-    frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, model: str = "plane"
-) -> list[Level]:
+class CommonSky(NamedTuple):
+    """What brings frames' skies to the common one, and what is known of it: nothing where none is sought, or seen."""
+
+    levels: list[Level]
+    told: SkyTold | None
+
+
+def common_sky(frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, model: str = "plane") -> CommonSky:
     """Return what brings each frame's sky to the common one; the same bits, in whatever order frames come.
 
     Parameters
@@ -57,15 +64,16 @@ def common_sky(
         raise ValueError(f"model '{model}' is unknown (known: {', '.join(MODELS)})")
     levels = [Level.zero(gains.shape[1]) for _ in frames]
     if model == "none" or not frames:
-        return levels
+        return CommonSky(levels, None)
     order = sorted(range(len(frames)), key=lambda k: frames[k].survey.digest)
     ordered = [frames[k] for k in order]
     samples = sky_samples(ordered, gains[order], canvas)
-    if len(samples.frame):
-        planes, shades = _planes_and_shades(ordered, gains[order], canvas, samples, model)
-        for k, frame, plane, shade in zip(order, ordered, planes, shades, strict=True):
-            levels[k] = Level(*(plane.terms - shade_on_canvas(shade, frame, canvas))) if shade.any() else plane
-    return levels
+    if not len(samples.frame):
+        return CommonSky(levels, None)
+    found, told = _solved(ordered, gains[order], canvas, samples, model)
+    for k, level in zip(order, found, strict=True):
+        levels[k] = level
+    return CommonSky(levels, told)
 
 
 def onto_earlier(new: Sequence[Level], earlier: Sequence[Level]) -> Level:
@@ -95,27 +103,36 @@ def dark_skies(
     return np.where(known[:, np.newaxis], skies, np.median(skies[known], axis=0) if known.any() else 0.0)
 
 
-def _planes_and_shades(
+def _solved(
     frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas, samples: SkySamples, model: str
-) -> tuple[list[Level], np.ndarray]:
-    """Return what brings frames, without their shades, to one sky; and the shades, (n, 3, C), as gains leave them."""
+) -> tuple[list[Level], SkyTold]:
+    """Return what brings frames to one sky, colour by colour, and what is known of it."""
     brightness, camera, turn = brightnesses(frames, gains), cameras(frames), turns(frames, canvas)
-    planes = Planes.of(samples, len(frames), model)
-    component = components(samples, len(frames))
-    shows = np.bincount(samples.frame, minlength=len(frames)) > 0
-    colours, shades = [], np.zeros((len(frames), 3, samples.sky.shape[1]))
-    for colour in range(samples.sky.shape[1]):
-        sky, bright = samples.sky[:, colour], brightness[:, colour]
-        columns = _columns_of_shades(samples, bright, camera if model == "plane" else None)
-        found, shade, weights = solution(samples, colour, planes, columns)
-        own = -planes.on_the_canvas(found)
-        shown = sky - sum_of(columns, shade)
-        colours.append(as_a_whole(own, samples, shown, weights, component, turn, tilts=model == "plane"))
-        if len(shade):
-            shades[..., colour] = (shows * bright)[:, np.newaxis] * rounded(shade, shade).reshape(-1, 3)[camera]
-    found = np.stack(colours, axis=2)
+    planes, component = Planes.of(samples, len(frames), model), components(samples, len(frames))
+    tilts, shows = model == "plane", np.bincount(samples.frame, minlength=len(frames)) > 0
+    solved, whole, shades = [], [], np.zeros((len(frames), 3, gains.shape[1]))
+    for colour in range(gains.shape[1]):
+        bright = brightness[:, colour]
+        columns = _columns_of_shades(samples, bright, camera if tilts else None)
+        one = solution(samples, colour, planes, columns)
+        own, shown = -planes.on_the_canvas(one.planes), samples.sky[:, colour] - sum_of(columns, one.shade)
+        whole.append(as_a_whole(own, samples, shown, one.weights, component, turn, tilts=tilts))
+        solved.append(one)
+        if tilts:
+            own = rounded(one.shade, one.shade).reshape(-1, 3)[camera]
+            shades[..., colour] = (shows * bright)[:, np.newaxis] * own
+    found = np.stack([chosen for chosen, _ in whole], axis=2)
     found = np.stack([rounded(found[:, term], found[:, term]) for term in range(3)], axis=1)
-    return [Level(*terms) for terms in found], shades
+    return (
+        [_less_shade(*one, canvas) for one in zip(found, shades, frames, strict=True)],
+        sky_told(frames, camera, samples, solved, [left for _, left in whole]),
+    )
+
+
+def _less_shade(plane: np.ndarray, shade: np.ndarray, frame: RegisteredFrame, canvas: Canvas) -> Level:
+    """Return a plane (3, C) less the shade (3, C) that a frame has beside it."""
+    level = Level(*plane)
+    return Level(*(level.terms - shade_on_canvas(shade, frame, canvas))) if shade.any() else level
 
 
 def _columns_of_shades(samples: SkySamples, bright: np.ndarray, cameras: np.ndarray | None) -> np.ndarray:

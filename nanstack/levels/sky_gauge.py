@@ -14,6 +14,8 @@ whole is tilted by what is best known of it:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nanstack.levels.photometry import SIGMA_OF_MAD
@@ -25,7 +27,35 @@ SOFT = 3.0  # what is darker by more than so much of the usual difference has le
 SURE = 0.2  # what samples of so much of the usual weight show is half as sure as it can be
 SPREAD = 0.2  # variance of frames' middles over that within frames, at which darkness counts for half,
 ALIKE = 0.1  # and so does the squared mean of frames' directions: 1 where all lie alike
+USUAL_BOWL = 0.03  # of the sky, that flats leave in corners
 TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class LeftOpen:
+    """What frames leave open of the sky, in one colour, over the picture of most of them; and why.
+
+    Attributes
+    ----------
+    turned : float
+        What frames' directions tell of a tilt that stays on the sensor: from 0, where all lie alike, to 1.
+    spread : float
+        What the darkness of the whole counts for along the direction in which frames' middles spread most: 0 to 1.
+    tilt : float
+        By how much the picture's ends would differ more, or less, if another choice were right, in ADU.
+    bowl : float
+        Standard error of the farthest corner against the middle, in ADU: a bowl of the sensor's and one of the sky look
+        alike in frames that are not turned by much, but for glows that grow from panel to panel. They are taken to be
+        alike, as far as they are seen to be, and no more than `USUAL_BOWL` is expected of a sensor.
+    corner : float
+        The same within a frame, of its corners against the frame on average.
+    """
+
+    turned: float
+    spread: float
+    tilt: float
+    bowl: float
+    corner: float
 
 
 def as_a_whole(
@@ -37,7 +67,7 @@ def as_a_whole(
     turns: np.ndarray,
     *,
     tilts: bool,
-) -> np.ndarray:
+) -> tuple[np.ndarray, LeftOpen]:
     """Return planes with what they all have in common chosen, for each set of frames that hang together.
 
     The mean of what is added is zero: the whole keeps its level.
@@ -58,59 +88,144 @@ def as_a_whole(
 
     Returns
     -------
-    ndarray of float64, shape (n, 3)
+    planes : ndarray of float64, shape (n, 3)
+    open : LeftOpen
+        Of the set with the most samples.
     """
-    planes = planes.copy()
-    places = np.stack([samples.x, samples.y], axis=1)
-    for number in np.unique(component[samples.frame]):
+    planes, places, told = planes.copy(), np.stack([samples.x, samples.y], axis=1), {}
+    size = np.bincount(component[samples.frame])
+    for number in np.flatnonzero(size):
         mine, frames = component[samples.frame] == number, component == number
         frame, place, weight = samples.frame[mine], places[mine], weights[mine]
         if tilts:
             added = planes[frame, 0] + np.sum(place * planes[frame, 1:], axis=1)
-            dark = _dark_slope(place, sky[mine] + added, weight, samples.node[mine])
+            nodes = _Nodes.of(place, sky[mine] + added, weight, samples.node[mine])
+            lie = _Lie.of(frame, place, turns)
             own = np.sum(weight[:, np.newaxis] * planes[frame, 1:], axis=0) / np.sum(weight)
-            planes[frames, 1:] -= own + _trust(frame, place, turns) @ (dark - own)
+            dark = nodes.slope(DARK)
+            told[number] = _left_open(nodes, lie, _scatter(planes[:, 1:], turns, lie.counts), own, dark)
+            planes[frames, 1:] -= own + lie.trust @ (dark - own)
         added = planes[frame, 0] + np.sum(place * planes[frame, 1:], axis=1)
         planes[frames, 0] -= np.sum(weight * added) / np.sum(weight)
-    return planes
+    return planes, told.get(np.argmax(size), LeftOpen(0.0, 0.0, 0.0, 0.0, 0.0))
 
 
-def _dark_slope(place: np.ndarray, sky: np.ndarray, weight: np.ndarray, node: np.ndarray) -> np.ndarray:
-    """Return the slope of the sky's darkness (2,): of the plane below which little of it lies.
+@dataclass(frozen=True)
+class _Nodes:
+    """What the picture shows at the nodes of the grid: places (k, 2), sky (k,), and how sure it is (k,)."""
 
-    Light adds to the darkness, and never takes from it. The plane is an expectile, which leans on all that is dark,
-    where a quantile would lean on three nodes (Newey and Powell 1987).
+    place: np.ndarray
+    sky: np.ndarray
+    sure: np.ndarray
+
+    @classmethod
+    def of(cls, place: np.ndarray, sky: np.ndarray, weight: np.ndarray, node: np.ndarray) -> _Nodes:
+        total = np.bincount(node, weight)
+        shown = total > 0
+        total = total[shown]
+        x, y, mean = (np.bincount(node, weight * values)[shown] / total for values in (*place.T, sky))
+        return cls(np.stack([x, y], axis=1), mean, total / (total + SURE * np.median(total)))
+
+    def slope(self, dark: float) -> np.ndarray:
+        """Return the slope of the sky's darkness (2,): of the plane below which little of it lies.
+
+        Light adds to the darkness, and never takes from it. The plane is an expectile, which leans on all that is dark,
+        where a quantile would lean on three nodes (Newey and Powell 1987).
+        """
+        basis, share = np.column_stack([np.ones(len(self.sky)), self.place]), np.ones(len(self.sky))
+        for _ in range(ROUNDS):
+            plane = _fitted(basis, self.sky, self.sure * share)
+            off = self.sky - np.sum(basis * plane, axis=1)
+            far = off / max(SIGMA_OF_MAD * float(np.median(np.abs(off))), TINY)
+            share = np.where(off > 0, dark, (1 - dark) / (1 + (far / SOFT) ** 2) ** 2)
+        return plane[1:]
+
+
+@dataclass(frozen=True)
+class _Lie:
+    """How frames of a set lie on the canvas.
+
+    Attributes
+    ----------
+    counts : ndarray of int, shape (n,)
+        Of their samples.
+    between, within : ndarray of float64, shape (2, 2)
+        Covariance of frames' middles, and that of places within frames.
+    far, axes : ndarray of float64, shape (2,), (2, 2)
+        What the darkness counts for along two directions, and these, in coordinates where a frame is round.
+    alike, saddle : float
+        Squared mean of frames' directions, and of twice their angles: 1 where all lie alike.
     """
-    total = np.bincount(node, weight)
-    shown = total > 0
-    total = total[shown]
-    mean = [np.bincount(node, weight * values)[shown] / total for values in (*place.T, sky)]
-    counts = total / (total + SURE * np.median(total))  # what few samples show is shown less surely
-    basis = np.stack([np.ones_like(total), *mean[:2]], axis=1)
-    off, share = mean[2], np.ones_like(total)
-    for _ in range(ROUNDS):
-        plane = _fitted(basis, mean[2], counts * share)
-        off = mean[2] - np.sum(basis * plane, axis=1)
-        far = off / max(SIGMA_OF_MAD * float(np.median(np.abs(off))), TINY)
-        share = np.where(off > 0, DARK, (1 - DARK) / (1 + (far / SOFT) ** 2) ** 2)
-    return plane[1:]
+
+    counts: np.ndarray
+    between: np.ndarray
+    within: np.ndarray
+    far: np.ndarray
+    axes: np.ndarray
+    alike: float
+    saddle: float
+
+    @classmethod
+    def of(cls, frame: np.ndarray, place: np.ndarray, turns: np.ndarray) -> _Lie:
+        counts = np.bincount(frame, minlength=len(turns))
+        there = counts > 0
+        share, turned = counts[there] / len(frame), turns[there]
+        middle = (
+            np.stack([np.bincount(frame, at, len(turns)) for at in place.T], axis=1) / np.maximum(counts, 1)[:, None]
+        )
+        within = _covariance(place - middle[frame], np.full(len(frame), 1 / len(frame)))
+        within += TINY * (np.trace(within) + TINY) * np.eye(2)
+        between = _covariance(middle[there] - np.sum(share[:, None] * middle[there], axis=0), share)
+        root = np.linalg.cholesky(within)
+        ratios, axes = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, between).T))
+        doubled = np.stack([turned[:, 0] ** 2 - turned[:, 1] ** 2, 2 * turned[:, 0] * turned[:, 1]], axis=1)
+        alike, saddle = (float(np.sum(np.sum(share[:, None] * of, axis=0) ** 2)) for of in (turned, doubled))
+        far = ratios**2 / (ratios**2 + SPREAD**2)
+        return cls(counts, between, within, far, axes, alike, saddle)
+
+    @property
+    def by_turning(self) -> float:
+        """What frames' directions tell of a tilt that stays on the sensor: from 0 to 1."""
+        return ALIKE**2 / (self.alike**2 + ALIKE**2)
+
+    @property
+    def in_panels(self) -> np.ndarray:
+        """What the darkness counts for by how middles spread, as a matrix for slopes: (2, 2)."""
+        root = np.linalg.cholesky(self.within)
+        return np.linalg.solve(root.T, (self.axes * self.far) @ self.axes.T @ root.T)
+
+    @property
+    def trust(self) -> np.ndarray:
+        """What the darkness of the whole counts for beside the tilt of the frames, as a matrix for slopes: (2, 2)."""
+        return self.in_panels * (1 - self.by_turning)
 
 
-def _trust(frame: np.ndarray, place: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Return what the darkness of the whole counts for beside the tilt of the frames, as a matrix for slopes (2, 2)."""
-    counts = np.bincount(frame, minlength=len(turns))
-    there = counts > 0
-    share = counts[there] / len(frame)
-    middle = np.stack([np.bincount(frame, at, len(turns)) for at in place.T], axis=1) / np.maximum(counts, 1)[:, None]
-    within = _covariance(place - middle[frame], np.full(len(frame), 1 / len(frame)))
-    within += TINY * (np.trace(within) + TINY) * np.eye(2)
-    centres = middle[there] - np.sum(share[:, np.newaxis] * middle[there], axis=0)
-    root = np.linalg.cholesky(within)
-    ratios, axes = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, _covariance(centres, share)).T))
-    far = ratios**2 / (ratios**2 + SPREAD**2)
-    alike = np.sum(np.sum(share[:, np.newaxis] * turns[there], axis=0) ** 2)
-    in_panels = np.linalg.solve(root.T, (axes * far) @ axes.T @ root.T)
-    return in_panels * alike**2 / (alike**2 + ALIKE**2)
+def _scatter(slopes: np.ndarray, turns: np.ndarray, counts: np.ndarray) -> float:
+    """Return the variance of frames' slopes (n, 2), as the canvas sees them or as the sensor does: the smaller one."""
+    across = slopes[:, 1] * turns[:, 0] - slopes[:, 0] * turns[:, 1]
+    turned, share = np.stack([np.sum(slopes * turns, axis=1), across], axis=1), counts / np.sum(counts)
+    both = (_covariance(of - np.sum(share[:, None] * of, axis=0), share) for of in (slopes, turned))
+    return min(float(np.trace(one)) / 2 for one in both)
+
+
+def _left_open(nodes: _Nodes, lie: _Lie, scatter: float, own: np.ndarray, dark: np.ndarray) -> LeftOpen:
+    """Return what is left open, of frames to whose slopes, of such a scatter, `own` is added on average.
+
+    Where the darkness tells the tilt, that by all of the sky might be the right one; where frames do, by the darkness.
+    """
+    panels = lie.in_panels
+    other = (np.eye(2) - panels) @ (dark - own) + panels @ (nodes.slope(0.5) - dark)
+    chosen = (1 - lie.by_turning) * np.ptp(np.sum(nodes.place * other, axis=1))
+    by_frames = np.sqrt(scatter / np.count_nonzero(lie.counts)) * np.hypot(*np.ptp(nodes.place, axis=0))
+    tilt = float(np.hypot(chosen, by_frames))
+    apart = len(nodes.sky) / np.mean(lie.counts[lie.counts > 0])  # frames that would show as much, side by side
+    by_slopes = np.sqrt(scatter / (4 * apart * max(np.trace(lie.between), TINY)))
+    usual = USUAL_BOWL * abs(float(np.median(nodes.sky))) / (3 * np.trace(lie.within))
+    bend = 1 / np.hypot(1 / max(by_slopes, TINY**2), 1 / max(usual, TINY**2))
+    far = np.sum((nodes.place - np.mean(nodes.place, axis=0)) ** 2, axis=1)
+    bend *= np.sqrt(1 + 2 * lie.saddle**2)
+    bowl, corner = (float(bend * over) for over in (np.ptp(far), 2 * np.trace(lie.within)))
+    return LeftOpen(lie.by_turning, float(lie.far.max()), tilt, bowl, corner)
 
 
 def _covariance(places: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ sensor, and by field rotation: a plane does neither bend nor turn. Where frames 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,32 +22,17 @@ SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sid
 # how strongly slopes and shades are held to none: as samples of so much weight would, and over what theirs say of them
 SLOPE_HELD = 0.05, 0.002
 SHADE_HELD = 0.3, 0.001
-SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say
+SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say,
+FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 MOST_STEPS = 300
 POLISHES, RANK = 8, 0.65  # it begins with so many rounds of polishing, by this rank of values
 TINY_ADU = 1e-6
 
 
-def _settling(relative: np.ndarray) -> np.ndarray:
-    """Return weights by residuals of which the sum is made least, nearly: wherever it starts from, it ends in one."""
-    return 1 / (1 + relative)
-
-
-def _redescending(relative: np.ndarray) -> np.ndarray:
-    """Return the weights of Geman and McClure's loss."""
-    return (1 + (relative / SOFT) ** 2) ** -2
-
-
-Loss = Callable[[np.ndarray], np.ndarray]
 OFFSETS, PLANES, SHADES = range(3)  # what a round of weighing finds: each, and those before it
-# of each round: what samples count for after it, what it finds, and how far it is solved
-ROUNDS = (
-    *[(_redescending, OFFSETS, ROUGH)] * 3,
-    (_redescending, PLANES, ROUGH),
-    *[(_redescending, SHADES, ROUGH)] * 2,
-    (_redescending, SHADES, FINE),
-)
+# of each round: what it finds, and how far it is solved
+ROUNDS = (*[(OFFSETS, ROUGH)] * 3, (PLANES, ROUGH), *[(SHADES, ROUGH)] * 2, (SHADES, FINE))
 
 
 @dataclass(frozen=True)
@@ -97,36 +81,69 @@ class Planes:
         return np.column_stack([offset - np.sum(slopes * self.middle, axis=1), slopes])
 
 
-def solution(
-    samples: SkySamples, colour: int, planes: Planes, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the planes (n, 3) of one colour's sky, factors of the shades' columns, and what samples count for at last.
+@dataclass(frozen=True)
+class OneColour:
+    """What is found of one colour's sky.
+
+    Attributes
+    ----------
+    planes : ndarray of float64, shape (n, 3)
+        Terms of what frames have more than the sky.
+    shade : ndarray of float64, shape (k,)
+        Factors of the shades' columns.
+    covariance : ndarray of float64, shape (k, k)
+        Of these, by the noise of the samples.
+    weights, off : ndarray of float64, shape (m,)
+        What samples count for at last, and what they are off.
+    outlying : ndarray of bool, shape (m,)
+        Which of them are off by far.
+    usual : float
+        By how much the usual frame's samples usually are off.
+    """
+
+    planes: np.ndarray
+    shade: np.ndarray
+    covariance: np.ndarray
+    weights: np.ndarray
+    off: np.ndarray
+    outlying: np.ndarray
+    usual: float
+
+
+def solution(samples: SkySamples, colour: int, planes: Planes, columns: np.ndarray) -> OneColour:
+    """Return planes of frames, and factors of the shades' columns (k, m), that bring one colour to one sky.
 
     A tree, a cloud's edge and a ghost of the moon are outliers: what is far off counts next to nothing, and a frame of
     which all is far off still has its plane. Offsets come first: beside a tree, a plane would rather lean on it.
     """
     sky, error, node, frame = samples.sky[:, colour], samples.error[:, colour], samples.node, samples.frame
     found, shade = np.zeros(planes.terms.shape[1]), np.zeros(len(columns))
+    covariance = np.zeros((len(columns), len(columns)))
     offsets = np.arange(len(found)) % 3 == 0
     found[offsets], off = _polished(sky, node, frame, len(found) // 3)
-    weights = _weights(_redescending, off, error)
-    for loss, terms, tolerance in ROUNDS:
+    weights = _redescending(off, error)
+    for terms, tolerance in ROUNDS:
         weighed, free = _Weighed(planes, node, weights), offsets | (terms > OFFSETS)
         off = sky - planes.terms @ found - sum_of(columns, shade)
         step = weighed.step(off, found, free, tolerance)
         if terms == SHADES and len(shade):
-            step, shade = _with_shades(weighed, columns, off, step, shade)
+            step, shade, covariance = _with_shades(weighed, columns, off, step, shade)
         found = found + step
         off = weighed.left(sky - sum_of(columns, shade), found)
-        weights = _weights(loss, off, error)
-    return found.reshape(-1, 3), shade, weights
+        weights = _redescending(off, error)
+    usual = _usual(off, error)
+    outlying = np.abs(off) > FAR * usual * error
+    return OneColour(found.reshape(-1, 3), shade, usual**2 * covariance, weights, off, outlying, usual)
 
 
-def _weights(loss: Loss, off: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return what samples count for that are so far off, against what is usual."""
+def _usual(off: np.ndarray, error: np.ndarray) -> float:
+    return max(SIGMA_OF_MAD * float(np.median(np.abs(off) / error)), TINY_ADU)
+
+
+def _redescending(off: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return what samples count for that are so far off, against what is usual: by Geman and McClure's loss."""
     relative = np.abs(off) / error
-    usual = max(SIGMA_OF_MAD * float(np.median(relative)), TINY_ADU)
-    return loss(relative / usual) / error**2
+    return (1 + (relative / (SOFT * _usual(off, error))) ** 2) ** -2 / error**2
 
 
 def _polished(sky: np.ndarray, node: np.ndarray, frame: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -216,8 +233,11 @@ class _Weighed:
 
 def _with_shades(
     samples: _Weighed, columns: np.ndarray, off: np.ndarray, step: np.ndarray, shade: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the step of the planes beside that of the shades, and the shades: by Schur's complement of the planes."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the step of the planes beside that of the shades, the shades, and their covariance, of samples of error 1.
+
+    By Schur's complement of the planes.
+    """
     none, weights = np.zeros_like(step), samples.weights
     taken = [samples.step(column, none, True, ROUGH) for column in columns]  # by planes, of a shade
     left = [samples.left(column, own) for column, own in zip(columns, taken, strict=True)]
@@ -226,7 +246,7 @@ def _with_shades(
     held = np.array([SHADE_HELD[0] + SHADE_HELD[1] * np.sum(weights * column**2) for column in columns])
     right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
     more = np.linalg.solve(normal + np.diag(held), right)
-    return step - sum_of(np.array(taken), more), shade + more
+    return step - sum_of(np.array(taken), more), shade + more, np.linalg.inv(normal + np.diag(held))
 
 
 def sum_of(columns: np.ndarray, factors: np.ndarray) -> np.ndarray:

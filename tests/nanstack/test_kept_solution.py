@@ -195,12 +195,12 @@ def test_only_cells_that_new_frames_touch_are_stacked_again(both, tmp_path, monk
 def test_a_frame_that_is_gone_costs_its_cells_alone(both, sessions, tmp_path, monkeypatch):
     monkeypatch.setattr(cells_module, "SIDE", 64)
     kept, cells = tmp_path / "solution.npz", KeptCells(tmp_path / "cells")
-    canvas, before, _ = solved(sessions[1], kept)
+    canvas, before, *_ = solved(sessions[1], kept)
     first = {cell.name: bytes_ for cell, bytes_ in stacked(canvas, before, cells).items()}
     gone = before[0].frame.path
     fewer = replace(sessions[1], frames=[frame for frame in sessions[1].frames if frame.path != gone])
     told = Told()
-    again, after, _ = solved(fewer, kept, progress=told)
+    again, after, *_ = solved(fewer, kept, progress=told)
     assert not told.warnings
     assert {name: numbers(one) for name, one in by_name(after).items()} == {
         name: numbers(one) for name, one in by_name(before).items() if name != gone.name
@@ -212,8 +212,10 @@ def test_a_frame_that_is_gone_costs_its_cells_alone(both, sessions, tmp_path, mo
 
 def test_known_frames_are_not_registered_again(nights, sessions, tmp_path, monkeypatch):
     first, second, surveys = nights
-    solved(sessions[1], tmp_path / "solution.npz")
+    found = solved(sessions[1], tmp_path / "solution.npz")
     earlier, _ = SolutionFile(tmp_path / "solution.npz").recalled()
+    assert earlier.sky == found.sky
+    assert solved(sessions[1], tmp_path / "solution.npz").sky == found.sky
     monkeypatch.setattr("nanstack.session.register", None)
     for paths in (first + second, first + second[1:]):
         again = open_session(paths[::-1], folder=surveys, known=earlier.session)
@@ -263,10 +265,10 @@ def test_what_does_not_fit_is_made_anew_and_told_in_a_line(sessions, tmp_path, c
     solved(sessions[1], kept)
     heard = Told()
     session = change(sessions[1])
-    canvas, found, _ = solved(session, kept, told=told, progress=heard)
+    canvas, found, *_ = solved(session, kept, told=told, progress=heard)
     assert len(heard.warnings) == 1
     assert says in heard.warnings[0]
-    fresh_canvas, fresh, _ = solved(session)
+    fresh_canvas, fresh, *_ = solved(session)
     assert canvas.view.camera == fresh_canvas.view.camera
     assert [numbers(one) for one in found] == [numbers(one) for one in fresh]
     assert solved(session, kept, told=told)[0].view.camera == canvas.view.camera, "it is kept in its place"

@@ -63,7 +63,7 @@ def levelled(night, model="plane", gains=None):
     frames = [taken.frame for taken in night]
     canvas = union_canvas([frame.view for frame in frames])
     gains = np.ones((len(frames), 3)) if gains is None else gains
-    return canvas, common_sky(frames, gains, canvas, model)
+    return canvas, common_sky(frames, gains, canvas, model).levels
 
 
 def left(night, canvas, levels, colour=1, gains=None):

@@ -129,7 +129,7 @@ def test_the_order_of_frames_changes_no_bit():
     frames = night(sky=nebula)
     canvas, levels = levelled(frames)
     order = np.random.default_rng(2).permutation(len(frames))
-    again = common_sky([frames[k].frame for k in order], np.ones((len(frames), 3)), canvas)
+    again = common_sky([frames[k].frame for k in order], np.ones((len(frames), 3)), canvas).levels
     for k, level in zip(order, again, strict=True):
         for term in ("offset", "slope_x", "slope_y"):
             np.testing.assert_array_equal(getattr(level, term), getattr(levels[k], term))
@@ -142,7 +142,7 @@ def mono(frame):
 def test_mono_frames():
     frames = [mono(taken.frame) for taken in night()]
     canvas = union_canvas([frame.view for frame in frames])
-    levels = common_sky(frames, np.ones((len(frames), 1)), canvas)
+    levels = common_sky(frames, np.ones((len(frames), 1)), canvas).levels
     assert levels[0].offset.shape == (1,)
     assert steps(left(night(), canvas, levels, colour=0))[0] < 0.6
 

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the solution of the sky could tell, and what it could not, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nanstack.levels.sky_told import SkyTold
+
+MOST_NAMED = 5
+
+
+def in_a_line(sky: SkyTold) -> str:
+    """Return how well frames agree on the sky, and what they leave open, in green."""
+    residual, tilt, bowl = (_figure(of[len(of) // 2]) for of in (sky.residual_adu, sky.tilt_adu, sky.bowl_adu))
+    return f"frames agree to {residual} ADU; left open: {tilt} ADU from end to end, {bowl} from middle to corners"
+
+
+def sentences(sky: SkyTold, covered: Mapping[str, float]) -> list[str]:
+    """Return what could be told and what could not, a sentence each.
+
+    Parameters
+    ----------
+    sky : SkyTold
+    covered : mapping of str to float
+        Names of frames that are covered in part: how much of them.
+    """
+    said = [_tilt(sky), *(_bowl(sky) if sky.shades else [])]
+    return said + ([f"{covered_frames(covered)}: that part is left out of the sky."] if covered else [])
+
+
+def covered_frames(covered: Mapping[str, float]) -> str:
+    """Return which frames are covered in part, and by how much."""
+    least, most = (f"{100 * of(covered.values()):.0f} %" for of in (min, max))
+    share = least if least == most else f"{least} to {most}"
+    them = "it" if len(covered) == 1 else "them"
+    return f"{_named(sorted(covered))}: {share} of {them} is far too dark for the sky, as behind a tree"
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{len(names)} frames ({', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''})"
+
+
+def _adu(values: Sequence[float]) -> str:
+    """Return figures of the colours, or of the only one."""
+    return " / ".join(map(_figure, values)) + (" ADU (R / G / B)" if len(values) == 3 else " ADU")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def _tilt(sky: SkyTold) -> str:
+    if not sky.shades:
+        return "Only a constant was added to each frame: what tilts its sky is in the picture."
+    size = _adu(sky.tilt_adu)
+    if sky.turned > 0.5:
+        return (
+            "Frames that are turned by half circles against each other tell a glow of their own from one of the sky: "
+            f"the picture's ends may be off by {size}."
+        )
+    if sky.spread > 0.5:
+        return (
+            "A tilt that all frames have in common cannot be told from one of the sky. It is chosen so that the "
+            "darkest sky is level, where the frames' middles lie far apart, and is as the frames show it elsewhere: "
+            f"by another choice, the picture's ends would differ by {size} more or less."
+        )
+    return (
+        "A tilt that all frames have in common cannot be told from one of the sky, and is left as the frames show it: "
+        f"were the darkest sky level, the picture's ends would differ by {size} more or less."
+    )
+
+
+def _bowl(sky: SkyTold) -> list[str]:
+    return [
+        "A bowl that stays on the sensor, as flats leave it, looks like one of the sky, but for glows that would grow "
+        f"from panel to panel: the picture's corners may be off by {_adu(sky.bowl_adu)} against its middle "
+        "(standard error)."
+    ]
