@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,6 +104,11 @@ class PlacedFrame:
     noise: SampleNoise
     blur: float
     flat: np.ndarray = field(default_factory=NOTHING_LEFT.copy)
+
+    @cached_property
+    def levelling(self) -> np.ndarray:
+        """What becomes of a sample: its gain, and the terms of its level, (7, C)."""
+        return np.stack([self.gain, *self.level.terms])
 
     @property
     def channels(self) -> int:

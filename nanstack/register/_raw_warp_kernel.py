@@ -7,6 +7,7 @@ So rows are summed up as vectors, the even and the odd ones apart, and the sums'
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -397,16 +398,17 @@ def _fill_from_mosaic(window, corner, nodes, box, levelling, taps_of, out, begin
     _fill_rows(window, photosites, corner, nodes, box, levelling, taps_of, work, out, begin, pitch)
 
 
-def _mixing(places: tuple[int, int, int, int], gain: np.ndarray) -> np.ndarray:
-    """Return what each lattice adds to each colour, (4, 4, 4) float32: by the first photosite's place, lattice, colour.
+@functools.cache
+def _mixing(places: tuple[int, int, int, int]) -> np.ndarray:
+    """Return what each lattice adds to each colour, (4, 4, 4): by the first photosite's place, lattice, colour.
 
     The lattices stand in the order of their photosites before a coordinate, whose places in the pattern that tells.
     """
     phases = np.arange(4)
-    mixing = np.zeros((4, 4, 4), np.float32)
+    mixing = np.zeros((4, 4, 4))
     for place, colour, share in zip(places, (0, 1, 1, 2), (1.0, 0.5, 0.5, 1.0), strict=True):
-        mixing[phases, place ^ phases, colour] = share * gain[colour]
-    return mixing.ravel()
+        mixing[phases, place ^ phases, colour] = share
+    return mixing
 
 
 def fill_from_mosaic(
@@ -428,7 +430,8 @@ def fill_from_mosaic(
     begin = (top - mesh.part.top) * width + left - mesh.part.left
     four = np.zeros((7, 4))  # colours, and one that is nothing: vectors have four
     four[:, :3] = levelling
+    mixing = (_mixing(places) * four[0]).astype(np.float32).ravel()
     _fill_from_mosaic(
         window, corner, (*nodes, mesh.step), (top, left, *mesh.box.shape),
-        (flat, _mixing(places, four[0]), *four[1:]), (0,) * taps, out.reshape(-1), begin, width,
+        (flat, mixing, *four[1:]), (0,) * taps, out.reshape(-1), begin, width,
     )  # fmt: skip

@@ -422,7 +422,7 @@ def levelled(placed: PlacedFrame, source: Source, mesh: Mesh, interpolation: str
         out[:] = np.nan
         return
     window = source.window(box)
-    flat, levelling = placed.flat, np.stack([placed.gain, *placed.level.terms])
+    flat, levelling = placed.flat, placed.levelling
     if source.pattern:
         corner = window.box.top, window.box.left
         warp_mosaic(
