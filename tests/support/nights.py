@@ -24,11 +24,16 @@ def turns(count, seed=0, shift=30, degrees=20):
     return [similarity(SHAPE, *rng.uniform(-shift, shift, 2), rng.uniform(-degrees, degrees)) for _ in range(count)]
 
 
-def light(path, sky, transform, *, clear=1.0, seconds=SECONDS, steps=((0.0, 0.0),), seed=0, **cards):
-    """Write a raw frame: stars through so clear a sky, exposed at steps of the pointing, which blur or double them."""
+def light(path, sky, transform, *, clear=1.0, seconds=SECONDS, steps=((0.0, 0.0),), vignetting=0.0, seed=0, **cards):
+    """Write a raw frame: stars through so clear a sky, exposed at steps of the pointing, which blur or double them.
+
+    The corners get so much less light than the middle.
+    """
     exposures = [render_stars(sky, SHAPE, compose(similarity(SHAPE, *step), transform)) for step in steps]
     longer = seconds / SECONDS
     colour = longer * (sky_of(SHAPE) + clear * sum(exposures) / len(exposures))
+    row, column = np.ogrid[-1 : 1 : SHAPE[0] * 1j, -1 : 1 : SHAPE[1] * 1j]
+    colour *= 1 - vignetting * ((row**2 + column**2) / 2)[..., np.newaxis]
     raw = noisy(mosaic_of(colour), seed, NOISE * np.sqrt(longer))
     return write(path, adu16(raw), "GRBG", **{"EXPTIME": seconds, **OPTICS, **cards})
 
