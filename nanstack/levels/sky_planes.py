@@ -26,6 +26,7 @@ SOFT = 3.0  # from so many usual residuals on a sample has less and less of a sa
 FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 MOST_STEPS = 300
+UNTOLD = 1e-12  # share of a step that shows in no sample: nothing tells how long it is to be
 POLISHES, RANK = 8, 0.65  # it begins with so many rounds of polishing, by this rank of values
 TINY_ADU = 1e-6
 
@@ -163,7 +164,10 @@ def _polished(sky: np.ndarray, node: np.ndarray, frame: np.ndarray, frames: int)
 
 
 def _of_rank(values: np.ndarray, group: np.ndarray, groups: int = 0) -> np.ndarray:
-    """Return the value of each group below which `RANK` of the others lie; 0 of one without any."""
+    """Return the value of each group below which `RANK` of the others lie; 0 of one without any.
+
+    Of a pair it is the mean: nothing tells which of the two is off.
+    """
     counts = np.bincount(group, minlength=groups)
     some = counts > 0
     least, span = values.min(), 2 * np.ptp(values) + TINY_ADU
@@ -171,6 +175,8 @@ def _of_rank(values: np.ndarray, group: np.ndarray, groups: int = 0) -> np.ndarr
     at = (np.cumsum(counts) - counts + np.rint(RANK * (counts - 1)).astype(int))[some]
     found = np.zeros(len(counts))
     found[some] = (ordered[at] - np.flatnonzero(some)) * span + least
+    pairs = counts == 2
+    found[pairs] = np.bincount(group, values, len(counts))[pairs] / 2
     return found
 
 
@@ -223,7 +229,10 @@ class _Weighed:
             if square <= enough:
                 break
             effect = pull(self.planes.terms @ direction) * free + held * direction
-            length = square / np.sum(direction * effect)
+            along = np.sum(direction * effect)
+            if along <= UNTOLD * np.sum(own * direction**2):  # rounding: as what two frames have in common alone
+                break
+            length = square / along
             step, left = step + length * direction, left - length * effect
             ahead = left / own
             before, square = square, np.sum(left * ahead)

@@ -168,3 +168,17 @@ def test_a_canvas_of_a_few_huge_pixels_takes_no_more_nodes_than_frames_have_cell
     assert max(huge.shape) <= 3
     assert abs(len(samples.frame) - len(sky_samples([frame], np.ones((1, 3)), usual).frame)) < 30
     assert most < 2**20
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_two_frames_have_levels_that_bring_them_together(seed):
+    """What both have in common is told by nothing: no rounding of it may become a level."""
+    rng = np.random.default_rng([seed, 27])
+    near = rng.normal(0, 0.01 * (seed % 3), (2, 2))
+    frames = [
+        take(f"{k}.fit", *near[k], level=rng.normal(0, 30), tilt=tuple(rng.normal(0, 10, 2)), seed=seed + 10 * k)
+        for k in range(2)
+    ]
+    canvas, levels = levelled(frames)
+    assert all(np.isfinite(level.terms).all() for level in levels)
+    assert steps(left(frames, canvas, levels))[0] < 0.6
