@@ -20,6 +20,7 @@ from zemosaic_patch.options import GONE, MosaicFiles, Option, TileFiles, mosaic_
 from zemosaic_patch.outputs import expect, record
 
 CONFIG = "run.toml"
+LIKE = 0.75  # share of letters from which on a word is an option's name, misspelled
 EXCLUSIVE = ("resume", "overwrite")  # of these a command line has one
 
 
@@ -81,6 +82,20 @@ def off_name(name: str) -> str:
 
 def _flags(name: str, option: Option) -> list[str]:
     return [name] if option.positional else [*filter(None, [option.short]), long_name(name)]
+
+
+def check_spelling(words: Sequence[str], command: Command) -> None:
+    """Refuse a word that is nearly an option of a command, in capitals say; UsageError, which names that option."""
+    from difflib import get_close_matches
+
+    declared = [one for group in command.groups for one in declarations(group)]
+    known = {flag for name, option, _ in declared if not option.positional for flag in _flags(name, option)}
+    known |= {off_name(name) for name, option, _ in declared if option.negatable or option.off is not None}
+    for word in words:
+        given = word.partition("=")[0]
+        if given.startswith("-") and not any(flag.startswith(given) for flag in known):
+            for near in get_close_matches(given.lower(), sorted(known), n=1, cutoff=LIKE):
+                raise UsageError(f"unknown option {given}: is {near} meant?")
 
 
 def _shape(name: str, option: Option, default: Any) -> dict[str, Any]:
@@ -192,13 +207,13 @@ def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParse
     _tell_passed_over(path, command, {name: values.pop(name) for name in list(values) if name in elsewhere}, elsewhere)
     for name, value in values.items():
         if name not in known or isinstance(value, dict):
-            raise UsageError(f"{path}: {name} is not an option that this command reads from a file")
+            raise UsageError(f"{path}: {name} is not an option that this command reads from a file: remove that line")
         if isinstance(value, bool) != (known[name].kind is bool):
             kind = "takes true or false" if known[name].kind is bool else "takes a value, not true or false"
             raise UsageError(f"{path}: {name} {kind}")
     frames = values.pop("frames", [])
     if not isinstance(frames, list):
-        raise UsageError(f"{path}: frames must be a list of names")
+        raise UsageError(f"{path}: frames must be a list of names, such as ['night1', 'night2']")
     words = [word for name, value in values.items() for word in _words(name, known[name], value)]
     try:
         parsed = vars(parser.parse_args(["--output", ".", *words]))

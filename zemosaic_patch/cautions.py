@@ -47,7 +47,7 @@ def of_place(
         missing = "--like needs the place on the sky, which "
         if not tries:
             raise FailureError(missing + "no frame's header tells: the command mosaic looks for it, with --like too")
-        raise FailureError(missing + "nobody knows" + (f": {INSTALL}" if would_help else ""))
+        raise FailureError(f"{missing}nobody knows: {INSTALL if would_help else 'leave --like out'}")
     if registered.approximate and tries:
         remedy = f"; {INSTALL}, and --resume" if would_help else ""
         progress.warn(f"place on the sky: {registered.place_told}{remedy}")

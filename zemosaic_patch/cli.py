@@ -90,8 +90,9 @@ def _give_options(parser: Parser, name: str) -> None:
 
 def _run(words: Sequence[str]) -> int:
     try:
+        _check_words(words)
         parser = _parser(words)
-        parsed, unknown = parser.parse_known_args(words)
+        parsed, unknown = _parsed(parser, words)
         from zemosaic_patch.arguments import config_defaults, read
 
         if unknown:
@@ -116,6 +117,32 @@ def _run(words: Sequence[str]) -> int:
     except ImportError as error:
         return _complain(f"a library cannot be loaded ({error}): install this program anew, as its README says", 1)
     return code or 0
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse what a shell makes of a variable that is not set: as a folder it would be the current one."""
+    if "" in words:
+        raise UsageError("one of the names or values is empty (a variable that is not set?): write it out")
+
+
+def _parsed(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return what words mean, and those that mean nothing; one that is nearly an option's name is named first."""
+    try:
+        parsed, unknown = parser.parse_known_args(words)
+    except UsageError:
+        _check_spelling(words)
+        raise
+    if unknown:
+        _check_spelling(words)
+    return parsed, unknown
+
+
+def _check_spelling(words: Sequence[str]) -> None:
+    name = next((word for word in words if word in commands.TOLD), None)
+    if name is not None:
+        from zemosaic_patch.arguments import check_spelling
+
+        check_spelling(words, commands.load(name))
 
 
 def _reason(error: Exception) -> object:

@@ -134,7 +134,7 @@ def _unfit(frames: Sequence[FrameFile]) -> dict[Path, str]:
         elif frame.pattern:
             reasons[frame.path] = "it is a raw frame, and no tile: frames are stacked without --existing-tiles"
         elif frame.wcs is None:
-            reasons[frame.path] = "it has no WCS"
+            reasons[frame.path] = "it has no WCS, and nobody knows where it lies: make the mosaic of its frames"
         elif len(frame.shape) != axes:
             reasons[frame.path] = f"its shape is {frame.shape}, and most tiles are {'colour' if axes == 3 else 'mono'}"
     return reasons

@@ -586,7 +586,8 @@ class CanvasReport:
         rows = {
             "frames": f"{len(self.frames)} stacked, {len(self.left_out)} left out",
             "image": f"{self.canvas.told}{kept}",
-            "coverage": f"{stack.coverage_median:g} frames in the usual pixel, up to {stack.coverage_max}",
+            "coverage": f"{stack.coverage_median:g} frame{'s' * (stack.coverage_median != 1)} in the usual pixel, "
+            f"up to {stack.coverage_max}",
             "registration": f"rms {usual} (worst frame {worst})",
             "place on the sky": self.registration.place_told,
             **({"sky": in_a_line(self.sky.told)} if self.sky else {}),

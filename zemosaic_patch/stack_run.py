@@ -256,7 +256,10 @@ def _something(
     yield from strips
     clock.ends("stack")
     if not tally.samples:
-        raise FailureError(f"no frame shows any of the {canvas.shape[1]} x {canvas.shape[0]} pixels of {choice.like}")
+        raise FailureError(
+            f"no frame shows any of the {canvas.shape[1]} x {canvas.shape[0]} pixels of {choice.like}: name another "
+            "image, or leave --like out"
+        )
 
 
 @contextmanager
@@ -277,12 +280,14 @@ def _among(paths: Sequence[Path], reference: str) -> Path:
     for path in paths:
         if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
             return path
-    raise UsageError(f"--reference {reference} is not among the {len(paths)} frames given")
+    raise UsageError(f"--reference {reference} is not among the {len(paths)} frames given: name one of them")
 
 
 def _check_usable(session: Session, wanted: Path | None) -> None:
     if wanted in session.left_out:
-        raise FailureError(f"{wanted.name} cannot be the reference: {session.left_out[wanted]}")
+        raise FailureError(
+            f"{wanted.name} cannot be the reference: {session.left_out[wanted]}; name another, or leave --reference out"
+        )
     if not session.frames:
         raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
 

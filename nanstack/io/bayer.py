@@ -122,7 +122,8 @@ def _readings(layout: Layout) -> list[str]:
     if pattern in NO_PATTERN:
         return []
     if pattern not in PATTERNS:
-        raise FrameError(layout.path, f"its Bayer pattern is {pattern!r}, not one of {', '.join(PATTERNS)}")
+        known = ", ".join(PATTERNS)
+        raise FrameError(layout.path, f"its Bayer pattern is {pattern!r}, not one of {known}: correct BAYERPAT")
     readings = [_moved(pattern, rows, columns)]
     if (rows + columns) % 2:
         readings.append(pattern)  # cropped, and the card adapted, but the offset left

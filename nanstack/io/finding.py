@@ -61,7 +61,7 @@ class FoundFiles:
             lines.append(f"{self.results[0].name}{more} ignored: an earlier run made it, and it is made anew")
         reasons = {
             "a run of this program wrote it; name it to use frames in it": self.outputs,
-            "it cannot be read": self.unreadable,
+            "it may not be read": self.unreadable,
         }
         return lines + [_not_searched(folders, why) for why, folders in reasons.items() if folders]
 

@@ -252,7 +252,7 @@ def _fill(path: Path, numbers: np.ndarray, read: Callable[[memoryview, int], int
     while done < len(wanted):
         count = read(wanted[done:], done)
         if not count:
-            raise FrameError(path, "it ends too early: it was truncated, or changed while it was read")
+            raise FrameError(path, "it ends too early: it was truncated, or changed while it was read; copy it anew")
         done += count
 
 
@@ -351,7 +351,8 @@ def _check_size(layout: Layout) -> None:
     """Refuse a file that is smaller than its header says."""
     size, wanted = layout.stamp[0], layout.offset + layout.nbytes
     if not layout.packed and size < wanted:
-        raise FrameError(layout.path, f"it is truncated: its header promises {wanted} bytes, the file has {size}")
+        told = f"its header promises {wanted} bytes, the file has {size}"
+        raise FrameError(layout.path, f"it is truncated: {told}; copy it anew")
     if layout.packed and layout.nbytes > MAX_RATIO * size:
         raise FrameError(
             layout.path, f"its header promises {layout.nbytes} bytes, more than {size} compressed bytes can hold"
@@ -379,7 +380,7 @@ def fits_layout(path: Path, wanted: Callable[[Header], bool]) -> Layout | None:
             if card(header, "ZIMAGE", False) is True:
                 most = MAX_RATIO * stamp[0] if packed else stamp[0] - source.tell()
                 if _data_bytes(path, header) > most:
-                    raise FrameError(path, "it is truncated: its header promises more than the file has")
+                    raise FrameError(path, "it is truncated: its header promises more than the file has; copy it anew")
                 return _tiles_layout(path, header, number, stamp)
             is_image = number == 0 or card(header, "XTENSION", "") in ("IMAGE", "IUEIMAGE")
             if is_image and _integer(path, header, "NAXIS", 0) in (2, 3):
@@ -424,7 +425,7 @@ def _header_text(path: Path, file: BinaryIO, begins: bytes) -> bytes | None:
         if any(block[at : at + 8].rstrip(b" \0") == b"END" for at in range(0, len(block), CARD)):
             return b"".join(blocks)
         if len(block) < FITS_BLOCK:
-            raise FrameError(path, "it is truncated: its header has no end")
+            raise FrameError(path, "it is truncated: its header has no end; copy it anew")
     raise FrameError(path, f"its header has no end within {MAX_HEADER} bytes")
 
 

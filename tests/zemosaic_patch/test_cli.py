@@ -356,6 +356,33 @@ def test_unknown_options_are_usage_errors(run, frames, tmp_path, options):
     one_line(err, options[0], "see zemosaic-patch tile --help")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--Output", "x"], "unknown option --Output: is --output meant?"),
+        (["-O", "x"], "unknown option -O: is -o meant?"),
+        (["-o", "x", "--REJECT=none"], "unknown option --REJECT: is --reject meant?"),
+        (["-o", "x", "--weigths", "equal"], "unknown option --weigths: is --weights meant?"),
+        (["-o", ""], "one of the names or values is empty"),
+        (["", "-o", "x"], "one of the names or values is empty"),
+    ],
+)
+def test_words_that_are_nearly_right_are_named_and_nothing_is_done(run, frames, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("tile", frames, *words)
+    assert code == 2
+    one_line(err, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege elsewhere")
+def test_places_that_are_no_folders_are_named(run, frames, tmp_path):
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    assert "dead is a link to what is not there" in run("tile", frames, "-o", tmp_path / "dead")[2][-1]
+    assert "light_0.fits is a file: name the folder of a mosaic" in run("report", frames / "light_0.fits")[2][-1]
+    assert "nowhere is not there: name the folder of" in run("report", tmp_path / "nowhere")[2][-1]
+
+
 def test_reference_that_cannot_be_read(run, frames, tmp_path):
     (frames / "light_2.fits").write_text("no FITS at all")
     code, _, err = run("tile", frames, "-o", tmp_path / "out", "--reference", frames / "light_2.fits")

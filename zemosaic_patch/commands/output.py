@@ -46,14 +46,16 @@ def tell_ignored(found: FoundFiles, progress: Progress) -> None:
 
 def check_folder(folder: Path) -> None:
     """Fail now, not after the work, where a folder cannot be written to; make it where it is not there."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: name a folder for the output")
+    if os.path.lexists(folder) and not folder.is_dir():
+        what = "a link to what is not there" if not folder.exists() else "a file"
+        raise UsageError(f"{folder} is {what}: name a folder for the output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise FailureError(f"{folder} cannot be written to: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise FailureError(f"{folder} cannot be written to: {why}; see its permissions, or name another") from error
 
 
 def check_kind(folder: Path, other: str, what: str) -> None:

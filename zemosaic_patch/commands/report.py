@@ -15,6 +15,9 @@ def run(asked: ReportFolder) -> None:
     from zemosaic_patch.report.page import REPORT, SOURCES, ReportError, page_of, write_page
 
     folder = asked.folder
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "not there"
+        raise UsageError(f"{folder} is {what}: name the folder of a mosaic or tile")
     source = next((folder / name for name in SOURCES if (folder / name).is_file()), None)
     if source is None:
         raise UsageError(f"{folder} holds neither {' nor '.join(SOURCES)}: name the folder of a mosaic or tile")

@@ -168,7 +168,7 @@ def read_told(path: Path) -> Told:
     except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or brackets within brackets
         raise ReportError(f"{path} is damaged: make it again ({error})") from error
     if not isinstance(told, dict):
-        raise ReportError(f"{path} describes neither a mosaic nor a tile")
+        raise ReportError(f"{path} describes neither a mosaic nor a tile: name the folder of one")
     if not {"canvas", "tiles"} & told.keys():
         raise ReportError(f"{path} was written by an earlier version, or is damaged: make it again with --overwrite")
     return _told(told, "Tile" if path.stem == "tile" else "Mosaic")

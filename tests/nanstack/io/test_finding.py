@@ -120,7 +120,7 @@ def test_a_folder_below_that_cannot_be_read_is_named(home):
     put("n/a.fit", "n/locked/b.fit")
     os.chmod("n/locked", 0)
     try:
-        assert find_frame_files(["n"]).lines() == ["the folder locked is not searched: it cannot be read"]
+        assert find_frame_files(["n"]).lines() == ["the folder locked is not searched: it may not be read"]
         with pytest.raises(FrameError, match="the folder cannot be read"):
             find_frame_files(["n/locked"])
     finally:
