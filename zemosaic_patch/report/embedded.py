@@ -14,6 +14,7 @@ from nanstack.io.layout import FrameError, open_file
 
 MOSAIC_PX = 1800  # longest side of an embedded picture
 COVERAGE_PX = 900
+TINY = 1e-9
 JPEG_QUALITY = 85
 FEW, MOST = np.float32([92, 52, 30]), np.float32([252, 232, 206])  # colours of the coverage; B, G, R
 
@@ -90,6 +91,17 @@ def _reduced(pixels: np.ndarray, longest: int) -> np.ndarray:
         return pixels
     height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def cells_in_blues(values: np.ndarray) -> str:
+    """Return a picture of values (rows, columns) as a data URI: lighter where they are larger; black where none is."""
+    import cv2
+
+    known = np.isfinite(values)
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
+    grey = np.where(known, 1 + 254 * (values - low) / max(high - low, TINY), 0)
+    _, png = cv2.imencode(".png", in_blues(np.nan_to_num(grey).astype(np.uint8)))
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def in_blues(coverage: np.ndarray) -> np.ndarray:

@@ -19,11 +19,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.io.files import complete_file
+from nanstack.register.registered import sensor_terms
 from nanstack.survey.selection import told as told_together
 from zemosaic_patch.report import plots
-from zemosaic_patch.report.embedded import COVERAGE_PX, MOSAIC_PX, Picture, blues_as_css, embed, in_blues
+from zemosaic_patch.report.embedded import (
+    COVERAGE_PX,
+    MOSAIC_PX,
+    Picture,
+    blues_as_css,
+    cells_in_blues,
+    embed,
+    in_blues,
+)
 from zemosaic_patch.report.text import NOTHING, duration, shown
-from zemosaic_patch.report.told import Corners, Entry, Frame, ReportError, Tile, Told, Values, read_told, total
+from zemosaic_patch.report.told import Corners, Entry, Frame, ReportError, Shade, Tile, Told, Values, read_told, total
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,6 +43,7 @@ REPORT = "report.html"
 SOURCES = ("mosaic.json", "tile.json")  # what a report is made of; the first one found
 NUMBER_SHARE = 32  # a tile's number in its outline is as high as the mosaic's longer side over this
 NAMED_OUTLINES = 300  # of more frames the outlines are one path: a browser draws ten thousand, but not one by one
+PATTERN_CELLS = 48  # of a sensor's picture, along its longer side
 TABLE_ROWS = 500
 OPEN_ROWS = 60  # a longer table is folded up at first
 
@@ -112,6 +122,7 @@ def _page(told: Told, folder: Path) -> str:
             figures=_figures(told),
             sky=_sky(told, folder),
             comparison=_comparison(told, folder),
+            sky_maps=_sky_maps(told),
             coverage=embed(folder, told.image.coverage_picture, COVERAGE_PX, in_blues),
             coverage_colours=blues_as_css(),
             most_frames="most frames" if most is None else f"{shown(most)} frames",
@@ -208,6 +219,48 @@ def _remark(part: Frame | Tile) -> str:
     if isinstance(part, Tile):
         return f" · {shown(part.frames[0])} frames"
     return f" · weight {shown(part.weight[0], digits=3)}"
+
+
+@dataclass(frozen=True)
+class _SkyMap:
+    """A small picture of the sky's solution, as many pixels as it has cells, and what it shows."""
+
+    uri: str
+    width: int
+    height: int
+    caption: str
+
+
+def _sky_maps(told: Told) -> list[_SkyMap]:
+    """Return what stays on the cameras' sensors, and where frames differ."""
+    if told.sky is None:
+        return []
+    maps = [_sky_map(_pattern(shade), _of_shade(shade)) for shade in told.sky.shades]
+    if told.sky.residuals:
+        residuals = np.array([[np.nan if cell is None else cell for cell in row] for row in told.sky.residuals])
+        maps.append(_sky_map(residuals, "How much frames differ where they show the same sky"))
+    return maps
+
+
+def _sky_map(values: np.ndarray, caption: str) -> _SkyMap:
+    known = values[np.isfinite(values)]
+    ends = f": {shown(known.min(), digits=3)} ADU (dark) to {shown(known.max(), digits=3)} ADU" if known.size else ""
+    return _SkyMap(cells_in_blues(values), values.shape[1], values.shape[0], f"{caption}{ends}")
+
+
+def _pattern(shade: Shade) -> np.ndarray:
+    """Return what a sensor shows more than on average, over a small picture of it."""
+    height, width = shade.shape
+    cells = [max(2, round(PATTERN_CELLS * side / max(height, width))) for side in (height, width)]
+    y, x = np.indices(cells) + 0.5
+    x, y = x * width / cells[1] - 0.5, y * height / cells[0] - 0.5
+    return np.sum(sensor_terms(shade.shape, x.ravel(), y.ravel()) * shade.terms, axis=1).reshape(cells)
+
+
+def _of_shade(shade: Shade) -> str:
+    corners = "" if shade.corner is None else f"; corners {shown(shade.corner, ' ADU', 3)}"
+    error = "" if shade.error is None or not corners else f" (standard error {shown(shade.error, digits=2)})"
+    return f"What stays on the sensor{' of ' * bool(shade.camera)}{shade.camera}{corners}{error}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from nanstack.io.layout import FrameError, open_file
 from zemosaic_patch.report.text import NOTHING, duration, shown
 
+MOST_SHADES, MOST_CELLS = 4, 100  # of cameras, and of a map's rows and columns
 HUGE = 1e100  # no figure of a mosaic is larger
 
 Values = tuple[float | None, ...]
@@ -108,6 +109,46 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Shade:
+    """What stays on a camera's sensor, in green, or the only colour.
+
+    Attributes
+    ----------
+    camera : str
+    shape : (float, float)
+        Height and width of its frames.
+    terms : (float, float, float)
+        In ADU, of the squares and the product of places: see `nanstack.register.registered.sensor_terms`.
+    corner, error : float or None
+        What the corners have more than the frame on average, and its standard error, in ADU.
+    """
+
+    camera: str
+    shape: tuple[float, float]
+    terms: tuple[float, float, float]
+    corner: float | None
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Sky:
+    """How frames were brought to one sky.
+
+    Attributes
+    ----------
+    words : tuple of str
+        What could be told, and what could not.
+    shades : tuple of Shade
+    residuals : tuple of Values
+        By how much frames differ, in ADU, over the picture: rows of one length; None where nothing is seen.
+    """
+
+    words: tuple[str, ...]
+    shades: tuple[Shade, ...]
+    residuals: tuple[Values, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two pictures of the same sky: the names of their files, and what to write below them."""
 
@@ -130,6 +171,7 @@ class Told:
     tiles : tuple of Tile
         Empty for a result stacked straight from frames.
     comparison : Comparison or None
+    sky : Sky or None
     left_out : dict
         Name of a file: why it is not in the result.
     made, settings, times : tuple of Entry
@@ -143,6 +185,7 @@ class Told:
     frames: tuple[Frame, ...]
     tiles: tuple[Tile, ...]
     comparison: Comparison | None
+    sky: Sky | None
     left_out: dict[str, str]
     made: tuple[Entry, ...]
     settings: tuple[Entry, ...]
@@ -182,6 +225,7 @@ def _told(told: Mapping, kind: str) -> Told:
         frames=tuple(_frame(number, _mapping(frame)) for number, frame in enumerate(_items(told.get("frames")), 1)),
         tiles=tuple(_tile(number, _mapping(tile)) for number, tile in enumerate(_items(told.get("tiles")), 1)),
         comparison=_comparison(_mapping(told.get("comparison"))),
+        sky=_sky(_mapping(told.get("sky"))),
         left_out=_texts(told.get("left_out")),
         made=_made(told),
         settings=_flat(_mapping(told.get("settings"))),
@@ -237,6 +281,30 @@ def _tile(number: int, tile: Mapping) -> Tile:
         frames=_values(counted),
         background_adu=_values(tile.get("background_adu")),
     )
+
+
+def _sky(sky: Mapping) -> Sky | None:
+    if not sky:
+        return None
+    told = _mapping(sky.get("told"))
+    rows = tuple(_values(row) for row in _items(told.get("residual_map"))[:MOST_CELLS])
+    whole = bool(rows) and len({len(row) for row in rows}) == 1 and len(rows[0]) <= MOST_CELLS
+    return Sky(
+        tuple(map(str, _items(sky.get("words")))),
+        tuple(filter(None, (_shade(_mapping(shade)) for shade in _items(told.get("shades"))[:MOST_SHADES]))),
+        rows if whole else (),
+    )
+
+
+def _shade(shade: Mapping) -> Shade | None:
+    """Return a camera's shade; None where its frames' shape or its terms are not known."""
+    shape = tuple(map(_number, _items(shade.get("shape"))))
+    colours = _items(shade.get("terms_adu"))
+    terms = tuple(map(_number, _items(colours[len(colours) // 2]))) if colours else ()
+    if len(shape) != 2 or len(terms) != 3 or None in shape + terms or min(shape) < 1:
+        return None
+    corner, error = (_values(shade.get(name)) for name in ("corner_adu", "error_adu"))
+    return Shade(_text(shade.get("camera")), shape, terms, corner[len(corner) // 2], error[len(error) // 2])
 
 
 def _comparison(comparison: Mapping) -> Comparison | None:

@@ -98,6 +98,21 @@ def mosaic(tmp_path):
         "registration": {"place": "ASTAP", "approximate": False, "rms_px_median": 0.123, "rms_px_max": 0.4},
         "frames": [frame(index) for index in range(4)],
         "flats": [{"camera": "Seestar S50", "corners_percent": 2.7, "error_percent": 0.3}],
+        "sky": {
+            "words": ["the darkest sky is level"],
+            "told": {
+                "shades": [
+                    {
+                        "camera": "S50",
+                        "shape": [1080, 1920],
+                        "terms_adu": [[-9, 0, -9]],
+                        "corner_adu": [-7.9],
+                        "error_adu": [1.25],
+                    }
+                ],
+                "residual_map": [[0.5, 1.5], [None, 2.5]],
+            },
+        },
         "left_out": {"cloudy.fit": "no stars"},
         "settings": {"combine": "mean", "rejection": {"kappa_low": 3.0}},
         "seconds": {"registration": 10.0, "stack": 5.0},
@@ -150,6 +165,22 @@ def test_report_holds_every_frame_and_how_it_was_made(mosaic):
     assert shown == {f"#{attributes['id']}" for attributes in page.all("g") if "id" in attributes}
 
 
+def test_the_sky_is_told_in_words_and_small_pictures(mosaic):
+    """The shade is -9 ADU (u^2 + v^2), u and v in halves of the longer side, which are on average 1/3 and .1055."""
+    folder, told = mosaic
+    page = Page(report_of(folder, told))
+    assert "the darkest sky is level" in page.text
+    said = r"sensor of S50; corners -7.9 ADU \(standard error 1.2\): -7.\d+ ADU \(dark\) to 3.9\d ADU"
+    assert re.search(said, page.text)
+    assert "differ where they show the same sky: 0.5 ADU (dark) to 2.5 ADU" in page.text
+    cells = [one["src"].split(",")[1] for one in page.all("img") if one.get("class") == "cells"]
+    pattern, differ = (np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), dtype=int) for data in cells)
+    assert pattern.shape[:2] == (27, 48)
+    assert pattern[13, 23].sum() > pattern[13, 0].sum() > pattern[0, 0].sum() > 0
+    assert differ[0, 0].sum() < differ[0, 1].sum() < differ[1, 1].sum()
+    assert not differ[1, 0].any(), "black where nothing is seen"
+
+
 def test_plots_follow_the_dates(mosaic):
     folder, told = mosaic
     text = report_of(folder, told)
@@ -184,7 +215,7 @@ def test_ten_thousand_frames_make_a_page_that_a_browser_can_show(mosaic):
     assert "light_9499.fit" not in page.text
     assert "1000 left out" in page.text
     assert "dark_999.fit" not in page.text
-    assert len(page.all("li")) == 1
+    assert len(page.all("li")) == 2, "one line of the sky, one of all that was left out"
 
 
 def test_report_needs_nothing_from_outside(mosaic):
@@ -200,7 +231,7 @@ def test_report_needs_nothing_from_outside(mosaic):
 
 def test_pictures_are_embedded_as_jpeg_of_a_sensible_size(mosaic):
     pictures = Page(report_of(*mosaic)).all("img")
-    assert len(pictures) == 4
+    assert len(pictures) == 6
     assert all(picture["alt"] for picture in pictures)
     kind, data = pictures[0]["src"].split(",")
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
@@ -335,7 +366,7 @@ def test_command_writes_the_report_of_a_tile(mosaic, capsys):
     assert cli.main(["report", str(folder)]) == 0
     assert str(folder / "report.html") in capsys.readouterr().out
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
-    assert len(page.all("img")) == 2
+    assert len(page.all("img")) == 4
     assert f"Tile {folder.name}" in page.text
     assert "4 frames" in page.text
 
