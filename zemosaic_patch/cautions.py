@@ -168,3 +168,8 @@ def _why_rejected(settings: CanvasSettings) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: '1 file', '2 files'."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes in words: '2.1 GiB', '12 MiB'."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -39,7 +39,7 @@ from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
 from zemosaic_patch.arguments import as_words, declarations
-from zemosaic_patch.cautions import counted
+from zemosaic_patch.cautions import counted, in_units
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice, CanvasOptions, MosaicRun, StackOptions, TileRun
 from zemosaic_patch.outputs import is_ours, is_output_folder
@@ -305,8 +305,8 @@ def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -
     free = shutil.disk_usage(to.folder).free
     if needed > free:
         raise FailureError(
-            f"{width} x {height} pixels take {needed / 2**30:.1f} GiB on the disk, which has {free / 2**30:.1f} GiB "
-            "free: make room where the output goes, choose a coarser --scale, or leave out frames that lie apart"
+            f"{width} x {height} pixels take {in_units(needed)} on the disk, which has {in_units(free)} free: make "
+            "room where the output goes, or name another folder with -o"
         )
 
 

@@ -108,10 +108,12 @@ def find_frame_files(
     parts = []
     for name in names:
         given = list(_expanded(Path(name)))
+        if not given:
+            raise FrameError(name, _why_not_there(str(name)))
         part = _Search(flat, is_output, is_result)
         for path in given:
             part.take(path)
-        named_files = given and not any(map(os.path.isdir, given))  # pictures, say, that the shell put beside frames
+        named_files = not any(map(os.path.isdir, given))  # pictures, say, that the shell put beside frames
         if not part.paths and not (named_files and len(names) > 1):
             raise FrameError(name, _why_nothing(part.found()))
         parts.append(part.found())
@@ -119,6 +121,13 @@ def find_frame_files(
     if not found.paths:
         raise FrameError(names[0], _why_nothing(found))
     return found
+
+
+def _why_not_there(name: str) -> str:
+    """Say that a name stands for nothing at all."""
+    if glob.has_magic(name):
+        return "nothing there has a name like that"
+    return "there is no such file or folder" + ("" if os.path.isabs(name) else " below the current one")
 
 
 def _why_nothing(found: FoundFiles) -> str:

@@ -272,7 +272,7 @@ def test_what_is_no_file_is_said_to_be_none(tmp_path):
         "pipe.npy",
     ]
     for name in (long, "gone.fits", "nul\0.fits"):
-        with pytest.raises(FrameError, match="no frames there"):
+        with pytest.raises(FrameError, match="there is no such file or folder"):
             find_frame_files([tmp_path / name])
 
 

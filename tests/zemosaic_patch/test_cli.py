@@ -159,10 +159,11 @@ def one_line(err, *words):
 
 def test_no_frames(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    for name in ("empty", "nowhere", "*.fits"):
+    reasons = {"empty": "no frames there", "nowhere": "there is no such file", "*.fits": "nothing there has a name"}
+    for name, reason in reasons.items():
         code, _, err = run("tile", tmp_path / name, "-o", tmp_path / "out")
         assert code == 2
-        one_line(err, name, "no frames there")
+        one_line(err, name, reason)
     assert run("tile", "-o", tmp_path / "out")[0] == 2
 
 

@@ -790,7 +790,7 @@ def test_nothing_tells_where_or_whose_the_frames_are(run, copied):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nowhere"], 2, "nowhere: no frames there"),
+        (["nowhere"], 2, "nowhere: there is no such file or folder"),
         ([], 2, "no frames: name files"),
         (["frames", "--scale", "0"], 2, "--scale takes a number from 0.01 to 900, not 0"),
         (["frames", "--feather", "0.7"], 2, "--feather takes a number from 0 to 0.5, not 0.7"),
@@ -875,5 +875,5 @@ def test_a_disk_without_room_for_the_mosaic_is_told_before_the_work(run, copied,
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * image))
     code, _, err = run("mosaic", copied / "frames", "-o", copied / "new")
     assert code == 1
-    assert re.search(r"\d+ x \d+ pixels take 0\.0 GiB on the disk, which has 0\.0 GiB free: make room", err[-1])
+    assert re.search(r"\d+ x \d+ pixels take \d+ MiB on the disk, which has \d+ MiB free: make room", err[-1])
     assert not list((copied / "new").glob("mosaic*"))

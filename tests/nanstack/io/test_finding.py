@@ -81,8 +81,10 @@ def test_outputs_are_passed_over_below_but_not_where_they_are_named(home):
 
 def test_names_that_stand_for_nothing_are_named(home):
     put("n/a.fit", "empty/notes.txt", "pictures/a.jpg")
-    for name in ("nothing*", "gone.fit", "empty", "pictures", "n/b*.fit", "pictures/a.jpg"):
-        with pytest.raises(FrameError, match=rf"^{Path(name).name.replace('*', '.')}: no frames there"):
+    reasons = {"no frames there": ("empty", "pictures", "pictures/a.jpg"), "there is no such file": ("gone.fit",)}
+    reasons["nothing there has a name like that"] = ("nothing*", "n/b*.fit")
+    for reason, name in [(reason, name) for reason, names in reasons.items() for name in names]:
+        with pytest.raises(FrameError, match=rf"^{Path(name).name.replace('*', '.')}: {reason}"):
             find_frame_files([name])
     with pytest.raises(FrameError, match="empty: no frames there"):
         find_frame_files(["n", "empty"])
