@@ -16,8 +16,9 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from nanstack import compilation
-from nanstack.register._warp_kernel import CONTRACT, _between_nodes, _lanczos3, helper
+from nanstack.register._warp_kernel import CONTRACT, _between_nodes, _lanczos3, helper, keep_tap, sum_of, without_ring
 from nanstack.register.mesh import Mesh
+from nanstack.register.warp import BRIGHTER
 
 
 def _keys_polynomials() -> np.ndarray:
@@ -127,13 +128,10 @@ def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, 
 
 
 @intrinsic
-def _sample_inside(
-    typing_context, photosites, corner, pitch, weights_x, weights_y, px, beyond_x, beyond_y, totals, taps_of
-):
+def _sample_inside(typing_context, photosites, corner, pitch, weights_x, weights_y, px, totals, taps_of):
     """Sum over all photosites, each lattice for itself: first down the rows, then along them.
 
-    A lattice whose photosites stand on the coordinate along an axis has one there that counts: for its other rows that
-    one is read again, its other columns are kept out of the least.
+    Return the lattices where a ring may be, a bit each: see `nanstack.register.warp.summed`.
     """
     taps = len(taps_of)
     span = 2 * taps
@@ -141,61 +139,57 @@ def _sample_inside(
 
     def codegen(context, builder, signature, arguments):
         photosites_at, x_at, y_at, totals_at = (
-            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 8)
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6)
         )
-        first_weight = builder.mul(arguments[5], arguments[5].type(span))
-        on_column, on_row = (builder.fcmp_ordered("==", beyond, beyond.type(0)) for beyond in arguments[6:8])
+        corner, pitch, pixel = arguments[1], arguments[2], arguments[5]
+        first_weight = builder.mul(pixel, pixel.type(span))
         along = builder.load(_at(builder, x_at, first_weight, samples), align=4)
-        sums, lows = [], []
-        for places in _rows_of_lattices(builder, arguments[1], arguments[2], on_row, taps):
-            total, low = ir.Constant(samples, [0.0] * span), None
-            for place, tap in places:
+        lower, higher = functools.partial(_outermost, builder, "<"), functools.partial(_outermost, builder, ">")
+        sums, highs, brightest, darkest = [], [], [], []
+        for lattice in range(2):
+            total, rows = ir.Constant(samples, [0.0] * span), []
+            for tap in range(lattice, span, 2):
+                place = builder.add(corner, builder.mul(pitch, pitch.type(tap)))
                 row = builder.load(_at(builder, photosites_at, place, samples), align=4)
                 weight = builder.load(builder.gep(y_at, [builder.add(first_weight, first_weight.type(tap))]))
                 total = _multiply_add(builder, _to_all(builder, weight, span), row, total)
-                low = row if low is None else _lower(builder, row, low)
+                rows.append(row)
             sums.append(builder.fmul(total, along))
-            lows.append(low)
+            nearest = rows[taps // 2 - 1], rows[taps // 2]
+            brightest.append(higher(*nearest))
+            darkest.append(lower(*nearest))
+            highs.append(functools.reduce(higher, rows[: taps // 2 - 1] + rows[taps // 2 + 1 :], brightest[-1]))
         total = _of_lattices(builder, sums, builder.fadd)
-        least = _least(builder, lows, on_column, taps)
-        nothing = builder.fsub(total, total)  # NaN, where a photosite is infinite, and the total below all others
-        total = builder.select(builder.fcmp_ordered("<", total, least), least, total)
-        builder.store(builder.fadd(total, nothing), _at(builder, totals_at, arguments[5].type(0), total.type), align=4)
-        return context.get_dummy_value()
+        nothing = builder.fsub(total, total)  # NaN, where a photosite is infinite
+        brightest, darkest = _of_nearest(builder, brightest, higher), _of_nearest(builder, darkest, lower)
+        total = builder.fadd(higher(total, darkest), nothing)
+        builder.store(total, _at(builder, totals_at, pixel.type(0), total.type), align=4)
+        bound = builder.fmul(builder.fsub(brightest, darkest), ir.Constant(total.type, [BRIGHTER] * 4))
+        beyond = builder.fsub(_of_lattices(builder, highs, higher), brightest)
+        return builder.zext(builder.bitcast(builder.fcmp_ordered(">", beyond, bound), ir.IntType(4)), INDEXES)
 
     index = types.intp
-    arguments = photosites, index, index, weights_x, weights_y, index, types.float64, types.float64, totals, taps_of
-    return types.void(*arguments), codegen
+    return types.int32(photosites, index, index, weights_x, weights_y, index, totals, taps_of), codegen
 
 
-def _rows_of_lattices(builder, corner, pitch, on_row, taps):
-    """Return where the even rows begin and the odd ones, each with the number of its weight."""
-    odd_first = builder.select(on_row, builder.mul(pitch, pitch.type(taps - 1)), pitch)
-    odd_step = builder.select(on_row, pitch.type(0), builder.mul(pitch, pitch.type(2)))
-    even = [builder.mul(pitch, pitch.type(2 * k)) for k in range(taps)]
-    odd = [builder.add(odd_first, builder.mul(odd_step, odd_step.type(k))) for k in range(taps)]
-    return [
-        [(builder.add(corner, skipped), 2 * k + lattice) for k, skipped in enumerate(rows)]
-        for lattice, rows in enumerate((even, odd))
-    ]
+def _outermost(builder, order, one, other):
+    return builder.select(builder.fcmp_ordered(order, one, other), one, other)
 
 
-def _least(builder, lows, on_column, taps):
-    """Return the least photosite of each lattice, of those that count."""
-    others = [math.inf if lane % 2 and lane != taps - 1 else -math.inf for lane in range(2 * taps)]
-    none = [-math.inf] * len(others)
-    kept_out = builder.select(on_column, *(ir.Constant(lows[0].type, bounds) for bounds in (others, none)))
-    within = [builder.select(builder.fcmp_ordered(">", kept_out, low), kept_out, low) for low in lows]
-    return _of_lattices(builder, within, lambda one, other: _lower(builder, one, other))
-
-
-def _lower(builder, one, other):
-    return builder.select(builder.fcmp_ordered("<", one, other), one, other)
+def _of_nearest(builder, rows, join):
+    """Join the nearest columns of what is left of the nearest even and odd rows: one number a lattice."""
+    middle = rows[0].type.count // 2 - 2
+    fours = (builder.shuffle_vector(row, row, _lanes(range(middle, middle + 4))) for row in rows)
+    return _join_columns(builder, *fours, join)
 
 
 def _of_lattices(builder, rows, join):
     """Join what is left of the even and of the odd rows: one number a lattice."""
-    even, odd = (_in_fours(builder, row, join) for row in rows)
+    return _join_columns(builder, *(_in_fours(builder, row, join) for row in rows), join)
+
+
+def _join_columns(builder, even, odd, join):
+    """Join the even columns of four, and the odd ones, of the even rows and of the odd ones: one number a lattice."""
     halves = [[0, 1, 4, 5], [2, 3, 6, 7]]
     return join(*(builder.shuffle_vector(even, odd, _lanes(half)) for half in halves))
 
@@ -242,31 +236,61 @@ def _colour(typing_context, totals, evened, px, mixing, phase, base, slope, bend
 
 
 @helper
-def _sample_with_care(window, left, above, weights_x, weights_y, totals):
-    """Sum over the photosites that weigh anything; tell whether all of them are there."""
+def _gather(window, left, above, weights_x, weights_y, lattice, weights, values):
+    """Gather a lattice's photosites. Return how many, and how many nearest ones; none if one that weighs is missing."""
     height, width = window.shape
     span = len(weights_x)
     before = 1 - span // 2
-    for lattice in range(4):
-        total, least = 0.0, np.inf
-        for i in range(lattice // 2, span, 2):
-            if weights_y[i] == 0.0:
+    count, inner = 0, 0
+    for i in range(lattice // 2, span, 2):
+        for j in range(lattice % 2, span, 2):
+            weight = np.float64(weights_y[i]) * np.float64(weights_x[j])
+            row, column = above + before + i, left + before + j
+            there = row >= 0 and row < height and column >= 0 and column < width
+            if not (there and math.isfinite(window[row, column])):
+                if weight != 0.0:
+                    return 0, 0
                 continue
-            row = above + before + i
-            if row < 0 or row >= height:
-                return False
-            for j in range(lattice % 2, span, 2):
-                if weights_x[j] == 0.0:
-                    continue
-                column = left + before + j
-                if column < 0 or column >= width:
-                    return False
-                value = np.float64(window[row, column])
-                if not math.isfinite(value):
-                    return False
-                total += np.float64(weights_y[i]) * np.float64(weights_x[j]) * value
-                least = min(least, value)
-        totals[lattice] = np.float32(max(total, least))
+            nearest = -1 <= before + i <= 2 and -1 <= before + j <= 2
+            inner = keep_tap(weight, np.float64(window[row, column]), nearest, count, inner, weights, values)
+            count += 1
+    return count, inner
+
+
+@helper
+def _sample_of_lattice(window, left, above, weights_x, weights_y, lattice, taps):
+    """Return a lattice's sample: NaN where a photosite that weighs anything is not there."""
+    weights, values = taps
+    count, inner = _gather(window, left, above, weights_x, weights_y, lattice, weights, values)
+    return np.float32(without_ring(sum_of(weights[:count], values[:count]), weights, values[:count], inner))
+
+
+@helper
+def _mend_rings(window, left, above, weights_x, weights_y, lattices, taps, totals):
+    """Make the sums of lattices, a bit each, anew where the nearest four photosites are brighter."""
+    for lattice in range(4):
+        if lattices >> lattice & 1:
+            mean, weight = 0.0, 0.0
+            for i in (0, 2):
+                down = len(weights_y) // 2 - 2 + lattice // 2 + i
+                for j in (0, 2):
+                    along = len(weights_x) // 2 - 2 + lattice % 2 + j
+                    share = np.float64(weights_y[down]) * np.float64(weights_x[along])
+                    mean += (
+                        share * window[above + down + 1 - len(weights_y) // 2, left + along + 1 - len(weights_x) // 2]
+                    )
+                    weight += share
+            if mean > totals[lattice] * weight:
+                totals[lattice] = _sample_of_lattice(window, left, above, weights_x, weights_y, lattice, taps)
+
+
+@helper
+def _sample_with_care(window, left, above, weights_x, weights_y, taps, totals):
+    """Sum over the photosites that weigh anything; tell whether all of them are there."""
+    for lattice in range(4):
+        totals[lattice] = _sample_of_lattice(window, left, above, weights_x, weights_y, lattice, taps)
+        if not math.isfinite(totals[lattice]):
+            return False
     return True
 
 
@@ -284,13 +308,15 @@ def _weigh(beyond, weights, taps_of, scratch):
 def _sample(photosites, window, places, weights, level, column, taps_of, colours):
     """Fill in the colours of a run of pixels, the first of them at a column of the result."""
     xs, ys, lefts, aboves, states, phases = places
-    weights_x, weights_y, totals = weights
+    weights_x, weights_y, totals, used = weights
     evened, mixing, base, slope, bend = level
     taps, columns = len(taps_of), window.shape[1]
     for px in range(len(xs)):
         if states[px] == INSIDE:
             corner = (aboves[px] + 1 - taps) * columns + lefts[px] + 1 - taps
-            _sample_inside(photosites, corner, columns, weights_x, weights_y, px, xs[px], ys[px], totals, taps_of)
+            ring = _sample_inside(photosites, corner, columns, weights_x, weights_y, px, totals, taps_of)
+            if ring:
+                _mend_rings(window, lefts[px], aboves[px], weights_x[px], weights_y[px], ring, used, totals)
         else:
             totals[:] = np.float32(np.nan)
         _colour(totals, evened, px, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
@@ -300,18 +326,18 @@ def _sample(photosites, window, places, weights, level, column, taps_of, colours
 def _sample_what_is_left(window, places, weights, tents, level, column, colours):
     """Fill in the colours of those that are on the frame and have none: NaN where they cannot be made."""
     xs, ys, lefts, aboves, states, phases = places
-    weights_x, weights_y, totals = weights
+    weights_x, weights_y, totals, used = weights
     tent_x, tent_y = tents
     evened, mixing, base, slope, bend = level
     for px in range(len(xs)):
         if math.isfinite(colours[3 * px]) or states[px] == OUTSIDE:
             continue
         left, above = lefts[px], aboves[px]
-        made = _sample_with_care(window, left, above, weights_x[px], weights_y[px], totals)
+        made = _sample_with_care(window, left, above, weights_x[px], weights_y[px], used, totals)
         if not made:
             _weigh_by_tent(xs[px], tent_x)
             _weigh_by_tent(ys[px], tent_y)
-            made = _sample_with_care(window, left, above, tent_x, tent_y, totals)
+            made = _sample_with_care(window, left, above, tent_x, tent_y, used, totals)
         if made:
             behind = colours[3 * px + 3]
             _colour(totals, evened, px, mixing, phases[px], base, slope, bend, column + px, colours, 3 * px)
@@ -385,7 +411,10 @@ def _fill_from_mosaic(window, corner, nodes, box, levelling, taps_of, out, begin
         np.empty(RUN_PX), np.empty(RUN_PX), np.empty(RUN_PX, np.int32), np.empty(RUN_PX, np.int32),
         np.empty(RUN_PX, np.int32), np.empty(RUN_PX, np.int32),
     )  # fmt: skip
-    weights = np.empty((RUN_PX, span), np.float32), np.empty((RUN_PX, span), np.float32), np.empty(4, np.float32)
+    weights = (
+        np.empty((RUN_PX, span), np.float32), np.empty((RUN_PX, span), np.float32), np.empty(4, np.float32),
+        (np.empty((span // 2) ** 2), np.empty((span // 2) ** 2)),
+    )  # fmt: skip
     tents = np.empty(span, np.float32), np.empty(span, np.float32)
     level = np.empty(4), np.empty(4)
     scratch, evened, colours = (

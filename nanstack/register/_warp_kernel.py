@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 
 from nanstack import compilation
 from nanstack.register.mesh import SNAP_PX, Mesh
+from nanstack.register.warp import BRIGHTER
 
 RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
 CONTRACT = ("contract",)  # a * b + c in one rounding is the only liberty taken: NaN and infinity keep their meaning
@@ -84,39 +85,95 @@ def _place(xs, ys, shape, taps_of, lefts, aboves, weights_x, weights_y, states):
         states[px] = OUTSIDE if not on_frame else (on_grid if on_grid else (INSIDE if inside else OUTSIDE))
 
 
-@numba.njit(nogil=True)
-def _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total, least):
-    """Sum over the taps that are used: of an axis on the grid, the one of weight 1. Tell whether all are there."""
+@helper
+def keep_tap(weight, value, nearest, count, inner, weights, values):
+    """Put a tap behind those that there are, or, if it is one of the nearest, in front. Return how many these are."""
+    weights[count], values[count] = weight, value
+    if nearest:
+        weights[count], values[count] = weights[inner], values[inner]
+        weights[inner], values[inner] = weight, value
+        inner += 1
+    return inner
+
+
+@helper
+def _gather(frame, left, above, taps_of, weights_x, weights_y, px, channel, weights, values):
+    """Gather the taps. Return how many, and how many nearest ones; none if one that weighs anything is not there."""
     taps = len(taps_of)
     first = 1 - taps // 2
-    on_column, on_row = state & ON_COLUMN, state & ON_ROW
-    total[:] = 0.0
-    least[:] = np.inf
+    count, inner = 0, 0
     for i in range(taps):
         for j in range(taps):
             weight = weights_y[i, px] * weights_x[j, px]
-            if (on_row and first + i != 0) or (on_column and first + j != 0):
-                continue
             row, col = above + first + i, left + first + j
-            if row < 0 or row >= frame.shape[0] or col < 0 or col >= frame.shape[1]:
-                return False
-            for c in range(frame.shape[2]):
-                total[c] += weight * frame[row, col, c]
-                least[c] = min(least[c], frame[row, col, c])
-    return True
+            there = row >= 0 and row < frame.shape[0] and col >= 0 and col < frame.shape[1]
+            if not (there and math.isfinite(frame[row, col, channel])):
+                if weight != 0.0:
+                    return 0, 0
+                continue
+            nearest = 0 <= first + i <= 1 and 0 <= first + j <= 1
+            inner = keep_tap(weight, np.float64(frame[row, col, channel]), nearest, count, inner, weights, values)
+            count += 1
+    return count, inner
+
+
+@helper
+def sum_of(weights, values):
+    """Return the weighted sum of taps."""
+    total = 0.0
+    for k in range(len(values)):
+        total += weights[k] * values[k]
+    return total
+
+
+@helper
+def without_ring(total, weights, values, inner):
+    """Do with a sum what `nanstack.register.warp.summed` does: of the taps that are used, `inner` of them the nearest.
+
+    The nearest ones come first. NaN where there are no taps, or one is not finite. Values are sorted.
+    """
+    if not math.isfinite(total) or len(values) == 0:
+        return np.nan
+    mean, weight, darkest, brightest = 0.0, 0.0, np.inf, -np.inf
+    for k in range(inner):
+        mean += weights[k] * values[k]
+        weight += weights[k]
+        darkest, brightest = min(darkest, values[k]), max(brightest, values[k])
+    high = brightest
+    for value in values:
+        high = max(high, value)
+    total, mean = max(total, darkest), mean / weight
+    if high - brightest <= BRIGHTER * (brightest - darkest) or mean <= total:
+        return total
+    rank, below = 2 * len(values) // 5, 0
+    for value in values:
+        below += value < mean
+    return mean if below <= rank else max(total, _ranked(values, rank))
+
+
+@helper
+def _ranked(values, rank):
+    """Sort a few values, and return the one that so many are below."""
+    for last in range(1, len(values)):
+        value, place = values[last], last
+        while place > 0 and values[place - 1] > value:
+            values[place] = values[place - 1]
+            place -= 1
+        values[place] = value
+    return values[rank]
 
 
 @intrinsic
-def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, least, taps_of, channels_of):
+def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of):
     """Sum over all taps: first down the rows, whose taps and channels side by side are one vector, then along them.
 
-    `least` gets the least of the nearest four: a sum that is no less need not be held to all taps.
+    Return the channels where a ring would be, a bit each: see `nanstack.register.warp.summed`.
     """
     taps, channels = len(taps_of), len(channels_of)
 
     def codegen(context, builder, signature, arguments):
-        flat_at, x_at, y_at, total_at, least_at = (
-            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6, 7)
+        flat_at, x_at, y_at, total_at = (
+            context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3, 4, 6)
         )
         corner_at, pitch_of, pixel = arguments[1], arguments[2], arguments[5]
         span = taps * channels
@@ -132,8 +189,18 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
             weight = builder.shuffle_vector(one, one, lanes([0] * total.type.count))
             return builder.fadd(builder.fmul(weight, values, flags=CONTRACT), total, flags=CONTRACT)
 
-        def lower(one, other):
-            return builder.select(builder.fcmp_ordered("<", one, other), one, other)
+        def column(vector, tap):
+            return builder.shuffle_vector(vector, vector, lanes(range(tap * channels, (tap + 1) * channels)))
+
+        def outermost(order, vectors):
+            found = vectors[0]
+            for vector in vectors[1:]:
+                found = builder.select(builder.fcmp_ordered(order, found, vector), found, vector)
+            return found
+
+        def of_nearest(order):
+            vector = outermost(order, rows[taps // 2 - 1 : taps // 2 + 1])
+            return outermost(order, [column(vector, tap) for tap in (taps // 2 - 1, taps // 2)])
 
         down, rows = ir.Constant(sums, [0.0] * span), []
         for tap in range(taps):
@@ -143,37 +210,25 @@ def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px
             rows.append(row)
         along = ir.Constant(pixel_sums, [0.0] * channels)
         for tap in range(taps):
-            column = builder.shuffle_vector(down, down, lanes(range(tap * channels, (tap + 1) * channels)))
-            along = add_weighted(along, column, x_at, tap)
-        builder.store(along, builder.bitcast(total_at, pixel_sums.as_pointer()), align=8)
-        low = lower(*rows[taps // 2 - 1 : taps // 2 + 1])
-        nearest = lower(
-            *(
-                builder.shuffle_vector(low, low, lanes(range(tap * channels, (tap + 1) * channels)))
-                for tap in (taps // 2 - 1, taps // 2)
-            )
-        )
-        builder.store(nearest, builder.bitcast(least_at, nearest.type.as_pointer()), align=4)
-        return context.get_dummy_value()
+            along = add_weighted(along, column(down, tap), x_at, tap)
+        highest = outermost(">", rows)
+        high = outermost(">", [column(highest, tap) for tap in range(taps)])
+        brightest, darkest = of_nearest(">"), of_nearest("<")
+        nothing = builder.fsub(along, along)  # NaN, where a tap is infinite
+        total = builder.fadd(outermost(">", [along, builder.fpext(darkest, pixel_sums)]), nothing)
+        builder.store(total, builder.bitcast(total_at, pixel_sums.as_pointer()), align=8)
+        bound = builder.fmul(builder.fsub(brightest, darkest), ir.Constant(darkest.type, [BRIGHTER] * channels))
+        ring = builder.fcmp_ordered(">", builder.fsub(high, brightest), bound)
+        return builder.zext(builder.bitcast(ring, ir.IntType(channels)), ir.IntType(32))
 
     index = types.intp
-    return types.void(flat, index, index, weights_x, weights_y, index, total, least, taps_of, channels_of), codegen
-
-
-@numba.njit(nogil=True)
-def _least_of(flat, corner, pitch, channels, taps):
-    """Return the least of one channel's taps."""
-    least = flat[corner]
-    for i in range(taps):
-        for j in range(taps):
-            least = min(least, flat[corner + i * pitch + j * channels])
-    return least
+    return types.int32(flat, index, index, weights_x, weights_y, index, total, taps_of, channels_of), codegen
 
 
 @numba.njit(nogil=True)
 def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
     """Fill in a run of pixels, from the place `start` of the flat `out` on, with the samples at coordinates xs, ys."""
-    lefts, aboves, weights_x, weights_y, states, total, least = work
+    lefts, aboves, weights_x, weights_y, states, total, weights, values = work
     first = 1 - len(taps_of) // 2
     channels = len(channels_of)
     pitch = frame.shape[1] * channels
@@ -182,23 +237,26 @@ def _resample_run(frame, flat, xs, ys, taps_of, channels_of, work, out, start):
     for px in range(len(xs)):
         if states[px] == OUTSIDE:
             continue
-        if states[px] != INSIDE:
-            left, above, state = lefts[px], aboves[px], states[px]
-            if not _sample_on_grid(frame, left, above, state, taps_of, weights_x, weights_y, px, total, least):
-                continue
+        left, above = lefts[px], aboves[px]
+        if states[px] == ON_COLUMN + ON_ROW:
+            for c in range(channels):
+                total[c] = frame[above, left, c]
+            ring = 0
+        elif states[px] == INSIDE:
+            corner = (above + first) * pitch + (left + first) * channels
+            ring = _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of)
         else:
-            corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
-            _sample_inside(flat, corner, pitch, weights_x, weights_y, px, total, least, taps_of, channels_of)
+            ring = (1 << channels) - 1
+        for c in range(channels):
+            if ring >> c & 1:
+                count, inner = _gather(frame, left, above, taps_of, weights_x, weights_y, px, c, weights, values)
+                total[c] = without_ring(sum_of(weights[:count], values[:count]), weights, values[:count], inner)
         complete = True
         for c in range(channels):
             complete = complete and math.isfinite(np.float32(total[c]))
         if complete:
             for c in range(channels):
-                sample = np.float32(total[c])
-                if sample < least[c] and states[px] == INSIDE:
-                    corner = (aboves[px] + first) * pitch + (lefts[px] + first) * channels
-                    least[c] = _least_of(flat, corner + c, pitch, channels, len(taps_of))
-                out[start + px * channels + c] = max(sample, least[c])
+                out[start + px * channels + c] = np.float32(total[c])
 
 
 @numba.njit(nogil=True)
@@ -210,7 +268,8 @@ def _workspace(taps, channels):
         np.empty((taps, RUN_PX)),
         np.empty(RUN_PX, np.uint8),
         np.empty(channels),
-        np.empty(channels, np.float32),
+        np.empty(taps * taps),
+        np.empty(taps * taps),
     )
 
 

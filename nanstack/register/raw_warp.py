@@ -7,13 +7,14 @@ first would blur every star once more.
 
 Where the kernel's taps are not all there, beside the frame's edge or a photosite without data, a tent over the nearest
 four of each lattice stands in for all of them; where its taps are not there either, the sample is NaN, in all channels
-at once. Where a coordinate falls on the grid, the lattice that has photosites there is used at that place alone. Of no
-lattice is a sample below the least of the photosites that it is made of: no dark rings around bright stars.
+at once. Where a coordinate falls on the grid, the lattice that has photosites there is used at that place alone.
+No lattice's sum digs a dark ring around a bright star: `nanstack.register.warp.summed`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from types import ModuleType
 
 import numpy as np
@@ -21,9 +22,10 @@ import numpy as np
 from nanstack import compilation
 from nanstack.arrays import to_float32
 from nanstack.register.mesh import Box, Mesh
-from nanstack.register.warp import blocks, keys, lanczos3, normalised
+from nanstack.register.warp import blocks, keys, lanczos3, normalised, summed
 
 TAPS = {"bicubic": 4, "lanczos3": 6}  # photosites of one lattice under the kernel, along an axis
+NEAREST = range(-1, 3)  # photosites along an axis: each lattice's just before a coordinate, and just behind it
 UNCHANGED = np.repeat([1.0, 0, 0, 0, 0, 0, 0], 3).reshape(7, 3)
 EVEN = np.array([1.0, 0, 0, 0, 0, 0])
 
@@ -186,18 +188,16 @@ def _by_lattices(
 ) -> np.ndarray:
     """Return the samples of the four lattices, (4, h, w) float64: NaN where a photosite that weighs anything is not."""
     row, column = place
-    total = np.zeros((4, *row.shape))
-    least = np.full(total.shape, np.inf)
     before = 1 - len(weights_x) // 2
-    for i, weight_y in enumerate(weights_y):
-        for j, weight_x in enumerate(weights_x):
-            weight, lattice = weight_y * weight_x, 2 * (i % 2) + j % 2
-            value = photosites[row + before + i, column + before + j].astype(np.float64)
-            value[np.isinf(value)] = np.nan
-            used = weight != 0
-            total[lattice] += np.where(used, weight * value, 0.0)
-            np.fmin(least[lattice], value, out=least[lattice], where=used)
-    return np.maximum(total, least)
+    lattices = [range(lattice, len(weights_x), 2) for lattice in (0, 1)]
+    samples = []
+    for rows, columns in product(lattices, lattices):
+        pairs = list(product(rows, columns))
+        weights = np.array([weights_y[i] * weights_x[j] for i, j in pairs])
+        values = np.array([photosites[row + before + i, column + before + j] for i, j in pairs])
+        nearest = [before + i in NEAREST and before + j in NEAREST for i, j in pairs]
+        samples.append(summed(weights, values, nearest))
+    return np.stack(samples)
 
 
 def _tent(t: np.ndarray) -> np.ndarray:

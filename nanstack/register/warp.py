@@ -5,8 +5,8 @@ A sample is valid if and only if every tap that its interpolation used lies insi
 no fill value: what is not valid is NaN, in all channels at once. Where a coordinate falls on the grid, one tap alone is
 used along that axis: a shift by whole pixels is an exact copy.
 
-A sample is never below the least of those that it is made of: beside a star that is sharper than the kernel, whose
-negative lobes would dig a dark ring, that one stands.
+Beside a star that is sharper than the kernel, whose negative lobes would dig a dark ring, a sample is made without
+them: `summed`.
 
 `warp` takes an affine transform, `warp_mesh` any mapping that is smooth. Both run a compiled kernel where Numba is
 installed, else the same definition in NumPy (`warp_numpy`, `warp_mesh_numpy`).
@@ -14,7 +14,7 @@ installed, else the same definition in NumPy (`warp_numpy`, `warp_mesh_numpy`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -27,6 +27,8 @@ from nanstack.register.mesh import Box, Mesh
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_PIXELS = 2**14  # that the NumPy definition handles at once
 REACH = 3  # pixels to the farthest tap
+NEAREST = 0, 1  # the taps along an axis between which a coordinate lies
+BRIGHTER = 8.0  # than the nearest four, in terms of what these span: where a ring would be
 PHASES = 64  # places between two samples over which noise is averaged
 MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
 
@@ -225,7 +227,7 @@ class _Source:
     def of(cls, frame: np.ndarray, lanczos: bool) -> _Source:
         """Take a frame (H, W, C) apart."""
         height, width, channels = frame.shape
-        planes = np.zeros((channels, height + 2 * REACH, width + 2 * REACH), dtype=np.float32)
+        planes = np.full((channels, height + 2 * REACH, width + 2 * REACH), np.float32(np.nan))
         valid = np.zeros(planes.shape[1:], dtype=bool)
         inner = np.s_[REACH : REACH + height, REACH : REACH + width]
         valid[inner] = np.isfinite(frame).all(axis=2)
@@ -258,18 +260,53 @@ def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     place = (above.astype(np.intp) + REACH) * pitch + left.astype(np.intp) + REACH
     used = (x != left).astype(np.uint8) + 2 * (y != above)  # on the grid, the one tap of weight 1 is used alone
     complete = on_frame & ((source.usable[place] >> used) & 1).astype(bool)
-    total = np.zeros((len(source.planes), *x.shape))
-    least = np.full(total.shape, np.float32(np.inf))
-    for i, dy in enumerate(taps):
-        for j, dx in enumerate(taps):
-            weight, tap = weights_y[i] * weights_x[j], place + (dy * pitch + dx)
-            counts = ((dx == 0) | (x != left)) & ((dy == 0) | (y != above))
-            for plane, sums, low in zip(source.planes, total, least, strict=True):
-                sums += weight * plane[tap]
-                np.minimum(low, plane[tap], out=low, where=counts)
+    pairs = [(i, j) for i in range(len(taps)) for j in range(len(taps))]
+    weights = np.array([weights_y[i] * weights_x[j] for i, j in pairs])
+    around = [place + (taps[i] * pitch + taps[j]) for i, j in pairs]
+    nearest = [taps[i] in NEAREST and taps[j] in NEAREST for i, j in pairs]
+    total = np.stack([summed(weights, np.array([plane[tap] for tap in around]), nearest) for plane in source.planes])
     samples = to_float32(total)
     complete &= np.isfinite(samples).all(axis=0)
-    return np.moveaxis(np.where(complete, np.maximum(samples, least), np.float32(np.nan)), 0, -1)
+    return np.moveaxis(np.where(complete, samples, np.float32(np.nan)), 0, -1)
+
+
+def summed(weights: np.ndarray, values: np.ndarray, nearest: Sequence[bool]) -> np.ndarray:
+    """Return the weighted sums of taps, without the dark ring that negative weights dig around a bright star.
+
+    A sum is at least the darkest of the nearest four taps. Where another is far brighter than these, in terms of what
+    they span, it is at least their mean, as they are weighted, or the tap that two fifths of all are below, if that is
+    darker. To hold it to the least tap there would leave a ring too low by a frame's noise, which shows in a stack;
+    more would add light around the star.
+
+    Parameters
+    ----------
+    weights, values : ndarray of float, shape (T, ...)
+        A tap of weight 0 may be not finite; what there is of them counts for the rest.
+    nearest : sequence of bool, length T
+        Those between which a coordinate lies.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        NaN where a tap that weighs anything is not finite.
+    """
+    values = values.astype(np.float64)
+    there = np.isfinite(values)
+    inner = there & np.reshape(nearest, (-1, *[1] * (there.ndim - 1)))
+    total = np.sum(weights * np.where(there, values, np.nan), axis=0, where=weights != 0)
+    high, brightest = (np.max(values, axis=0, where=part, initial=-np.inf) for part in (there, inner))
+    darkest = np.min(values, axis=0, where=inner, initial=np.inf)
+    total = np.where(np.isfinite(total), np.maximum(total, darkest), np.nan)
+    ring = np.isfinite(total) & (high > brightest + BRIGHTER * (brightest - darkest))
+    if ring.any():
+        weights, values, there, inner = (part[:, ring] for part in (weights, values, there, inner))
+        values = np.where(there, values, np.inf)
+        mean = np.sum(weights * np.minimum(values, brightest[ring]), axis=0, where=inner)
+        mean /= np.sum(weights, axis=0, where=inner)
+        rank = 2 * there.sum(axis=0) // 5
+        ranked = np.take_along_axis(np.sort(values, axis=0), rank[np.newaxis], axis=0)[0]
+        total[ring] = np.maximum(total[ring], np.minimum(mean, ranked))
+    return total
 
 
 def keys(t: np.ndarray) -> np.ndarray:

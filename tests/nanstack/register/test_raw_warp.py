@@ -166,7 +166,7 @@ def test_stars_keep_flux_and_place_and_are_sharper_than_after_debayering(interpo
             debayered.append(measured(other[..., colour], x, y)[3])
     flux, dx, dy, radius = np.transpose(ours)
     truth = measured(starfield([(45.0, 45.0)], shape=(90, 90)), 45, 45)[0]
-    assert abs(flux.mean() / truth - 1) < 0.005
+    assert abs(flux.mean() / truth - 1) < {"bicubic": 0.005, "lanczos3": 0.015}[interpolation]  # the lobes left out
     assert np.hypot(dx.reshape(-1, 3).mean(axis=0), dy.reshape(-1, 3).mean(axis=0)).max() < 0.02
     assert radius.mean() < np.mean(debayered) - 0.03
 
@@ -179,6 +179,24 @@ def test_no_dark_rings_around_saturated_stars(interpolation, compiled, monkeypat
     mosaic = starfield([(60.3, 59.8)], fwhm=1.8, flux=5e6, saturation=60000)
     image = warp_mosaic(mosaic, "RGGB", mesh_through(9.0, 20.4, 10.7, Box(0, 70, 0, 70)), interpolation)
     assert image.min() >= mosaic.min()
+
+
+@pytest.mark.parametrize("fwhm", [1.7, 2.3, 2.9, 4.0])
+@pytest.mark.parametrize("pattern", ["GRBG", None])
+def test_the_sky_beside_saturated_stars_of_many_frames_is_no_lower_than_elsewhere(fwhm, pattern):
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:80, :80]
+    frames = []
+    for _ in range(24):
+        dx, dy = rng.uniform(-2, 2, 2)
+        star = 100 + 1e6 * np.exp(-4 * np.log(2) * ((x - 40 - dx) ** 2 + (y - 40 - dy) ** 2) / fwhm**2)
+        frame = (np.minimum(star, 60000) + rng.normal(0, 8, star.shape)).astype(np.float32)
+        mesh = mesh_through(0, 20 + dx, 20 + dy, Box(0, 40, 0, 40))
+        frames.append(warp_mosaic(frame, pattern, mesh) if pattern else warp_mesh(frame, mesh)[..., np.newaxis])
+    image = np.mean(frames, axis=0)
+    distance = np.hypot(*(np.mgrid[:40, :40] - 20.0))
+    noise = image[distance > 15].std(axis=0)
+    assert (image[(distance > 3) & (distance < 12)].min(axis=0) > 100 - 5 * noise).all()
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
