@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from nanstack import compilation
 from nanstack.register._warp_kernel import CONTRACT, _between_nodes, _lanczos3, helper, keep_tap, sum_of, without_ring
 from nanstack.register.mesh import Mesh
-from nanstack.register.warp import BRIGHTER
+from nanstack.register.rings import BRIGHTER
 
 
 def _keys_polynomials() -> np.ndarray:
@@ -131,7 +131,7 @@ def _place(xs, ys, first_row, first_column, shape, taps, lefts, aboves, states, 
 def _sample_inside(typing_context, photosites, corner, pitch, weights_x, weights_y, px, totals, taps_of):
     """Sum over all photosites, each lattice for itself: first down the rows, then along them.
 
-    Return the lattices where a ring may be, a bit each: see `nanstack.register.warp.summed`.
+    Return the lattices where a ring may be, a bit each: see `nanstack.register.rings.summed`.
     """
     taps = len(taps_of)
     span = 2 * taps

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from nanstack import compilation
 from nanstack.register.mesh import SNAP_PX, Mesh
-from nanstack.register.warp import BRIGHTER
+from nanstack.register.rings import BRIGHTER
 
 RUN_PX = 128  # columns at a time: the rows that a turned run needs stay in cache
 CONTRACT = ("contract",)  # a * b + c in one rounding is the only liberty taken: NaN and infinity keep their meaning
@@ -128,7 +128,7 @@ def sum_of(weights, values):
 
 @helper
 def without_ring(total, weights, values, inner):
-    """Do with a sum what `nanstack.register.warp.summed` does: of the taps that are used, `inner` of them the nearest.
+    """Do with a sum what `nanstack.register.rings.summed` does: of the taps that are used, `inner` of them the nearest.
 
     The nearest ones come first. NaN where there are no taps, or one is not finite. Values are sorted.
     """
@@ -167,7 +167,7 @@ def _ranked(values, rank):
 def _sample_inside(typing_context, flat, corner, pitch, weights_x, weights_y, px, total, taps_of, channels_of):
     """Sum over all taps: first down the rows, whose taps and channels side by side are one vector, then along them.
 
-    Return the channels where a ring would be, a bit each: see `nanstack.register.warp.summed`.
+    Return the channels where a ring would be, a bit each: see `nanstack.register.rings.summed`.
     """
     taps, channels = len(taps_of), len(channels_of)
 

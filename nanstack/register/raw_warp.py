@@ -8,7 +8,7 @@ first would blur every star once more.
 Where the kernel's taps are not all there, beside the frame's edge or a photosite without data, a tent over the nearest
 four of each lattice stands in for all of them; where its taps are not there either, the sample is NaN, in all channels
 at once. Where a coordinate falls on the grid, the lattice that has photosites there is used at that place alone.
-No lattice's sum digs a dark ring around a bright star: `nanstack.register.warp.summed`.
+No lattice's sum digs a dark ring around a bright star: `nanstack.register.rings.summed`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 from nanstack import compilation
 from nanstack.arrays import to_float32
 from nanstack.register.mesh import Box, Mesh
-from nanstack.register.warp import blocks, keys, lanczos3, normalised, summed
+from nanstack.register.rings import summed
+from nanstack.register.warp import blocks, keys, lanczos3, normalised
 
 TAPS = {"bicubic": 4, "lanczos3": 6}  # photosites of one lattice under the kernel, along an axis
 NEAREST = range(-1, 3)  # photosites along an axis: each lattice's just before a coordinate, and just behind it

@@ -6,7 +6,7 @@ no fill value: what is not valid is NaN, in all channels at once. Where a coordi
 used along that axis: a shift by whole pixels is an exact copy.
 
 Beside a star that is sharper than the kernel, whose negative lobes would dig a dark ring, a sample is made without
-them: `summed`.
+them: `nanstack.register.rings.summed`.
 
 `warp` takes an affine transform, `warp_mesh` any mapping that is smooth. Both run a compiled kernel where Numba is
 installed, else the same definition in NumPy (`warp_numpy`, `warp_mesh_numpy`).
@@ -14,7 +14,7 @@ installed, else the same definition in NumPy (`warp_numpy`, `warp_mesh_numpy`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -23,12 +23,12 @@ import numpy as np
 from nanstack import compilation
 from nanstack.arrays import float_frame, real_array, to_float32
 from nanstack.register.mesh import Box, Mesh
+from nanstack.register.rings import summed
 
 INTERPOLATIONS = ("bicubic", "lanczos3")
 BLOCK_PIXELS = 2**14  # that the NumPy definition handles at once
 REACH = 3  # pixels to the farthest tap
 NEAREST = 0, 1  # the taps along an axis between which a coordinate lies
-BRIGHTER = 8.0  # than the nearest four, in terms of what these span: where a ring would be
 PHASES = 64  # places between two samples over which noise is averaged
 MAX_CHANNELS = 4  # warped at once: each number of them takes a compilation, and many never end
 
@@ -268,45 +268,6 @@ def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     samples = to_float32(total)
     complete &= np.isfinite(samples).all(axis=0)
     return np.moveaxis(np.where(complete, samples, np.float32(np.nan)), 0, -1)
-
-
-def summed(weights: np.ndarray, values: np.ndarray, nearest: Sequence[bool]) -> np.ndarray:
-    """Return the weighted sums of taps, without the dark ring that negative weights dig around a bright star.
-
-    A sum is at least the darkest of the nearest four taps. Where another is far brighter than these, in terms of what
-    they span, it is at least their mean, as they are weighted, or the tap that two fifths of all are below, if that is
-    darker. To hold it to the least tap there would leave a ring too low by a frame's noise, which shows in a stack;
-    more would add light around the star.
-
-    Parameters
-    ----------
-    weights, values : ndarray of float, shape (T, ...)
-        A tap of weight 0 may be not finite; what there is of them counts for the rest.
-    nearest : sequence of bool, length T
-        Those between which a coordinate lies.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        NaN where a tap that weighs anything is not finite.
-    """
-    values = values.astype(np.float64)
-    there = np.isfinite(values)
-    inner = there & np.reshape(nearest, (-1, *[1] * (there.ndim - 1)))
-    total = np.sum(weights * np.where(there, values, np.nan), axis=0, where=weights != 0)
-    high, brightest = (np.max(values, axis=0, where=part, initial=-np.inf) for part in (there, inner))
-    darkest = np.min(values, axis=0, where=inner, initial=np.inf)
-    total = np.where(np.isfinite(total), np.maximum(total, darkest), np.nan)
-    ring = np.isfinite(total) & (high > brightest + BRIGHTER * (brightest - darkest))
-    if ring.any():
-        weights, values, there, inner = (part[:, ring] for part in (weights, values, there, inner))
-        values = np.where(there, values, np.inf)
-        mean = np.sum(weights * np.minimum(values, brightest[ring]), axis=0, where=inner)
-        mean /= np.sum(weights, axis=0, where=inner)
-        rank = 2 * there.sum(axis=0) // 5
-        ranked = np.take_along_axis(np.sort(values, axis=0), rank[np.newaxis], axis=0)[0]
-        total[ring] = np.maximum(total[ring], np.minimum(mean, ranked))
-    return total
 
 
 def keys(t: np.ndarray) -> np.ndarray:
