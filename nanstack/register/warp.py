@@ -264,7 +264,8 @@ def _sampled(source: _Source, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     weights = np.array([weights_y[i] * weights_x[j] for i, j in pairs])
     around = [place + (taps[i] * pitch + taps[j]) for i, j in pairs]
     nearest = [taps[i] in NEAREST and taps[j] in NEAREST for i, j in pairs]
-    total = np.stack([summed(weights, np.array([plane[tap] for tap in around]), nearest) for plane in source.planes])
+    sums = [summed(weights, np.array([plane[tap] for tap in around]), nearest) for plane in source.planes]
+    total = np.reshape(sums, (len(source.planes), *x.shape))
     samples = to_float32(total)
     complete &= np.isfinite(samples).all(axis=0)
     return np.moveaxis(np.where(complete, samples, np.float32(np.nan)), 0, -1)
