@@ -27,7 +27,7 @@ FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 MOST_STEPS = 300
 UNTOLD = 1e-12  # share of a step that shows in no sample: nothing tells how long it is to be
-POLISHES, RANK = 8, 0.65  # it begins with so many rounds of polishing, by this rank of values
+POLISHES, RANKS = 8, (0.5, 0.35, 0.65)  # it begins with so many rounds of polishing, by one of these ranks
 TINY_ADU = 1e-6
 
 
@@ -121,7 +121,7 @@ def solution(samples: SkySamples, colour: int, planes: Planes, columns: np.ndarr
     found, shade = np.zeros(planes.terms.shape[1]), np.zeros(len(columns))
     covariance = np.zeros((len(columns), len(columns)))
     offsets = np.arange(len(found)) % 3 == 0
-    found[offsets], off = _polished(sky, node, frame, len(found) // 3)
+    found[offsets], off = _beginning(sky, error, node, frame, len(found) // 3)
     weights = _redescending(off, error)
     for terms, tolerance in ROUNDS:
         weighed, free = _Weighed(planes, node, weights), offsets | (terms > OFFSETS)
@@ -147,24 +147,38 @@ def _redescending(off: np.ndarray, error: np.ndarray) -> np.ndarray:
     return (1 + (relative / (SOFT * _usual(off, error))) ** 2) ** -2 / error**2
 
 
-def _polished(sky: np.ndarray, node: np.ndarray, frame: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return offsets of frames (n,), and how far samples are off, by ranks within nodes and within frames in turn.
+def _beginning(
+    sky: np.ndarray, error: np.ndarray, node: np.ndarray, frame: np.ndarray, frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return offsets of frames (n,), and how far samples are off, by that rank of values which leaves the least off.
+
+    Where a tree hides part of the frames, a high rank is the sky's, and where a cloud is bright in them a low one.
+    """
+    begun = [_polished(sky, node, frame, frames, rank) for rank in RANKS]
+    usual = min(_usual(off, error) for _, off in begun)
+    squares = ((off / (SOFT * usual * error)) ** 2 for _, off in begun)
+    return begun[int(np.argmin([np.mean(square / (1 + square)) for square in squares]))]
+
+
+def _polished(
+    sky: np.ndarray, node: np.ndarray, frame: np.ndarray, frames: int, rank: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return offsets of frames (n,), and how far samples are off, by a rank within nodes and within frames in turn.
 
     So Tukey's median polish (1977) goes, where what covers nearly half of a frame, as a tree does, counts for nothing,
-    and a sum of squares would split the difference. What covers the sky is dark: a higher rank than the median passes
-    over more of it.
+    and a sum of squares would split the difference.
     """
     offsets = np.zeros(frames)
     for _ in range(POLISHES):
         off = sky - offsets[frame]
-        off -= _of_rank(off, node)[node]
-        more = _of_rank(off, frame, frames)
+        off -= _of_rank(off, rank, node)[node]
+        more = _of_rank(off, rank, frame, frames)
         offsets += more
     return offsets, off - more[frame]
 
 
-def _of_rank(values: np.ndarray, group: np.ndarray, groups: int = 0) -> np.ndarray:
-    """Return the value of each group below which `RANK` of the others lie; 0 of one without any.
+def _of_rank(values: np.ndarray, rank: float, group: np.ndarray, groups: int = 0) -> np.ndarray:
+    """Return the value of each group below which a share of the others lie; 0 of one without any.
 
     Of a pair it is the mean: nothing tells which of the two is off.
     """
@@ -172,7 +186,7 @@ def _of_rank(values: np.ndarray, group: np.ndarray, groups: int = 0) -> np.ndarr
     some = counts > 0
     least, span = values.min(), 2 * np.ptp(values) + TINY_ADU
     ordered = np.sort(group + (values - least) / span)  # one sort for all groups, ten times as fast as by two keys
-    at = (np.cumsum(counts) - counts + np.rint(RANK * (counts - 1)).astype(int))[some]
+    at = (np.cumsum(counts) - counts + np.rint(rank * (counts - 1)).astype(int))[some]
     found = np.zeros(len(counts))
     found[some] = (ordered[at] - np.flatnonzero(some)) * span + least
     pairs = counts == 2

@@ -41,7 +41,7 @@ def take(
     shown = taken.glow(x, y) + sky(taken.frame.view.directions(x, y))
     mesh = SKY + shown[..., None] + np.random.default_rng(seed).normal(0, NOISE, (*x.shape, 3))
     if spoil is not None:
-        mesh[spoil(x, y)] *= 0.3
+        mesh *= spoil(x, y)[..., None]
     survey = replace(taken.frame.survey, sky=mesh.astype(np.float32))
     return replace(taken, frame=replace(taken.frame, survey=survey))
 

@@ -54,7 +54,9 @@ def test_a_single_panel_leaves_most_open_and_half_circles_leave_least():
 
 
 def test_frames_behind_a_tree_are_named_with_their_share():
-    frames = night(count=10, sky=nebula, spoiled=lambda k: (lambda x, y: x > 640) if k in (1, 4) else None)
+    frames = night(
+        count=10, sky=nebula, spoiled=lambda k: (lambda x, y: np.where(x > 640, 0.3, 1)) if k in (1, 4) else None
+    )
     found = told(frames).covered
     assert sorted(found) == ["0_1.fit", "0_4.fit", "1_1.fit", "1_4.fit"]
     assert all(share == pytest.approx(1 / 3, abs=0.07) for share in found.values())
