@@ -14,7 +14,8 @@ from nanstack.levels.sky_samples import SkySamples
 from nanstack.register.registered import RegisteredFrame, corner_terms
 
 MAP_CELLS = 24  # along the longer side
-COVERED = 0.15  # a frame of which so much is far off, and dark, is named
+COVERED = 0.15  # a frame of which so much is far off, and dark, is named;
+DARK = 0.05  # dark is what lacks such a part of the usual sky: a tree hides most of it
 
 Numbers = tuple[float, ...]
 
@@ -163,7 +164,8 @@ def _residual_map(samples: SkySamples, solved: Sequence[OneColour]) -> tuple[tup
 
 def _covered(frames: Sequence[RegisteredFrame], samples: SkySamples, solved: Sequence[OneColour]) -> dict[str, float]:
     """Return the frames of which much is far off in all colours, and dark, and how much of them."""
-    off = np.all([(one.off < 0) & one.outlying for one in solved], axis=0)
+    dark = -DARK * np.median(samples.sky, axis=0)
+    off = np.all([(one.off < limit) & one.outlying for one, limit in zip(solved, dark, strict=True)], axis=0)
     counts = np.bincount(samples.frame, minlength=len(frames))
     share = np.bincount(samples.frame, off, len(frames)) / np.maximum(counts, 1)
     return {f.survey.digest: round(float(s), 3) for f, s in zip(frames, share, strict=True) if s > COVERED}
