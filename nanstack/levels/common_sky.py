@@ -32,6 +32,7 @@ from nanstack.levels.sky_samples import (
 from nanstack.levels.sky_told import SkyTold, sky_told
 from nanstack.register.registered import RegisteredFrame
 
+FLAT_TOLD = 0.01  # standard error of a flat in its corners that leaves little of it
 MODELS = ("none", "offset", "plane")
 
 
@@ -110,11 +111,12 @@ def _solved(
     brightness, camera, turn = brightnesses(frames, gains), cameras(frames), turns(frames, canvas)
     planes, component = Planes.of(samples, len(frames), model), components(samples, len(frames))
     tilts, shows = model == "plane", np.bincount(samples.frame, minlength=len(frames)) > 0
+    flattened = np.repeat([_is_flat(frames[int(np.argmax(camera == one))]) for one in range(camera.max() + 1)], 3)
     solved, whole, shades = [], [], np.zeros((len(frames), 3, gains.shape[1]))
     for colour in range(gains.shape[1]):
         bright = brightness[:, colour]
         columns = _columns_of_shades(samples, bright, camera if tilts else None)
-        one = solution(samples, colour, planes, columns)
+        one = solution(samples, colour, planes, columns, flattened[: len(columns)])
         own, shown = -planes.on_the_canvas(one.planes), samples.sky[:, colour] - sum_of(columns, one.shade)
         whole.append(as_a_whole(own, samples, shown, one.weights, component, turn, tilts=tilts))
         solved.append(one)
@@ -127,6 +129,11 @@ def _solved(
         [_less_shade(*one, canvas) for one in zip(found, shades, frames, strict=True)],
         sky_told(frames, camera, samples, solved, [left for _, left in whole]),
     )
+
+
+def _is_flat(frame: RegisteredFrame) -> bool:
+    """Tell whether stars tell the flat of a frame's camera: it is off its samples then."""
+    return frame.flat.error < FLAT_TOLD
 
 
 def _less_shade(plane: np.ndarray, shade: np.ndarray, frame: RegisteredFrame, canvas: Canvas) -> Level:

@@ -22,6 +22,7 @@ SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sid
 # how strongly slopes and shades are held to none: as samples of so much weight would, and over what theirs say of them
 SLOPE_HELD = 0.05, 0.002
 SHADE_HELD = 0.3, 0.001
+SHADE_LEFT = 0.015  # the latter of a camera whose flat stars tell: it is off already, and little is left
 SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say,
 FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
@@ -111,8 +112,10 @@ class OneColour:
     usual: float
 
 
-def solution(samples: SkySamples, colour: int, planes: Planes, columns: np.ndarray) -> OneColour:
+def solution(samples: SkySamples, colour: int, planes: Planes, columns: np.ndarray, flattened: np.ndarray) -> OneColour:
     """Return planes of frames, and factors of the shades' columns (k, m), that bring one colour to one sky.
+
+    `flattened` (k,) tells the columns of cameras whose flat is off already.
 
     A tree, a cloud's edge and a ghost of the moon are outliers: what is far off counts next to nothing, and a frame of
     which all is far off still has its plane. Offsets come first: beside a tree, a plane would rather lean on it.
@@ -128,7 +131,7 @@ def solution(samples: SkySamples, colour: int, planes: Planes, columns: np.ndarr
         off = sky - planes.terms @ found - sum_of(columns, shade)
         step = weighed.step(off, found, free, tolerance)
         if terms == SHADES and len(shade):
-            step, shade, covariance = _with_shades(weighed, columns, off, step, shade)
+            step, shade, covariance = _with_shades(weighed, columns, flattened, off, step, shade)
         found = found + step
         off = weighed.left(sky - sum_of(columns, shade), found)
         weights = _redescending(off, error)
@@ -255,7 +258,12 @@ class _Weighed:
 
 
 def _with_shades(
-    samples: _Weighed, columns: np.ndarray, off: np.ndarray, step: np.ndarray, shade: np.ndarray
+    samples: _Weighed,
+    columns: np.ndarray,
+    flattened: np.ndarray,
+    off: np.ndarray,
+    step: np.ndarray,
+    shade: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the step of the planes beside that of the shades, the shades, and their covariance, of samples of error 1.
 
@@ -266,7 +274,8 @@ def _with_shades(
     left = [samples.left(column, own) for column, own in zip(columns, taken, strict=True)]
     off = samples.left(off, step)
     normal = np.array([[np.sum(weights * column * other) for other in left] for column in columns])
-    held = np.array([SHADE_HELD[0] + SHADE_HELD[1] * np.sum(weights * column**2) for column in columns])
+    own = np.array([np.sum(weights * column**2) for column in columns])
+    held = SHADE_HELD[0] + np.where(flattened, SHADE_LEFT, SHADE_HELD[1]) * own
     right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
     more = np.linalg.solve(normal + np.diag(held), right)
     return step - sum_of(np.array(taken), more), shade + more, np.linalg.inv(normal + np.diag(held))

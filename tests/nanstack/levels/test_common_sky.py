@@ -11,6 +11,7 @@ from nanstack.canvas import union_canvas
 from nanstack.levels.common_sky import common_sky, onto_earlier
 from nanstack.levels.placed import Level
 from nanstack.levels.sky_samples import sky_samples
+from nanstack.register.registered import Flat
 from tests.support.known_skies import SHAPE, left, levelled, nebula, night, steps, take
 
 pytestmark = pytest.mark.numpy_bytes
@@ -104,6 +105,25 @@ def test_what_stays_on_the_sensor_is_no_sky(shade, panels):
     scatter, spread = unevenness(shown)
     assert scatter < 2
     assert spread < 8
+
+
+def test_where_stars_tell_the_flat_glows_that_grow_from_panel_to_panel_are_less_taken_for_it():
+    """Slopes that grow by 10 ADU from panel to panel look like a bowl that stays on the sensor."""
+    rng = np.random.default_rng(6)
+    frames = [
+        take(
+            f"{k}_{panel}.fit",
+            panel * 0.45 + rng.normal(0, 0.02),
+            rng.normal(0, 0.02),
+            tilt=(10.0 * panel, 0.0),
+            seed=k,
+        )
+        for panel in range(4)
+        for k in range(panel * 6, panel * 6 + 6)
+    ]
+    known = [replace(one, frame=replace(one.frame, flat=Flat(error=0.003))) for one in frames]
+    without, told = (unevenness(left(night, *levelled(night)))[1] for night in (frames, known))
+    assert told < without - 0.5
 
 
 def test_frames_that_do_not_touch_keep_their_own_level():
