@@ -33,6 +33,7 @@ BRIGHT = 25  # per cent of sightings, by whose scatter it is told what else is u
 SEEN_SIGMA = 2.5  # a star counts where it would be seen if noise took so much of it: else those that noise lifts would
 SOFT = 3.0  # from so many usual residuals on a sighting has less and less of a say
 LEAST_STARS = 3  # in common with other frames, of one that stars tell of
+SURE = 2.0  # standard errors of one of its terms from which on a flat is believed
 FLAT_SIGMA = 0.03  # of a flat's terms at a frame's edge, beforehand: what a device's own flat leaves is a few per cent
 LEAST_SPREAD = 0.003  # of frames' fluxes, however steady the air
 ROUGH, FINE = 1e-2, 1e-7  # tolerances of a round's conjugate gradients: the next one goes on from there
@@ -398,10 +399,17 @@ def _told(
     beside = _beside_their_set(drawn[:frames], known, component)
     error = np.array([math.hypot(_spread(own), FRAME_ERROR) for own in beside])
     flats = [
-        Flat(*mine.tolist(), error=_spread(corner_terms(shape) @ own))
+        _flat(mine, shape, own)
         for mine, shape, own in zip(terms.reshape(-1, 3), shapes, drawn[frames:].reshape(-1, 3, DRAWS), strict=True)
     ]
     return StarScales(np.where(known, log, np.nan), np.where(known, error, np.nan), component, flats)
+
+
+def _flat(terms: np.ndarray, shape: tuple[int, ...], drawn: np.ndarray) -> Flat:
+    """Return a camera's flat; none where its errors (3, DRAWS) may have made it: taken off, it would be put in."""
+    error = _spread(corner_terms(shape) @ drawn)
+    is_sure = any(abs(term) > SURE * _spread(own) for term, own in zip(terms, drawn, strict=True))
+    return Flat(*terms.tolist(), error=error) if is_sure else Flat(error=error)
 
 
 def _drawn(solution: _Solution) -> np.ndarray:
