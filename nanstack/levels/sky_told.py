@@ -61,7 +61,7 @@ class SkyTold:
     residual_adu : tuple of float
         By how much a sample is usually off what is found.
     residual_map : tuple of tuple of (float or None)
-        The same over the canvas, the colours' mean, first row first; None where nothing is seen.
+        The same over the canvas, the colours' mean, first row first; None where no two frames show a place.
     covered : dict of str to float
         Digests of frames of which much is too dark for a sky, as behind a tree: how much.
     """
@@ -148,14 +148,17 @@ def _shade(
 
 
 def _residual_map(samples: SkySamples, solved: Sequence[OneColour]) -> tuple[tuple[float | None, ...], ...]:
-    """Return the root of the mean square of what samples are off, over coarse cells of the canvas."""
+    """Return the root of the mean square of what samples are off, over coarse cells of the canvas.
+
+    What one frame alone shows is off by nothing, and says nothing.
+    """
     places = np.stack([samples.y - samples.y.min(), samples.x - samples.x.min()])
     side = max(np.ptp(places, axis=1).max(), 1.0) / MAP_CELLS
     row, column = np.minimum(places // side, MAP_CELLS - 1).astype(int)
     shape = row.max() + 1, column.max() + 1
     cell = row * shape[1] + column
     square = np.mean([one.weights * one.off**2 for one in solved], axis=0)
-    weight = np.mean([one.weights for one in solved], axis=0)
+    weight = np.mean([one.weights for one in solved], axis=0) * (np.bincount(samples.node)[samples.node] > 1)
     total = np.bincount(cell, weight, shape[0] * shape[1])
     mean = np.sqrt(np.bincount(cell, square, len(total)) / np.where(total > 0, total, 1))
     cells = [round(float(value), 2) if seen else None for value, seen in zip(mean, total > 0, strict=True)]
