@@ -13,7 +13,8 @@ MOST_NAMED = 5
 def in_a_line(sky: SkyTold) -> str:
     """Return how well frames agree on the sky, and what they leave open, in green."""
     residual, tilt, bowl = (_figure(of[len(of) // 2]) for of in (sky.residual_adu, sky.tilt_adu, sky.bowl_adu))
-    return f"frames agree to {residual} ADU; left open: {tilt} ADU from end to end, {bowl} from middle to corners"
+    unknown = f"a tilt of {tilt} ADU across the picture, and a bowl of {bowl}, could not be told from the sky"
+    return f"frames agree to {residual} ADU; {unknown}"
 
 
 def sentences(sky: SkyTold, covered: Mapping[str, float]) -> list[str]:

@@ -14,7 +14,9 @@ def told(turned=0.0, spread=1.0, shades=(SHADE,)):
 
 
 def test_the_line_has_the_figures_of_green():
-    assert in_a_line(told()) == "frames agree to 0.9 ADU; left open: 12 ADU from end to end, 6 from middle to corners"
+    assert in_a_line(told()) == (
+        "frames agree to 0.9 ADU; a tilt of 12 ADU across the picture, and a bowl of 6, could not be told from the sky"
+    )
 
 
 def test_what_tells_the_tilt_is_said():
