@@ -127,7 +127,7 @@ def sky_told(
 
 
 def _adu(values: object) -> Numbers:
-    return tuple(round(float(value), 2) for value in values)
+    return tuple(float(f"{value:.4g}") for value in values)
 
 
 def _shade(
@@ -161,7 +161,7 @@ def _residual_map(samples: SkySamples, solved: Sequence[OneColour]) -> tuple[tup
     weight = np.mean([one.weights for one in solved], axis=0) * (np.bincount(samples.node)[samples.node] > 1)
     total = np.bincount(cell, weight, shape[0] * shape[1])
     mean = np.sqrt(np.bincount(cell, square, len(total)) / np.where(total > 0, total, 1))
-    cells = [round(float(value), 2) if seen else None for value, seen in zip(mean, total > 0, strict=True)]
+    cells = [float(f"{value:.4g}") if seen else None for value, seen in zip(mean, total > 0, strict=True)]
     return tuple(tuple(cells[first : first + shape[1]]) for first in range(0, len(cells), shape[1]))
 
 

@@ -33,7 +33,7 @@ BRIGHT = 25  # per cent of sightings, by whose scatter it is told what else is u
 SEEN_SIGMA = 2.5  # a star counts where it would be seen if noise took so much of it: else those that noise lifts would
 SOFT = 3.0  # from so many usual residuals on a sighting has less and less of a say
 LEAST_STARS = 3  # in common with other frames, of one that stars tell of
-SURE = 2.0  # standard errors of one of its terms from which on a flat is believed
+SURE = 4.0  # standard errors of its corners from which on a flat is believed: those of few stars are told too small
 FLAT_SIGMA = 0.03  # of a flat's terms at a frame's edge, beforehand: what a device's own flat leaves is a few per cent
 LEAST_SPREAD = 0.003  # of frames' fluxes, however steady the air
 ROUGH, FINE = 1e-2, 1e-7  # tolerances of a round's conjugate gradients: the next one goes on from there
@@ -42,7 +42,7 @@ FRAME_ERROR = 0.006  # of all fluxes of a frame alike: how wide its stars are ch
 DRAWS, AT_ONCE, SEED = 32, 4, 16  # of what stars are off, by which errors are told: to an eighth of them
 LEAST_REST = 0.1  # of a sighting, that its star does not follow
 LEAST_MULTIPLIER = 0.2  # on the way to a solution
-TINY = 1e-12
+TINY, FAST = 1e-12, 1e15
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,13 @@ def star_scales(
         solution = _held_to_the_usual(solution, np.flatnonzero(known), alike)
     for loss, with_flats, tolerance in LAST_ROUNDS:
         solution = solution.better(loss, with_flats, tolerance)
-    return _told(solution, shapes, known, component)
+    drawn = _drawn(solution)
+    sure = _sure(solution, shapes, drawn)
+    if not sure.all():
+        solution = solution.with_even(~sure)
+        for loss, with_flats, tolerance in LAST_ROUNDS:
+            solution = solution.better(loss, with_flats, tolerance)
+    return _told(solution, shapes, known, component, drawn, sure)
 
 
 def _edge_terms(shape: tuple[int, ...]) -> np.ndarray:
@@ -218,6 +224,11 @@ class _Solution:
         held = np.concatenate([np.zeros(len(cameras)), (edges.ravel() / FLAT_SIGMA) ** 2])
         error = np.hypot(seen.noise / np.exp(seen.log), seen.floor)
         return cls(seen, cameras, np.zeros(len(held)), held, np.ones(len(error), dtype=bool), error**-2)
+
+    def with_even(self, cameras: np.ndarray) -> _Solution:
+        """Return the solution with some cameras (bool) held to have no flat."""
+        terms = np.append(np.zeros(len(self.cameras), dtype=bool), np.repeat(cameras, 3))
+        return replace(self, found=np.where(terms, 0.0, self.found), held=np.where(terms, FAST, self.held))
 
     def better(self, loss: Callable[[np.ndarray], np.ndarray], with_flats: bool, tolerance: float) -> _Solution:
         """Return the solution after one more round: Gauss and Newton's step, and what sightings count for after it."""
@@ -386,34 +397,48 @@ def _held_to_the_usual(solution: _Solution, known: np.ndarray, alike: np.ndarray
     return replace(solution, seen=both, weights=weights, shown=shown)
 
 
-def _told(
-    solution: _Solution, shapes: Sequence[tuple[int, ...]], known: np.ndarray, component: np.ndarray
-) -> StarScales:
-    """Return what is found, and its errors: how it changes with draws of what each star is off.
+def _sure(solution: _Solution, shapes: Sequence[tuple[int, ...]], drawn: np.ndarray) -> np.ndarray:
+    """Tell of each camera whether its flat is more than its errors may have made: taken off, that would be put in.
 
-    A star is off in its own way in all frames of a night, so each has one draw for all its sightings (White 1980,
-    Econometrica 48, 817; Liang and Zeger 1986, Biometrika 73, 13). The usual frames, which are no stars, have many.
+    What lenses and filters leave is dim in all corners alike. What is bright in two of them and dim in two is noise.
     """
-    frames, drawn = len(known), _drawn(solution)
+    frames = len(solution.cameras)
+    terms, errors = solution.found[frames:].reshape(-1, 3), drawn[frames:].reshape(-1, 3, DRAWS)
+    corners = [corner_terms(shape) for shape in shapes]
+    return np.array([
+        abs(float(np.sum(corner * own))) > SURE * _spread(corner @ error)
+        for corner, own, error in zip(corners, terms, errors, strict=True)
+    ])  # fmt: skip
+
+
+def _told(
+    solution: _Solution,
+    shapes: Sequence[tuple[int, ...]],
+    known: np.ndarray,
+    component: np.ndarray,
+    drawn: np.ndarray,
+    sure: np.ndarray,
+) -> StarScales:
+    """Return what is found, and its errors, by draws (n + 3 cameras, DRAWS); a flat only of cameras that are sure."""
+    frames = len(known)
     log, terms = (rounded(part, part) for part in np.split(solution.found, [frames]))
     beside = _beside_their_set(drawn[:frames], known, component)
     error = np.array([math.hypot(_spread(own), FRAME_ERROR) for own in beside])
     flats = [
-        _flat(mine, shape, own)
-        for mine, shape, own in zip(terms.reshape(-1, 3), shapes, drawn[frames:].reshape(-1, 3, DRAWS), strict=True)
+        Flat(*np.where(is_sure, mine, 0.0).tolist(), error=_spread(corner_terms(shape) @ own))
+        for mine, shape, own, is_sure in zip(
+            terms.reshape(-1, 3), shapes, drawn[frames:].reshape(-1, 3, DRAWS), sure, strict=True
+        )
     ]
     return StarScales(np.where(known, log, np.nan), np.where(known, error, np.nan), component, flats)
 
 
-def _flat(terms: np.ndarray, shape: tuple[int, ...], drawn: np.ndarray) -> Flat:
-    """Return a camera's flat; none where its errors (3, DRAWS) may have made it: taken off, it would be put in."""
-    error = _spread(corner_terms(shape) @ drawn)
-    is_sure = any(abs(term) > SURE * _spread(own) for term, own in zip(terms, drawn, strict=True))
-    return Flat(*terms.tolist(), error=error) if is_sure else Flat(error=error)
-
-
 def _drawn(solution: _Solution) -> np.ndarray:
-    """Return what draws change of the unknowns: (n + 3 cameras, DRAWS)."""
+    """Return how the unknowns change with draws of what each star is off: (n + 3 cameras, DRAWS).
+
+    A star is off in its own way in all frames of a night, so each has one draw for all its sightings (White 1980,
+    Econometrica 48, 817; Liang and Zeger 1986, Biometrika 73, 13). The usual frames, which are no stars, have many.
+    """
     system, seen = _System.of(solution), solution.seen
     rng = np.random.default_rng(SEED)
     of_kinds = seen.floor != seen.floor[:1]
