@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What test_kept runs in a process of its own: stacks of one night into one folder, each killed at another moment."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,14 +35,23 @@ def kill_often(frames, kept, kills):
     seconds = time.perf_counter() - started
     rng = np.random.default_rng(5)
     for _ in range(kills):
+        more = made(kept) + rng.integers(0, 3)
         child = os.fork()
         if not child:
             list(stack_cells(cut(layers), layers, CanvasSettings(), kept=KeptCells(Path(kept))))
             os._exit(0)
-        time.sleep(rng.uniform(0, 0.2 * seconds))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        print(len(list(Path(kept).glob("cell_*"))), flush=True)
+        while made(kept) < more and os.waitpid(child, os.WNOHANG) == (0, 0):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02 * seconds))  # in the midst of another one
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        print(made(kept), flush=True)
+
+
+def made(kept):
+    """How many cells there are."""
+    return len(list(Path(kept).glob("cell_*")))
 
 
 if __name__ == "__main__":
