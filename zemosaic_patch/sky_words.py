@@ -13,8 +13,10 @@ MOST_NAMED = 5
 def in_a_line(sky: SkyTold) -> str:
     """Return how well frames agree on the sky, and what they leave open, in green."""
     residual, tilt, bowl = (_figure(of[len(of) // 2]) for of in (sky.residual_adu, sky.tilt_adu, sky.bowl_adu))
-    unknown = f"a tilt of {tilt} ADU across the picture, and a bowl of {bowl}, could not be told from the sky"
-    return f"frames agree to {residual} ADU; {unknown}"
+    if not sky.shades:
+        return f"frames agree to {residual} ADU; each was brought to one level by a constant"
+    left = f"a gradient of up to {tilt} ADU across the picture, {bowl} to its corners, may be left"
+    return f"frames agree to {residual} ADU; {left}: nobody can tell it from the sky"
 
 
 def sentences(sky: SkyTold, covered: Mapping[str, float]) -> list[str]:
@@ -59,24 +61,23 @@ def _tilt(sky: SkyTold) -> str:
     size = _adu(sky.tilt_adu)
     if sky.turned > 0.5:
         return (
-            "Frames that are turned by half circles against each other tell a glow of their own from one of the sky: "
-            f"the picture's ends may be off by {size}."
+            "Some frames are turned by half circles against others, which tells a glow of theirs from the sky's own "
+            f"light: one end of the picture may be too bright against the other by {size}."
         )
     if sky.spread > 0.5:
         return (
             "A tilt that all frames have in common cannot be told from one of the sky. It is chosen so that the "
-            "darkest sky is level, where the frames' middles lie far apart, and is as the frames show it elsewhere: "
-            f"by another choice, the picture's ends would differ by {size} more or less."
+            "darkest sky is level, where the frames' middles lie far apart, and is as the frames show it elsewhere. "
+            f"So one end of the picture may be too bright against the other by up to {size}."
         )
     return (
-        "A tilt that all frames have in common cannot be told from one of the sky, and is left as the frames show it: "
-        f"were the darkest sky level, the picture's ends would differ by {size} more or less."
+        "A tilt that all frames have in common cannot be told from one of the sky, and is left as the frames show it. "
+        f"So one end of the picture may be too bright against the other by up to {size}."
     )
 
 
 def _bowl(sky: SkyTold) -> list[str]:
     return [
-        "A bowl that stays on the sensor, as flats leave it, looks like one of the sky, but for glows that would grow "
-        f"from panel to panel: the picture's corners may be off by {_adu(sky.bowl_adu)} against its middle "
-        "(standard error)."
+        "A bowl, dim or bright in all corners, looks alike whether the sensor or the sky has it: the picture's corners "
+        f"may be off by {_adu(sky.bowl_adu)} against its middle (standard error)."
     ]

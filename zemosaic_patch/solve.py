@@ -100,7 +100,7 @@ def place_groups(
     if again is not registrations:
         registrations, places = again, _places(surveys, again, folder, progress)
     for group in _groups(surveys, registrations):
-        _keep(group, places[group.number], folder, progress)
+        places[group.number] = _as_kept(group, places[group.number], folder, progress)
     placed = [
         one if one.view is None else replace(one, view=turned(one.view, places[one.group])) for one in registrations
     ]
@@ -290,9 +290,17 @@ def _identity(survey: Survey) -> str:
     return _digest(repr((survey.path.name, known.st_size, known.st_mtime_ns)))
 
 
+def _as_kept(group: _Group, place: Place, folder: Path, progress: Progress) -> Place:
+    """Keep what was found, and return it as the next run reads it: a run that goes on gives the same bytes."""
+    if place.how not in FOUND:
+        return place
+    _keep(group, place, folder, progress)
+    return _kept_place(group, folder) or place
+
+
 def _keep(group: _Group, place: Place, folder: Path, progress: Progress) -> None:
     """Keep the solution of the group's best frame, and nothing else of it, where none of the group is kept."""
-    if place.how not in FOUND or any(_kept(group, folder)):
+    if any(_kept(group, folder)):
         return
     cards = turned(group.views[0], place).wcs().to_header(relax=True)
     text = cards.tostring(sep="\n", padding=False)

@@ -195,7 +195,7 @@ def stack_files(
         stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept)),
         settings=told_of(run),
         seconds=clock.seconds,
-        like=_like(canvas, placed, choice, wanted, registered.on_the_sky),
+        like=_like(canvas, placed, choice, wanted, registered.on_the_sky and not registered.approximate),
         upside_down=to.upside_down,
     )
 
@@ -327,7 +327,7 @@ def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: 
 
 
 def _like(
-    canvas: Canvas, placed: Sequence[PlacedFrame], choice: CanvasChoice, wanted: Path | None, on_the_sky: bool
+    canvas: Canvas, placed: Sequence[PlacedFrame], choice: CanvasChoice, wanted: Path | None, knows_north: bool
 ) -> str:
     """Return what a canvas's pixels are chosen by, in words."""
     if choice.like is not None:
@@ -337,7 +337,7 @@ def _like(
         return f"pixels of {next(own, 'an earlier frame')}"
     if wanted is not None:
         return f"turned as {wanted.name}"
-    return "north up" if on_the_sky else "north in no known direction"
+    return "north up" if knows_north else "north in no known direction"
 
 
 # --- what is known of the result --------------------------------------------------------------------------------------

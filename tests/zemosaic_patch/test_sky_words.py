@@ -15,8 +15,10 @@ def told(turned=0.0, spread=1.0, shades=(SHADE,)):
 
 def test_the_line_has_the_figures_of_green():
     assert in_a_line(told()) == (
-        "frames agree to 0.9 ADU; a tilt of 12 ADU across the picture, and a bowl of 6, could not be told from the sky"
+        "frames agree to 0.9 ADU; a gradient of up to 12 ADU across the picture, 6 to its corners, may be left: "
+        "nobody can tell it from the sky"
     )
+    assert in_a_line(told(shades=())) == "frames agree to 0.9 ADU; each was brought to one level by a constant"
 
 
 def test_what_tells_the_tilt_is_said():

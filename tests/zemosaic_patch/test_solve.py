@@ -156,12 +156,14 @@ def test_a_scale_that_solutions_agree_on_is_believed_and_not_the_header(tmp_path
 def test_a_solver_is_asked_once(tmp_path, install, name, mirrored):
     truth, surveys, _ = night(tmp_path / "Nébuleuse d'Orion, été", mirrored=mirrored)
     install(name, SOLVE_FIELD if name == "solve-field" else ASTAP, truth)
-    told = Told()
+    told, attitudes = Told(), []
     for _ in range(2):
         found, places = placed(surveys, tmp_path / "kept", told)
         assert worst(truth, found) < 0.8
         assert places[0].how == ("solve-field" if name == "solve-field" else "ASTAP")
         assert not places[0].approximate
+        attitudes.append(np.array([one.view.attitude for one in found]).tobytes())
+    assert attitudes[0] == attitudes[1], "a run that was stopped goes on to the same bytes"
     assert len(asked(tmp_path)) == 1
     assert told.warnings == []
     assert told.steps[-1] == ("placing on the sky", 1, 1)
