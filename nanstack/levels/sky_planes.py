@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import scipy
 
+from nanstack.levels.gradients import conjugate_gradients
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky_samples import SkySamples
 
@@ -26,8 +27,6 @@ SHADE_LEFT = 0.015  # the latter of a camera whose flat stars tell: it is off al
 SOFT = 3.0  # from so many usual residuals on a sample has less and less of a say,
 FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
-MOST_STEPS = 300
-UNTOLD = 1e-12  # share of a step that shows in no sample: nothing tells how long it is to be
 POLISHES, RANKS = 8, (0.5, 0.35, 0.65)  # it begins with so many rounds of polishing, by one of these ranks
 TINY_ADU = 1e-6
 
@@ -230,7 +229,6 @@ class _Weighed:
         Slopes that a frame's own samples tell are left to them. What tells frames' slopes apart by narrow overlaps
         alone is held down: there, a vignetting looks like slopes that grow from panel to panel, and would bend the
         whole.
-        Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
         """
         own = np.maximum(self.planes.squares @ self.weights, TINY_ADU)
         held = np.where(np.arange(len(own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * own, 0.0)
@@ -238,23 +236,10 @@ class _Weighed:
         def pull(values: np.ndarray) -> np.ndarray:
             return self.planes.back @ (self.weights * self.beside_the_sky(values))
 
-        left = (pull(off) - held * found) * free
-        step, direction = np.zeros_like(found), left / own
-        square = np.sum(left * direction)
-        enough = tolerance**2 * square
-        for _ in range(MOST_STEPS):
-            if square <= enough:
-                break
-            effect = pull(self.planes.terms @ direction) * free + held * direction
-            along = np.sum(direction * effect)
-            if along <= UNTOLD * np.sum(own * direction**2):  # rounding: as what two frames have in common alone
-                break
-            length = square / along
-            step, left = step + length * direction, left - length * effect
-            ahead = left / own
-            before, square = square, np.sum(left * ahead)
-            direction = ahead + square / before * direction
-        return step
+        def effect_of(direction: np.ndarray) -> np.ndarray:
+            return pull(self.planes.terms @ direction) * free + held * direction
+
+        return conjugate_gradients(effect_of, (pull(off) - held * found) * free, own, tolerance)
 
 
 def _with_shades(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import scipy
 
+from nanstack.levels.gradients import conjugate_gradients
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky import rounded
 from nanstack.register.registered import Flat, RegisteredFrame, corner_terms, sensor_terms
@@ -37,7 +38,6 @@ SURE = 4.0  # standard errors of its corners from which on a flat is believed: t
 FLAT_SIGMA = 0.03  # of a flat's terms at a frame's edge, beforehand: what a device's own flat leaves is a few per cent
 LEAST_SPREAD = 0.003  # of frames' fluxes, however steady the air
 ROUGH, FINE = 1e-2, 1e-7  # tolerances of a round's conjugate gradients: the next one goes on from there
-MOST_STEPS = 300
 FRAME_ERROR = 0.006  # of all fluxes of a frame alike: how wide its stars are changes what a model of them tells
 DRAWS, AT_ONCE, SEED = 32, 4, 16  # of what stars are off, by which errors are told: to an eighth of them
 LEAST_REST = 0.1  # of a sighting, that its star does not follow
@@ -318,28 +318,16 @@ class _System:
         found : ndarray, shape (n + 3 cameras, k)
         free : ndarray of bool, shape (n + 3 cameras,)
         tolerance : float
-
-        Preconditioned conjugate gradients (Hestenes and Stiefel 1952), without BLAS, whose threads change last digits.
         """
         free = free[:, np.newaxis]
 
         def pull(values: np.ndarray) -> np.ndarray:
             return self.back @ (self.weights * self.beside_stars(values))
 
-        left = (pull(off) - self.held * found) * free
-        step, direction = np.zeros_like(left), left / self.own
-        square = np.sum(left * direction, axis=0)
-        enough = tolerance**2 * square
-        for _ in range(MOST_STEPS):
-            if np.all(square <= enough):
-                break
-            effect = (pull(self.matrix @ direction) + self.held * direction) * free
-            length = square / np.maximum(np.sum(direction * effect, axis=0), TINY)
-            step, left = step + length * direction, left - length * effect
-            ahead = left / self.own
-            before, square = square, np.sum(left * ahead, axis=0)
-            direction = ahead + square / np.maximum(before, TINY) * direction
-        return step
+        def effect_of(direction: np.ndarray) -> np.ndarray:
+            return (pull(self.matrix @ direction) + self.held * direction) * free
+
+        return conjugate_gradients(effect_of, (pull(off) - self.held * found) * free, self.own, tolerance)
 
 
 def _with_what_else_is_uncertain(solution: _Solution) -> _Solution:
