@@ -23,14 +23,13 @@ from nanstack.levels.sky_planes import Planes, solution, sum_of
 from nanstack.levels.sky_samples import (
     SkySamples,
     brightnesses,
-    cameras,
     components,
     shade_on_canvas,
     sky_samples,
     turns,
 )
 from nanstack.levels.sky_told import SkyTold, sky_told
-from nanstack.register.registered import RegisteredFrame
+from nanstack.register.registered import RegisteredFrame, cameras
 
 FLAT_TOLD = 0.01  # standard error of a flat in its corners that leaves little of it
 MODELS = ("none", "offset", "plane")

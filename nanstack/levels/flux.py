@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from nanstack.canvas import Canvas
 from nanstack.levels.star_scales import common_stars, star_scales
 from nanstack.progress import Progress
-from nanstack.register.registered import RegisteredFrame
+from nanstack.register.registered import RegisteredFrame, cameras, numbered
 
 SAME_EXPOSURE = 0.15  # clouds may make so much of a difference without a word
 MOST_NAMED = 5
@@ -75,7 +75,7 @@ def _scaled(frames: Sequence[RegisteredFrame], groups: Sequence[int], progress: 
     kinds = [Kind.of(frame) for frame in frames]
     counts = Counter(kinds)
     main, _ = min(counts.items(), key=lambda one: (-one[1], one[0]))
-    camera, kind = (_numbered(of) for of in ([(f.facts.instrument, f.shape) for f in frames], kinds))
+    camera, kind = cameras(frames), numbered(kinds)
     shapes = [frames[int(np.flatnonzero(camera == number)[0])].shape for number in range(camera.max() + 1)]
     told = star_scales(common_stars(frames, groups), camera, shapes, kind)
     own = list(zip(told.component.tolist(), kinds, strict=True))
@@ -95,12 +95,6 @@ def _scaled(frames: Sequence[RegisteredFrame], groups: Sequence[int], progress: 
         replace(frame, factor=factors[key] * math.exp(-log), factor_error=error, flat=told.flats[number])
         for frame, key, log, error, number in zip(frames, own, off, told.error.tolist(), camera, strict=True)
     ]
-
-
-def _numbered(names: Sequence[Hashable]) -> np.ndarray:
-    """Number names from 0, those that are alike alike: (n,)."""
-    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    return np.array([number[name] for name in names])
 
 
 def _usual_logs(logs: np.ndarray, own: Sequence[tuple[int, Kind]]) -> dict[tuple[int, Kind], float]:

@@ -142,13 +142,6 @@ def brightnesses(frames: Sequence[RegisteredFrame], gains: np.ndarray) -> np.nda
     return np.clip(np.divide(skies, usual, out=np.ones_like(skies), where=lit), 1 / BRIGHTER, BRIGHTER)
 
 
-def cameras(frames: Sequence[RegisteredFrame]) -> np.ndarray:
-    """Number the cameras that frames were taken by: (n,)."""
-    kinds = [(frame.facts.instrument, frame.shape) for frame in frames]
-    number = {kind: index for index, kind in enumerate(dict.fromkeys(kinds))}
-    return np.array([number[kind] for kind in kinds])
-
-
 def components(samples: SkySamples, frames: int) -> np.ndarray:
     """Number the sets of frames that hang together by the nodes that they show: (n,)."""
     size = frames + int(samples.node.max()) + 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -133,3 +134,14 @@ class RegisteredFrame:
     def wcs(self) -> WCS:
         """Its view as a celestial solution."""
         return self.view.wcs()
+
+
+def cameras(frames: Sequence[RegisteredFrame]) -> np.ndarray:
+    """Number the cameras that frames were taken by: (n,)."""
+    return numbered([(frame.facts.instrument, frame.shape) for frame in frames])
+
+
+def numbered(names: Sequence[Hashable]) -> np.ndarray:
+    """Number names from 0, those that are alike alike: (n,)."""
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names])
