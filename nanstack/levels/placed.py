@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 NOTHING_LEFT = np.array([1.0, 0, 0, 0, 0, 0])  # of a flat, by a camera's own
+NOTHING_MASKED = np.empty((0, 5))
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,9 @@ class PlacedFrame:
         seeing differ a little from frame to frame.
     flat : ndarray of float64, shape (6,)
         What its camera's own flat left: a polynomial of the place on the canvas, of the terms of a `Level`.
+    masked : ndarray of float64, shape (m, 5)
+        What of it does not count where another frame shows the place: all that lies within a radius of a line. A row
+        has x and y of its ends and the radius, in the frame's own pixels; a disc's ends are one place.
     """
 
     frame: RegisteredFrame
@@ -104,6 +108,7 @@ class PlacedFrame:
     noise: SampleNoise
     blur: float
     flat: np.ndarray = field(default_factory=NOTHING_LEFT.copy)
+    masked: np.ndarray = field(default_factory=NOTHING_MASKED.copy, repr=False)
 
     @cached_property
     def levelling(self) -> np.ndarray:

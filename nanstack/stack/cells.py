@@ -27,6 +27,7 @@ from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
 from nanstack.stack.kept import KeptCells
+from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden
 from nanstack.stack.rows import OpenFiles
 from nanstack.stack.sources import Source, open_source
 from nanstack.stack.stacked import StackedCell
@@ -75,6 +76,8 @@ class Layer:
         Of its mesh.
     bend : float
         By how many of its pixels the side of a cell may be off straight in it.
+    masked : ndarray of float64, shape (m, 5)
+        What of it is masked, in pixels of the canvas: see `nanstack.stack.masks`.
     """
 
     placed: PlacedFrame
@@ -82,6 +85,7 @@ class Layer:
     touched: Box
     step: int
     bend: float
+    masked: np.ndarray
 
     @classmethod
     def of(cls, placed: PlacedFrame, canvas: Canvas) -> Layer:
@@ -94,7 +98,8 @@ class Layer:
         )
         there = Passage.between(plane.view, [view])[0]
         bend = 2 * miss(there, touched, SIDE)
-        return cls(placed, plane, touched, mesh_step(there, touched), bend if bend >= 0 else np.inf)
+        masked = masked_on_canvas(placed, plane)
+        return cls(placed, plane, touched, mesh_step(there, touched), bend if bend >= 0 else np.inf, masked)
 
 
 def _from_origin(canvas: Canvas) -> Canvas:
@@ -382,7 +387,10 @@ class _Work:
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
         for out, one, (index, mesh) in zip(samples, placed, meshes.items(), strict=True):
             levelled(one, self.sources[index], mesh.cut(wide), self.settings.interpolation, out)
-        return combined(samples, placed, self.settings, box.within(wide))
+        masks = [drawn(self.layers[index].masked, wide) for index in meshes]
+        inner, gone = box.within(wide), hidden(samples, masks)
+        stacked = combined(samples, placed, self.settings, inner)
+        return stacked if gone is None else with_hidden(stacked, gone[inner])
 
 
 def empty(shape: tuple[int, int], channels: int) -> StackedCell:

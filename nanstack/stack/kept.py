@@ -143,6 +143,6 @@ def _mark(placed: PlacedFrame) -> bytes:
         repr((placed.frame.survey.digest, view.camera, float(view.scale), float(placed.weight), placed.blur)).encode()
     )
     arrays = view.attitude, placed.gain, placed.flat, level.terms
-    for array in (*arrays, noise.variance, noise.photon, noise.sky):
+    for array in (*arrays, noise.variance, noise.photon, noise.sky, placed.masked):
         found.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
     return found.digest()

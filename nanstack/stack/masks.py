@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of frames is known to show what does not belong into a stack: it does not count where another frame does better.
+
+A mask is made of lines with a radius: a disc around a star has no length, a satellite's trail is long. Where all frames
+that show a place are masked there, all count: no place loses its data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanstack.stack.stacked import StackedCell
+
+if TYPE_CHECKING:
+    from nanstack.canvas import Canvas
+    from nanstack.levels.placed import PlacedFrame
+    from nanstack.register.mesh import Box
+
+
+def masked_on_canvas(placed: PlacedFrame, canvas: Canvas) -> np.ndarray:
+    """Return what is masked of a frame in pixels of a canvas: (m, 5), as `PlacedFrame.masked`.
+
+    Lines stay straight: planes of one sky keep them so, and a distortion bends them by less than a mask's margin.
+    """
+    if not len(placed.masked):
+        return placed.masked
+    view = placed.frame.view
+    x0, y0, x1, y1, radius = placed.masked.T
+    ends = (canvas.view.pixels(view.directions(x, y)) for x, y in ((x0, y0), (x1, y1)))
+    there = np.column_stack([*(side for end in ends for side in end), radius * canvas.view.focal / view.focal])
+    return there[np.isfinite(there).all(axis=1)]
+
+
+def drawn(masked: np.ndarray, box: Box) -> np.ndarray | None:
+    """Return the pixels of a box that a mask covers; None where it covers none.
+
+    Parameters
+    ----------
+    masked : ndarray of float64, shape (m, 5)
+        Ends and radius, in the pixels that the box is counted in.
+    box : Box
+
+    Returns
+    -------
+    ndarray of bool, shape (h, w), or None
+    """
+    x0, y0, x1, y1, radius = masked.T
+    near = np.minimum(x0, x1) - radius < box.right
+    near &= np.maximum(x0, x1) + radius > box.left - 1
+    near &= np.minimum(y0, y1) - radius < box.bottom
+    near &= np.maximum(y0, y1) + radius > box.top - 1
+    mask = None
+    for line in masked[near]:
+        part, covered = _covered(line, box)
+        if covered.any():
+            mask = np.zeros(box.shape, dtype=bool) if mask is None else mask
+            mask[part] |= covered
+    return mask
+
+
+def _covered(line: np.ndarray, box: Box) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Return the part of a box around a line, and which of its pixels lie within the line's radius."""
+    x0, y0, x1, y1, radius = line.tolist()
+    left, right = (max(int(min(x0, x1) - radius) - 1, box.left), min(int(max(x0, x1) + radius) + 2, box.right))
+    top, bottom = (max(int(min(y0, y1) - radius) - 1, box.top), min(int(max(y0, y1) + radius) + 2, box.bottom))
+    x, y = np.arange(left, right) - x0, np.arange(top, bottom)[:, np.newaxis] - y0
+    along, down = x1 - x0, y1 - y0
+    square = along * along + down * down
+    share = np.clip((x * along + y * down) / square, 0, 1) if square > 0 else 0.0
+    within = (x - share * along) ** 2 + (y - share * down) ** 2 <= radius * radius
+    return np.s_[top - box.top : bottom - box.top, left - box.left : right - box.left], within
+
+
+def hidden(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Take masked samples out of a block where another frame shows the place without a mask: they become NaN.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (n, h, w, C)
+        Changed in place.
+    masks : sequence of (ndarray of bool, shape (h, w), or None)
+
+    Returns
+    -------
+    ndarray of uint16, shape (h, w), or None
+        How many frames' samples went; None for no mask.
+    """
+    if all(mask is None for mask in masks):
+        return None
+    shown = [np.isfinite(layer).all(axis=-1) for layer in samples]
+    open_ones = np.zeros(samples.shape[1:3], dtype=bool)
+    for there, mask in zip(shown, masks, strict=True):
+        open_ones |= there if mask is None else there & ~mask
+    gone = np.zeros(samples.shape[1:3], dtype=np.uint16)
+    for layer, there, mask in zip(samples, shown, masks, strict=True):
+        if mask is not None:
+            away = mask & there & open_ones
+            layer[away] = np.nan
+            gone += away
+    return gone
+
+
+def with_hidden(cell: StackedCell, gone: np.ndarray) -> StackedCell:
+    """Return a stacked cell whose samples that masks took out count as covered, and as rejected."""
+    number = int(gone.sum()) * cell.image.shape[-1]
+    return replace(cell, coverage=cell.coverage + gone, rejected=cell.rejected + number, samples=cell.samples + number)
