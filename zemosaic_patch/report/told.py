@@ -358,8 +358,11 @@ def _of_flat(flat: Mapping) -> str:
     corners, error = (_number(flat.get(name)) for name in ("corners_percent", "error_percent"))
     if corners is None or error is None:
         return ""
-    more = "less" if corners >= 0 else "more"
-    told = f"{abs(corners):.1f} ± {error:.1f} % {more} light than the middle, by stars, evened out"
+    if corners == 0:  # what stars show is less than its errors may have made
+        told = f"stars show no difference from the middle that is sure (± {error:.1f} %): left as they are"
+    else:
+        more = "less" if corners > 0 else "more"
+        told = f"{abs(corners):.1f} ± {error:.1f} % {more} light than the middle, by stars, evened out"
     return f"{_text(flat.get('camera'))}: {told}".removeprefix(": ")
 
 
