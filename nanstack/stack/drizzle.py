@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Drizzle: each photosite drops onto the canvas by itself, in its own colour; nothing is interpolated.
+
+Fruchter and Hook 2002, PASP 114, 144. A photosite's square, shrunk, lies on the canvas as a quadrilateral. Each pixel
+gets the share of the drop that falls into it, by exact areas; what it shows is the mean of its drops, by their weights
+and shares. Of a Bayer mosaic a photosite drops into one colour, so that no colour is guessed from others beside it.
+
+This is the definition, written to be read; `nanstack.stack.drizzle_kernels` is the same, compiled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from nanstack.register.mesh import Box, Mesh
+from nanstack.register.raw_warp import polynomial_at
+
+KERNELS = ("square", "point", "gaussian")
+SCALES = (1.0, 4.0)  # times finer than frames' own pixels
+FWHM = 2.3548  # of a Gaussian, in its sigma; to the digits that STScI has
+GAUSSIAN_REACH = (
+    1.2  # photosites that a Gaussian drop goes along rows and columns; as STScI has it, so that drops agree
+)
+LEAST_SHARE = 1e-9  # of a drop: what rounding makes of nothing is less
+VALUE, WEIGHT, VARIANCE = range(3)  # sums in a pixel: of weight x value, of weight, of squared weight x variance
+COLOURS = {"R": 0, "G": 1, "B": 2}
+
+
+@dataclass(frozen=True)
+class Drizzle:
+    """How photosites drop.
+
+    Attributes
+    ----------
+    scale : float
+        How many times finer the canvas is than the frames.
+    pixfrac : float
+        Side of a drop, in that of a photosite: above 0, to 1. Smaller ones are sharper, and ask for more frames.
+    kernel : {'square', 'point', 'gaussian'}
+        A drop as even as the photosite; all of it in one pixel; or a round one, with `pixfrac` as its full width at
+        half maximum.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range, or an unknown kernel.
+    """
+
+    scale: float = 1.0
+    pixfrac: float = 1.0
+    kernel: str = "square"
+
+    def __post_init__(self) -> None:
+        if not SCALES[0] <= self.scale <= SCALES[1]:
+            raise ValueError(f"drizzle's scale must be within {SCALES[0]:g} to {SCALES[1]:g}, not {self.scale!r}")
+        if not 0 < self.pixfrac <= 1:
+            raise ValueError(f"pixfrac must be above 0, and 1 at most, not {self.pixfrac!r}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not {self.kernel!r}")
+
+    @property
+    def coarser(self) -> int:
+        """Pixels of the canvas along the side of one of the grid on which outliers are found: about a photosite."""
+        return 2 ** int(math.log2(self.scale * 1.2))
+
+    def reach(self, finer: float) -> float:
+        """Return how far from its middle a drop may go along an axis, in pixels of a canvas finer by that factor."""
+        side = self.pixfrac * finer
+        return {"square": side / math.sqrt(2), "point": 0.0, "gaussian": GAUSSIAN_REACH * finer}[self.kernel]
+
+
+class Photosites(NamedTuple):
+    """A part of a frame, and where it lies on the canvas."""
+
+    samples: np.ndarray  # float32, (h, w) or (h, w, C); one that is not finite drops nothing
+    box: Box  # of the frame
+    colours: tuple[int, int, int, int]  # of the frame's first two rows' first two photosites; of (h, w, C) no matter
+    mesh: Mesh  # where they, and the next pixels around them, lie on the canvas
+    finer: float  # by how much the canvas's pixels are finer
+
+
+class Worth(NamedTuple):
+    """What becomes of a frame's samples: see `nanstack.levels.placed.PlacedFrame`; of a single photosite's noise."""
+
+    levelling: np.ndarray  # float64, (7, C)
+    flat: np.ndarray  # float64, (6,)
+    variance: np.ndarray  # float64, (C,)
+    photon: np.ndarray  # float64, (C,)
+    sky: np.ndarray  # float64, (C,)
+    weight: float
+
+
+class Judged(NamedTuple):
+    """What interpolated samples say of a frame's photosites: the nearest one stands for each."""
+
+    good: np.ndarray  # bool, (h, w, C): there is data, and no outlier
+    level: np.ndarray  # float32, (h, w, C), that noise is reckoned for
+    box: Box  # the pixels of the grid, counted from the canvas's origin
+    coarser: int  # pixels of the canvas along the side of one of these
+
+
+def colours_of(pattern: str) -> tuple[int, int, int, int]:
+    """Return the channels that a pattern's four photosites drop into; an empty one is mono."""
+    return tuple(COLOURS[letter] for letter in pattern) if pattern else (0, 0, 0, 0)
+
+
+def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
+    """Drop a frame's photosites.
+
+    Parameters
+    ----------
+    photosites : Photosites
+        With those whose drops fall into the box; others drop nothing.
+    worth : Worth
+    judged : Judged
+        For these photosites; one beyond its box drops nothing.
+    drizzle : Drizzle
+    sums : ndarray of float64, shape (h, w, C, 3)
+        C-contiguous. Of the pixels of `box`; added to: `VALUE`, `WEIGHT` and `VARIANCE`.
+    box : Box
+        Pixels of the canvas, counted from its origin.
+    """
+    samples, where, colours, mesh, finer = photosites
+    rows, columns = np.mgrid[where.top : where.bottom, where.left : where.right]
+    x, y = _place(mesh, rows, columns)
+    row, column = (np.floor((v + 0.5) / judged.coarser) for v in (y, x))
+    inside = (row >= judged.box.top) & (row < judged.box.bottom)
+    inside &= (column >= judged.box.left) & (column < judged.box.right)
+    for channel, data in _by_channel(samples, where, colours):
+        i, j = np.nonzero(inside & np.isfinite(data))
+        at = row[i, j].astype(int) - judged.box.top, column[i, j].astype(int) - judged.box.left, channel
+        good = judged.good[at]
+        i, j, at = i[good], j[good], tuple(part[good] if np.ndim(part) else part for part in at)
+        u, v = x[i, j], y[i, j]
+        gain, *level = worth.levelling[:, channel]
+        value = gain * polynomial_at(worth.flat, v, u) * data[i, j] + polynomial_at(np.array(level), v, u)
+        above = np.maximum(judged.level[at].astype(np.float64) - worth.sky[channel], 0)
+        variance = worth.variance[channel] + worth.photon[channel] * above
+        for pixel_row, pixel_column, share in _shares(mesh, i + where.top, j + where.left, drizzle, finer):
+            hit = (share > LEAST_SHARE) & (pixel_row >= box.top) & (pixel_row < box.bottom)
+            hit &= (pixel_column >= box.left) & (pixel_column < box.right)
+            weight = worth.weight * share[hit]
+            to = pixel_row[hit] - box.top, pixel_column[hit] - box.left, channel
+            np.add.at(sums, to, np.stack([weight * value[hit], weight, weight**2 * variance[hit]], axis=-1))
+
+
+def _by_channel(samples: np.ndarray, box: Box, colours: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:
+    """Give the photosites of each channel: float64 (h, w), NaN for the others'."""
+    if samples.ndim == 3:
+        yield from enumerate(np.moveaxis(samples.astype(np.float64), -1, 0))
+        return
+    rows, columns = np.arange(box.top, box.bottom) % 2, np.arange(box.left, box.right) % 2
+    own = np.array(colours)[2 * rows[:, np.newaxis] + columns]
+    for channel in sorted(set(colours)):
+        yield channel, np.where(own == channel, samples.astype(np.float64), np.nan)
+
+
+def _place(mesh: Mesh, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where places of the frame, whole numbers or not, lie on the canvas: x and y."""
+    i, j = (np.floor(v / mesh.step).astype(int) for v in (row, column))
+    below, right = row / mesh.step - i, column / mesh.step - j
+    i, j = i - mesh.box.top // mesh.step, j - mesh.box.left // mesh.step
+    return tuple(
+        (nodes[i, j] * (1 - below) + nodes[i + 1, j] * below) * (1 - right)
+        + (nodes[i, j + 1] * (1 - below) + nodes[i + 1, j + 1] * below) * right
+        for nodes in (mesh.x, mesh.y)
+    )
+
+
+Shares = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _shares(mesh: Mesh, row: np.ndarray, column: np.ndarray, drizzle: Drizzle, finer: float) -> Shares:
+    """Give rows and columns of pixels, and the share of each drop that falls there: each pixel of each drop once."""
+    if drizzle.kernel == "square":
+        yield from _square_shares(mesh, row, column, drizzle.pixfrac)
+        return
+    x, y = _place(mesh, row, column)
+    if drizzle.kernel == "gaussian":
+        yield from _gaussian_shares(x, y, drizzle.pixfrac * finer / FWHM, GAUSSIAN_REACH * finer)
+    else:
+        yield _nearest(y), _nearest(x), np.ones(len(x))
+
+
+def _nearest(place: np.ndarray) -> np.ndarray:
+    return np.floor(place + 0.5).astype(int)
+
+
+def _gaussian_shares(x: np.ndarray, y: np.ndarray, sigma: float, reach: float) -> Shares:
+    """A Gaussian's values in the middles of pixels: their sum is about 1."""
+    first, last = ([_nearest(v + side * reach) for v in (y, x)] for side in (-1, 1))
+    for down, right in product(range(math.ceil(2 * reach) + 1), repeat=2):
+        row, column = first[0] + down, first[1] + right
+        squared = (row - y) ** 2 + (column - x) ** 2
+        share = np.exp(-squared / (2 * sigma**2)) / (2 * math.pi * sigma**2)
+        yield row, column, np.where((row <= last[0]) & (column <= last[1]), share, 0.0)
+
+
+def _square_shares(mesh: Mesh, row: np.ndarray, column: np.ndarray, pixfrac: float) -> Shares:
+    down, right = np.array([[-1, -1, 1, 1], [-1, 1, 1, -1]])[..., np.newaxis] * pixfrac / 2
+    x, y = _place(mesh, row + down, column + right)
+    area = np.abs((x[2] - x[0]) * (y[3] - y[1]) - (x[3] - x[1]) * (y[2] - y[0])) / 2
+    first, last = (_nearest(np.stack([most(v, axis=0) for v in (y, x)])) for most in (np.min, np.max))
+    spans = (last - first).max(axis=1, initial=0) + 1
+    for down, right in product(*map(range, spans.tolist())):
+        row, column = first[0] + down, first[1] + right
+        yield row, column, _overlap(x - column, y - row) / area
+
+
+def _overlap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the areas that quadrilaterals, corners (4, n) in turn, have in common with the unit square around 0.
+
+    Below each side, as far as it lies over the square, is a part of that: the parts below sides one way, less those
+    below sides the other way, are what lies between.
+    """
+    total = np.zeros(x.shape[1])
+    for k in range(4):
+        x0, y0, x1, y1 = x[k], y[k], x[(k + 1) % 4], y[(k + 1) % 4]
+        left, right = np.clip(x0, -0.5, 0.5), np.clip(x1, -0.5, 0.5)
+        width = np.where(x1 == x0, 1.0, x1 - x0)
+        low, high = (y0 + (y1 - y0) * (at - x0) / width + 0.5 for at in (left, right))
+        total += (right - left) * _mean_height(low, high)
+    return np.abs(total)
+
+
+def _mean_height(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the mean of heights from one to another, each cut to 0 ... 1."""
+    apart = np.abs(high - low) > 1e-7
+    between = np.where(apart, high - low, 1.0)
+    cut = np.clip((low + high) / 2, 0, 1)
+    return np.where(apart, (_below(high) - _below(low)) / between, cut)
+
+
+def _below(height: np.ndarray) -> np.ndarray:
+    """Return the integral of heights cut to 0 ... 1, from 0 on."""
+    cut = np.clip(height, 0, 1)
+    return cut**2 / 2 + np.maximum(height - 1, 0)

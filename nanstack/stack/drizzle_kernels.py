@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Drizzle, compiled: what `nanstack.stack.drizzle` defines.
+
+Sequential, and without the GIL: parts of a canvas are what runs in parallel. A row of photosites is placed at once, in
+loops that become vector instructions. The shares of a drop come from a walk along its four sides, as letters are drawn:
+where a side passes through a pixel, it tells what lies right of it, and sums along each row tell what lies between.
+"""
+
+# ruff: noqa: ANN001 - the compiled functions get their types from Numba
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from nanstack import compilation
+from nanstack.register.mesh import Box, Mesh
+from nanstack.stack.drizzle import FWHM, GAUSSIAN_REACH, KERNELS, LEAST_SHARE, Drizzle, Judged, Photosites, Worth
+
+SQUARE, POINT, GAUSSIAN = range(len(KERNELS))
+AT_EDGES = 3  # pixels more than a drop is long: one that it begins in, one that it ends in, and what rounding adds
+
+helper = numba.njit(
+    nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
+)
+called = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
+def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
+    """Drop a frame's photosites, as `nanstack.stack.drizzle.drop` defines it."""
+    samples, where, colours, mesh, finer = photosites
+    kind = KERNELS.index(drizzle.kernel)
+    length = drizzle.pixfrac * _longest(mesh) if kind == SQUARE else 2 * GAUSSIAN_REACH * finer
+    compilation.announce(_drop, "drizzle")
+    whole = np.ascontiguousarray(samples, dtype=np.float32)
+    whole = whole.reshape(*whole.shape[:2], -1).view()
+    whole.flags.writeable = False  # one type of array, so one compilation
+    nodes = tuple(np.ascontiguousarray(v, dtype=np.float64) for v in (mesh.x, mesh.y))
+    begins = mesh.box.top // mesh.step, mesh.box.left // mesh.step, mesh.step
+    levels = np.ascontiguousarray(np.transpose(worth.levelling), dtype=np.float64)
+    terms = (np.ascontiguousarray(v, dtype=np.float64) for v in (worth.flat, worth.variance, worth.photon, worth.sky))
+    _drop(
+        whole, tuple(map(int, where)), np.array(colours), nodes, begins, (levels, *terms, float(worth.weight)),
+        (np.ascontiguousarray(judged.good), np.ascontiguousarray(judged.level, dtype=np.float32)),
+        (*map(int, judged.box), 1.0 / judged.coarser),
+        (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
+        math.ceil(length) + AT_EDGES, sums.reshape(-1), sums.shape[2], tuple(map(int, box)),
+    )  # fmt: skip
+
+
+def _longest(mesh: Mesh) -> float:
+    """Return the most pixels that a photosite spans along an axis; 0 where it lies nowhere."""
+    with np.errstate(invalid="ignore"):
+        steps = [[np.abs(np.diff(v, axis=axis)) for axis in (0, 1)] for v in (mesh.x, mesh.y)]
+    spans = [sum(np.max(one, where=np.isfinite(one), initial=0) for one in of_axis) for of_axis in steps]
+    return max(spans) / mesh.step
+
+
+@compilation.compiled(error_model="numpy")
+def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, span, sums, channels, box):
+    top, bottom, left, right = where
+    x, y = nodes
+    node_row, node_column, step = begins
+    half, width = kernel[1], right - left
+    lines = np.empty((6, x.shape[1]))
+    places = np.empty((10, width))
+    chosen, channel_of = np.empty(width * samples.shape[2], np.int32), np.empty(width * samples.shape[2], np.int32)
+    values, variances = np.empty(width * samples.shape[2]), np.empty(width * samples.shape[2])
+    shares, reach = np.zeros((span, span + 2)), 0.5 * span + 1.0
+    for row in range(top, bottom):
+        _line(x, node_row, step, float(row), lines[0])
+        _line(y, node_row, step, float(row), lines[1])
+        first, last = _that_may_touch(lines[0], lines[1], box, reach, node_column * step - left, step, width)
+        if first >= last:
+            continue
+        _along(lines[0], node_column, step, left, 0.0, first, last, places[0])
+        _along(lines[1], node_column, step, left, 0.0, first, last, places[1])
+        count = _choose(
+            samples[row - top], row, left, first, last, colours, places, worth, judged, grid, box, reach,
+            chosen, channel_of, values, variances,
+        )  # fmt: skip
+        if kernel[0] == SQUARE and count:
+            for number in range(2):
+                _line(nodes[number], node_row, step, row - half, lines[2 + number])
+                _line(nodes[number], node_row, step, row + half, lines[4 + number])
+                _along(lines[2 + number], node_column, step, left, -half, first, last, places[2 + number])
+                _along(lines[2 + number], node_column, step, left, half, first, last, places[4 + number])
+                _along(lines[4 + number], node_column, step, left, half, first, last, places[6 + number])
+                _along(lines[4 + number], node_column, step, left, -half, first, last, places[8 + number])
+        _drop_chosen(
+            count, chosen, channel_of, values, variances, places, worth[5], kernel, shares, sums, channels, box
+        )
+
+
+@helper
+def _line(nodes, first_row, step, row, line):
+    """Fill in a coordinate at the columns of the nodes, in a row of the frame."""
+    i = math.floor(row / step)
+    below = row / step - i
+    i -= first_row
+    for k in range(line.size):
+        line[k] = nodes[i, k] * (1 - below) + nodes[i + 1, k] * below
+
+
+@helper
+def _that_may_touch(x, y, box, reach, begin, step, width):
+    """Return the first photosite of a row, and the last one and one, between which all are that may touch the box."""
+    top, bottom, left, right = box
+    first, last = width, 0
+    for k in range(x.size - 1):
+        across = max(x[k], x[k + 1]) >= left - reach and min(x[k], x[k + 1]) <= right + reach
+        if across and max(y[k], y[k + 1]) >= top - reach and min(y[k], y[k + 1]) <= bottom + reach:
+            first, last = min(first, begin + k * step), begin + (k + 1) * step
+    return max(first, 0), min(last, width)
+
+
+@helper
+def _along(line, first_node, step, left, offset, first, last, out):
+    """Fill in a coordinate for some of the photosites of a row, or for places beside them."""
+    j = first
+    while j < last:
+        node = math.floor((left + j + offset) / step)
+        stop = min(last, math.ceil((node + 1) * step - left - offset))
+        begin, end = line[node - first_node], line[node - first_node + 1]
+        for px in range(j, stop):
+            beyond = (left + px + offset) / step - node
+            out[px] = begin * (1 - beyond) + end * beyond
+        j = stop
+
+
+@helper
+def _choose(
+    samples,
+    row,
+    left,
+    first,
+    last,
+    colours,
+    places,
+    worth,
+    judged,
+    grid,
+    box,
+    reach,
+    chosen,
+    channel_of,
+    values,
+    variances,
+):
+    """List the samples of a row that drop something, with what they are worth; return how many there are."""
+    levels, flat, own_variances, photons, skies, weight = worth
+    good, level = judged
+    grid_top, grid_bottom, grid_left, grid_right, finer = grid
+    each, count = samples.shape[1], 0
+    of_row = colours[2 * (row & 1)], colours[2 * (row & 1) + 1]
+    for j in range(first, last):
+        x, y = places[0, j], places[1, j]
+        if not (x >= box[2] - reach and x <= box[3] + reach and y >= box[0] - reach and y <= box[1] + reach):
+            continue
+        r, c = math.floor((y + 0.5) * finer), math.floor((x + 0.5) * finer)
+        if r < grid_top or r >= grid_bottom or c < grid_left or c >= grid_right:
+            continue
+        r, c = r - grid_top, c - grid_left
+        for number in range(each):
+            channel = number if each > 1 else of_row[(left + j) & 1]
+            sample = samples[j, number]
+            if math.isfinite(sample) and good[r, c, channel]:
+                gain = levels[channel, 0] * _polynomial(flat, 0, x, y)
+                above = level[r, c, channel] - skies[channel]
+                chosen[count], channel_of[count] = j, channel
+                values[count] = gain * sample + _polynomial(levels[channel], 1, x, y)
+                variances[count] = own_variances[channel] + photons[channel] * (above if above > 0 else 0.0)
+                count += 1
+    return count
+
+
+@helper
+def _polynomial(terms, first, x, y):
+    """Return what `nanstack.register.raw_warp.polynomial_at` does; the terms begin at a number."""
+    offset, per_column, per_row = terms[first], terms[first + 1], terms[first + 2]
+    across, mixed, down = terms[first + 3], terms[first + 4], terms[first + 5]
+    return offset + (per_row + down * y) * y + (per_column + mixed * y + across * x) * x
+
+
+@helper
+def _drop_chosen(count, chosen, channel_of, values, variances, places, weight, kernel, shares, sums, channels, box):
+    kind, half, sigma, reach = kernel
+    before = -1
+    first_row = first_column = rows = columns = 0
+    for number in range(count):
+        j = chosen[number]
+        if j != before:  # a sample of another colour is there already
+            x, y = places[0, j], places[1, j]
+            if kind == SQUARE:
+                first_row, first_column, rows, columns = _square(places, j, shares)
+            elif kind == POINT:
+                first_row, first_column, rows, columns = math.floor(y + 0.5), math.floor(x + 0.5), 1, 1
+                shares[0, 0] = 1.0
+            else:
+                first_row, first_column, rows, columns = _gaussian(x, y, sigma, reach, shares)
+            before = j
+        value, variance = values[number], variances[number]
+        begin, end = max(0, box[2] - first_column), min(columns, box[3] - first_column)
+        for r in range(max(0, box[0] - first_row), min(rows, box[1] - first_row)):
+            pixel = (first_row + r - box[0]) * (box[3] - box[2]) + first_column - box[2]
+            for c in range(begin, end):
+                share = shares[r, c]
+                if share > LEAST_SHARE:
+                    at = 3 * ((pixel + c) * channels + channel_of[number])
+                    part = weight * share
+                    sums[at] += part * value
+                    sums[at + 1] += part
+                    sums[at + 2] += part * part * variance
+
+
+@helper
+def _gaussian(x, y, sigma, reach, shares):
+    """Fill in a Gaussian's values in the middles of pixels; return its first row and column, and how many there are."""
+    first_row, first_column = math.floor(y - reach + 0.5), math.floor(x - reach + 0.5)
+    rows = math.floor(y + reach + 0.5) - first_row + 1
+    columns = math.floor(x + reach + 0.5) - first_column + 1
+    narrow = 1 / (2 * sigma * sigma)
+    for r in range(rows):
+        down = math.exp(-narrow * (first_row + r - y) ** 2) * narrow / math.pi
+        for c in range(columns):
+            shares[r, c] = down
+    for c in range(columns):
+        right = math.exp(-narrow * (first_column + c - x) ** 2)
+        for r in range(rows):
+            shares[r, c] *= right
+    return first_row, first_column, rows, columns
+
+
+@helper
+def _square(places, j, shares):
+    """Fill in the shares of a quadrilateral; return as `_gaussian`."""
+    x0, y0, x1, y1 = places[2, j], places[3, j], places[4, j], places[5, j]
+    x2, y2, x3, y3 = places[6, j], places[7, j], places[8, j], places[9, j]
+    low_x, high_x = min(min(x0, x1), min(x2, x3)) + 0.5, max(max(x0, x1), max(x2, x3)) + 0.5
+    low_y, high_y = min(min(y0, y1), min(y2, y3)) + 0.5, max(max(y0, y1), max(y2, y3)) + 0.5
+    first_row, first_column = math.floor(low_y), math.floor(low_x)
+    rows, columns = math.floor(high_y) - first_row + 1, math.floor(high_x) - first_column + 1
+    for r in range(rows):
+        for c in range(columns + 2):
+            shares[r, c] = 0.0
+    across, down = 0.5 - first_column, 0.5 - first_row
+    x0, x1, x2, x3 = x0 + across, x1 + across, x2 + across, x3 + across
+    y0, y1, y2, y3 = y0 + down, y1 + down, y2 + down, y3 + down
+    _side(x0, y0, x1, y1, shares)
+    _side(x1, y1, x2, y2, shares)
+    _side(x2, y2, x3, y3, shares)
+    _side(x3, y3, x0, y0, shares)
+    whole = 0.5 * ((x3 - x1) * (y2 - y0) - (x2 - x0) * (y3 - y1))
+    scale = 1 / whole
+    for r in range(rows):
+        total = 0.0
+        for c in range(columns):
+            total += shares[r, c]
+            shares[r, c] = total * scale
+    return first_row, first_column, rows, columns
+
+
+@called
+def _side(x0, y0, x1, y1, shares):
+    """Add what lies right of a side to the pixels that it passes through, as differences along their rows."""
+    if y0 == y1:
+        return
+    sign = 1.0
+    if y0 > y1:
+        x0, y0, x1, y1, sign = x1, y1, x0, y0, -1.0
+    slope = (x1 - x0) / (y1 - y0)
+    row, x, y = int(y0), x0, y0
+    while True:
+        last = y1 <= row + 1
+        below = y1 if last else row + 1.0
+        beyond = x1 if last else x0 + (below - y0) * slope
+        high = sign * (below - y)
+        low, far = (x, beyond) if x < beyond else (beyond, x)
+        column, end = int(low), int(far)
+        if column == end:
+            right = 0.5 * (low + far) - column
+            shares[row, column] += high * (1 - right)
+            shares[row, column + 1] += high * right
+        else:
+            high /= far - low
+            while column <= end:
+                stop = far if column == end else column + 1.0
+                part = high * (stop - low)
+                right = 0.5 * (low + stop) - column
+                shares[row, column] += part * (1 - right)
+                shares[row, column + 1] += part * right
+                low = stop
+                column += 1
+        if last:
+            return
+        x, y, row = beyond, below, row + 1
