@@ -111,22 +111,25 @@ def _solved(
     planes, component = Planes.of(samples, len(frames), model), components(samples, len(frames))
     tilts, shows = model == "plane", np.bincount(samples.frame, minlength=len(frames)) > 0
     flattened = np.repeat([_is_flat(frames[int(np.argmax(camera == one))]) for one in range(camera.max() + 1)], 3)
-    solved, whole, shades = [], [], np.zeros((len(frames), 3, gains.shape[1]))
+    solved, own, shown, shades = [], [], [], np.zeros((len(frames), 3, gains.shape[1]))
     for colour in range(gains.shape[1]):
         bright = brightness[:, colour]
         columns = _columns_of_shades(samples, bright, camera if tilts else None)
         one = solution(samples, colour, planes, columns, flattened[: len(columns)])
-        own, shown = -planes.on_the_canvas(one.planes), samples.sky[:, colour] - sum_of(columns, one.shade)
-        whole.append(as_a_whole(own, samples, shown, one.weights, component, turn, tilts=tilts))
+        own.append(-planes.on_the_canvas(one.planes))
+        shown.append(samples.sky[:, colour] - sum_of(columns, one.shade))
         solved.append(one)
         if tilts:
-            own = rounded(one.shade, one.shade).reshape(-1, 3)[camera]
-            shades[..., colour] = (shows * bright)[:, np.newaxis] * own
-    found = np.stack([chosen for chosen, _ in whole], axis=2)
+            of_camera = rounded(one.shade, one.shade).reshape(-1, 3)[camera]
+            shades[..., colour] = (shows * bright)[:, np.newaxis] * of_camera
+    weights = np.stack([one.weights for one in solved], axis=1)
+    found, left_open = as_a_whole(
+        np.stack(own, axis=2), samples, np.stack(shown, axis=1), weights, component, turn, tilts=tilts
+    )
     found = np.stack([rounded(found[:, term], found[:, term]) for term in range(3)], axis=1)
     return (
         [_less_shade(*one, canvas) for one in zip(found, shades, frames, strict=True)],
-        sky_told(frames, camera, samples, solved, [left for _, left in whole]),
+        sky_told(frames, camera, samples, solved, left_open),
     )
 
 

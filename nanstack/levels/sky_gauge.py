@@ -8,6 +8,7 @@ whole is tilted by what is best known of it:
   have none, and the whole is tilted as frames are by themselves.
 - Where frames' middles spread over the canvas, a glow of each frame would run on over all of them, as no sky does: the
   darkness of the whole sky is level.
+  What colours tell of it is brought together: glows are of one colour, as their changes show, nebulae of many.
 - Where they do not, as across a single panel, that would take away light that fills the frame: the whole is tilted as
   frames are by themselves.
 """
@@ -22,6 +23,7 @@ from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky_samples import SkySamples
 
 DARK = 0.02  # what lies above the plane of the darkness pulls at it by so much, what lies below by the rest
+GLOWS = 4  # so many frames, at least, tell the colour of their glows
 ROUNDS = 20  # of weighing by what lies above and below
 SOFT = 3.0  # what is darker by more than so much of the usual difference has less and less of a say: trees, at rims
 SURE = 0.2  # what samples of so much of the usual weight show is half as sure as it can be
@@ -67,18 +69,18 @@ def as_a_whole(
     turns: np.ndarray,
     *,
     tilts: bool,
-) -> tuple[np.ndarray, LeftOpen]:
+) -> tuple[np.ndarray, list[LeftOpen]]:
     """Return planes with what they all have in common chosen, for each set of frames that hang together.
 
     The mean of what is added is zero: the whole keeps its level.
 
     Parameters
     ----------
-    planes : ndarray of float64, shape (n, 3)
+    planes : ndarray of float64, shape (n, 3, C)
         What is added to frames: offset and slopes, from the canvas's axis.
     samples : SkySamples
-    sky, weights : ndarray of float64, shape (m,)
-        What samples show, in one colour, and what they count for.
+    sky, weights : ndarray of float64, shape (m, C)
+        What samples show, and what they count for.
     component : ndarray of int, shape (n,)
         The set that each frame belongs to.
     turns : ndarray of float64, shape (n, 2)
@@ -88,26 +90,50 @@ def as_a_whole(
 
     Returns
     -------
-    planes : ndarray of float64, shape (n, 3)
-    open : LeftOpen
-        Of the set with the most samples.
+    planes : ndarray of float64, shape (n, 3, C)
+    open : list of LeftOpen
+        By colour, of the set with the most samples.
     """
-    planes, places, told = planes.copy(), np.stack([samples.x, samples.y], axis=1), {}
+    planes, places = planes.copy(), np.stack([samples.x, samples.y], axis=1)
+    told = [LeftOpen(0.0, 0.0, 0.0, 0.0, 0.0)] * sky.shape[1]
     size = np.bincount(component[samples.frame])
     for number in np.flatnonzero(size):
         mine, frames = component[samples.frame] == number, component == number
         frame, place, weight = samples.frame[mine], places[mine], weights[mine]
         if tilts:
-            added = planes[frame, 0] + np.sum(place * planes[frame, 1:], axis=1)
-            nodes = _Nodes.of(place, sky[mine] + added, weight, samples.node[mine])
+            shown = sky[mine] + _added(planes, frame, place)
+            nodes = [_Nodes.of(place, *one, samples.node[mine]) for one in zip(shown.T, weight.T, strict=True)]
             lie = _Lie.of(frame, place, turns)
-            own = np.sum(weight[:, np.newaxis] * planes[frame, 1:], axis=0) / np.sum(weight)
-            dark = nodes.slope(DARK)
-            told[number] = _left_open(nodes, lie, _scatter(planes[:, 1:], turns, lie.counts), own, dark)
+            own = np.sum(weight[:, np.newaxis] * planes[frame, 1:], axis=0) / np.sum(weight, axis=0)
+            dark = _of_one_glow(np.stack([of.slope(DARK) for of in nodes], axis=1), planes[frames, 1:])
+            if number == np.argmax(size):
+                each = zip(nodes, np.moveaxis(planes[:, 1:], 2, 0), own.T, dark.T, strict=True)
+                told = [_left_open(of, lie, _scatter(slopes, turns, lie.counts), *rest) for of, slopes, *rest in each]
             planes[frames, 1:] -= own + lie.trust @ (dark - own)
-        added = planes[frame, 0] + np.sum(place * planes[frame, 1:], axis=1)
-        planes[frames, 0] -= np.sum(weight * added) / np.sum(weight)
-    return planes, told.get(np.argmax(size), LeftOpen(0.0, 0.0, 0.0, 0.0, 0.0))
+        planes[frames, 0] -= np.sum(weight * _added(planes, frame, place), axis=0) / np.sum(weight, axis=0)
+    return planes, told
+
+
+def _added(planes: np.ndarray, frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return what planes (n, 3, C) add to the samples of frames (m,) at places (m, 2): (m, C)."""
+    return planes[frame, 0] + np.sum(place[:, :, np.newaxis] * planes[frame, 1:], axis=1)
+
+
+def _of_one_glow(dark: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Return the darkness's slopes (2, C) with what colours tell of a glow that all frames have brought together.
+
+    Frames' slopes (n, 2, C) change from frame to frame as their glows do: by one colour for the most part, that of a
+    town or of the moon. As far as they do, the common glow is of that colour, too, and its slope is the median of what
+    the colours tell: one that is off leans on a nebula.
+    """
+    changes = (slopes - np.mean(slopes, axis=0)).reshape(-1, slopes.shape[2])
+    _, sizes, colours = np.linalg.svd(changes, full_matrices=False)
+    glow = colours[0] * np.sign(np.sum(colours[0]))
+    if len(slopes) < GLOWS or not np.all(glow > 0):
+        return dark
+    of_one_colour = 1 - np.sum(sizes[1:] ** 2) / max(sizes[0] ** 2, TINY**2)
+    common = np.median(dark / glow, axis=1, keepdims=True) * glow
+    return dark + max(of_one_colour, 0.0) * (common - dark)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ def take(
 ):  # fmt: skip
     taken = Taken(registered(name, east, north, turn=turn, shape=SHAPE), level, tilt, shade)
     x, y = np.meshgrid(*((np.arange(side // MESH_PX) + 0.5) * MESH_PX - 0.5 for side in SHAPE[1::-1]))
-    shown = taken.glow(x, y) + sky(taken.frame.view.directions(x, y))
-    mesh = SKY + shown[..., None] + np.random.default_rng(seed).normal(0, NOISE, (*x.shape, 3))
+    light = sky(taken.frame.view.directions(x, y))  # (h, w), or (h, w, 3) where it has a colour
+    shown = taken.glow(x, y)[..., None] + (light if np.ndim(light) == 3 else np.expand_dims(light, -1))
+    mesh = SKY + shown + np.random.default_rng(seed).normal(0, NOISE, (*x.shape, 3))
     if spoil is not None:
         mesh *= spoil(x, y)[..., None]
     survey = replace(taken.frame.survey, sky=mesh.astype(np.float32))

@@ -15,13 +15,13 @@ pytestmark = pytest.mark.numpy_bytes
 APART = 0.45
 
 
-def panels(columns, rows, count=4, tilt=(0.0, 0.0), turn=lambda k: 0.0, sky=lambda directions: 0.0):
+def panels(columns, rows, count=4, tilt=(0.0, 0.0), turn=lambda k: 0.0, sky=lambda directions: 0.0, varied=0.0):
     """Frames that all show one tilt, and little else of their own."""
-    rng = np.random.default_rng(5)
+    rng, own = np.random.default_rng(5), np.random.default_rng(6)
     return [
         take(
             f"{column}{row}_{k}.fit", column * APART + rng.normal(0, 0.01), row * APART / 1.5 + rng.normal(0, 0.01),
-            turn(k) + rng.uniform(-2, 2), rng.normal(0, 20), tilt, seed=k + 100 * column + 1000 * row, sky=sky,
+            turn(k) + rng.uniform(-2, 2), rng.normal(0, 20), tuple(tilt + varied * own.normal(0, 1, 2)), seed=k + 100 * column + 1000 * row, sky=sky,
         )
         for column in range(columns)
         for row in range(rows)
@@ -29,10 +29,10 @@ def panels(columns, rows, count=4, tilt=(0.0, 0.0), turn=lambda k: 0.0, sky=lamb
     ]  # fmt: skip
 
 
-def shown(frames, sky=None):
+def shown(frames, sky=None, colour=1):
     """What the picture shows of the glow that is left, and of the sky; and the places, in sides of a frame: (k, 3)."""
     canvas, levels = levelled(frames)
-    glow = left(frames, canvas, levels)
+    glow = left(frames, canvas, levels, colour)
     y, x = (at.astype(float) for at in np.nonzero(np.isfinite(glow).any(axis=0)))
     picture = np.nanmean(glow[:, np.isfinite(glow).any(axis=0)], axis=0)
     if sky is not None:
@@ -63,6 +63,20 @@ def test_a_nebula_that_fills_a_panel_keeps_its_light_and_tilts_nothing():
     bright, dark = picture > np.percentile(picture, 98), picture < np.percentile(picture, 50)
     assert np.median(picture[bright]) - np.median(picture[dark]) == pytest.approx(60, abs=8)
     assert np.abs(tilt_of(x[dark], y[dark], picture[dark])).max() < 8
+
+
+def test_light_of_one_colour_does_not_tilt_it_where_glows_change_in_all_colours_alike():
+    """It falls from one end of the picture to the other: nothing there is dark in that colour but the far end."""
+
+    def blue(directions):
+        return light(0.6, 0.0, 0.5, 80.0)(directions)[..., np.newaxis] * np.array([0.0, 0.0, 1.0])
+
+    def tilt(colour, varied):
+        return np.abs(tilt_of(*shown(panels(2, 2, tilt=(40.0, 20.0), sky=blue, varied=varied), colour=colour))).max()
+
+    assert tilt(colour=2, varied=0.0) > 12  # nothing tells the colour of the glows
+    assert tilt(colour=2, varied=10.0) < 4
+    assert tilt(colour=1, varied=10.0) < 4
 
 
 @pytest.mark.parametrize("columns", [1, 3])
