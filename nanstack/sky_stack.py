@@ -149,7 +149,19 @@ def stack_on_canvas(
     settings = settings or CanvasSettings()
     if not frames:
         raise ValueError("frames: there are none")
-    placed, sky = placed_on(frames, canvas, settings)
+    return stacked_on(canvas, *placed_on(frames, canvas, settings), settings, memory=memory, progress=progress)
+
+
+def stacked_on(
+    canvas: Canvas,
+    placed: list[PlacedFrame],
+    sky: SkyTold | None,
+    settings: CanvasSettings,
+    *,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> SkyStack:
+    """Stack frames as they go onto a canvas: see `stack_on_canvas`."""
     whole = empty(canvas.shape, placed[0].channels)
     rejected = samples = 0
     for top, strip in stacked_strips(canvas, placed, settings, memory=memory, progress=progress):

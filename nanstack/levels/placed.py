@@ -52,10 +52,25 @@ class Level:
         bends = self.bend_xx, self.bend_xy, self.bend_yy
         return np.stack(np.broadcast_arrays(self.offset, self.slope_x, self.slope_y, *bends))
 
+    def shifted(self, x: float, y: float) -> Level:
+        """Return what is added at places so many pixels farther on."""
+        return Level(*shifted_terms(self.terms, x, y))
+
     def at(self, x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
         """Return what is added at places (...), in pixels of the canvas from its axis: (..., C)."""
         powers = np.stack(np.broadcast_arrays(1.0, x, y, np.square(x), np.multiply(x, y), np.square(y)), axis=-1)
         return np.tensordot(powers, self.terms, axes=1)
+
+
+def shifted_terms(terms: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Return the terms (6, ...) of a polynomial of the place, as of a `Level`, at places so many pixels farther on."""
+    offset, slope_x, slope_y, xx, xy, yy = terms
+    return np.stack([
+        offset + slope_x * x + slope_y * y + xx * x * x + xy * x * y + yy * y * y,
+        slope_x + 2 * xx * x + xy * y,
+        slope_y + xy * x + 2 * yy * y,
+        xx, xy, yy,
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True)
