@@ -84,7 +84,7 @@ def _optics(said: Cards, scale: float, usual: float) -> Cards:
         return {}
     width = round(focal * MICRONS * scale / ARCSEC, OPTICS_DIGITS)
     return {
-        "FOCALLEN": (round(focal, OPTICS_DIGITS), "[mm] focal length, by the stars" if size else "[mm] focal length"),
+        "FOCALLEN": (round(focal, OPTICS_DIGITS), "[mm] focal length, by the scale" if size else "[mm] focal length"),
         "XPIXSZ": (width, "[um] width of a pixel of this image"),
         "YPIXSZ": (width, "[um] height of a pixel of this image"),
     }

@@ -7,6 +7,7 @@ docs/usage.md. Defaults are those of the engine's settings: a command is given r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ class StackOptions:
     def _by_noise(self) -> NoiseRejection:
         if len(self.kappa) > 1:
             raise UsageError(f"--kappa takes one number with --reject {NOISE}, not two")
-        self._check_winsorized()
+        self._check_unused(("winsor", "wsc_impl", "rewinsor"), f"--reject {WINSORIZED}")
         usual = NoiseRejection()
         if not self.kappa:
             return usual
@@ -253,16 +254,19 @@ class StackOptions:
         method = REJECTIONS[self.reject]
         if method == "winsor":
             method = WINSOR_METHODS[self.wsc_impl]
+            if method == "huber":
+                self._check_unused(("winsor", "rewinsor"), "another --wsc-impl")
         else:
-            self._check_winsorized()
+            self._check_unused(("winsor", "wsc_impl", "rewinsor"), f"--reject {WINSORIZED}")
         kappa = self.kappa or (Rejection().kappa_low, Rejection().kappa_high)
         return Rejection(method, kappa[0], kappa[-1], *self.winsor, rewinsor=self.rewinsor)
 
-    def _check_winsorized(self) -> None:
-        """Refuse what is chosen of a rejection that is not."""
-        for name, usual in _words_of(Rejection("none", rewinsor=False)).items():
-            if name in ("winsor", "wsc_impl", "rewinsor") and getattr(self, name) != usual:
-                raise UsageError(f"--{name.replace('_', '-')} is for --reject {WINSORIZED}")
+    def _check_unused(self, names: Sequence[str], purpose: str) -> None:
+        """Refuse options of a rejection that is not chosen."""
+        usual = _words_of(Rejection("none", rewinsor=False))
+        for name in names:
+            if getattr(self, name) != usual[name]:
+                raise UsageError(f"--{name.replace('_', '-')} is for {purpose}")
 
 
 def _words_of(rejection: NoiseRejection | Rejection) -> dict[str, Any]:

@@ -360,8 +360,8 @@ def _cards(
     cards["NPA_KIND"] = (kind, "what this image is")
     cards["NPA_GIVE"] = (len(frames) + len(session.left_out), "frames given")
     cards["NPA_FLUX"] = (round(usual_flux, 6), "flux of a star here / in the usual frame")
-    cards["NPA_SKY"] = (registered.place, "how the place on the sky was found")
-    if registered.approximate:
+    cards["NPA_PLAC"] = (registered.place, "how the place on the sky was found")
+    if registered.approximate and registered.on_the_sky:
         cards["NPA_APRX"] = (True, "the place on the sky is only approximate")
     return cards
 

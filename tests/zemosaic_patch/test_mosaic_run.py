@@ -70,7 +70,7 @@ def test_mosaic_holds_what_it_promises(original):
         assert [hdu.name for hdu in hdus] == ["RGB", "COVERAGE", "WEIGHT", "VARIANCE"]
         image, coverage, weight, variance = (hdu.data for hdu in hdus)
         header = hdus[0].header
-        assert (header["NPA_ALGN"], header["NPA_SKY"], header["NPA_FLUX"]) == (2 * FRAMES, "own solutions", 1)
+        assert (header["NPA_ALGN"], header["NPA_PLAC"], header["NPA_FLUX"]) == (2 * FRAMES, "own solutions", 1)
         assert image.dtype == ">f4"
         assert [hdus["VARIANCE"].header[f"NPA_COR{plane}"] for plane in (1, 2, 3)] == pytest.approx([1.5] * 3, rel=0.02)
         for hdu in hdus[1:]:
@@ -307,6 +307,9 @@ def test_a_run_with_other_settings_does_not_go_on_from_a_mosaic(run, copied):
     assert "holds a mosaic of frames, and these are tiles; start again with --overwrite" in err[-1]
     assert contents(out) == before
     assert run("mosaic", copied / "frames", "-o", out, "--resume", "--picture", "tif")[0] == 0, "which changes no pixel"
+    assert sorted(path.name for path in out.glob("mosaic*.*")) == sorted(
+        ["mosaic.fits", "mosaic.json", "mosaic.tif", "mosaic_linked.tif"]
+    ), "the pictures of another kind are those of before"
 
 
 @pytest.mark.parametrize(("command", "name"), [("mosaic", "mosaic.fits"), ("tile", "tile.fits")])

@@ -68,6 +68,7 @@ def test_each_option_of_a_rejection_reaches_its_settings_and_comes_back(command,
         ("--kappa 2 4", "--kappa takes one number with --reject noise, not two"),
         ("--rewinsor", "--rewinsor is for --reject winsorized_sigma_clip"),
         ("--reject kappa_sigma --winsor 0.1 0.2", "--winsor is for --reject winsorized_sigma_clip"),
+        ("--reject winsorized_sigma_clip --wsc-impl pixinsight --winsor 0.1 0.2", "--winsor is for another --wsc-impl"),
         ("--reject none --wsc-impl pixinsight", "--wsc-impl is for --reject winsorized_sigma_clip"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_mosaic_whose_place_nobody_knows_has_no_wcs(run, frames, tmp_path, mon
     with fits.open(tmp_path / "out" / "mosaic.fits") as hdus:
         assert not any(card.startswith(("CTYPE1", "CRVAL", "CD1_", "PC1_")) for hdu in hdus for card in hdu.header)
         assert hdus["COVERAGE"].data.max() == 4
-        assert (hdus[0].header["NPA_SKY"], hdus[0].header["ROWORDER"]) == ("unknown", "BOTTOM-UP")
+        assert (hdus[0].header["NPA_PLAC"], hdus[0].header["ROWORDER"]) == ("unknown", "BOTTOM-UP")
     like = tmp_path / "like.fits"
     fits.writeto(like, np.zeros((9, 9), np.float32), fits.Header(PLACE))
     code, _, err = run("mosaic", frames, "-o", tmp_path / "new", "--like", like)
@@ -104,7 +104,7 @@ def test_a_mosaic_that_is_where_the_mount_looked_says_that_this_is_approximate(r
     assert "APPROXIMATE" in out
     header = fits.getheader(tmp_path / "out" / "mosaic.fits")
     assert header["NPA_APRX"]
-    assert (header["NPA_SKY"], header["CTYPE1"]) == ("pointing", "RA---TAN")
+    assert (header["NPA_PLAC"], header["CTYPE1"]) == ("pointing", "RA---TAN")
     assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx((83.8, 22.0), abs=0.5)
 
 

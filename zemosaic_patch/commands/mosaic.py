@@ -82,8 +82,7 @@ def run(
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
         else:
             report = mosaic_of_files(paths, made, files.output, bars)
-        if files.overwrite:
-            remove_former(files.output, output.picture, inputs)
+        remove_former(files.output, output.picture, inputs)
     show(report, files.output)
 
 
