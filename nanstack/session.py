@@ -99,8 +99,10 @@ def open_session(
         return replace(earlier, frames=_by_name(earlier.frames), left_out={**left_out, **earlier.left_out})
     digests = {survey.path: survey.digest for survey in surveys}
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
-    spoiled = judge(surveys, registrations)
-    reasons = [spoiled.get(index) or one.reason for index, one in enumerate(registrations)]
+    verdicts = judge(surveys, registrations)
+    for remark in verdicts.remarks:
+        progress.warn(remark)
+    reasons = [verdicts.reasons.get(index) or one.reason for index, one in enumerate(registrations)]
     surveys, registrations = _without(surveys, registrations, reasons, left_out)
     registrations, places = (place or by_own_solutions)(surveys, registrations)
     # a placer that corrects a scale registers anew, and a frame may be lost then

@@ -8,11 +8,13 @@ that is never perfect, is no fault of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
 
+from nanstack.register.exposures import Light, Misled, misled
 from nanstack.survey.record import Survey
 from nanstack.survey.stars import Stars
 
@@ -33,7 +35,24 @@ CHANCE_SIGMA = 5.0
 SAME_RATIO = 0.35  # median deviation of flux ratios, in their logarithm, of stars and their doubles
 
 
-def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> dict[int, str]:
+@dataclass(frozen=True)
+class Verdicts:
+    """What is said of frames that stars placed.
+
+    Attributes
+    ----------
+    reasons : dict of int to str
+        By their index, why frames would make the result worse; or why stars could not place a frame, where its stars'
+        shape tells: in words for the user.
+    remarks : list of str
+        What headers say, and pixels do not: in such words, too.
+    """
+
+    reasons: dict[int, str]
+    remarks: list[str]
+
+
+def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Verdicts:
     """Tell which frames would make the result worse, and why.
 
     Parameters
@@ -41,24 +60,21 @@ def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> d
     surveys : sequence of Survey
     registrations : sequence of Registration
         One a survey.
-
-    Returns
-    -------
-    dict of int to str
-        By their index, why frames would; or why stars could not place a frame, where its stars' shape tells: in words
-        for the user.
     """
-    verdicts: dict[int, str] = {}
+    reasons: dict[int, str] = {}
+    remarks: list[str] = []
     for kind in _kinds(surveys, registrations):
         lost = [
             index
             for index, registration in enumerate(registrations)
             if registration.view is None and surveys[index].camera == surveys[kind[0]].camera
         ]
-        verdicts.update(_unsharp(surveys, kind, [*kind, *lost]))
-        sound = [index for index in kind if index not in verdicts]
-        verdicts.update(_clouded(surveys, registrations, sound))
-    return dict(sorted(verdicts.items()))
+        reasons.update(_unsharp(surveys, kind, [*kind, *lost]))
+        sound = [index for index in kind if index not in reasons]
+        clouded, exposed = _clouded(surveys, registrations, sound)
+        reasons.update(clouded)
+        remarks += map(str, exposed)
+    return Verdicts(dict(sorted(reasons.items())), remarks)
 
 
 def _kinds(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> list[list[int]]:
@@ -130,20 +146,31 @@ def double_of(stars: Stars, shape: tuple[int, ...]) -> str:
     return f"{len(here)} of its {len(stars)} stars show once more, {length:.1f} px away, with {share:.2f} of the light"
 
 
-def _clouded(surveys: Sequence[Survey], registrations: Sequence[Registration], kind: list[int]) -> dict[int, str]:
-    """Return why frames are too dim: what they would take from a mean is more than what they give."""
-    exposures = [surveys[index].facts.exposure or 1.0 for index in kind]
-    flux = np.array([registrations[index].flux for index in kind]) / exposures
-    known = np.isfinite(flux)
+def _clouded(
+    surveys: Sequence[Survey], registrations: Sequence[Registration], kind: list[int]
+) -> tuple[dict[int, str], list[Misled]]:
+    """Return why frames are too dim: what they would take from a mean is more than what they give.
+
+    And those that are as dim by their headers alone.
+    """
+    light = Light.of([surveys[index] for index in kind], [registrations[index].flux for index in kind])
+    known = np.isfinite(light.flux)
     if not known.any():
-        return {}
-    light = np.where(known, flux / np.percentile(flux[known], CLEAR), np.inf)
-    limit = CLOUDED if _gain(light[known], light[known] >= CLOUDED) > 1 - MAX_LOSS else THICK
-    return {
-        index: f"clouds: its stars have {share:.2f} of the light that they have in clear frames"
-        for index, share in zip(kind, light, strict=True)
-        if share < limit
+        return {}, []
+    share = np.where(known, light.by_headers(CLEAR), np.inf)
+    limit = CLOUDED if _gain(share[known], share[known] >= CLOUDED) > 1 - MAX_LOSS else THICK
+    exposed = misled(light, share < limit, limit, CLEAR)
+    of_headers = {index for one in exposed for index in one.frames}
+    clouded = {
+        index: f"clouds: its stars have {share[number]:.2f} of the light that they have in clear frames"
+        for number, index in enumerate(kind)
+        if share[number] < limit and number not in of_headers
     }
+    for one in list(exposed):  # among these there may be clouds, too
+        clouds, more = _clouded(surveys, registrations, [kind[number] for number in one.frames])
+        clouded.update(clouds)
+        exposed += more
+    return clouded, exposed
 
 
 def _gain(light: np.ndarray, kept: np.ndarray) -> float:

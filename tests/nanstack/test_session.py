@@ -126,6 +126,18 @@ def test_two_exposures_show_a_star_alike(two_exposures):
     assert told.endswith("to match the 5 of 10 s Seestar S50")
 
 
+def test_an_exposure_that_the_data_do_not_have_is_named_and_costs_no_frame(tmp_path):
+    """As of devices that write the exposure of a whole stack into its average."""
+    moves = turns(8, seed=4)
+    averages = night(tmp_path / "averages", STARS, moves[5:], "average", EXPTIME=60.0)
+    heard = Told()
+    session = open_session([*night(tmp_path / "single", STARS, moves[:5]), *averages], progress=heard)
+    assert session.left_out == {}
+    assert [frame.factor for frame in session.frames] == pytest.approx([1.0] * 8, rel=0.03)
+    (told,) = heard.warnings
+    assert told.startswith("3 frames of 60 s: stars, sky and noise are those of 10 s, beside 5 of 10 s;")
+
+
 def test_of_two_fields_the_smaller_is_named(tmp_path):
     main = night(tmp_path, STARS, turns(5, seed=5))
     other = night(tmp_path, OTHERS, turns(3, seed=6), "other")

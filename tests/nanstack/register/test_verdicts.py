@@ -35,16 +35,19 @@ def doubled(single, dx, dy, share, seed=0, missing=0.3):
     return Stars(x[order], y[order], flux[order], np.full(len(x), 0.05), single.fwhm)
 
 
-def frame(number, stars=STARS, elongation=1.1, flux=1.0, group=0, **facts):
+def frame(number, stars=STARS, elongation=1.1, flux=1.0, group=0, sky=1.0, noise=1.0, **facts):
     facts = {"instrument": "Seestar S50", "exposure": 10.0, "gain": 80.0, "filter": "IRCUT"} | facts
-    survey = Survey(
-        Path(f"{number}.fit"), SHAPE, Facts(**facts), stars, np.ones((17, 30, 3)), np.ones(3), elongation=elongation
-    )
+    levels = np.full((17, 30, 3), sky), np.full(3, noise)
+    survey = Survey(Path(f"{number}.fit"), SHAPE, Facts(**facts), stars, *levels, elongation=elongation)
     return survey, Registration(VIEW if group >= 0 else None, group, len(stars), 0.2, flux)
 
 
 def verdicts(*frames):
-    return judge(*map(list, zip(*frames, strict=True)))
+    return judge(*map(list, zip(*frames, strict=True))).reasons
+
+
+def remarks(*frames):
+    return judge(*map(list, zip(*frames, strict=True))).remarks
 
 
 def good(count=8, first=0, **facts):
@@ -108,11 +111,56 @@ def test_clouds_are_named_with_figures():
     )
 
 
+def exposed(number, seconds, header, clear=1.0, *, averaged=1, bias=200.0):
+    """A frame of a camera: 60 ADU of sky a second, 4 photons an ADU, 6 ADU of noise of reading; an average of some."""
+    light = 60 * seconds
+    noise = np.sqrt((4 * light + 36) / averaged)
+    return frame(number, flux=clear * seconds / 10, sky=bias + light, noise=noise, exposure=header)
+
+
 def test_a_short_exposure_is_no_cloud_and_clouds_in_a_long_one_are():
-    clear = [frame(number, flux=1.0) for number in range(6)]
-    short = frame(6, flux=0.34, exposure=3.3)
-    cloudy = frame(7, flux=1.2, exposure=30.0)
-    assert list(verdicts(*clear, short, cloudy)) == [7]
+    clear = [exposed(number, 10, 10) for number in range(6)]
+    frames = [*clear, exposed(6, 3.3, 3.3), exposed(7, 30, 30, 0.4)]
+    assert list(verdicts(*frames)) == [7]
+    assert remarks(*frames) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "header", "averaged", "told"),
+    [
+        (10, 30, 3, "12 frames of 30 s: stars, sky and noise are those of 10 s, beside 12 of 10 s"),
+        (10, 300, 30, "12 frames of 300 s: stars, sky and noise are those of 10 s, beside 12 of 10 s"),
+        (3, 10, 1, "12 frames of 10 s: stars, sky and noise are those of 3 s, beside 12 of 10 s"),
+        (3, None, 1, "12 frames: stars, sky and noise are those of 0.3 times the exposure of 12 others"),
+    ],
+)
+def test_an_exposure_that_pixels_do_not_have_is_no_cloud(seconds, header, averaged, told):
+    """Devices write that of a whole stack into its average, or one for two."""
+    others = 10 if header else None
+    frames = [exposed(k, 10, others) for k in range(12)]
+    frames += [exposed(12 + k, seconds, header, averaged=averaged) for k in range(12)]
+    assert verdicts(*frames) == {}
+    (said,) = remarks(*frames)
+    assert said.startswith(told)
+
+
+def test_clouds_are_told_among_frames_of_a_wrong_exposure_too():
+    frames = [exposed(k, 10, 10) for k in range(12)]
+    frames += [exposed(12 + k, 10, 30, 0.3 if k < 3 else 1.0, averaged=3) for k in range(12)]
+    frames += [exposed(24, 10, 10, 0.3)]
+    assert list(verdicts(*frames)) == [12, 13, 14, 24]
+
+
+def test_longer_exposures_in_clouds_are_clouded_though_as_bright_as_shorter_ones():
+    frames = [exposed(k, 10, 10) for k in range(12)] + [exposed(12 + k, 30, 30, 0.33) for k in range(6)]
+    assert list(verdicts(*frames)) == list(range(12, 18))
+    assert remarks(*frames) == []
+
+
+def test_clouds_that_darken_the_sky_as_much_as_the_stars_are_clouds_where_they_change():
+    rng = np.random.default_rng(3)
+    clouds = [exposed(20 + k, 10 * clear, 10) for k, clear in enumerate(rng.uniform(0.05, 0.5, 12))]
+    assert list(verdicts(*(exposed(k, 10, 10) for k in range(20)), *clouds)) == list(range(20, 32))
 
 
 def test_another_camera_or_filter_is_no_cloud():
@@ -149,4 +197,4 @@ def test_groups_are_judged_apart():
 
 def test_a_lone_frame_has_nothing_to_be_held_to():
     assert verdicts(frame(0, elongation=3.0, flux=0.1)) == {}
-    assert judge([], []) == {}
+    assert judge([], []).reasons == {}

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long frames were exposed, beside each other, by what their pixels show: headers only hint.
+
+A longer exposure brings more of the stars' light and more of the sky's, and with it more of its noise. A cloud takes
+from the stars alone. An average of frames has the light of one of them, and less noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanstack.survey.record import Survey
+
+ALIKE = 0.15  # by which the light of frames of one exposure differs, in its logarithm, but for clouds
+SKY_SIGMAS = 3.0  # of its noise, from which on a level is the sky's
+LEAST_ALIKE = 3  # frames: one alone may be of a cloud that darkens the sky, too
+
+
+@dataclass(frozen=True)
+class Light:
+    """What frames show.
+
+    Attributes
+    ----------
+    flux : ndarray of float64, shape (n,)
+        Of a star, against that in other frames; NaN where unknown.
+    header : ndarray of float64, shape (n,)
+        Exposure by their headers in seconds; 0 where these do not say.
+    sky : ndarray of float64, shape (n,)
+        Of the usual place, in ADU. It has a bias of unknown level.
+    variance : ndarray of float64, shape (n,)
+        Of the dark sky, in ADU squared.
+    """
+
+    flux: np.ndarray
+    header: np.ndarray
+    sky: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def of(cls, surveys: Sequence[Survey], flux: Sequence[float]) -> Light:
+        """Return what frames with stars of such flux show."""
+        return cls(
+            np.array(flux, dtype=np.float64),
+            np.array([survey.facts.exposure or 0.0 for survey in surveys]),
+            np.array([_median(survey.sky) for survey in surveys]),
+            np.array([np.mean(np.square(survey.noise)) for survey in surveys]),
+        )
+
+    def by_headers(self, percentile: float) -> np.ndarray:
+        """Return frames' light over what it is in clear ones, exposed as their headers say: (n,)."""
+        light = self.flux / np.where(self.header > 0, self.header, 1.0)
+        return light / np.nanpercentile(light, percentile)
+
+    def by_pixels(self, clear: np.ndarray) -> np.ndarray:
+        """Return frames' light over that of clear ones (bool), exposed as sky and noise say: (n,)."""
+        usual_flux, usual_sky, usual_variance = (np.median(of[clear]) for of in (self.flux, self.sky, self.variance))
+        exposed = self.variance / usual_variance
+        if usual_sky > SKY_SIGMAS * np.sqrt(usual_variance):  # else it may have been subtracted
+            exposed = np.fmin(exposed, self.sky / usual_sky)  # a bias hides of one, noise of reading of the other
+        return self.flux / usual_flux / exposed
+
+
+@dataclass(frozen=True)
+class Misled:
+    """Frames whose headers tell another exposure than their pixels.
+
+    Attributes
+    ----------
+    frames : tuple of int
+        Their indices.
+    header : float
+        Their exposure by the header in seconds; 0 where it does not say.
+    like : float
+        How much of the light of the others they have.
+    others : int
+        Number of the frames that they are held against, which are exposed as their headers say, all alike.
+    others_header : float
+        The exposure of these.
+    """
+
+    frames: tuple[int, ...]
+    header: float
+    like: float
+    others: int
+    others_header: float
+
+    def __str__(self) -> str:
+        count, others = len(self.frames), f"{self.others} of {self.others_header:g} s"
+        of, like = f" of {self.header:g} s", f"those of {self.like * self.others_header:.2g} s, beside {others}"
+        if not (self.header and self.others_header):
+            of, like = "", f"those of {self.like:.2g} times the exposure of {self.others} others"
+        frames = f"{count} frame{'' if count == 1 else 's'}{of}"
+        return f"{frames}: stars, sky and noise are {like}; a wrong header, or averages: stacked by what they show"
+
+
+def misled(light: Light, dim: np.ndarray, limit: float, percentile: float) -> list[Misled]:
+    """Return dim frames that no cloud makes dim: sky and noise are as little as their stars, and alike in many.
+
+    Parameters
+    ----------
+    light : Light
+    dim : ndarray of bool, shape (n,)
+        Whether they would be too dim if their headers were right.
+    limit : float
+        Share of a clear frame's light from which on a frame is no clouded one.
+    percentile : float
+        Of a set of frames, that is taken for clear.
+    """
+    clear = np.isfinite(light.flux) & ~dim
+    exposures, counts = np.unique(light.header[clear], return_counts=True)
+    commonest = exposures[np.argmax(counts)]
+    others = clear & (light.header == commonest)
+    told = dim & (light.by_pixels(others) >= limit)
+    usual = float(np.median(light.flux[others]))
+    found = []
+    for header in np.unique(light.header[told]):
+        mine = told & (light.header == header)
+        level = float(np.percentile(light.flux[mine], percentile))
+        alike = np.count_nonzero(np.abs(np.log(light.flux[mine] / level)) < ALIKE)
+        if level > limit * usual or (alike >= LEAST_ALIKE and 2 * alike > np.count_nonzero(mine)):
+            frames = tuple(np.flatnonzero(mine).tolist())
+            like = float(np.median(light.flux[mine])) / usual
+            found.append(Misled(frames, float(header), like, int(np.count_nonzero(others)), float(commonest)))
+    return found
+
+
+def _median(sky: np.ndarray) -> float:
+    return float(np.nanmedian(sky)) if np.isfinite(sky).any() else np.nan
