@@ -21,7 +21,8 @@ def panels(columns, rows, count=4, tilt=(0.0, 0.0), turn=lambda k: 0.0, sky=lamb
     return [
         take(
             f"{column}{row}_{k}.fit", column * APART + rng.normal(0, 0.01), row * APART / 1.5 + rng.normal(0, 0.01),
-            turn(k) + rng.uniform(-2, 2), rng.normal(0, 20), tuple(tilt + varied * own.normal(0, 1, 2)), seed=k + 100 * column + 1000 * row, sky=sky,
+            turn(k) + rng.uniform(-2, 2), rng.normal(0, 20), tuple(tilt + varied * own.normal(0, 1, 2)),
+            seed=k + 100 * column + 1000 * row, sky=sky,
         )
         for column in range(columns)
         for row in range(rows)
