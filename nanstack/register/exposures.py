@@ -55,13 +55,13 @@ class Light:
         light = self.flux / np.where(self.header > 0, self.header, 1.0)
         return light / np.nanpercentile(light, percentile)
 
-    def by_pixels(self, clear: np.ndarray) -> np.ndarray:
-        """Return frames' light over that of clear ones (bool), exposed as sky and noise say: (n,)."""
-        usual_flux, usual_sky, usual_variance = (np.median(of[clear]) for of in (self.flux, self.sky, self.variance))
+    def by_pixels(self, others: np.ndarray, percentile: float) -> np.ndarray:
+        """Return frames' light over what it is in clear ones of some (bool), exposed as sky and noise say: (n,)."""
+        usual_sky, usual_variance = np.median(self.sky[others]), np.median(self.variance[others])
         exposed = self.variance / usual_variance
         if usual_sky > SKY_SIGMAS * np.sqrt(usual_variance):  # else it may have been subtracted
             exposed = np.fmin(exposed, self.sky / usual_sky)  # a bias hides of one, noise of reading of the other
-        return self.flux / usual_flux / exposed
+        return self.flux / np.percentile(self.flux[others], percentile) / exposed
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,17 @@ def misled(light: Light, dim: np.ndarray, limit: float, percentile: float) -> li
     exposures, counts = np.unique(light.header[clear], return_counts=True)
     commonest = exposures[np.argmax(counts)]
     others = clear & (light.header == commonest)
-    told = dim & (light.by_pixels(others) >= limit)
-    usual = float(np.median(light.flux[others]))
+    told = dim & (light.by_pixels(others, percentile) >= limit)
+    usual = float(np.percentile(light.flux[others], percentile))
     found = []
     for header in np.unique(light.header[told]):
         mine = told & (light.header == header)
         level = float(np.percentile(light.flux[mine], percentile))
         alike = np.count_nonzero(np.abs(np.log(light.flux[mine] / level)) < ALIKE)
-        if level > limit * usual or (alike >= LEAST_ALIKE and 2 * alike > np.count_nonzero(mine)):
+        bright = level > limit * usual and header != commonest
+        if bright or (alike >= LEAST_ALIKE and 2 * alike > np.count_nonzero(mine)):
             frames = tuple(np.flatnonzero(mine).tolist())
-            like = float(np.median(light.flux[mine])) / usual
-            found.append(Misled(frames, float(header), like, int(np.count_nonzero(others)), float(commonest)))
+            found.append(Misled(frames, float(header), level / usual, int(np.count_nonzero(others)), float(commonest)))
     return found
 
 

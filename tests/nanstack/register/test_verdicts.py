@@ -157,6 +157,12 @@ def test_longer_exposures_in_clouds_are_clouded_though_as_bright_as_shorter_ones
     assert remarks(*frames) == []
 
 
+def test_a_thin_cloud_under_a_sky_that_is_a_little_darker_is_a_cloud():
+    clear = np.random.default_rng(2).uniform(0.7, 1, 20)
+    frames = [exposed(k, 10, 10, of) for k, of in enumerate(clear)] + [exposed(20, 9.6, 10, 0.55)]
+    assert list(verdicts(*frames)) == [20]
+
+
 def test_clouds_that_darken_the_sky_as_much_as_the_stars_are_clouds_where_they_change():
     rng = np.random.default_rng(3)
     clouds = [exposed(20 + k, 10 * clear, 10) for k, clear in enumerate(rng.uniform(0.05, 0.5, 12))]
