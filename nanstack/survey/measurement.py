@@ -13,7 +13,6 @@ from nanstack.survey.raw import Raw
 from nanstack.survey.shape import Shape, usual_shape
 from nanstack.survey.stamps import Plate
 from nanstack.survey.stars import MAX_STARS, Stars, shines_in_two_channels
-from nanstack.survey.streaks import on_streaks
 
 HOT_REACH_PX = 2  # a hot photosite holds nearly all the flux of the 5 x 5 around it
 COVERED = 2  # photosites; hot ones have hot neighbours, and a cosmic ray hits two
@@ -54,7 +53,6 @@ def measure(
     sky = np.stack([without_holes(sky[..., colour]) for colour in range(sky.shape[2])], axis=2)
     plate = Plate(raw, sky, noise, saturation)
     peaks = peaks.only(_are_not_hot(plate, peaks))
-    peaks = peaks.only(~on_streaks(peaks.x, peaks.y, raw.plane.shape))
     shape = usual_shape(plate, peaks)
     if shape is None:
         return Stars.none(), None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.survey.stars import Stars
+from nanstack.survey.trails import Trail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,8 @@ class Survey:
         row by row.
     mended : ndarray of float32, shape (n,)
         What stands in for these, by the samples around them.
+    trails : tuple of Trail
+        What may be trails of satellites and aircraft, the clearest first.
     digest : str
         What tells the samples as stored from those of other files.
     """
@@ -104,6 +107,7 @@ class Survey:
     elongation: float = np.nan
     spikes: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32), repr=False)
     mended: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32), repr=False)
+    trails: tuple[Trail, ...] = ()
     digest: str = ""
 
     @property

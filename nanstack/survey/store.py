@@ -22,11 +22,12 @@ from nanstack.progress import Progress, Quiet
 from nanstack.survey.record import Facts, Survey
 from nanstack.survey.stars import Stars
 from nanstack.survey.survey import survey_frame
+from nanstack.survey.trails import Trail
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 7  # of what is kept, and of how it is measured: a survey of another one is made anew
+VERSION = 8  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 
 
@@ -159,6 +160,7 @@ def _packed(survey: Survey, identity: str) -> bytes:
         noise=survey.noise,
         spikes=survey.spikes,
         mended=survey.mended,
+        trails=np.array(survey.trails, np.float64).reshape(-1, len(Trail._fields)),
     )
     return out.getvalue()
 
@@ -168,7 +170,9 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         told = json.loads(kept["told"].tobytes())
         if (told["version"], told["identity"]) != (VERSION, identity):
             return None
-        stars, sky, noise, spikes, mended = (kept[name] for name in ("stars", "sky", "noise", "spikes", "mended"))
+        stars, sky, noise, spikes, mended, trails = (
+            kept[name] for name in ("stars", "sky", "noise", "spikes", "mended", "trails")
+        )
     facts = {name: tuple(value) if isinstance(value, list) else value for name, value in told["facts"].items()}
     return Survey(
         path,
@@ -181,6 +185,7 @@ def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
         told["elongation"],
         spikes,
         mended,
+        tuple(Trail(*trail) for trail in trails.tolist()),
         digest=told["digest"],
     )
 

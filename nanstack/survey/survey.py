@@ -19,6 +19,7 @@ from nanstack.survey.noise import noise_of
 from nanstack.survey.raw import MESH_PX, Raw
 from nanstack.survey.record import Survey
 from nanstack.survey.spikes import find_spikes, mended
+from nanstack.survey.trails import find_trails, on_trails
 
 APART_PX = 4  # neighbours that share neither debayering nor interpolation
 ROWS = 64  # that are looked at in one go
@@ -47,7 +48,10 @@ def survey_frame(path: Path | str) -> Survey:
     sky = _sky(raw, peaks.masked)
     noise = _noise(raw, raw.colour_planes, peaks.masked)
     saturation = _saturation(raw, sky, noise)
-    stars, profile = _measured(raw, peaks, sky, noise, saturation)
+    plane_sky = sky if raw.channels is None else cell_levels([raw.plane], (MESH_PX, MESH_PX))
+    trails = find_trails(raw, plane_sky, peaks)
+    peaks = peaks.only(~on_trails(trails, peaks.x, peaks.y))
+    stars, profile = _measured(raw, peaks, plane_sky, noise, saturation)
     spikes = find_spikes(raw, sky, noise, stars.fwhm)
     return Survey(
         layout.path,
@@ -60,15 +64,15 @@ def survey_frame(path: Path | str) -> Survey:
         math.nan if profile is None else profile.elongation,
         spikes,
         mended(raw, spikes),
+        tuple(trails),
         digest=content.hexdigest(),
     )
 
 
 def _measured(raw: Raw, peaks: Peaks, sky: np.ndarray, noise: np.ndarray, saturation: float) -> tuple:
-    """Measure stars on the raw plane: of a colour image, on its luminance."""
+    """Measure stars on the raw plane, whose sky is given: of a colour image, on its luminance."""
     if raw.channels is not None:
-        luminance_sky = cell_levels([raw.plane], (MESH_PX, MESH_PX))
-        return measure(raw, peaks, luminance_sky, _noise(raw, [[raw.plane]], peaks.masked), math.inf)
+        return measure(raw, peaks, sky, _noise(raw, [[raw.plane]], peaks.masked), math.inf)
     return measure(raw, peaks, sky, noise, saturation)
 
 

@@ -47,10 +47,20 @@ def same(one, other):
     arrays = [(one.stars.x, other.stars.x), (one.stars.y, other.stars.y), (one.stars.flux, other.stars.flux)]
     arrays += [(one.stars.error, other.stars.error), (one.sky, other.sky), (one.noise, other.noise)]
     arrays += [(one.spikes, other.spikes), (one.mended, other.mended)]
-    plain = "path", "shape", "facts", "saturation", "elongation", "digest"
+    plain = "path", "shape", "facts", "saturation", "elongation", "trails", "digest"
     return all(np.array_equal(a, b, equal_nan=True) and a.dtype == b.dtype for a, b in arrays) and all(
         repr(getattr(one, name)) == repr(getattr(other, name)) for name in plain
     )
+
+
+def test_trails_are_kept(tmp_path):
+    y, x = np.indices((160, 200))
+    trail = 200 * np.exp(-0.5 * ((0.6 * x - 0.8 * y) / 1.3) ** 2)
+    samples = np.random.default_rng(1).normal(900, 20, trail.shape) + trail
+    path = write(tmp_path / "a.fit", samples.astype(np.float32))
+    first, again = (survey_files([path], tmp_path / "kept")[0][0] for _ in range(2))
+    assert [trail.is_sure for trail in first.trails] == [True]
+    assert same(first, again)
 
 
 def test_surveys_come_in_the_order_given_and_say_how_far_they_are(paths):
