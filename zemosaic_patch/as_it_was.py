@@ -10,11 +10,11 @@ from pathlib import Path
 
 from zemosaic_patch.arguments import CONFIG
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.mosaic_files import CELLS, SOLUTIONS, SURVEYS
+from zemosaic_patch.mosaic_files import ALL_CELLS, SOLUTIONS, SURVEYS
 from zemosaic_patch.outputs import WRITTEN
 
 LISTS = (CONFIG, WRITTEN)  # that every run writes
-WORK = (SURVEYS, SOLUTIONS, CELLS)  # folders that a mosaic goes on from
+WORK = (SURVEYS, SOLUTIONS, *ALL_CELLS)  # folders that a mosaic goes on from
 
 
 @contextmanager
@@ -79,7 +79,7 @@ class _Before:
         new = [path for path, known in _files(self.folder).items() if self.files.get(path) != known]
         return any(
             (path.parent == self.folder and path.name not in LISTS)
-            or (path.parent.name == CELLS and path.name.startswith("cell_"))
+            or (path.parent.name in ALL_CELLS and path.name.startswith("cell_"))
             or (path.parent.name in (SURVEYS, SOLUTIONS) and surveys_count)
             for path in new
         )

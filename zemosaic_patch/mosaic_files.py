@@ -15,7 +15,8 @@ from nanstack.memory import threads
 from nanstack.solution_file import forget
 from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
-from zemosaic_patch.options import PICTURES, MosaicRun
+from zemosaic_patch.comet_run import CometStack
+from zemosaic_patch.options import PICTURES, STACKS, MosaicRun
 from zemosaic_patch.outputs import Recording, claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.reports import ResultFiles, read_json, write_json
@@ -32,11 +33,13 @@ SOLUTIONS = "solutions"  # of groups of frames, found by a solver
 SURVEYS = "surveys"  # what is known of each frame
 CELLS = "cells"  # finished parts of the mosaic
 SOLUTION = "solution.npz"  # beside them: the places, levels and weights of the frames that they stand on
+ALL_CELLS = (CELLS, *(f"{kind}_{CELLS}" for kind in STACKS))
 
 
-def output_names(picture: str) -> tuple[str, ...]:
+def output_names(picture: str, stacks: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names of a mosaic's files, its pictures of the kind 'png' or 'tif'; its tiles are not among them."""
-    return tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
+    own = tuple(str(Path(name).with_suffix(f".{picture}")) if name in COLOUR_PICTURES else name for name in OUTPUTS)
+    return (*own, *(name for kind in stacks for name in (f"{kind}.fits", f"{kind}.{picture}")))
 
 
 def files_of(recording: Recording, run: MosaicRun) -> Written:
@@ -45,6 +48,24 @@ def files_of(recording: Recording, run: MosaicRun) -> Written:
     names = ResultFiles(MOSAIC, f"mosaic.{kind}", "coverage.png", f"mosaic_linked.{kind}")
     packed, upside_down = run.output.format == "fz", run.canvas.is_north_up
     return Written(recording, names, packed=packed, upside_down=upside_down, meanwhile=_make_report_ready)
+
+
+def comet_files_of(recording: Recording, run: MosaicRun) -> dict[str, CometStack]:
+    """Return where and how what is stacked on a comet's motion is written and kept, by its name."""
+    packed, upside_down = run.output.format == "fz", run.canvas.is_north_up
+    return {
+        kind: CometStack(
+            Written(
+                recording,
+                ResultFiles(f"{kind}.fits", f"{kind}.{run.output.picture}", ""),
+                kind,
+                packed=packed,
+                upside_down=upside_down,
+            ),
+            recording.folder / f"{kind}_{CELLS}",
+        )
+        for kind in run.comet.stacks
+    }
 
 
 def _make_report_ready() -> None:
@@ -71,7 +92,9 @@ def earlier_output(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def prepare(folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False) -> None:
+def prepare(
+    folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = False, stacks: Sequence[str] = ()
+) -> None:
     """Make sure that a mosaic can be written without a loss of anything that is not an earlier mosaic's.
 
     Parameters
@@ -83,21 +106,24 @@ def prepare(folder: Path, picture: str, inputs: Sequence[Path], *, anew: bool = 
         Files that are read, and so stay.
     anew : bool
         Remove what an earlier run would go on from. Its results stay until there are new ones.
+    stacks : sequence of str
+        What is stacked beside the stars: of `zemosaic_patch.options.STACKS`.
 
     Raises
     ------
     UsageError
         Naming the file that is in the way.
     """
-    claim(folder, output_names(picture), inputs)
+    claim(folder, output_names(picture, stacks), inputs)
     if anew:
         forget(folder / CELLS / SOLUTION)
-        KeptCells(folder / CELLS).remove_others(())
-        with suppress(OSError):  # others are left in it, or it is not there
-            (folder / CELLS).rmdir()
+        for cells in ALL_CELLS:
+            KeptCells(folder / cells).remove_others(())
+            with suppress(OSError):  # others are left in it, or it is not there
+                (folder / cells).rmdir()
 
 
-def remove_former(folder: Path, picture: str, inputs: Sequence[Path]) -> None:
+def remove_former(folder: Path, picture: str, inputs: Sequence[Path], *, stacks: Sequence[str] = ()) -> None:
     """Remove what runs before the last one left, inputs apart: pictures of another kind, and tiles.
 
     Parameters
@@ -106,6 +132,8 @@ def remove_former(folder: Path, picture: str, inputs: Sequence[Path]) -> None:
     picture : {'png', 'tif'}
         Kind of the last run's pictures.
     inputs : sequence of Path
+    stacks : sequence of str
+        What stays beside the stars: of `zemosaic_patch.options.STACKS`.
     """
     folders_of_inputs = {os.path.dirname(os.path.realpath(path)) for path in inputs}
     for tile in tile_folders(folder):
@@ -113,8 +141,9 @@ def remove_former(folder: Path, picture: str, inputs: Sequence[Path]) -> None:
             remove_ours(tile, tile_files.ALL_OUTPUTS)
     with suppress(OSError):
         (folder / TILES).rmdir()
-    new = output_names(picture)
-    remove_ours(folder, [name for kind in PICTURES for name in output_names(kind) if name not in new], inputs)
+    new = output_names(picture, stacks)
+    every = (name for kind in PICTURES for name in output_names(kind, STACKS))
+    remove_ours(folder, [name for name in every if name not in new], inputs)
 
 
 def tile_folders(folder: Path) -> list[Path]:

@@ -8,7 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from nanstack.progress import Progress
-from zemosaic_patch.mosaic_files import CELLS, SOLUTION, SOLUTIONS, SURVEYS, describe, files_of, prepare
+from zemosaic_patch.comet_run import CometRun
+from zemosaic_patch.mosaic_files import (
+    CELLS,
+    SOLUTION,
+    SOLUTIONS,
+    SURVEYS,
+    comet_files_of,
+    describe,
+    files_of,
+    prepare,
+)
 from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import CanvasReport
@@ -39,10 +49,11 @@ def mosaic_of_files(paths: Sequence[Path], run: MosaicRun, folder: Path, progres
     FailureError
         Nothing to stack.
     """
-    prepare(folder, run.output.picture, paths)
+    prepare(folder, run.output.picture, paths, stacks=run.comet.stacks if run.comet else ())
     place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place)
     with Recording(folder) as recording:
-        report = stack_files(paths, run, files_of(recording, run), progress, work)
+        comet = run.comet and CometRun(run.comet, comet_files_of(recording, run))
+        report = stack_files(paths, run, files_of(recording, run), progress, work, comet)
         describe(report.json(), recording)
     return report

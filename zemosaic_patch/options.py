@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nanstack.comet import COUNTS, Marks
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.settings import JOINS, SKIES, TILE_MATCHES, WEIGHTS, CanvasSettings, JoinSettings
 from nanstack.stack.definition import COMBINES, Rejection
@@ -26,6 +27,7 @@ MATCHES = ("offset", "linear", "plane", "none")  # of ZeMosaic's tiles; the comm
 CANVASES = ("all", "reference")
 FORMATS = ("fits", "fz")
 PICTURES = ("png", "tif")
+STACKS = ("comet", "merged")  # beside the stars: on a comet's motion, and of stars and comet in one
 GONE = {  # options of earlier versions that a kept run.toml may name, and what stands in their place
     "tile_frames": "", "min_frames": "", "workers": "", "norm": "", "gpu": "",
     "weight": "--weights", "compress": "--format fz",
@@ -340,12 +342,34 @@ class MosaicOutput:
 
 
 @dataclass(frozen=True)
+class CometChoice:
+    """A comet, stacked beside the stars.
+
+    Attributes
+    ----------
+    marks : Marks
+        Where its nucleus is.
+    merged : bool
+        Whether there is a picture of both, too.
+    """
+
+    marks: Marks
+    merged: bool = False
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The names of what is stacked beside the stars."""
+        return STACKS if self.merged else STACKS[:1]
+
+
+@dataclass(frozen=True)
 class MosaicRun:
-    """How a mosaic is made of frames: pixels, stack, and files."""
+    """How a mosaic is made of frames: pixels, stack, files, and a comet, if there is one."""
 
     canvas: CanvasChoice = field(default_factory=CanvasChoice)
     stack: CanvasSettings = field(default_factory=CanvasSettings)
     output: MosaicOutput = field(default_factory=MosaicOutput)
+    comet: CometChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -384,6 +408,47 @@ class OutputOptions:
     def output(self) -> MosaicOutput:
         """Return what these options stand for."""
         return MosaicOutput(self.format, self.picture)
+
+
+@dataclass(frozen=True)
+class CometOptions:
+    """A comet, stacked beside the stars."""
+
+    comet: str | None = option(
+        "also stack the frames on a comet's motion, to comet.fits: where its nucleus is in the first and in the last "
+        "frame by time, in pixels as FITS counts them (the first in the file is 1,1)",
+        metavar="X,Y,X,Y",
+    )
+    comet_in: str = option(
+        "what the numbers of --comet are: pixels of these two frames, or of the mosaic (the ends of the comet's "
+        "trail), or right ascension and declination in degrees (sky), at the times of these two frames",
+        choices=COUNTS,
+    )
+    comet_merged: bool = option("with --comet: also merged.fits, the stars and the comet sharp in one picture", bool)
+
+    @classmethod
+    def of(cls, choice: CometChoice | None) -> CometOptions:
+        """Return the options that stand for a choice."""
+        if choice is None:
+            return cls(None, COUNTS[0], False)
+        told = ",".join(f"{number:.10g}" for number in (*choice.marks.first, *choice.marks.last))
+        return cls(told, choice.marks.count, choice.merged)
+
+    def choice(self) -> CometChoice | None:
+        """Return what these options choose; UsageError for marks that are none, and options without a comet."""
+        if self.comet is None:
+            for name in ("comet_in", "comet_merged"):
+                if getattr(self, name) != getattr(CometOptions.of(None), name):
+                    raise UsageError(f"--{name.replace('_', '-')} is for --comet X,Y,X,Y")
+            return None
+        try:
+            x, y, x1, y1 = map(float, self.comet.replace(",", " ").split())
+            finite = all(abs(number) < float("inf") for number in (x, y, x1, y1))
+        except ValueError:
+            finite = False
+        if not finite:
+            raise UsageError(f"--comet takes four numbers, X,Y,X,Y, not {self.comet}")
+        return CometChoice(Marks((x, y), (x1, y1), self.comet_in), self.comet_merged)
 
 
 @dataclass(frozen=True)
@@ -498,8 +563,8 @@ def tile_defaults() -> tuple[CanvasOptions, StackOptions]:
     return CanvasOptions.of(usual.canvas), StackOptions.of(usual.stack)
 
 
-def mosaic_defaults() -> tuple[CanvasOptions, StackOptions, OutputOptions, JoinOptions]:
+def mosaic_defaults() -> tuple[CanvasOptions, StackOptions, OutputOptions, CometOptions, JoinOptions]:
     """Return the options of `mosaic` that nobody gave."""
     usual = MosaicRun()
     own = CanvasOptions.of(usual.canvas), StackOptions.of(usual.stack), OutputOptions.of(usual.output)
-    return *own, JoinOptions.of(JoinSettings())
+    return *own, CometOptions.of(usual.comet), JoinOptions.of(JoinSettings())

@@ -227,8 +227,8 @@ class ResultFiles:
 
     Attributes
     ----------
-    image, picture, coverage_picture : str
-    picture_linked : str
+    image, picture : str
+    coverage_picture, picture_linked : str
         Empty where there is none.
     """
 
@@ -482,6 +482,68 @@ class SkySolved:
 
 
 @dataclass(frozen=True)
+class CometReport:
+    """What is known of a comet's stack.
+
+    Attributes
+    ----------
+    files : ResultFiles
+    merged : ResultFiles or None
+        Of the picture of stars and comet.
+    frames : int
+        That were stacked.
+    first, last : str
+        Names of the frames between whose times it moves.
+    when : str
+        UTC, of the place at which the pictures show it: the middle of that time.
+    x, y : float
+        That place, in pixels as FITS counts them.
+    ra_deg, dec_deg, arcsec_per_hour, position_angle_deg : float or None
+        That place on the sky, and the motion; None where the sky is not known.
+    moved_px : float
+        From the first to the last frame, in pixels of the canvas.
+    by_light : bool
+        Whether the motion is by the nucleus's own light, or as it was marked.
+    error_px, marks_off_px : float or None
+        Standard error of the place in the first and the last frame; how far the marks were off at most.
+    rejected_percent : float or None
+        Of the samples, those with stars in them among them.
+    stars_stay : bool
+        Whether it moves too little for the stars to go.
+    untimed : tuple of str
+        Names of frames that were left out, as their headers tell no time.
+    """
+
+    files: ResultFiles
+    merged: ResultFiles | None
+    frames: int
+    first: str
+    last: str
+    when: str
+    x: float
+    y: float
+    ra_deg: float | None
+    dec_deg: float | None
+    arcsec_per_hour: float | None
+    position_angle_deg: float | None
+    moved_px: float
+    by_light: bool
+    error_px: float | None
+    marks_off_px: float | None
+    rejected_percent: float | None
+    stars_stay: bool
+    untimed: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """How it moves, in words."""
+        rate = "" if self.arcsec_per_hour is None else f", {self.arcsec_per_hour:.4g} arcsec an hour"
+        angle = "" if self.position_angle_deg is None else f" towards {self.position_angle_deg:.1f} degrees"
+        how = f"by its own light, to {self.error_px:.2f} px" if self.by_light else "as marked"
+        return f"{self.moved_px:.1f} px from {self.first} to {self.last}{rate}{angle}, {how}"
+
+
+@dataclass(frozen=True)
 class CanvasReport:
     """What is known of a result that was stacked straight from frames: what mosaic.json, or tile.json, holds.
 
@@ -501,6 +563,8 @@ class CanvasReport:
         By which it was made, ready for JSON.
     seconds : dict
         Time that its stages took.
+    comet : CometReport or None
+        Of what was stacked beside it.
     """
 
     canvas: Pixels
@@ -513,6 +577,7 @@ class CanvasReport:
     left_out: dict[str, str]
     settings: dict[str, Any]
     seconds: dict[str, float]
+    comet: CometReport | None = None
 
     @classmethod
     def of(
@@ -528,6 +593,7 @@ class CanvasReport:
         seconds: Mapping[str, float],
         like: str = "north up",
         upside_down: bool = True,
+        comet: CometReport | None = None,
     ) -> CanvasReport:
         """Return what is known of a result.
 
@@ -548,6 +614,7 @@ class CanvasReport:
             What the canvas's pixels are chosen by.
         upside_down : bool
             Whether the picture's first row is the image's last one.
+        comet : CometReport, optional
         """
         names = short_names([*(one.frame.path for one in placed), *session.left_out])
         clear = _clear_flux(placed)
@@ -572,6 +639,7 @@ class CanvasReport:
             left_out=dict(sorted((names[path], reason) for path, reason in session.left_out.items())),
             settings=dict(settings),
             seconds={name: round(value, 3) for name, value in seconds.items()},
+            comet=comet,
         )
 
     def json(self) -> dict[str, Any]:
@@ -592,6 +660,7 @@ class CanvasReport:
             "place on the sky": self.registration.place_told,
             **({"sky": in_a_line(self.sky.told)} if self.sky else {}),
             "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection})",
+            **({"comet": self.comet.told} if self.comet else {}),
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }
         return [f"{name:<18} {text}" for name, text in rows.items()]

@@ -63,7 +63,7 @@ class Written:
     def all_names(self) -> list[str]:
         """Return the names of all files that are written."""
         names = self.names
-        return [names.image, names.picture, names.coverage_picture, *filter(None, [names.picture_linked])]
+        return [names.image, names.picture, *filter(None, [names.coverage_picture, names.picture_linked])]
 
 
 def write_result(
@@ -118,7 +118,7 @@ def _looked_at(strips: Iterable[tuple[int, StackedCell]], seen: Seen) -> Iterato
 def _write_pictures(
     to: Written, image: Rows | PackedRows, coverage: Rows | PackedRows, seen: Seen, pool: Executor
 ) -> None:
-    written = [pool.submit(_write_coverage, to, coverage)]
+    written = [pool.submit(_write_coverage, to, coverage)] if to.names.coverage_picture else []
     try:
         stretches = zip((to.names.picture, to.names.picture_linked), screen_stretches(seen), strict=True)
         written += [pool.submit(_write_picture, to, name, image, stretch) for name, stretch in stretches if name]

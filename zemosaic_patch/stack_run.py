@@ -40,6 +40,7 @@ from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
 from zemosaic_patch.arguments import as_words, declarations
 from zemosaic_patch.cautions import counted, in_units
+from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice, CanvasOptions, MosaicRun, StackOptions, TileRun
 from zemosaic_patch.outputs import is_ours, is_output_folder
@@ -61,7 +62,7 @@ def find_frames(names: Sequence[str | Path], output: Path, flat: bool = False, j
     Folders of outputs are passed over; where tiles are to be joined, those of mosaics alone. So is the result of an
     earlier run in the output's folder, which is replaced. A name that was given alone is named as it was given.
     """
-    results = ("mosaic.fits",) if joins_tiles else ("mosaic.fits", "tile.fits")
+    results = ("mosaic.fits",) if joins_tiles else ("mosaic.fits", "tile.fits", "comet.fits", "merged.fits")
     is_output = partial(is_output_folder, results=results)
     try:
         return find_frame_files(
@@ -119,7 +120,12 @@ class Clock:
 
 
 def stack_files(
-    paths: Sequence[Path], run: TileRun | MosaicRun, to: Written, progress: Progress, work: Work | None = None
+    paths: Sequence[Path],
+    run: TileRun | MosaicRun,
+    to: Written,
+    progress: Progress,
+    work: Work | None = None,
+    comet: CometRun | None = None,
 ) -> CanvasReport:
     """Stack frame files, and write the result; what cannot be used is named and left out.
 
@@ -132,6 +138,8 @@ def stack_files(
     progress : nanstack.progress.Progress
     work : Work, optional
         Goes on from what an earlier run found; by default nothing is kept.
+    comet : CometRun, optional
+        What is stacked on a comet's motion, too.
 
     Raises
     ------
@@ -164,7 +172,8 @@ def stack_files(
             kept=solution,
             progress=progress,
         )
-    _check_disk(to, canvas, placed[0].channels, work)
+        followed = comet and comet.followed(placed, canvas, settings, registered, progress)
+    _check_disk(to, canvas, placed[0].channels, work, stacks=1 + (len(comet.stacks) if comet else 0))
     cautions.of_frames(session, placed, canvas, choice, progress)
     cautions.of_sky(placed, sky, progress)
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
@@ -183,6 +192,17 @@ def stack_files(
             top_down=not to.upside_down,
         )
     cautions.of_rejected(settings, tally, progress)
+    if comet is not None:
+        with _failures():
+            beside = comet.written(
+                followed,
+                canvas,
+                settings,
+                _cards(session, registered, followed.frames, canvas, settings, "comet", usual_flux),
+                registered,
+                progress,
+            )
+        clock.ends("comet")
     if kept is not None and kept.failure:
         progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
     clock.ends("writing")
@@ -197,6 +217,7 @@ def stack_files(
         seconds=clock.seconds,
         like=_like(canvas, placed, choice, wanted, registered.on_the_sky and not registered.approximate),
         upside_down=to.upside_down,
+        comet=comet and beside,
     )
 
 
@@ -292,7 +313,7 @@ def _check_usable(session: Session, wanted: Path | None) -> None:
         raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
 
 
-def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -> None:
+def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None, stacks: int) -> None:
     """Refuse a canvas that the disk has no room for before any work is done on it.
 
     Kept cells take as much as the file, pictures half of it; what is compressed waits in a temporary one.
@@ -301,7 +322,7 @@ def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None) -
     image = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
     cells = 0 if work is None else max(0, image - sum(path.stat().st_size for path in work.cells.glob("cell_*.npz")))
     pictures = height * width * (channels * to.bits // 8 * (2 if to.names.picture_linked else 1) + 1)
-    needed = image * (1 + to.packed) + pictures + cells
+    needed = image * (1 + to.packed) + pictures + cells + (stacks - 1) * (2 * image + pictures)
     free = shutil.disk_usage(to.folder).free
     if needed > free:
         raise FailureError(

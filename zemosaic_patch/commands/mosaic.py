@@ -21,7 +21,9 @@ from zemosaic_patch.commands.output import (
 )
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import (
+    STACKS,
     CanvasOptions,
+    CometOptions,
     JoinOptions,
     MosaicFiles,
     MosaicRun,
@@ -35,13 +37,19 @@ if TYPE_CHECKING:
 
 
 def run(
-    files: MosaicFiles, canvas: CanvasOptions, stack: StackOptions, output: OutputOptions, join: JoinOptions
+    files: MosaicFiles,
+    canvas: CanvasOptions,
+    stack: StackOptions,
+    output: OutputOptions,
+    comet: CometOptions,
+    join: JoinOptions,
 ) -> None:
     """Make a mosaic."""
     check_address_space()
     check_frames(files.frames)
-    _check_purpose(files, canvas, stack, join)
-    made = MosaicRun(canvas.choice(), stack.settings(), output.output())
+    _check_purpose(files, canvas, stack, comet, join)
+    made = MosaicRun(canvas.choice(), stack.settings(), output.output(), comet.choice())
+    stacks = made.comet.stacks if made.comet else ()
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import earlier_output, is_former, is_of_the_other_kind, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
@@ -72,8 +80,8 @@ def run(
         )
     with own_folder(files.output), put_back(files.output, _how_to_go_on(files)), Bars() as bars:
         claim(files.output, kept_config(files), paths)
-        prepare(files.output, output.picture, inputs, anew=files.overwrite)
-        keep_options(files, canvas, stack, output, join)
+        prepare(files.output, output.picture, inputs, anew=files.overwrite, stacks=stacks)
+        keep_options(files, canvas, stack, output, comet, join)
         tell_ignored(found, bars)
         if files.existing_tiles:
             from zemosaic_patch.join_run import mosaic_of_tiles
@@ -82,17 +90,20 @@ def run(
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
         else:
             report = mosaic_of_files(paths, made, files.output, bars)
-        remove_former(files.output, output.picture, inputs)
+        remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
     show(report, files.output)
 
 
-def _check_purpose(files: MosaicFiles, canvas: CanvasOptions, stack: StackOptions, join: JoinOptions) -> None:
+def _check_purpose(
+    files: MosaicFiles, canvas: CanvasOptions, stack: StackOptions, comet: CometOptions, join: JoinOptions
+) -> None:
     """Refuse options that the run would not use: those of a join without tiles, and those of a stack with them."""
-    usual_canvas, usual_stack, _, usual_join = mosaic_defaults()
+    usual_canvas, usual_stack, _, usual_comet, usual_join = mosaic_defaults()
     if files.existing_tiles:
         given = [
             *changed(canvas, usual_canvas),
             *changed(stack, replace(usual_stack, interpolation=stack.interpolation)),
+            *changed(comet, usual_comet),
         ]
         reason = "it is for frames, and --existing-tiles joins tiles as they are"
     else:
@@ -114,7 +125,9 @@ def show(report: CanvasReport | MosaicReport, folder: Path) -> None:
     from nanstack.io.layout import on_one_line
     from zemosaic_patch.mosaic_files import MOSAIC, PAGE
 
-    files = [f"written            {folder / MOSAIC}", f"report             {folder / PAGE}"]
+    comet = getattr(report, "comet", None)
+    names = [MOSAIC, *(files.image for files in (comet and comet.files, comet and comet.merged) if files)]
+    files = [*(f"written            {folder / name}" for name in names), f"report             {folder / PAGE}"]
     print("\n".join(map(on_one_line, [*report.lines(), *files])))
 
 

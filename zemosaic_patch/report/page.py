@@ -122,6 +122,7 @@ def _page(told: Told, folder: Path) -> str:
             figures=_figures(told),
             sky=_sky(told, folder),
             comparison=_comparison(told, folder),
+            comets=_comets(told, folder),
             sky_maps=_sky_maps(told),
             coverage=embed(folder, told.image.coverage_picture, COVERAGE_PX, in_blues),
             coverage_colours=blues_as_css(),
@@ -279,6 +280,12 @@ def _comparison(told: Told, folder: Path) -> _Compared | None:
         return None
     before, after = (embed(folder, name, MOSAIC_PX) for name in (compared.before, compared.after))
     return _Compared(before, after, compared.caption_before, compared.caption_after)
+
+
+def _comets(told: Told, folder: Path) -> list[Picture]:
+    """Return the pictures of what was stacked on a comet's motion."""
+    names = () if told.comet is None else (told.comet.picture, told.comet.merged_picture)
+    return [embed(folder, name, MOSAIC_PX) for name in names if name]
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

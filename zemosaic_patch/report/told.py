@@ -149,6 +149,23 @@ class Sky:
 
 
 @dataclass(frozen=True)
+class Comet:
+    """What was stacked on a comet's motion.
+
+    Attributes
+    ----------
+    picture, merged_picture : str
+        Names of files; empty where there are none.
+    words : tuple of Entry
+        What is known of it.
+    """
+
+    picture: str
+    merged_picture: str
+    words: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two pictures of the same sky: the names of their files, and what to write below them."""
 
@@ -171,6 +188,7 @@ class Told:
     tiles : tuple of Tile
         Empty for a result stacked straight from frames.
     comparison : Comparison or None
+    comet : Comet or None
     sky : Sky or None
     left_out : dict
         Name of a file: why it is not in the result.
@@ -185,6 +203,7 @@ class Told:
     frames: tuple[Frame, ...]
     tiles: tuple[Tile, ...]
     comparison: Comparison | None
+    comet: Comet | None
     sky: Sky | None
     left_out: dict[str, str]
     made: tuple[Entry, ...]
@@ -225,6 +244,7 @@ def _told(told: Mapping, kind: str) -> Told:
         frames=tuple(_frame(number, _mapping(frame)) for number, frame in enumerate(_items(told.get("frames")), 1)),
         tiles=tuple(_tile(number, _mapping(tile)) for number, tile in enumerate(_items(told.get("tiles")), 1)),
         comparison=_comparison(_mapping(told.get("comparison"))),
+        comet=_comet(_mapping(told.get("comet"))),
         sky=_sky(_mapping(told.get("sky"))),
         left_out=_texts(told.get("left_out")),
         made=_made(told),
@@ -305,6 +325,37 @@ def _shade(shade: Mapping) -> Shade | None:
         return None
     corner, error = (_values(shade.get(name)) for name in ("corner_adu", "error_adu"))
     return Shade(_text(shade.get("camera")), shape, terms, corner[len(corner) // 2], error[len(error) // 2])
+
+
+def _comet(comet: Mapping) -> Comet | None:
+    if not comet:
+        return None
+    error, off = _with(comet.get("error_px"), " px at both ends", 2), _with(comet.get("marks_off_px"), " px off", 2)
+    by_light = _join("its own light", error and f"to {error}", off and f"the marks were up to {off}")
+    ends = " to ".join(filter(None, (_text(comet.get(end)) for end in ("first", "last"))))
+    frames = _join(_with(comet.get("frames"), ""), ends)
+    words = {
+        "frames": frames,
+        "pictured where it was at": _join(
+            _text(comet.get("when")).replace("T", " ") + " UTC" * bool(comet.get("when")),
+            _with(comet.get("ra_deg"), "° right ascension", 7),
+            _with(comet.get("dec_deg"), "° declination", 7),
+        ),
+        "moves by": _join(
+            _with(comet.get("moved_px"), " px in all"),
+            _with(comet.get("arcsec_per_hour"), " arcsec an hour"),
+            _with(comet.get("position_angle_deg"), "° from north to east"),
+        ),
+        "motion by": by_light if comet.get("by_light") is True else "the marks: no nucleus was surely seen near them",
+        "stars": "it moves too little for them to go: short trails stay" if comet.get("stars_stay") is True else "",
+        "samples rejected": _with(comet.get("rejected_percent"), " %, those with stars in them among them"),
+        "without a time, left out": ", ".join(map(str, _items(comet.get("untimed")))),
+    }
+    return Comet(
+        _file_name(_mapping(comet.get("files")).get("picture")),
+        _file_name(_mapping(comet.get("merged")).get("picture")),
+        tuple(Entry(name, text) for name, text in words.items() if text),
+    )
 
 
 def _comparison(comparison: Mapping) -> Comparison | None:

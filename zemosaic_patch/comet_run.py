@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A comet beside a mosaic: the same frames stacked on its motion, and what is known of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nanstack.comet_stack import CometFrames, comet_frames
+from nanstack.levels.sample_noise import pixels_alike
+from nanstack.sky_stack import stacked_strips
+from nanstack.stack.kept import KeptCells
+from nanstack.stack.tally import Tally
+from zemosaic_patch import installed_version
+from zemosaic_patch.errors import FailureError
+from zemosaic_patch.options import STACKS, CometChoice
+from zemosaic_patch.reports import CometReport
+from zemosaic_patch.result_files import Written, write_result
+
+if TYPE_CHECKING:
+    from nanstack.canvas import Canvas
+    from nanstack.levels.placed import PlacedFrame
+    from nanstack.progress import Progress
+    from nanstack.settings import CanvasSettings
+    from zemosaic_patch.reports import Registered
+
+COMET, MERGED = STACKS
+MOST_NAMED = 3
+Cards = dict[str, tuple[Any, str]]
+
+
+@dataclass(frozen=True)
+class CometStack:
+    """Where and how a stack on a comet's motion is written, and the folder that keeps its finished cells."""
+
+    to: Written
+    cells: Path
+
+
+@dataclass(frozen=True)
+class CometRun:
+    """What is stacked on a comet's motion, beside the stars.
+
+    Attributes
+    ----------
+    choice : CometChoice
+    stacks : mapping of str to CometStack
+        By their names: `CometChoice.stacks`.
+    """
+
+    choice: CometChoice
+    stacks: Mapping[str, CometStack]
+
+    def followed(
+        self,
+        placed: Sequence[PlacedFrame],
+        canvas: Canvas,
+        settings: CanvasSettings,
+        registered: Registered,
+        progress: Progress,
+    ) -> CometFrames:
+        """Return frames turned after the comet, before anything is stacked, and say what is wrong with that.
+
+        Raises
+        ------
+        ValueError
+            For marks that tell no motion, or frames that tell no times.
+        FailureError
+            For marks on a sky that nobody knows.
+        """
+        if self.choice.marks.count == "sky" and not registered.on_the_sky:
+            raise FailureError(
+                "--comet-in sky needs the place on the sky, which nobody knows: mark the comet in the frames"
+            )
+        found = comet_frames(placed, canvas, self.choice.marks, settings.interpolation)
+        for line in _remarks(found):
+            progress.warn(line)
+        return found
+
+    def written(
+        self,
+        found: CometFrames,
+        canvas: Canvas,
+        settings: CanvasSettings,
+        cards: Cards,
+        registered: Registered,
+        progress: Progress,
+    ) -> CometReport:
+        """Stack the frames, write the result, and return what is to be told of it."""
+        stack, tally = self.stacks[COMET], Tally()
+        kept = KeptCells(stack.cells, installed_version())
+        strips = stacked_strips(canvas, found.frames, settings, kept=kept, progress=_Comets(progress, "the comet"))
+        report = _report(found, canvas, registered, stack.to)
+        with closing(strips):
+            write_result(
+                stack.to,
+                canvas.shape,
+                found.frames[0].channels,
+                tally.over(strips),
+                cards={**cards, **_cards(report)},
+                closing=tally.cards,
+                correlation=pixels_alike(found.frames, canvas, settings.interpolation),
+                wcs=canvas.wcs() if registered.on_the_sky else None,
+                top_down=not stack.to.upside_down,
+            )
+        if kept.failure:
+            progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
+        share = round(100 * tally.rejected / tally.samples, 4) if tally.samples else None
+        return replace(report, rejected_percent=share)
+
+
+class _Comets:
+    """Progress of a second stack, which has a bar of its own."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress, self._name = progress, name
+
+    def step(self, name: str, done: int, total: int) -> None:
+        self._progress.step(f"{name} {self._name}", done, total)
+
+    def warn(self, text: str) -> None:
+        self._progress.warn(text)
+
+
+def _remarks(found: CometFrames) -> list[str]:
+    """Return what is wrong with frames that were turned after a comet, in lines."""
+    lines = []
+    if found.untimed:
+        names = ", ".join(path.name for path in found.untimed[:MOST_NAMED])
+        more = " ..." if len(found.untimed) > MOST_NAMED else ""
+        count = len(found.untimed)
+        tell = "1 frame tells no time and is" if count == 1 else f"{count} frames tell no time and are"
+        lines.append(f"comet: {tell} not in its stack (DATE-OBS is missing): {names}{more}")
+    if not found.followed.by_light:
+        lines.append(
+            "comet: no nucleus is surely seen near the marks, so its motion is as marked, from "
+            f"{found.first.name} to {found.last.name}: is it blurred in comet.fits, mark it again"
+        )
+    if found.stars_stay:
+        lines.append(
+            f"comet: it moves only {found.drift_px:.1f} px among the stars, which are {found.width_px:.1f} px wide: "
+            "what they leave in comet.fits is trails as short"
+        )
+    return lines
+
+
+def _report(found: CometFrames, canvas: Canvas, registered: Registered, to: Written) -> CometReport:
+    """Return what is to be told of a comet, before it is stacked."""
+    motion, light = found.motion, found.followed
+    x, y = (float(side) for side in canvas.view.pixels(motion.place))
+    sky = registered.on_the_sky
+    ra, dec = np.degrees(np.arctan2(motion.place[1], motion.place[0])) % 360, np.degrees(np.arcsin(motion.place[2]))
+    return CometReport(
+        files=to.names,
+        merged=None,
+        frames=len(found.frames),
+        first=found.first.name,
+        last=found.last.name,
+        when=motion.when.replace(tzinfo=None).isoformat(timespec="milliseconds"),
+        x=round(x + 1, 2),
+        y=round(y + 1, 2),
+        ra_deg=round(float(ra), 6) if sky else None,
+        dec_deg=round(float(dec), 6) if sky else None,
+        arcsec_per_hour=round(motion.arcsec_per_hour, 2) if sky else None,
+        position_angle_deg=round(motion.position_angle, 2) if sky else None,
+        moved_px=round(found.drift_px, 2),
+        by_light=light.by_light,
+        error_px=round(light.error_px, 3) if light.by_light else None,
+        marks_off_px=round(light.moved_px, 2) if light.by_light else None,
+        rejected_percent=None,
+        stars_stay=found.stars_stay,
+        untimed=tuple(path.name for path in found.untimed),
+    )
+
+
+def _cards(report: CometReport) -> Cards:
+    """Return the cards that say where a comet is in its picture and how it moves, as far as that is known."""
+    cards = {
+        "DATE-AVG": (report.when, "UTC, of the comet's place in this image"),
+        "NPA_CX": (report.x, "[px] the comet's nucleus, first pixel 1"),
+        "NPA_CY": (report.y, "[px] the comet's nucleus, first pixel 1"),
+        "NPA_CRA": (report.ra_deg, "[deg] the comet's nucleus"),
+        "NPA_CDEC": (report.dec_deg, "[deg] the comet's nucleus"),
+        "NPA_CRAT": (report.arcsec_per_hour, "[arcsec/h] its motion among the stars"),
+        "NPA_CPA": (report.position_angle_deg, "[deg] where to, from north to east"),
+        "NPA_CPX": (report.moved_px, "[px] its way from the first to the last frame"),
+        "NPA_CERR": (report.error_px, "[px] standard error of its place at both ends"),
+        "HISTORY": "Frames moved after a comet, stars rejected; its place is of DATE-AVG.",
+    }
+    return {name: card for name, card in cards.items() if not (isinstance(card, tuple) and card[0] is None)}
