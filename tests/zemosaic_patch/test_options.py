@@ -31,8 +31,8 @@ def parsed(command, *words):
 def test_defaults_are_the_engines():
     _, canvas, stack = parsed(TILE, "-o", "out")
     assert TileRun(canvas.choice(), stack.settings()) == TileRun()
-    _, canvas, stack, output, join = parsed(MOSAIC, "-o", "out")
-    assert MosaicRun(canvas.choice(), stack.settings(), output.output()) == MosaicRun()
+    _, canvas, stack, output, comet, join = parsed(MOSAIC, "-o", "out")
+    assert MosaicRun(canvas.choice(), stack.settings(), output.output(), comet.choice()) == MosaicRun()
     assert join.settings(stack.interpolation) == JoinSettings()
     assert MosaicRun().stack == TileRun().stack == CanvasSettings()
 
@@ -115,7 +115,7 @@ def test_each_option_of_a_canvas_chooses_it(words, changes):
     ],
 )
 def test_each_option_of_a_join_reaches_its_settings(words, changes):
-    _, _, stack, _, join = parsed(MOSAIC, "-o", "out", *words.split())
+    _, _, stack, *_, join = parsed(MOSAIC, "-o", "out", *words.split())
     assert join.settings(stack.interpolation) == JoinSettings(**changes)
 
 
