@@ -183,13 +183,18 @@ def drift_px(motion: Motion, canvas: Canvas, begin: datetime, end: datetime) -> 
     return float(motion.rate * (end - begin).total_seconds() * canvas.view.focal)
 
 
+def shift_of(motion: Motion, moment: datetime, canvas: Canvas) -> tuple[float, float]:
+    """Return how far the comet is at a moment from its place, along x and along y, in pixels of a canvas."""
+    (x, y), (x0, y0) = (canvas.view.pixels(place) for place in (motion.at(moment), motion.place))
+    return float(x - x0), float(y - y0)
+
+
 def moved(frame: PlacedFrame, canvas: Canvas, motion: Motion, moment: datetime) -> PlacedFrame:
     """Return a frame as it goes onto the comet's canvas: turned back by what the comet has moved, its levels with it.
 
     Pixels move alike over the canvas to parts in a thousand, which a level does not feel.
     """
     turn, view = motion.turn(moment), frame.frame.view
-    (x, y), (x0, y0) = (canvas.view.pixels(place) for place in (turn @ motion.place, motion.place))
-    shift = float(x - x0), float(y - y0)
+    shift = shift_of(motion, moment, canvas)
     turned = replace(frame.frame, view=replace(view, attitude=view.attitude @ turn))
     return replace(frame, frame=turned, level=frame.level.shifted(*shift), flat=shifted_terms(frame.flat, *shift))

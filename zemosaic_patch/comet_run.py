@@ -3,35 +3,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nanstack.comet_light import CometLight, light_of, with_comet, without_comet
 from nanstack.comet_stack import CometFrames, comet_frames
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.sky_stack import stacked_strips
 from nanstack.stack.kept import KeptCells
+from nanstack.stack.stacked import StackedCell
 from nanstack.stack.tally import Tally
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.options import STACKS, CometChoice
 from zemosaic_patch.reports import CometReport
-from zemosaic_patch.result_files import Written, write_result
+from zemosaic_patch.result_files import Written, image_and_coverage, write_result
 
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
+    from nanstack.io.packed_images import PackedRows
     from nanstack.levels.placed import PlacedFrame
     from nanstack.progress import Progress
+    from nanstack.register.mesh import Box
     from nanstack.settings import CanvasSettings
+    from nanstack.stack.rows import Rows
     from zemosaic_patch.reports import Registered
 
 COMET, MERGED = STACKS
 MOST_NAMED = 3
+MOVED = "Frames moved after a comet, stars rejected; its place is of DATE-AVG."
+COMPOSITE = "Composite: stars without the comet, and its own stack at DATE-AVG on them."
 Cards = dict[str, tuple[Any, str]]
+Strips = Iterator[tuple[int, StackedCell]]
 
 
 @dataclass(frozen=True)
@@ -85,36 +94,88 @@ class CometRun:
     def written(
         self,
         found: CometFrames,
+        placed: Sequence[PlacedFrame],
         canvas: Canvas,
         settings: CanvasSettings,
         cards: Cards,
         registered: Registered,
         progress: Progress,
     ) -> CometReport:
-        """Stack the frames, write the result, and return what is to be told of it."""
-        stack, tally = self.stacks[COMET], Tally()
-        kept = KeptCells(stack.cells, installed_version())
-        strips = stacked_strips(canvas, found.frames, settings, kept=kept, progress=_Comets(progress, "the comet"))
-        report = _report(found, canvas, registered, stack.to)
-        with closing(strips):
-            write_result(
-                stack.to,
-                canvas.shape,
-                found.frames[0].channels,
-                tally.over(strips),
-                cards={**cards, **_cards(report)},
-                closing=tally.cards,
-                correlation=pixels_alike(found.frames, canvas, settings.interpolation),
-                wcs=canvas.wcs() if registered.on_the_sky else None,
-                top_down=not stack.to.upside_down,
-            )
-        if kept.failure:
-            progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
+        """Stack the frames on the comet's motion, and if so asked without it; return what is to be told.
+
+        Parameters
+        ----------
+        found : CometFrames
+        placed : sequence of PlacedFrame
+            As they go onto the stars' canvas.
+        canvas : Canvas
+        settings : CanvasSettings
+        cards : Cards
+            What a stack of these frames says of itself.
+        registered : Registered
+        progress : Progress
+            Hears of the steps 'stacking the comet' and 'stacking both' (cells).
+        """
+        report = _report(found, canvas, registered, self.stacks[COMET].to)
+        write = partial(_write, canvas=canvas, settings=settings, registered=registered, progress=progress)
+        own = {**cards, **_cards(report), "HISTORY": MOVED}
+        tally = write(self.stacks[COMET], found.frames, own, "the comet")
         share = round(100 * tally.rejected / tally.samples, 4) if tally.samples else None
-        return replace(report, rejected_percent=share)
+        report = replace(report, rejected_percent=share)
+        if MERGED not in self.stacks:
+            return report
+        light = _light(self.stacks[COMET].to, canvas, found)
+        stars = without_comet(placed, canvas, found, light)
+        both = {**own, "NPA_KIND": (MERGED, "what this image is"), "HISTORY": COMPOSITE}
+        write(self.stacks[MERGED], stars, both, "both", finish=partial(with_comet, found=light))
+        return replace(report, merged=self.stacks[MERGED].to.names)
 
 
-class _Comets:
+def _write(
+    stack: CometStack,
+    frames: Sequence[PlacedFrame],
+    cards: Cards,
+    name: str,
+    *,
+    canvas: Canvas,
+    settings: CanvasSettings,
+    registered: Registered,
+    progress: Progress,
+    finish: Callable[[Strips], Strips] | None = None,
+) -> Tally:
+    """Stack frames, write the result, and return what was counted; `finish` changes the strips that are written."""
+    tally, kept = Tally(), KeptCells(stack.cells, installed_version())
+    strips = stacked_strips(canvas, frames, settings, kept=kept, progress=_Named(progress, name))
+    with closing(strips):
+        counted = tally.over(strips)
+        write_result(
+            stack.to,
+            canvas.shape,
+            frames[0].channels,
+            counted if finish is None else finish(counted),
+            cards=cards,
+            closing=tally.cards,
+            correlation=pixels_alike(frames, canvas, settings.interpolation),
+            wcs=canvas.wcs() if registered.on_the_sky else None,
+            top_down=not stack.to.upside_down,
+        )
+    if kept.failure:
+        progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
+    return tally
+
+
+def _light(written: Written, canvas: Canvas, found: CometFrames) -> CometLight:
+    """Return a comet's light by its stack, as it was written."""
+    with image_and_coverage(written.folder / written.names.image, written.packed) as (image, _):
+        return light_of(partial(_part_of, image), canvas, found.motion, found.width_px)
+
+
+def _part_of(image: Rows | PackedRows, box: Box) -> np.ndarray:
+    part = image.part(box)
+    return part if part.ndim == 3 else part[..., np.newaxis]
+
+
+class _Named:
     """Progress of a second stack, which has a bar of its own."""
 
     def __init__(self, progress: Progress, name: str) -> None:
@@ -190,6 +251,5 @@ def _cards(report: CometReport) -> Cards:
         "NPA_CPA": (report.position_angle_deg, "[deg] where to, from north to east"),
         "NPA_CPX": (report.moved_px, "[px] its way from the first to the last frame"),
         "NPA_CERR": (report.error_px, "[px] standard error of its place at both ends"),
-        "HISTORY": "Frames moved after a comet, stars rejected; its place is of DATE-AVG.",
     }
-    return {name: card for name, card in cards.items() if not (isinstance(card, tuple) and card[0] is None)}
+    return {name: card for name, card in cards.items() if card[0] is not None}

@@ -90,12 +90,12 @@ def write_result(
         seen = Seen(shape)
         write_canvas(path, shape, channels, _looked_at(strips, seen), alpha=to.alpha, packed=to.packed, **more)
         to.recording.complete(to.names.image)
-        with _image_and_coverage(path, to.packed) as (image, coverage):
+        with image_and_coverage(path, to.packed) as (image, coverage):
             _write_pictures(to, image, coverage, seen, pool)
 
 
 @contextmanager
-def _image_and_coverage(path: Path, packed: bool) -> Iterator[tuple[Rows | PackedRows, Rows | PackedRows]]:
+def image_and_coverage(path: Path, packed: bool) -> Iterator[tuple[Rows | PackedRows, Rows | PackedRows]]:
     """Give the rows of an image that we wrote, and of its coverage."""
     if packed:
         from astropy.io import fits

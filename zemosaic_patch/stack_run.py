@@ -196,6 +196,7 @@ def stack_files(
         with _failures():
             beside = comet.written(
                 followed,
+                placed,
                 canvas,
                 settings,
                 _cards(session, registered, followed.frames, canvas, settings, "comet", usual_flux),

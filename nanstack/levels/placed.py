@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -93,6 +94,43 @@ class SampleNoise:
 
 
 @dataclass(frozen=True)
+class Light:
+    """Light on a part of a canvas, which is 0 at its edges.
+
+    Attributes
+    ----------
+    coefficients : ndarray of float32, shape (h, w, C)
+        Of the cubic B-spline through it, in ADU.
+    top, left : int
+        Its first pixel, counted from the canvas's origin.
+    """
+
+    coefficients: np.ndarray = field(repr=False)
+    top: int
+    left: int
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What tells it from others."""
+        return hashlib.sha256(self.coefficients.tobytes() + repr((self.top, self.left)).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Light that a frame shows and that does not belong into the stack: it is taken off.
+
+    Attributes
+    ----------
+    light : Light
+    shift : (float, float)
+        By how many pixels of the canvas, along x and along y, it lies elsewhere in this frame.
+    """
+
+    light: Light
+    shift: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class PlacedFrame:
     """A frame as it goes onto a canvas: ``gain * flat * sample + level`` is what is stacked.
 
@@ -114,6 +152,8 @@ class PlacedFrame:
     masked : ndarray of float64, shape (m, 5)
         What of it does not count where another frame shows the place: all that lies within a radius of a line. A row
         has x and y of its ends and the radius, in the frame's own pixels; a disc's ends are one place.
+    foreign : Foreign or None
+        Light that is taken off it.
     """
 
     frame: RegisteredFrame
@@ -124,6 +164,7 @@ class PlacedFrame:
     blur: float
     flat: np.ndarray = field(default_factory=NOTHING_LEFT.copy)
     masked: np.ndarray = field(default_factory=NOTHING_MASKED.copy, repr=False)
+    foreign: Foreign | None = None
 
     @cached_property
     def levelling(self) -> np.ndarray:

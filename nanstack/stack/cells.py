@@ -26,6 +26,7 @@ from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
+from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden
 from nanstack.stack.rows import OpenFiles
@@ -387,6 +388,8 @@ class _Work:
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
         for out, one, (index, mesh) in zip(samples, placed, meshes.items(), strict=True):
             levelled(one, self.sources[index], mesh.cut(wide), self.settings.interpolation, out)
+            if one.foreign is not None:
+                take_off(out, one.foreign, wide)
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
         inner, gone = box.within(wide), hidden(samples, masks)
         stacked = combined(samples, placed, self.settings, inner)

@@ -145,4 +145,6 @@ def _mark(placed: PlacedFrame) -> bytes:
     arrays = view.attitude, placed.gain, placed.flat, level.terms
     for array in (*arrays, noise.variance, noise.photon, noise.sky, placed.masked):
         found.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    if placed.foreign is not None:
+        found.update(placed.foreign.light.digest + repr(placed.foreign.shift).encode())
     return found.digest()

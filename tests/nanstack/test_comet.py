@@ -9,12 +9,14 @@ import pytest
 import scipy
 
 from nanstack.comet import Marks, Motion, moment_of, motion_of, moved, with_moments
+from nanstack.comet_light import light_of, with_comet, without_comet
 from nanstack.comet_nucleus import centred, followed
 from nanstack.comet_stack import comet_frames, comet_stack
 from nanstack.comet_stars import disc_radii
 from nanstack.levels.placed import Level
 from nanstack.register.camera import direction_of
-from nanstack.sky_stack import stack_files
+from nanstack.settings import CanvasSettings
+from nanstack.sky_stack import stack_files, stacked_strips
 from nanstack.truth.simulation import FWHM_PER_SIGMA, apply
 from tests.support.comets import comet_night
 from tests.support.registered import registered
@@ -233,3 +235,27 @@ def test_frames_without_a_time_are_left_out(night, stack):
     assert len(there.frames) == 11
     with pytest.raises(ValueError, match="the times .* of two frames"):
         comet_frames([timeless(one) for one in frames], stack.canvas, Marks(*night.marks()))
+
+
+def test_stars_and_comet_are_sharp_in_one_picture(night, stack, comet):
+    there = comet_frames(stack.frames, stack.canvas, Marks(*night.marks()))
+    light = light_of(
+        lambda box: comet.image[box.top : box.bottom, box.left : box.right], stack.canvas, there.motion, 3.4
+    )
+    frames = without_comet(stack.frames, stack.canvas, there, light)
+    settings = CanvasSettings()
+    (both,) = (
+        np.concatenate([strip.image for _, strip in with_comet(strips, light)])
+        for strips in [stacked_strips(stack.canvas, frames, settings)]
+    )
+    ends = on_canvas(night, stack, night.places[[0, -1]])
+    flux, width, *_ = profile(both, *ends.mean(axis=0))
+    alone = profile(comet.image, *ends.mean(axis=0))
+    assert (flux, width) == (pytest.approx(alone[0], rel=0.03), pytest.approx(alone[1], rel=0.02))
+    stars = night.stars.flux[:, 1] > 30_000
+    places = on_canvas(night, stack, np.column_stack([night.stars.x, night.stars.y])[stars])
+    for place in places[well_inside(stack, places, 12)]:
+        found, truth = profile(both, *place), profile(stack.image, *place)
+        np.testing.assert_allclose(found[:2], truth[:2], rtol=0.01)
+    rest = light_along(both, ends.mean(axis=0), ends[1] - ends[0])
+    assert rest == pytest.approx(light_along(comet.image, ends.mean(axis=0), ends[1] - ends[0]), rel=0.05), "no trail"

@@ -19,7 +19,7 @@ def no_solver():
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
-    return comet_night(tmp_path_factory.mktemp("comet") / "frames", count=8, drift=30.0)
+    return comet_night(tmp_path_factory.mktemp("comet") / "frames", count=6, drift=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,12 @@ def folder(night, tmp_path_factory):
     from zemosaic_patch import cli
 
     folder = tmp_path_factory.mktemp("made") / "out"
-    assert cli.main([*map(str, ("mosaic", night.paths[0].parent, "-o", folder, "--comet", told(night, 2.0)))]) == 0
+    assert (
+        cli.main(
+            [*map(str, ("mosaic", night.paths[0].parent, "-o", folder, "--comet", told(night, 2.0), "--comet-merged"))]
+        )
+        == 0
+    )
     return folder
 
 
@@ -41,7 +46,7 @@ def test_the_comet_lies_beside_the_mosaic_pixel_by_pixel(night, folder):
         header, image = hdus[0].header, hdus[0].data.mean(axis=0)
         assert [hdu.name for hdu in hdus] == [hdu.name for hdu in stars]
     assert header["NPA_KIND"] == "comet"
-    assert header["DATE-AVG"] == "2024-10-14T19:01:50.000", "the middle of the first and the last exposure"
+    assert header["DATE-AVG"] == "2024-10-14T19:01:20.000", "the middle of the first and the last exposure"
     assert header["NPA_CPX"] == pytest.approx(30.0, abs=0.3)
     assert "Frames moved after a comet" in str(header["HISTORY"])
     left, top = round(header["NPA_CX"]) - 9, round(header["NPA_CY"]) - 9  # FITS counts from 1
@@ -52,15 +57,26 @@ def test_the_comet_lies_beside_the_mosaic_pixel_by_pixel(night, folder):
     assert (np.sum(weights * rows) / np.sum(weights) + top + 1) == pytest.approx(header["NPA_CY"], abs=0.25)
 
 
+def test_the_merged_picture_says_what_it_is(folder):
+    with fits.open(folder / "merged.fits", checksum=True) as hdus, fits.open(folder / "comet.fits") as comet:
+        assert hdus[0].header["NPA_KIND"] == "merged"
+        assert "Composite: stars without the comet" in str(hdus[0].header["HISTORY"])
+        x, y = round(hdus[0].header["NPA_CX"]) - 1, round(hdus[0].header["NPA_CY"]) - 1
+        assert hdus[0].data[:, y, x].mean() == pytest.approx(comet[0].data[:, y, x].mean(), rel=0.05)
+        brightest = [np.nanmax(one[0].data) for one in (hdus, comet)]
+    assert brightest[0] > 1.5 * brightest[1], "there are stars in it"
+
+
 def test_the_report_and_its_page_tell_of_it(folder):
     comet = json.loads((folder / "mosaic.json").read_text())["comet"]
-    assert (comet["first"], comet["last"], comet["frames"]) == ("light_00.fit", "light_07.fit", 8)
+    assert (comet["first"], comet["last"], comet["frames"]) == ("light_00.fit", "light_05.fit", 6)
     assert comet["by_light"]
     assert 1.5 < comet["marks_off_px"] < 3.5
     page = (folder / "report.html").read_text()
     assert "The comet" in page
     assert "comet.png" in page
     assert "its own light" in page
+    assert "merged.png" in page
 
 
 def test_it_goes_on_with_other_marks_and_makes_the_same_again(run, night, folder):
@@ -86,7 +102,7 @@ def test_it_goes_on_with_other_marks_and_makes_the_same_again(run, night, folder
         (("--comet", "1,2,3,nan"), "--comet takes four numbers"),
         (("--comet-in", "sky"), "--comet-in is for --comet X,Y,X,Y"),
         (("--comet-merged",), "--comet-merged is for --comet X,Y,X,Y"),
-        (("--comet", "10,20,4000,20"), "4000,20 lies outside light_07.fit, which has 560 x 400 pixels"),
+        (("--comet", "10,20,4000,20"), "4000,20 lies outside light_05.fit, which has 560 x 400 pixels"),
         (("--comet", "10,10,20,20", "--comet-in", "sky"), "needs the place on the sky"),
         (("--comet", "1,2,3,4", "--existing-tiles"), "--comet has no effect here"),
     ],
