@@ -15,6 +15,7 @@ from nanstack.comet_stack import comet_frames, comet_stack
 from nanstack.comet_stars import disc_radii
 from nanstack.levels.placed import Level
 from nanstack.register.camera import direction_of
+from nanstack.register.mesh import Box
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stack_files, stacked_strips
 from nanstack.truth.simulation import FWHM_PER_SIGMA, apply
@@ -239,15 +240,11 @@ def test_frames_without_a_time_are_left_out(night, stack):
 
 def test_stars_and_comet_are_sharp_in_one_picture(night, stack, comet):
     there = comet_frames(stack.frames, stack.canvas, Marks(*night.marks()))
-    light = light_of(
-        lambda box: comet.image[box.top : box.bottom, box.left : box.right], stack.canvas, there.motion, 3.4
-    )
+    whole = Box.whole(stack.canvas.shape)
+    light = light_of(lambda box: comet.image[box.within(whole)], stack.canvas, there.motion, 3.4)
     frames = without_comet(stack.frames, stack.canvas, there, light)
-    settings = CanvasSettings()
-    (both,) = (
-        np.concatenate([strip.image for _, strip in with_comet(strips, light)])
-        for strips in [stacked_strips(stack.canvas, frames, settings)]
-    )
+    strips = with_comet(stacked_strips(stack.canvas, frames, CanvasSettings()), light)
+    both = np.concatenate([strip.image for _, strip in strips])
     ends = on_canvas(night, stack, night.places[[0, -1]])
     flux, width, *_ = profile(both, *ends.mean(axis=0))
     alone = profile(comet.image, *ends.mean(axis=0))
