@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,9 @@ def canvas_like(path: Path) -> Canvas:
         raise FrameError(path, str(nowhere)) from nowhere
 
 
-def union_canvas(views: Sequence[View], reference: View | None = None, *, scale: float | None = None) -> Canvas:
+def union_canvas(
+    views: Sequence[View], reference: View | None = None, *, scale: float | None = None, finer: float = 1.0
+) -> Canvas:
     """Return the smallest canvas without distortion that shows all of some frames.
 
     Parameters
@@ -92,6 +94,8 @@ def union_canvas(views: Sequence[View], reference: View | None = None, *, scale:
         FITS viewers show it.
     scale : float, optional
         Arcseconds a pixel; by default those of the reference, or of the usual frame.
+    finer : float
+        By how much its pixels are finer than that.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def union_canvas(views: Sequence[View], reference: View | None = None, *, scale:
         Where no plane shows all frames, or a side is out of all proportion.
     """
     usual = float(np.median([view.focal for view in views])) if reference is None else reference.focal
-    focal = usual if scale is None else ARCSEC / scale
+    focal = finer * (usual if scale is None else ARCSEC / scale)
     edges = np.concatenate([view.directions(*edge_pixels(view.camera.shape)) for view in views])
     axis = _middle(np.concatenate([view.directions(*edge_pixels(view.camera.shape, 2)) for view in views]))
     width = 2 * np.degrees(np.arccos(np.clip((edges @ axis).min(), -1, 1)))
@@ -110,6 +114,30 @@ def union_canvas(views: Sequence[View], reference: View | None = None, *, scale:
         )
     attitude = _north_up(axis) if reference is None else _turned(reference.attitude, axis)
     return _around(View(Camera((1, 1), focal), attitude), edges)
+
+
+def coarser(canvas: Canvas, times: int) -> Canvas:
+    """Return the canvas of which each pixel is a square of so many pixels of another one along its side.
+
+    The origin is the first row and column of one of these squares: they lie where they do when the canvas grows.
+
+    Raises
+    ------
+    ValueError
+        For a canvas that `union_canvas` does not make: another's axis meets no pixel's middle.
+    """
+    if isinstance(canvas.view, SolvedView) or canvas.view.camera.middle != canvas.origin:
+        raise ValueError("a canvas that is drizzled onto must be one that shows all frames, not that of another image")
+    if times == 1:
+        return canvas
+    camera = canvas.view.camera
+    before, after = (
+        [-(-pixels // times) for pixels in sides]
+        for sides in (canvas.origin, np.subtract(camera.shape[::-1], canvas.origin).tolist())
+    )
+    axis = tuple(first - (times - 1) / (2 * times) for first in before)
+    shape = before[1] + after[1], before[0] + after[0]
+    return Canvas(replace(canvas.view, camera=replace(camera, shape=shape, focal=camera.focal / times, axis=axis)))
 
 
 def grown(canvas: Canvas, views: Sequence[View]) -> Canvas:

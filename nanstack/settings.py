@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nanstack.levels.sky import MODELS
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.stack.definition import COMBINES, Rejection
+from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 
 NORMALIZATIONS = ("none", "linear_fit", "sky_mean")
@@ -96,6 +97,14 @@ class CanvasSettings:
     weights : {'snr', 'equal', 'sharp'}
         What a frame counts for: its signal over its noise, squared; 1; or the first over the area of its stars.
     interpolation : {'bicubic', 'lanczos3'}
+    drizzle : Drizzle, optional
+        Photosites drop onto the canvas, each in its own colour, instead of being interpolated; outliers are found by
+        noise, or not at all.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of these, or what a drizzle cannot be combined with.
     """
 
     rejection: NoiseRejection | Rejection = field(default_factory=NoiseRejection)
@@ -103,12 +112,17 @@ class CanvasSettings:
     sky: str = "plane"
     weights: str = "snr"
     interpolation: str = "bicubic"
+    drizzle: Drizzle | None = None
 
     def __post_init__(self) -> None:
         _check_name(self, "combine", COMBINES)
         _check_name(self, "sky", SKIES)
         _check_name(self, "weights", WEIGHTS)
         _check_name(self, "interpolation", INTERPOLATIONS)
+        if self.drizzle is not None and self.combine != "mean":
+            raise ValueError(f"a drizzle is a mean, and cannot be combined with combine {self.combine!r}")
+        if self.drizzle is not None and getattr(self.rejection, "method", "none") != "none":
+            raise ValueError("before a drizzle, outliers are rejected by noise or not at all")
 
 
 @dataclass(frozen=True)

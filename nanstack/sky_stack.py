@@ -17,7 +17,7 @@ from nanstack.levels.flats import flat_on_canvas
 from nanstack.levels.flux import flux_gains
 from nanstack.levels.frame_weights import blurs, frame_weights
 from nanstack.levels.placed import PlacedFrame
-from nanstack.levels.sample_noise import pixels_alike, sample_noises
+from nanstack.levels.sample_noise import sample_noises
 from nanstack.levels.sky_told import SkyTold
 from nanstack.memory import memory_budget
 from nanstack.progress import Progress, Quiet
@@ -30,15 +30,16 @@ from nanstack.settings import CanvasSettings
 from nanstack.stack.cells import (
     SIDE,
     Cell,
-    Layer,
     counted_from_origin,
     cut,
     empty,
+    layers_of,
     put,
     stack_cells,
     stacked_bytes,
 )
-from nanstack.stack.kept import KeptCells
+from nanstack.stack.drizzled import correlation, grid_of
+from nanstack.stack.kept import NUMBERS, KeptCells
 from nanstack.stack.stacked import StackedCell
 from nanstack.survey.taken import Taken, taken_of_frames
 
@@ -68,7 +69,8 @@ class SkyStack:
     frames : list of PlacedFrame
     sky : SkyTold or None
         What is known of their common sky.
-    rejected, samples : int
+    rejected, samples, holes : int
+        Samples rejected, and all of them; pixels of those that frames show which no drop reached.
     wcs : astropy.wcs.WCS or None
         The place of the pixels on the sky, where that is known.
     left_out : dict
@@ -85,6 +87,7 @@ class SkyStack:
     sky: SkyTold | None = field(default=None, repr=False)
     rejected: int = 0
     samples: int = 0
+    holes: int = 0
     wcs: WCS | None = field(default=None, repr=False)
     left_out: dict[Path, str] = field(default_factory=dict, repr=False)
 
@@ -114,7 +117,15 @@ def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: Canva
     noises = sample_noises(frames, gains, dark, taps)
     weights = frame_weights(frames, gains, settings.weights)
     flats = [flat_on_canvas(frame, canvas) for frame in frames]
-    each = frames, gains, levels, weights.tolist(), noises, blurs(frames, canvas).tolist(), flats
+    each = (
+        frames,
+        gains,
+        levels,
+        weights.tolist(),
+        noises,
+        blurs(frames, grid_of(canvas, settings.drizzle)).tolist(),
+        flats,
+    )
     return OnOneSky([PlacedFrame(*one) for one in zip(*each, strict=True)], sky)
 
 
@@ -163,15 +174,16 @@ def stacked_on(
 ) -> SkyStack:
     """Stack frames as they go onto a canvas: see `stack_on_canvas`."""
     whole = empty(canvas.shape, placed[0].channels)
-    rejected = samples = 0
+    numbers = np.zeros(len(NUMBERS), dtype=np.int64)
     for top, strip in stacked_strips(canvas, placed, settings, memory=memory, progress=progress):
         put(strip, np.s_[top : top + len(strip.image), :], whole)
-        rejected, samples = rejected + strip.rejected, samples + strip.samples
+        numbers += [getattr(strip, name) for name in NUMBERS]
     if placed[0].channels == 1:
         whole = replace(whole, image=whole.image[..., 0], variance=whole.variance[..., 0])
     planes = whole.image, whole.coverage, whole.weight, whole.variance
-    alike = pixels_alike(placed, canvas, settings.interpolation)
-    return SkyStack(canvas, *planes, alike, placed, sky, rejected, samples, canvas.wcs())
+    alike = correlation(placed, canvas, settings)
+    counted = dict(zip(NUMBERS, numbers.tolist(), strict=True))
+    return SkyStack(canvas, *planes, alike, placed, sky, **counted, wcs=canvas.wcs())
 
 
 def stack_files(
@@ -210,21 +222,27 @@ def stack_files(
     nanstack.io.frames.FrameError
         For a file that cannot be read any more, or whose pixels cannot be taken.
     """
+    settings = settings or CanvasSettings()
+    if settings.drizzle is not None and (canvas != "all" or scale is not None):
+        raise ValueError("a drizzle says what scale the canvas has, which must be 'all': give no other")
+    finer = 1.0 if settings.drizzle is None else settings.drizzle.scale
     session = open_session([Path(path) for path in paths], folder=folder, progress=progress)
     if not session.frames:
         first = next((f": {path}: {reason}" for path, reason in session.left_out.items()), "")
         raise ValueError(f"none of {len(paths)} files can be stacked{first}")
     stack = stack_on_canvas(
-        session.frames, canvas_for(session.frames, canvas, scale), settings, memory=memory, progress=progress
+        session.frames, canvas_for(session.frames, canvas, scale, finer), settings, memory=memory, progress=progress
     )
     somewhere = session.place is not None and session.place.how != "unknown"
     return replace(stack, wcs=stack.wcs if somewhere else None, left_out=session.left_out)
 
 
-def canvas_for(frames: Sequence[RegisteredFrame], kind: str | Path = "all", scale: float | None = None) -> Canvas:
-    """Return the canvas that is asked for: see `stack_files`."""
+def canvas_for(
+    frames: Sequence[RegisteredFrame], kind: str | Path = "all", scale: float | None = None, finer: float = 1.0
+) -> Canvas:
+    """Return the canvas that is asked for: see `stack_files`; of 'all', the pixels may be finer."""
     if kind == "all":
-        return union_canvas([frame.view for frame in frames], scale=scale)
+        return union_canvas([frame.view for frame in frames], scale=scale, finer=finer)
     if kind == "reference":
         return reference_canvas(frames[best_reference(frames)].view)
     return canvas_like(Path(kind))
@@ -254,7 +272,7 @@ def stacked_strips(
     progress : Progress, optional
         Hears of the step 'stacking' (cells).
     """
-    layers = [Layer.of(one, canvas) for one in placed]
+    layers = layers_of(placed, canvas, settings)
     cells = cut(layers)
     left = _beside_a_row(canvas, placed[0].channels, memory_budget() if memory is None else memory)
     stacked = stack_cells(cells, layers, settings, memory=left, kept=kept)
@@ -308,8 +326,8 @@ def strips(
     for top in range(whole.top // SIDE * SIDE, whole.bottom, SIDE):
         box = Box(top, top + SIDE, whole.left, whole.right).common(whole)
         row = []
-        while waiting and waiting[0].box.top < box.bottom:
-            row.append((waiting.popleft().box, next(results)))
+        while waiting and waiting[0].on_canvas.top < box.bottom:
+            row.append((waiting.popleft().on_canvas, next(results)))
         for strip_box, strip in _in_strips(row, box, channels):
             yield strip_box.top - whole.top, strip
     deque(results, maxlen=0)  # there are no more: what stacks them comes to its end, and tidies up
@@ -318,11 +336,11 @@ def strips(
 def _in_strips(cells: Sequence[tuple[Box, StackedCell]], row: Box, channels: int) -> Iterator[tuple[Box, StackedCell]]:
     """Give a row of cells as strips, which are no higher than memory for them asks for."""
     height = max(1, STRIP_BYTES // stacked_bytes((1, row.shape[1]), channels))
-    rejected, samples = (sum(getattr(cell, name) for _, cell in cells) for name in ("rejected", "samples"))
+    numbers = {name: sum(getattr(cell, name) for _, cell in cells) for name in NUMBERS}
     for top in range(row.top, row.bottom, height):
         box = Box(top, top + height, row.left, row.right).common(row)
         strip = empty(box.shape, channels)
         for place, cell in cells:
             part = place.common(box)
             put(cell, part.within(box), strip, part.within(place))
-        yield box, replace(strip, rejected=rejected, samples=samples) if top == row.top else strip
+        yield box, replace(strip, **numbers) if top == row.top else strip

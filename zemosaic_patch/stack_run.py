@@ -25,7 +25,6 @@ from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
-from nanstack.levels.sample_noise import pixels_alike
 from nanstack.progress import Progress
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
@@ -33,6 +32,7 @@ from nanstack.session import Placed, Placer, Session, open_session
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stacked_strips
 from nanstack.solution_file import SolutionFile
+from nanstack.stack.drizzled import correlation
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
@@ -187,7 +187,7 @@ def stack_files(
             _something(tally.over(strips), tally, canvas, choice, clock),
             cards=_cards(session, registered, placed, canvas, settings, to.kind, usual_flux),
             closing=tally.cards,
-            correlation=pixels_alike(placed, canvas, settings.interpolation),
+            correlation=correlation(placed, canvas, settings),
             wcs=canvas.wcs() if registered.on_the_sky else None,
             top_down=not to.upside_down,
         )

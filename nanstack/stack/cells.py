@@ -26,8 +26,9 @@ from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
+from nanstack.stack.drizzled import BYTES_OF_SUMS, Dropping, Drops, dropped, grid_of, on_grid, reach
 from nanstack.stack.foreign import take_off
-from nanstack.stack.kept import KeptCells
+from nanstack.stack.kept import NUMBERS, KeptCells
 from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden
 from nanstack.stack.rows import OpenFiles
 from nanstack.stack.sources import Source, open_source
@@ -43,24 +44,60 @@ AHEAD = 2  # cells that wait for whoever takes them, for each that is in work
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Where samples are interpolated: in the pixels of a canvas, or on a coarser grid, and photosites dropped.
+
+    Attributes
+    ----------
+    times : int
+        Pixels of the canvas along the side of one of the grid's.
+    margin : int
+        Pixels around a cell that it hangs on.
+    drops : bool
+    """
+
+    times: int = 1
+    margin: int = MARGIN
+    drops: bool = False
+
+    def around(self, box: Box, margin: int | None = None) -> Box:
+        """Return a box with what its pixels hang on; there need be nothing."""
+        wide = self.margin if margin is None else margin
+        return Box(box.top - wide, box.bottom + wide, box.left - wide, box.right + wide)
+
+    def bytes_of(self, box: Box, frames: int, channels: int) -> int:
+        """Return the bytes that the samples of a part of a cell take, and what photosites drop into."""
+        (height, width), (rows, columns) = self.around(box).shape, box.shape
+        sums = BYTES_OF_SUMS * channels * self.times**2 * rows * columns if self.drops else 0
+        return 4 * frames * channels * height * width + sums
+
+
+@dataclass(frozen=True)
 class Cell:
     """A part of a canvas.
 
     Attributes
     ----------
     box : Box
-        Its pixels, counted from the canvas's origin: of a square, what frames touch.
+        Its pixels on the grid, counted from the canvas's origin: of a square, what frames touch.
     frames : tuple of int
         The frames that may show some of it, or of its margin.
+    grid : Grid
     """
 
     box: Box
     frames: tuple[int, ...]
+    grid: Grid = Grid()
+
+    @property
+    def on_canvas(self) -> Box:
+        """Its pixels on the canvas, counted from the origin."""
+        return Box(*(side * self.grid.times for side in self.box))
 
     @property
     def name(self) -> str:
         """Of the file that keeps it: by its square."""
-        return f"cell_{self.box.top // SIDE:+05d}_{self.box.left // SIDE:+05d}.npz"
+        return f"cell_{self.on_canvas.top // SIDE:+05d}_{self.on_canvas.left // SIDE:+05d}.npz"
 
 
 @dataclass(frozen=True)
@@ -71,7 +108,7 @@ class Layer:
     ----------
     placed : PlacedFrame
     canvas : Canvas
-        Its pixels are counted from its origin, which is the pixel (0, 0).
+        Or the grid. Its pixels are counted from its origin, which is the pixel (0, 0).
     touched : Box
     step : int
         Of its mesh.
@@ -79,6 +116,10 @@ class Layer:
         By how many of its pixels the side of a cell may be off straight in it.
     masked : ndarray of float64, shape (m, 5)
         What of it is masked, in pixels of the canvas: see `nanstack.stack.masks`.
+    grid : Grid
+        Of all layers.
+    dropping : Dropping, optional
+        How its photosites drop onto the canvas itself.
     """
 
     placed: PlacedFrame
@@ -87,6 +128,8 @@ class Layer:
     step: int
     bend: float
     masked: np.ndarray
+    grid: Grid = Grid()
+    dropping: Dropping | None = None
 
     @classmethod
     def of(cls, placed: PlacedFrame, canvas: Canvas) -> Layer:
@@ -101,6 +144,26 @@ class Layer:
         bend = 2 * miss(there, touched, SIDE)
         masked = masked_on_canvas(placed, plane)
         return cls(placed, plane, touched, mesh_step(there, touched), bend if bend >= 0 else np.inf, masked)
+
+
+def layers_of(placed: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasSettings) -> list[Layer]:
+    """Find out where frames lie on a canvas, as they are to be stacked there.
+
+    Raises
+    ------
+    ValueError
+        For a canvas that photosites cannot be dropped onto: see `nanstack.canvas.coarser`.
+    """
+    drizzle = settings.drizzle
+    if drizzle is None or not placed:
+        return [Layer.of(one, canvas) for one in placed]
+    there, plane = grid_of(canvas, drizzle), _from_origin(canvas)
+    droppings = [Dropping.of(one, plane, settings.interpolation) for one in placed]
+    grid = Grid(drizzle.coarser, MARGIN + reach(droppings, drizzle), drops=True)
+    return [
+        replace(Layer.of(on_grid(one, drizzle), there), grid=grid, dropping=dropping)
+        for one, dropping in zip(placed, droppings, strict=True)
+    ]
 
 
 def _from_origin(canvas: Canvas) -> Canvas:
@@ -148,7 +211,8 @@ class Outlines:
         self._there = Passage.between(layers[0].canvas.view, views)
         self._shape = np.array([view.camera.shape for view in views], dtype=np.float64)
         finer = np.array([view.focal for view in views]) / layers[0].canvas.view.focal
-        self._near = 1.5 * (REACH + MARGIN * np.maximum(finer, 1)) + [layer.bend for layer in layers]
+        self._margin = layers[0].grid.margin
+        self._near = 1.5 * (REACH + self._margin * np.maximum(finer, 1)) + [layer.bend for layer in layers]
 
     def showing(self, rows: np.ndarray, columns: np.ndarray, among: np.ndarray) -> np.ndarray:
         """Tell which frames may show the boxes between rows and columns, or their margins.
@@ -168,8 +232,8 @@ class Outlines:
             True for all that show some of it, and for few others.
         """
         top, bottom, left, right = self.touched[among].T[..., np.newaxis]
-        across = (left < columns[1:] + MARGIN) & (right > columns[:-1] - MARGIN)
-        down = (top < rows[1:] + MARGIN) & (bottom > rows[:-1] - MARGIN)
+        across = (left < columns[1:] + self._margin) & (right > columns[:-1] - self._margin)
+        down = (top < rows[1:] + self._margin) & (bottom > rows[:-1] - self._margin)
         near = self._near[among, np.newaxis, np.newaxis]
         x, y = self._there[among, np.newaxis, np.newaxis](columns, rows[:, np.newaxis])
         height, width = self._shape[among].T[..., np.newaxis, np.newaxis]
@@ -206,23 +270,26 @@ def cut(layers: Sequence[Layer]) -> list[Cell]:
     """
     if not layers:
         return []
-    outlines = Outlines(layers)
+    outlines, grid = Outlines(layers), layers[0].grid
+    side = max(1, SIDE // grid.times)
     touched = outlines.touched[outlines.touched[:, 1] > outlines.touched[:, 0]]
     if not len(touched):
         return []
     first, last = touched.min(axis=0), touched.max(axis=0)
     cells = []
-    for top in range(first[0] // SIDE * SIDE, last[1], SIDE):
-        rows = np.array([top, top + SIDE])
-        in_rows = np.flatnonzero((outlines.touched[:, 0] < rows[1] + MARGIN) & (outlines.touched[:, 1] > top - MARGIN))
-        columns = np.arange(first[2] // SIDE * SIDE, last[3] + SIDE, SIDE)
+    for top in range(first[0] // side * side, last[1], side):
+        rows = np.array([top, top + side])
+        in_rows = np.flatnonzero(
+            (outlines.touched[:, 0] < rows[1] + grid.margin) & (outlines.touched[:, 1] > top - grid.margin)
+        )
+        columns = np.arange(first[2] // side * side, last[3] + side, side)
         if not len(in_rows) or len(columns) < 2:
             continue
         for left, shown in zip(columns[:-1].tolist(), outlines.showing(rows, columns, in_rows)[:, 0].T, strict=True):
             frames = in_rows[shown]
-            box = _touched_of(Box(top, top + SIDE, left, left + SIDE), outlines.touched[frames])
+            box = _touched_of(Box(top, top + side, left, left + side), outlines.touched[frames])
             if 0 not in box.shape:
-                cells.append(Cell(box, tuple(frames.tolist())))
+                cells.append(Cell(box, tuple(frames.tolist()), grid))
     return cells
 
 
@@ -234,17 +301,6 @@ def _touched_of(square: Box, touched: np.ndarray) -> Box:
     return square.common(Box(top, bottom, left, right))
 
 
-def with_margin(box: Box) -> Box:
-    """Return a box with what its pixels hang on; there need be nothing."""
-    return Box(box.top - MARGIN, box.bottom + MARGIN, box.left - MARGIN, box.right + MARGIN)
-
-
-def sample_bytes(box: Box, frames: int, channels: int) -> int:
-    """Return the bytes that the samples of a part of a cell take."""
-    height, width = with_margin(box).shape
-    return 4 * frames * channels * height * width
-
-
 def parts_of(cell: Cell, channels: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and columns between which the parts of a cell lie: as few as take no more bytes than allowed.
 
@@ -254,7 +310,7 @@ def parts_of(cell: Cell, channels: int, most: int) -> tuple[np.ndarray, np.ndarr
     down = across = 1
     while True:
         part = Box(0, -(-height // down), 0, -(-width // across))
-        if sample_bytes(part, len(cell.frames), channels) <= most or max(part.shape) <= LEAST_SIDE:
+        if cell.grid.bytes_of(part, len(cell.frames), channels) <= most or max(part.shape) <= LEAST_SIDE:
             break
         down, across = (down + 1, across) if part.shape[0] >= part.shape[1] else (down, across + 1)
     return _between(box.top, box.bottom, part.shape[0]), _between(box.left, box.right, part.shape[1])
@@ -300,7 +356,9 @@ def stack_cells(
     most = max(len(cell.frames) for cell in cells)
     if most > MOST_FRAMES:
         raise ValueError(f"{most} frames show one place, and {MOST_FRAMES} can be stacked at most: stack fewer at once")
-    at_once, part_bytes = shares(most, layers[0].placed.channels, memory_budget() if memory is None else memory)
+    at_once, part_bytes = shares(
+        most, layers[0].placed.channels, memory_budget() if memory is None else memory, layers[0].grid
+    )
     outlines = Outlines(layers)
     files = OpenFiles()
     try:
@@ -332,9 +390,9 @@ def _remembering(
     return make
 
 
-def shares(frames: int, channels: int, memory: int) -> tuple[int, int]:
+def shares(frames: int, channels: int, memory: int, grid: Grid = Grid()) -> tuple[int, int]:
     """Return how many cells are worked on at once, and the bytes that the samples of a part of one may take."""
-    least = sample_bytes(Box(0, LEAST_SIDE, 0, LEAST_SIDE), frames, channels)
+    least = grid.bytes_of(Box(0, LEAST_SIDE, 0, LEAST_SIDE), frames, channels)
     at_once = int(np.clip(memory // (BESIDE_BLOCK * least), 1, threads()))
     return at_once, max(least, int(min(PART_BYTES, memory / (BESIDE_BLOCK * at_once))))
 
@@ -371,19 +429,20 @@ class _Work:
         rows, columns = parts_of(cell, channels, self.part_bytes)
         frames = np.array(cell.frames)
         showing = self.outlines.showing(rows, columns, frames)
-        meshes = self.outlines.meshes(with_margin(cell.box), frames)
-        whole = empty(cell.box.shape, channels)
-        rejected = samples = 0
+        meshes = self.outlines.meshes(cell.grid.around(cell.box), frames)
+        whole = empty(cell.on_canvas.shape, channels)
+        numbers = np.zeros(len(NUMBERS), dtype=np.int64)
         for i, j in np.ndindex(showing.shape[1:]):
             box = Box(*rows[i : i + 2].tolist(), *columns[j : j + 2].tolist())
             if showing[:, i, j].any():
                 part = self._part(box, {index: meshes[index] for index in frames[showing[:, i, j]].tolist()})
-                put(part, box.within(cell.box), whole)
-                rejected, samples = rejected + part.rejected, samples + part.samples
-        return replace(whole, rejected=rejected, samples=samples)
+                put(part, replace(cell, box=box).on_canvas.within(cell.on_canvas), whole)
+                numbers += [getattr(part, name) for name in NUMBERS]
+        return replace(whole, **dict(zip(NUMBERS, numbers.tolist(), strict=True)))
 
     def _part(self, box: Box, meshes: dict[int, Mesh]) -> StackedCell:
-        wide = with_margin(box)
+        grid = self.layers[0].grid
+        wide = grid.around(box)
         placed = [self.layers[index].placed for index in meshes]
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
         for out, one, (index, mesh) in zip(samples, placed, meshes.items(), strict=True):
@@ -392,8 +451,17 @@ class _Work:
                 take_off(out, one.foreign, wide)
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
         inner, gone = box.within(wide), hidden(samples, masks)
+        if grid.drops:
+            near = grid.around(box, grid.margin - MARGIN)
+            drops = [self._drops(index, mesh.cut(near)) for index, mesh in meshes.items()]
+            return dropped(samples, placed, drops, self.settings, box, wide, gone)
         stacked = combined(samples, placed, self.settings, inner)
         return stacked if gone is None else with_hidden(stacked, gone[inner])
+
+    def _drops(self, index: int, mesh: Mesh) -> Drops:
+        """Return what a frame may drop where a mesh lies."""
+        source = self.sources[index]
+        return Drops(self.layers[index].dropping, source, window_of(mesh, source.shape, 1))
 
 
 def empty(shape: tuple[int, int], channels: int) -> StackedCell:

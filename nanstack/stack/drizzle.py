@@ -74,6 +74,24 @@ class Drizzle:
         side = self.pixfrac * finer
         return {"square": side / math.sqrt(2), "point": 0.0, "gaussian": GAUSSIAN_REACH * finer}[self.kernel]
 
+    def alike(self, finer: float) -> float:
+        """Return how much larger the variance of a mean over many pixels is than if neighbours had no drop in common.
+
+        It is one through the sum of a drop's squared shares in pixels, on average over where it falls. Of a square
+        drop of the side s that is ((s - 1/3) / s^2)^2, or (1 - s/3)^2 below s = 1 (Fruchter and Hook 2002, section 7).
+
+        Parameters
+        ----------
+        finer : float
+            By how much the canvas's pixels are finer than the frame's.
+        """
+        side = self.pixfrac * finer
+        if self.kernel == "point":
+            return 1.0
+        if self.kernel == "gaussian":
+            return max(1.0, 4 * math.pi * (side / FWHM) ** 2)
+        return 1 / ((side - 1 / 3) / side**2 if side > 1 else 1 - side / 3) ** 2
+
 
 class Photosites(NamedTuple):
     """A part of a frame, and where it lies on the canvas."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 5  # of what a file holds, and of how cells are stacked: those of another one are made anew
 NAME = re.compile(r"cell_[+-]\d{4,}_[+-]\d{4,}\.npz")
 PLANES = ("image", "coverage", "weight", "variance")
+NUMBERS = ("rejected", "samples", "holes")
 
 
 class KeptCells:
@@ -76,7 +77,7 @@ class KeptCells:
                 told = json.loads(kept["told"].tobytes())
                 if told["fingerprint"] != fingerprint:
                     return None
-                found = StackedCell(*(kept[plane] for plane in PLANES), told["rejected"], told["samples"])
+                found = StackedCell(*(kept[plane] for plane in PLANES), *(told[name] for name in NUMBERS))
         except DAMAGED_ARCHIVE:
             return None
         self.used.add(name)
@@ -85,7 +86,7 @@ class KeptCells:
     def save(self, name: str, fingerprint: str, cell: StackedCell) -> None:
         """Keep a cell, in place of the one of that name."""
         self.made.add(name)
-        told = {"fingerprint": fingerprint, "rejected": cell.rejected, "samples": cell.samples}
+        told = {"fingerprint": fingerprint, **{name: getattr(cell, name) for name in NUMBERS}}
         planes = {plane: getattr(cell, plane) for plane in PLANES}
         try:
             with complete_file(self.folder / name) as new:

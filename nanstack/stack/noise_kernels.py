@@ -35,6 +35,12 @@ def outliers(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) 
     return (_run(samples, known, rejection, nowhere)[0] >= OUTLIER).reshape(samples.shape)
 
 
+def judged(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples are rejected, and the mean of the others, as `nanstack.stack.noise_model.judged`."""
+    marks, stacked = _run(samples, known, rejection, np.s_[:, :])
+    return (marks >= OUTLIER).reshape(samples.shape), stacked.image
+
+
 def stack_noise(
     samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]
 ) -> StackedCell:

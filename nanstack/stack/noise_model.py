@@ -289,6 +289,12 @@ def mean_of_kept(samples: Array, rejected: Array, known: FrameNoise) -> Mean:
     return Mean(image, weight, variance)
 
 
+def judged(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> tuple[Array, Array]:
+    """Return which samples of a block are rejected, as `outliers`, and the mean of the others: float32 (h, w, C)."""
+    rejected = outliers(samples, known, rejection)
+    return rejected, mean_of_kept(samples, rejected, known).image
+
+
 def stack_noise(
     samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]
 ) -> StackedCell:

@@ -56,15 +56,15 @@ class Source:
     spikes: np.ndarray
     mended: np.ndarray
 
-    def window(self, box: Box) -> Window:
-        """Return what of a box is on the frame, spikes mended."""
+    def window(self, box: Box, *, mended: bool = True) -> Window:
+        """Return what of a box is on the frame, spikes mended; or NaN in their places."""
         box = box.common(Box.whole(self.shape))
         samples = self.rows.part(box)
         first, last = self.spikes[:, 0].searchsorted(np.array([box.top, box.bottom], np.int32))
         row, column = (self.spikes[first:last] - np.array([box.top, box.left], np.int32)).T
         within = (column >= 0) & (column < samples.shape[1])
         if within.any():  # never in a frame of several colours
-            samples[row[within], column[within]] = self.mended[first:last][within]
+            samples[row[within], column[within]] = self.mended[first:last][within] if mended else np.nan
         return Window(samples, box)
 
 

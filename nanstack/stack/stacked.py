@@ -24,6 +24,8 @@ class StackedCell:
         Of the image, in ADU squared, by the noise of the frames; NaN where there is none.
     rejected, samples : int
         Number of samples rejected, and of all with data.
+    holes : int
+        Number of pixels that frames show, and that no drop of some colour reached, where photosites are dropped.
     """
 
     image: np.ndarray
@@ -32,3 +34,4 @@ class StackedCell:
     variance: np.ndarray
     rejected: int
     samples: int
+    holes: int = 0

@@ -23,12 +23,12 @@ from nanstack.sky_stack import STRIP_BYTES, stacked_strips, strips
 from nanstack.stack import cells as cells_module
 from nanstack.stack.cells import (
     Cell,
+    Grid,
     Layer,
     counted_from_origin,
     cut,
     empty,
     parts_of,
-    sample_bytes,
     shares,
     stack_cells,
     stacked_bytes,
@@ -153,7 +153,7 @@ def test_parts_of_a_cell_fit_whatever_the_number_of_frames():
         rows, columns = parts_of(cell, 3, 2**23)
         assert (rows[0], rows[-1], columns[0], columns[-1]) == (-256, 0, 256, 500)
         largest = Box(0, np.diff(rows).max(), 0, np.diff(columns).max())
-        assert sample_bytes(largest, frames, 3) <= 2**23 or max(largest.shape) <= cells_module.LEAST_SIDE
+        assert Grid().bytes_of(largest, frames, 3) <= 2**23 or max(largest.shape) <= cells_module.LEAST_SIDE
 
 
 def test_another_images_pixels_are_stacked_in_cells_of_any_size(night, canvas, monkeypatch):

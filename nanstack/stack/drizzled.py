@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cells of a canvas that photosites are dropped onto.
+
+As AstroDrizzle does it: interpolated samples are stacked first, on a grid about as coarse as the photosites, to find
+the outliers. Then each photosite drops, unless the sample nearest to it was one, or there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from nanstack.canvas import Canvas, coarser
+from nanstack.compilation import where_numba_is
+from nanstack.levels.placed import Level, PlacedFrame
+from nanstack.levels.sample_noise import pixels_alike
+from nanstack.register.camera import Passage
+from nanstack.register.mesh import Box, mesh_of, mesh_step
+from nanstack.register.warp import noise_left
+from nanstack.settings import CanvasSettings
+from nanstack.stack import drizzle as definition
+from nanstack.stack import noise_model
+from nanstack.stack.definition import Rejection
+from nanstack.stack.drizzle import (
+    VALUE,
+    VARIANCE,
+    WEIGHT,
+    Drizzle,
+    Judged,
+    Photosites,
+    Worth,
+    colours_of,
+)
+from nanstack.stack.noise_model import FrameNoise, NoiseRejection
+from nanstack.stack.sources import Source
+from nanstack.stack.stacked import StackedCell
+
+BYTES_OF_SUMS = 24  # of a pixel and colour
+
+
+@dataclass(frozen=True)
+class Dropping:
+    """How a frame's photosites drop onto a canvas.
+
+    Attributes
+    ----------
+    there : Passage
+        From the frame's pixels to the canvas's, counted from its origin.
+    step : int
+        Of its mesh.
+    finer : float
+        By how much the canvas's pixels are finer.
+    worth : Worth
+    """
+
+    there: Passage
+    step: int
+    finer: float
+    worth: Worth
+
+    @classmethod
+    def of(cls, placed: PlacedFrame, canvas: Canvas, interpolation: str) -> Dropping:
+        """Find out how a frame's photosites drop onto a canvas, whose pixels are counted from its origin."""
+        view, noise = placed.frame.view, placed.noise
+        there = Passage.between(view, [canvas.view])[0]
+        left = noise_left(placed.frame.facts.pattern, placed.channels, interpolation)
+        worth = Worth(
+            placed.levelling, placed.flat, noise.variance / left, noise.photon / left, noise.sky, placed.weight
+        )
+        step = mesh_step(there, _around(Box.whole(view.camera.shape)))
+        return cls(there, step, canvas.view.focal / view.focal, worth)
+
+
+def _around(box: Box) -> Box:
+    """Return a box and the next pixels around it: corners of photosites lie between these."""
+    return Box(box.top - 1, box.bottom + 1, box.left - 1, box.right + 1)
+
+
+def on_grid(placed: PlacedFrame, drizzle: Drizzle) -> PlacedFrame:
+    """Return a frame as it goes onto the grid on which outliers are found, instead of the canvas itself."""
+    level = Level(*_of_squares(placed.level.terms, drizzle.coarser))
+    return replace(placed, level=level, flat=_of_squares(placed.flat, drizzle.coarser))
+
+
+def _of_squares(terms: np.ndarray, times: int) -> np.ndarray:
+    """Return a polynomial of the place on the canvas as one of the place on a grid of squares of so many pixels."""
+    middle = (times - 1) / 2  # of the first square
+    offset, x, y, xx, xy, yy = terms
+    return np.stack([
+        offset + (x + y) * middle + (xx + xy + yy) * middle**2,
+        times * (x + (2 * xx + xy) * middle),
+        times * (y + (2 * yy + xy) * middle),
+        times**2 * xx,
+        times**2 * xy,
+        times**2 * yy,
+    ])  # fmt: skip
+
+
+def grid_of(canvas: Canvas, drizzle: Drizzle | None) -> Canvas:
+    """Return the grid on which outliers are found: the canvas itself, or one of `nanstack.canvas.coarser`."""
+    return canvas if drizzle is None else coarser(canvas, drizzle.coarser)
+
+
+def reach(droppings: Sequence[Dropping], drizzle: Drizzle) -> int:
+    """Return how many pixels of the grid around a part of it photosites lie whose drops may fall into the part."""
+    return math.ceil(max(drizzle.reach(one.finer) for one in droppings) / drizzle.coarser) + 1
+
+
+class Drops(NamedTuple):
+    """What a frame may drop onto a part of a canvas."""
+
+    dropping: Dropping
+    source: Source
+    box: Box  # of its photosites
+
+
+def dropped(
+    samples: np.ndarray,
+    frames: Sequence[PlacedFrame],
+    drops: Sequence[Drops],
+    settings: CanvasSettings,
+    box: Box,
+    wide: Box,
+    hidden: np.ndarray | None = None,
+) -> StackedCell:
+    """Find outliers, and drop the photosites that are none.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (n, h, w, C)
+        Interpolated on the grid, levelled, NaN where a frame has no data.
+    frames : sequence of PlacedFrame
+        As they go onto the grid.
+    drops : sequence of Drops
+    settings : CanvasSettings
+        With a drizzle.
+    box, wide : Box
+        The part of the grid that is asked for; that of the samples, which has the margin beside it.
+    hidden : ndarray of int, shape (h, w), optional
+        How many frames' samples masks took out.
+    """
+    drizzle, channels = settings.drizzle, samples.shape[-1]
+    rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
+    rejected, level = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
+    on_canvas = Box(*(side * drizzle.coarser for side in box))
+    sums = np.zeros((*on_canvas.shape, channels, 3))
+    for layer, gone, one in zip(samples, rejected, drops, strict=True):
+        judged = Judged(np.isfinite(layer) & ~gone, level, wide, drizzle.coarser)
+        _drop(one, judged, drizzle, sums, on_canvas)
+    inner = box.within(wide)
+    masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
+    counts = (np.isfinite(samples[..., 0]).sum(axis=0) + masked)[inner]
+    number = int(rejected[:, inner[0], inner[1]].sum()) + channels * int(masked[inner].sum())
+    return _divided(sums, counts, drizzle.coarser, number)
+
+
+def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
+    """Drop a frame's photosites; those that no light made drop nothing."""
+    one, source, where = drops
+    if 0 in where.shape:
+        return
+    window = source.window(where, mended=False)
+    wider = _around(window.box)
+    mesh = mesh_of(one.there, wider, one.step, wider)
+    photosites = Photosites(window.samples, window.box, colours_of(source.pattern), mesh, one.finer)
+    (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
+
+
+def _divided(sums: np.ndarray, counts: np.ndarray, times: int, rejected: int) -> StackedCell:
+    """Return what drops add up to, where there are some of each colour, beside frames' numbers on the grid."""
+    value, weight, variance = (sums[..., number] for number in (VALUE, WEIGHT, VARIANCE))
+    whole = (weight > 0).all(axis=-1)
+    divisor = np.where(whole[..., np.newaxis], weight, np.nan)
+    coverage = counts.repeat(times, axis=0).repeat(times, axis=1)
+    return StackedCell(
+        (value / divisor).astype(np.float32),
+        np.where(whole, coverage, 0).astype(np.uint16),
+        np.where(whole, weight.mean(axis=-1), 0).astype(np.float32),
+        (variance / divisor**2).astype(np.float32),
+        rejected,
+        int(counts.sum()) * sums.shape[2],
+        int(np.count_nonzero(~whole & (coverage > 0))),
+    )
+
+
+def correlation(frames: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasSettings) -> np.ndarray:
+    """Return how much larger the variance of a mean over many pixels of a stack is than that of independent ones: (C,).
+
+    Of interpolated frames: `nanstack.levels.sample_noise.pixels_alike`. A photosite's drop falls into several pixels,
+    so that these are alike: by `Drizzle.alike`.
+
+    Parameters
+    ----------
+    frames : sequence of PlacedFrame
+        One at least.
+    canvas : Canvas
+    settings : CanvasSettings
+    """
+    if settings.drizzle is None:
+        return pixels_alike(frames, canvas, settings.interpolation)
+    factors = [
+        settings.drizzle.alike(canvas.view.focal / one.frame.view.focal) * np.ones(one.channels) for one in frames
+    ]
+    return np.average(factors, axis=0, weights=[one.weight**2 * one.noise.variance for one in frames])
+
+
+@where_numba_is("outliers are found by NumPy, much slower")
+def _noise_kernels() -> ModuleType:
+    from nanstack.stack import noise_kernels
+
+    return noise_kernels
+
+
+@where_numba_is("photosites are dropped by NumPy, some 50 times slower")
+def _kernels() -> ModuleType:
+    from nanstack.stack import drizzle_kernels
+
+    return drizzle_kernels

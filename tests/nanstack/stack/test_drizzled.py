@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Canvases that photosites are dropped onto: how the work is divided changes no byte, and what they show is true."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nanstack.canvas import Canvas, coarser, reference_canvas, union_canvas
+from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
+from nanstack.register.camera import Camera, Passage, View
+from nanstack.register.warp import noise_left
+from nanstack.settings import CanvasSettings
+from nanstack.sky_stack import stack_files, stacked_on
+from nanstack.stack import cells as cells_module
+from nanstack.stack import drizzled
+from nanstack.stack.definition import Rejection
+from nanstack.stack.drizzle import Drizzle
+from nanstack.stack.noise_model import NoiseRejection
+from tests.support.registered import registered
+from tests.support.skycells import frames_in, placed
+from tests.support.starfields import looking
+
+PLANES = ("image", "coverage", "weight", "variance")
+SHAPE = (64, 80)
+NOISE = 5.0
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    return placed(frames_in(tmp_path_factory.mktemp("night"), 6))
+
+
+def canvas_for(frames, scale):
+    return union_canvas([one.frame.view for one in frames], finer=scale)
+
+
+def stacked(frames, canvas, memory=None, **choice):
+    settings = CanvasSettings(drizzle=Drizzle(**choice))
+    return stacked_on(canvas, frames, None, settings, memory=memory)
+
+
+def assert_same(found, truth):
+    for name in PLANES:
+        np.testing.assert_array_equal(getattr(found, name), getattr(truth, name), err_msg=name)
+
+
+def raw_night(folder, count, scene, seed=0, frames_noise=NOISE):
+    """Frames of a Bayer mosaic, dithered and turned, of what gives light at x and y on the sky."""
+    rng = np.random.default_rng(seed)
+    sky = View(Camera((1, 1), 4000.0, axis=(0.0, 0.0)), looking(83.8, 22.0, 0.0))
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    colour = np.array([1, 0, 2, 1])[2 * (rows % 2) + columns % 2]
+    made = []
+    for index in range(count):
+        ra, dec = np.array([83.8, 22.0]) + rng.uniform(-1, 1, 2) * 5 / 4000 * 57.3
+        frame = registered(f"raw_{index}", shape=(*SHAPE, 3), pattern="GRBG")
+        view = View(Camera(SHAPE, 4000.0), looking(ra, dec, rng.uniform(-20, 20)))
+        x, y = Passage.between(view, [sky])[0](columns, rows)
+        light = np.take_along_axis(scene(x, y), colour[..., np.newaxis], axis=-1)[..., 0]
+        np.save(folder / f"raw_{index}.npy", (light + rng.normal(0, frames_noise, SHAPE)).astype(np.float32))
+        survey = replace(frame.survey, path=folder / f"raw_{index}.npy")
+        noise = SampleNoise(NOISE**2 * noise_left("GRBG", 3), np.zeros(3), np.full(3, 1000.0))
+        made.append(PlacedFrame(replace(frame, survey=survey, view=view), np.ones(3), Level.zero(3), 1.0, noise, 0.3))
+    return made
+
+
+def even(x, y):
+    return np.full((*x.shape, 3), 1000.0)
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize(("side", "threads", "memory"), [(32, 3, None), (256, 2, 200_000)])
+def test_cells_of_any_size_threads_and_memory_give_the_same_bytes(night, monkeypatch, scale, side, threads, memory):
+    canvas = canvas_for(night, scale)
+    monkeypatch.setattr(cells_module, "SIDE", 64)
+    truth = stacked(night, canvas, scale=scale, pixfrac=0.8)
+    assert truth.coverage.max() > 2
+    monkeypatch.setattr(cells_module, "SIDE", side)
+    monkeypatch.setattr(cells_module, "threads", lambda: threads)
+    assert_same(stacked(night, canvas, memory, scale=scale, pixfrac=0.8), truth)
+
+
+def test_a_canvas_that_grows_keeps_its_pixels(night):
+    canvas = canvas_for(night, 2.0)
+    camera = canvas.view.camera
+    (x, y), (height, width) = camera.axis, camera.shape
+    more = replace(camera, shape=(height + 37, width + 54), axis=(x + 41.0, y + 7.0))
+    found = stacked(night, Canvas(replace(canvas.view, camera=more)), scale=2.0)
+    truth = stacked(night, canvas, scale=2.0)
+    for name in PLANES:
+        np.testing.assert_array_equal(getattr(found, name)[7 : 7 + height, 41 : 41 + width], getattr(truth, name))
+
+
+def test_without_numba_it_is_the_same_picture(night, monkeypatch):
+    canvas = canvas_for(night, 1.5)
+    truth = stacked(night, canvas, scale=1.5)
+    monkeypatch.setattr(drizzled, "_kernels", lambda: None)
+    found = stacked(night, canvas, scale=1.5)
+    np.testing.assert_allclose(found.image, truth.image, rtol=1e-6)
+    np.testing.assert_array_equal(found.coverage, truth.coverage)
+
+
+# --- what it shows ----------------------------------------------------------------------------------------------------
+
+
+def test_outliers_of_frames_drop_nothing(tmp_path):
+    frames = placed(frames_in(tmp_path, 6, spread=5))
+    frames = [replace(one, gain=np.ones(1), level=Level.zero(1), noise=SampleNoise(*np.array([[60.0], [0.0], [0.0]])))
+              for one in frames]  # fmt: skip
+    canvas = canvas_for(frames, 1.0)
+    full = stacked(frames, canvas, scale=1.0)
+    all_of_them = CanvasSettings(NoiseRejection(np.inf), drizzle=Drizzle())
+    assert np.nanmax(stacked_on(canvas, frames, None, all_of_them).image) > 1500
+    assert np.nanmax(full.image[full.coverage >= 4]) < 1100
+
+
+@pytest.mark.parametrize(("scale", "pixfrac"), [(1.0, 1.0), (2.0, 1.0)])
+def test_noise_is_what_is_said_of_it(tmp_path, scale, pixfrac):
+    frames = raw_night(tmp_path, 16, even)
+    stack = stacked(frames, canvas_for(frames, scale), scale=scale, pixfrac=pixfrac)
+    middle = [int(side / 2 + part) for side in stack.coverage.shape for part in (-20 * scale, 20 * scale)]
+    there = np.s_[middle[0] : middle[1], middle[2] : middle[3]]
+    image, variance = stack.image[there] - 1000, stack.variance[there]
+    assert np.isfinite(image).all()
+    np.testing.assert_allclose((image**2).mean(axis=(0, 1)), variance.mean(axis=(0, 1)), rtol=0.2)
+    blocks = image.reshape(4, image.shape[0] // 4, 4, image.shape[1] // 4, 3).mean(axis=(1, 3))
+    said = variance.mean(axis=(0, 1)) * stack.correlation / (image.shape[0] // 4) ** 2
+    assert 0.5 < (blocks**2).mean() / said.mean() < 1.6
+
+
+def test_a_stars_light_its_place_and_its_colour_are_true(tmp_path):
+    """Of white stars: their flux in a circle, the centre of their light, in each colour."""
+    stars = np.random.default_rng(4).uniform(-12, 12, (1, 2))
+    at = stars[0]
+
+    def scene(x, y):
+        light = 1000 + 8000 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 1.5**2))
+        return np.repeat(light[..., np.newaxis], 3, axis=-1)
+
+    frames = raw_night(tmp_path, 40, scene, frames_noise=0.0)
+    canvas = canvas_for(frames, 2.0)
+    stack = stacked(frames, canvas, scale=2.0, pixfrac=0.7)
+    sky = View(Camera((1, 1), 4000.0, axis=(0.0, 0.0)), looking(83.8, 22.0, 0.0))
+    x, y = canvas.view.pixels(sky.directions(*at[:, np.newaxis]))
+    rows, columns = np.mgrid[: canvas.shape[0], : canvas.shape[1]]
+    near = np.hypot(columns - x, rows - y) < 16
+    light = stack.image[near] - 1000
+    flux = light.sum(axis=0) / 4  # gains of one: pixels of a quarter's area show the same surface brightness
+    np.testing.assert_allclose(flux, 2 * np.pi * 1.5**2 * 8000, rtol=3e-3)
+    for places, truth in ((columns[near], x), (rows[near], y)):
+        np.testing.assert_allclose((light * places[:, np.newaxis]).sum(axis=0) / light.sum(axis=0), truth[0], atol=0.05)
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_of_squares_begins_at_the_origin():
+    canvas = Canvas(View(Camera((30, 40), 1000.0, axis=(7.0, 12.0)), looking(10.0, 20.0, 0.0)))
+    grid = coarser(canvas, 4)
+    assert grid.shape == (3 + 5, 2 + 9)
+    corner = np.array([4 * grid.origin[0] - 7, 4 * grid.origin[1] - 12])  # of the grid, beyond that of the canvas
+    x, y = grid.view.pixels(canvas.view.directions(np.array([1.5 - corner[0]]), np.array([1.5 - corner[1]])))
+    np.testing.assert_allclose([x[0], y[0]], [0, 0], atol=1e-9)
+
+
+def test_what_cannot_be_drizzled_is_refused(night):
+    with pytest.raises(ValueError, match="one that shows all frames"):
+        stacked(night, reference_canvas(night[0].frame.view))
+    with pytest.raises(ValueError, match="mean"):
+        CanvasSettings(combine="median", drizzle=Drizzle())
+    with pytest.raises(ValueError, match="by noise or not at all"):
+        CanvasSettings(Rejection(), drizzle=Drizzle())
+    with pytest.raises(ValueError, match="give no other"):
+        stack_files(["a.fit"], CanvasSettings(drizzle=Drizzle()), scale=2.0)
