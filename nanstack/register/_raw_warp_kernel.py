@@ -267,20 +267,20 @@ def _sample_of_lattice(window, left, above, weights_x, weights_y, lattice, taps)
 
 @helper
 def _mend_rings(window, left, above, weights_x, weights_y, lattices, taps, totals):
-    """Make the sums of lattices, a bit each, anew where the nearest four photosites are brighter."""
+    """Make the sums of lattices, a bit each, anew where they are not between the nearest four photosites' mean and most."""
     for lattice in range(4):
         if lattices >> lattice & 1:
-            mean, weight = 0.0, 0.0
+            mean, weight, brightest = 0.0, 0.0, -np.inf
             for i in (0, 2):
                 down = len(weights_y) // 2 - 2 + lattice // 2 + i
                 for j in (0, 2):
                     along = len(weights_x) // 2 - 2 + lattice % 2 + j
                     share = np.float64(weights_y[down]) * np.float64(weights_x[along])
-                    mean += (
-                        share * window[above + down + 1 - len(weights_y) // 2, left + along + 1 - len(weights_x) // 2]
-                    )
+                    value = window[above + down + 1 - len(weights_y) // 2, left + along + 1 - len(weights_x) // 2]
+                    mean += share * value
                     weight += share
-            if mean > totals[lattice] * weight:
+                    brightest = max(brightest, value)
+            if mean > totals[lattice] * weight or totals[lattice] > brightest:
                 totals[lattice] = _sample_of_lattice(window, left, above, weights_x, weights_y, lattice, taps)
 
 

@@ -143,7 +143,10 @@ def without_ring(total, weights, values, inner):
     for value in values:
         high = max(high, value)
     total, mean = max(total, darkest), mean / weight
-    if high - brightest <= BRIGHTER * (brightest - darkest) or mean <= total:
+    if high - brightest <= BRIGHTER * (brightest - darkest):
+        return total
+    total = min(total, brightest)
+    if mean <= total:
         return total
     rank, below = 2 * len(values) // 5, 0
     for value in values:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sums of a kernel's taps without the dark rings that its negative weights dig around bright stars: the definition."""
+"""Sums of a kernel's taps without the rings that its lobes make around bright stars: the definition."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ BRIGHTER = 8.0  # than the nearest four, in terms of what these span: where a ri
 
 
 def summed(weights: np.ndarray, values: np.ndarray, nearest: Sequence[bool]) -> np.ndarray:
-    """Return the weighted sums of taps, without the dark ring that negative weights dig around a bright star.
+    """Return the weighted sums of taps, without the rings that a kernel's lobes make around a bright star.
 
     A sum is at least the darkest of the nearest four taps. Where another is far brighter than these, in terms of what
-    they span, it is at least their mean, as they are weighted, or the tap that two fifths of all are below, if that is
-    darker. To hold it to the least tap there would leave a ring too low by a frame's noise, which shows in a stack;
+    they span, it is at most the brightest of them, and at least their mean, as they are weighted, or the tap that two
+    fifths of all are below, if that is darker. To hold it to the least tap there would leave a ring too low by a frame's noise, which shows in a stack;
     more would add light around the star.
 
     Parameters
@@ -45,5 +45,5 @@ def summed(weights: np.ndarray, values: np.ndarray, nearest: Sequence[bool]) -> 
         mean /= np.sum(weights, axis=0, where=inner)
         rank = 2 * there.sum(axis=0) // 5
         ranked = np.take_along_axis(np.sort(values, axis=0), rank[np.newaxis], axis=0)[0]
-        total[ring] = np.maximum(total[ring], np.minimum(mean, ranked))
+        total[ring] = np.minimum(np.maximum(total[ring], np.minimum(mean, ranked)), brightest[ring])
     return total
