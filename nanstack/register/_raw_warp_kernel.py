@@ -267,7 +267,7 @@ def _sample_of_lattice(window, left, above, weights_x, weights_y, lattice, taps)
 
 @helper
 def _mend_rings(window, left, above, weights_x, weights_y, lattices, taps, totals):
-    """Make the sums of lattices, a bit each, anew where they are not between the nearest four photosites' mean and most."""
+    """Make the sums of lattices, a bit each, anew: those not within the mean and the most of the nearest photosites."""
     for lattice in range(4):
         if lattices >> lattice & 1:
             mean, weight, brightest = 0.0, 0.0, -np.inf

@@ -15,8 +15,8 @@ def summed(weights: np.ndarray, values: np.ndarray, nearest: Sequence[bool]) -> 
 
     A sum is at least the darkest of the nearest four taps. Where another is far brighter than these, in terms of what
     they span, it is at most the brightest of them, and at least their mean, as they are weighted, or the tap that two
-    fifths of all are below, if that is darker. To hold it to the least tap there would leave a ring too low by a frame's noise, which shows in a stack;
-    more would add light around the star.
+    fifths of all are below, if that is darker. To hold it to the least tap there would leave a ring too low by a
+    frame's noise, which shows in a stack; more would add light around the star.
 
     Parameters
     ----------
