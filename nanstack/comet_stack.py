@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack.comet import Marks, Motion, drift_px, motion_of, moved, with_moments
+from nanstack.comet import LEAST_MOTION_PX, Marks, Motion, drift_px, motion_of, moved, with_moments
 from nanstack.comet_nucleus import Followed, followed
 from nanstack.comet_stars import stars_of, width_px, with_stars_masked
 from nanstack.settings import CanvasSettings
@@ -98,6 +98,8 @@ def comet_frames(
     if not found.by_light and marks.count == "frames":
         _check_not_upside_down(marks, timed, canvas, interpolation)
     way = drift_px(found.motion, canvas, begin, end)
+    if way < LEAST_MOTION_PX:
+        raise ValueError("what is at the comet's marks does not move among the stars: it is one of them")
     known = [one for one, _ in timed]
     masked = with_stars_masked(known, stars_of(known, found.motion), way, canvas.view.focal)
     there = {one.frame.path for one in known}

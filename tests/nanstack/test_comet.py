@@ -220,6 +220,16 @@ def test_rows_counted_from_the_other_side_are_told(night, stack):
     np.testing.assert_allclose(numbers, np.ravel(night.marks()), rtol=1e-4)
 
 
+def test_a_star_is_no_comet(night, stack):
+    star = np.argmax(night.stars.flux[:, 1] * (np.hypot(night.stars.x - 280, night.stars.y - 200) < 120))
+    place = night.stars.x[star], night.stars.y[star]
+    first, last = (np.array(apply(night.transforms[index], *place)).ravel() + 1 for index in (0, -1))
+    with pytest.raises(ValueError, match="it is one of them"):
+        comet_frames(stack.frames, stack.canvas, Marks(tuple(first + [1.5, 0]), tuple(last - [1.5, 1])))
+    with pytest.raises(ValueError, match="one place among the stars"):
+        comet_frames(stack.frames, stack.canvas, Marks(tuple(first), tuple(last)))
+
+
 def test_marks_outside_a_frame_name_it(night, stack):
     with pytest.raises(ValueError, match=r"900,10 lies outside light_11.fit, which has 560 x 400 pixels"):
         comet_frames(stack.frames, stack.canvas, Marks((20, 30), (900, 10)))
