@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nanstack.register.camera import View
     from nanstack.register.registered import RegisteredFrame
     from nanstack.register.solved import SolvedView
+    from nanstack.survey.record import Facts
 
 FASTEST = np.radians(5.0) / 3600  # a second: IRAS-Araki-Alcock passed the Earth in 1983 at two degrees an hour
 COUNTS = ("frames", "mosaic", "sky")
@@ -168,7 +169,12 @@ def _marked(mark: tuple[float, float], view: View | SolvedView, name: str) -> np
 
 def moment_of(frame: RegisteredFrame) -> datetime | None:
     """Return the middle of a frame's exposure, UTC; None where its header does not say."""
-    taken = taken_of_frames([frame.facts])
+    return moment_of_facts(frame.facts)
+
+
+def moment_of_facts(facts: Facts) -> datetime | None:
+    """Return the middle of an exposure by what its header says."""
+    taken = taken_of_frames([facts])
     return taken.begin if taken.begin is None or taken.end is None else taken.begin + (taken.end - taken.begin) / 2
 
 

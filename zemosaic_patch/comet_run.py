@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nanstack.comet import moment_of_facts
 from nanstack.comet_light import CometLight, light_of, with_comet, without_comet
 from nanstack.comet_stack import CometFrames, comet_frames
+from nanstack.io.layout import FrameError, read_layout
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.sky_stack import stacked_strips
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.stacked import StackedCell
 from nanstack.stack.tally import Tally
+from nanstack.survey.facts import facts_of
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.options import STACKS, CometChoice
@@ -26,6 +29,8 @@ from zemosaic_patch.reports import CometReport
 from zemosaic_patch.result_files import Written, image_and_coverage, write_result
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from nanstack.canvas import Canvas
     from nanstack.io.packed_images import PackedRows
     from nanstack.levels.placed import PlacedFrame
@@ -71,9 +76,12 @@ class CometRun:
         canvas: Canvas,
         settings: CanvasSettings,
         registered: Registered,
+        left_out: Iterable[Path],
         progress: Progress,
     ) -> CometFrames:
         """Return frames turned after the comet, before anything is stacked, and say what is wrong with that.
+
+        `left_out` are files that are not among the frames: marks are not read in them.
 
         Raises
         ------
@@ -87,7 +95,8 @@ class CometRun:
                 "--comet-in sky needs the place on the sky, which nobody knows: mark the comet in the frames"
             )
         found = comet_frames(placed, canvas, self.choice.marks, settings.interpolation)
-        for line in _remarks(found):
+        beyond = _beyond(found, left_out) if self.choice.marks.count == "frames" else []
+        for line in [*_remarks(found), *beyond]:
             progress.warn(line)
         return found
 
@@ -208,6 +217,26 @@ def _remarks(found: CometFrames) -> list[str]:
             "what they leave in comet.fits is trails as short"
         )
     return lines
+
+
+def _beyond(found: CometFrames, left_out: Iterable[Path]) -> list[str]:
+    """Return which frames that were left out lie before the first or after the last one: marks may be in them."""
+    lines = []
+    for path in sorted(left_out):
+        moment = _moment_of_light(path)
+        if moment is not None and not found.begin <= moment <= found.end:
+            end, name = ("first", found.first.name) if moment < found.begin else ("last", found.last.name)
+            lines.append(f"comet: {path.name} was left out, so the {end} mark is taken to be in {name}")
+    return lines
+
+
+def _moment_of_light(path: Path) -> datetime | None:
+    """Return when a light frame was taken, by its header."""
+    try:
+        facts = facts_of(read_layout(path))
+    except FrameError:  # it was said why
+        return None
+    return moment_of_facts(facts) if facts.kind == "light" else None
 
 
 def _report(found: CometFrames, canvas: Canvas, registered: Registered, to: Written) -> CometReport:

@@ -172,7 +172,7 @@ def stack_files(
             kept=solution,
             progress=progress,
         )
-        followed = comet and comet.followed(placed, canvas, settings, registered, progress)
+        followed = comet and comet.followed(placed, canvas, settings, registered, session.left_out, progress)
     _check_disk(to, canvas, placed[0].channels, work, stacks=1 + (len(comet.stacks) if comet else 0))
     cautions.of_frames(session, placed, canvas, choice, progress)
     cautions.of_sky(placed, sky, progress)

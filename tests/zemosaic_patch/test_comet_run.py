@@ -112,3 +112,14 @@ def test_marks_that_tell_nothing_cost_one_line_and_no_file(run, night, tmp_path,
     assert code in (1, 2)
     assert said in err[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_first_frame_that_was_left_out_is_told(run, night, tmp_path):
+    blind = tmp_path / "early.fit"
+    with fits.open(night.paths[0]) as hdus:
+        hdus[0].data[:] = 1000
+        hdus[0].header["DATE-OBS"] = "2024-10-14T18:59:00"
+        hdus.writeto(blind)
+    code, _, err = run("mosaic", *night.paths, blind, "-o", tmp_path / "out", "--comet", told(night))
+    assert code == 0
+    assert any("early.fit was left out, so the first mark is taken to be in light_00.fit" in line for line in err)
