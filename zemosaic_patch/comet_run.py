@@ -16,8 +16,8 @@ from nanstack.comet import moment_of_facts
 from nanstack.comet_light import CometLight, light_of, with_comet, without_comet
 from nanstack.comet_stack import CometFrames, comet_frames
 from nanstack.io.layout import FrameError, read_layout
-from nanstack.levels.sample_noise import pixels_alike
 from nanstack.sky_stack import stacked_strips
+from nanstack.stack.drizzled import correlation
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.stacked import StackedCell
 from nanstack.stack.tally import Tally
@@ -164,7 +164,7 @@ def _write(
             counted if finish is None else finish(counted),
             cards=cards,
             closing=tally.cards,
-            correlation=pixels_alike(frames, canvas, settings.interpolation),
+            correlation=correlation(frames, canvas, settings),
             wcs=canvas.wcs() if registered.on_the_sky else None,
             top_down=not stack.to.upside_down,
         )

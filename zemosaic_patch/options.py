@@ -371,6 +371,10 @@ class MosaicRun:
     output: MosaicOutput = field(default_factory=MosaicOutput)
     comet: CometChoice | None = None
 
+    def __post_init__(self) -> None:
+        if self.comet is not None and self.comet.merged and self.stack.drizzle is not None:
+            raise UsageError("--comet-merged is not for --drizzle, which drops photosites as they are: leave one out")
+
 
 @dataclass(frozen=True)
 class MosaicFiles:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from nanstack.comet import Marks
 from nanstack.settings import CanvasSettings, JoinSettings
 from nanstack.stack.definition import Rejection
+from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from zemosaic_patch import options
 from zemosaic_patch.arguments import add_options, config_defaults, declarations, read, table, write_config
 from zemosaic_patch.commands import TOLD, load
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import CanvasChoice, MosaicOutput, MosaicRun, Range, StackOptions, TileRun
+from zemosaic_patch.options import CanvasChoice, CometChoice, MosaicOutput, MosaicRun, Range, StackOptions, TileRun
 
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
 TILE, MOSAIC = load("tile"), load("mosaic")
@@ -122,6 +124,18 @@ def test_each_option_of_a_join_reaches_its_settings(words, changes):
 def test_each_option_of_an_output_reaches_it():
     made = [parsed(MOSAIC, "-o", "out", *words)[3].output() for words in (["--format", "fz"], ["--picture", "tif"])]
     assert made == [MosaicOutput(format="fz"), MosaicOutput(picture="tif")]
+
+
+def test_a_comet_is_chosen_by_four_numbers():
+    assert parsed(MOSAIC, "-o", "out", "--comet", "10.5,20,30,4e2")[4].choice() == CometChoice(
+        Marks((10.5, 20.0), (30.0, 400.0))
+    )
+    words = "--comet", "217.1 -10.25 217.2 -10.5", "--comet-in", "sky", "--comet-merged"
+    choice = parsed(MOSAIC, "-o", "out", *words)[4].choice()
+    assert choice == CometChoice(Marks((217.1, -10.25), (217.2, -10.5), "sky"), merged=True)
+    assert options.CometOptions.of(choice).choice() == choice
+    with pytest.raises(UsageError, match="--comet-merged is not for --drizzle"):
+        MosaicRun(stack=CanvasSettings(drizzle=Drizzle()), comet=choice)
 
 
 @pytest.mark.parametrize(
