@@ -20,8 +20,8 @@ from nanstack.survey.stamps import Plate, Stamps, from_middle
 ROUNDS = 8  # stars that are not quite of the shape come to rest slowly
 AT_REST_PX = 1e-3  # after a smaller step
 REACH = 2.5  # of what is fitted, in sigmas of the stars along their longer axis
-RIM_PX, RIM = 7.0, 3.0  # from there on a stamp shows surroundings: in pixels, and in such sigmas, whichever is more
-RIM_WIDTH_PX = 2
+RIM_PX, RIM = 9.0, 3.0  # from there on a stamp shows surroundings: in pixels, and in such sigmas, whichever is more
+RIM_WIDTH_PX = 1
 MAX_STEP_PX = 1.0
 
 
