@@ -24,6 +24,9 @@ class StackedCell:
         Of the image, in ADU squared, by the noise of the frames; NaN where there is none.
     rejected, samples : int
         Number of samples rejected, and of all with data.
+    masked, spared : int
+        Number of those rejected because a mask covers them; and of those that stay though one does, as no other frame
+        shows the place.
     holes : int
         Number of pixels that frames show, and that no drop of some colour reached, where photosites are dropped.
     """
@@ -35,3 +38,5 @@ class StackedCell:
     rejected: int
     samples: int
     holes: int = 0
+    masked: int = 0
+    spared: int = 0

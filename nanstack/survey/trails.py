@@ -32,6 +32,8 @@ HEIGHTS = (8.0, 25.0, 80.0, 250.0, 800.0, 2500.0)  # of peaks over the noise: th
 REACH_FINE = (1, 2, 3, 4, 6, 9, 14)  # are hidden so far to each side
 RIDGE_FINE, RIDGE_TURNS = 4, 8  # how far from a peak, and in how many directions, it is looked whether it goes on there
 RIDGE = 0.35  # of its light, at least
+BRIGHT, BRIGHTER = 100.0, 30.0  # over the noise, and over its light: a star that may have a line as a spike,
+EDGE_PX = 32.0  # which ends so far from the frame's edge, at least
 LEAST_KNOWN = 0.1
 NOISE_SAMPLES = 30_000  # are enough for a noise
 HALF_FINE = 24  # pixels of the fine image that are looked at on either side of a line
@@ -117,7 +119,9 @@ def find_trails(raw: Raw, sky: np.ndarray, peaks: Peaks) -> list[Trail]:
     """
     if min(raw.plane.shape) < LEAST_PX:
         return []
-    fine = _Image.of(raw, sky, peaks)
+    light = _light(raw, sky)
+    stars = peaks.only(~_on_ridges(light, peaks))
+    fine = _Image.of(light, stars)
     coarse = _coarse(fine)
     found = []
     for _ in range(MOST_LOOKS):
@@ -128,7 +132,8 @@ def find_trails(raw: Raw, sky: np.ndarray, peaks: Peaks) -> list[Trail]:
         if trail is None:
             _blot_out(coarse, segment, 0.0)
             continue
-        found.append(trail)
+        if not _is_of_a_star(trail, stars, raw.plane.shape):
+            found.append(trail)
         line = Segment(*trail[:4])
         _blot_out(fine.known, _scaled(line, 1, FINE_PX), trail.half_width / FINE_PX)
         _blot_out(coarse, _scaled(line, 1, FINE_PX * COARSE), trail.half_width / FINE_PX / COARSE)
@@ -154,15 +159,19 @@ class _Image:
     known: np.ndarray
 
     @classmethod
-    def of(cls, raw: Raw, sky: np.ndarray, peaks: Peaks) -> _Image:
-        light = binned(raw.plane, FINE_PX)
-        light -= spread_out(_sky_of_all(raw, sky), MESH_PX // FINE_PX, light.shape)
+    def of(cls, light: np.ndarray, stars: Peaks) -> _Image:
         seen = np.isfinite(light)
-        np.copyto(light, 0.0, where=~seen)
-        light /= _noise(light) or 1.0
         known = seen.astype(np.float32)
-        _hide(known, peaks.only(~_on_ridges(light, peaks)))
-        return cls(light, known)
+        _hide(known, stars)
+        return cls(np.where(seen, light, np.float32(0)), known)
+
+
+def _light(raw: Raw, sky: np.ndarray) -> np.ndarray:
+    """Return the light of 2 x 2 pixels together above the sky, over its noise: float32, NaN where there is no data."""
+    light = binned(raw.plane, FINE_PX)
+    light -= spread_out(_sky_of_all(raw, sky), MESH_PX // FINE_PX, light.shape)
+    light /= _noise(light) or 1.0
+    return light
 
 
 def _sky_of_all(raw: Raw, sky: np.ndarray) -> np.ndarray:
@@ -176,7 +185,7 @@ def _sky_of_all(raw: Raw, sky: np.ndarray) -> np.ndarray:
 def _noise(light: np.ndarray) -> float:
     """Return the deviation of what differs from 0, a few bright things aside."""
     some = np.abs(light.ravel()[:: 1 + light.size // NOISE_SAMPLES])
-    some = some[some > 0]
+    some = some[some > 0]  # neither NaN nor what is hidden
     return SIGMA_OF_MAD * float(np.median(some)) if len(some) else 0.0
 
 
@@ -240,6 +249,18 @@ def _blot_out(image: np.ndarray, line: Segment, half_width: float) -> None:
 
     begin, end = (tuple(np.rint(place).astype(int).tolist()) for place in (line[:2], line[2:]))
     cv2.line(image, begin, end, 0.0, 2 * int(np.ceil(half_width)) + 3)
+
+
+def _is_of_a_star(trail: Trail, stars: Peaks, shape: tuple[int, int]) -> bool:
+    """Tell whether a line is a spike of a bright star: that stands in its middle, and both ends are on the frame."""
+    height, width = shape
+    for x, y in (trail[:2], trail[2:4]):
+        if min(x, y, width - 1 - x, height - 1 - y) < EDGE_PX:
+            return False
+    bright = stars.height > max(BRIGHT, BRIGHTER * trail.light)
+    middle = (3 * trail.x0 + trail.x1) / 4, (3 * trail.y0 + trail.y1) / 4, (trail.x0 + 3 * trail.x1) / 4
+    inner = trail._replace(x0=middle[0], y0=middle[1], x1=middle[2], y1=(trail.y0 + 3 * trail.y1) / 4)
+    return bool((inner.distance(stars.x[bright], stars.y[bright]) < trail.half_width).any())
 
 
 # --- one line ---------------------------------------------------------------------------------------------------------

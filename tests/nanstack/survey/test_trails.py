@@ -154,3 +154,14 @@ def test_a_satellite_brings_no_stars_and_leaves_their_shape(tmp_path):
     assert survey.elongation < 1.15
     assert survey.stars.fwhm == pytest.approx(3, rel=0.1)
     assert len(sure(survey.trails)) == 1
+
+
+def test_spikes_of_a_bright_star_are_no_trails():
+    """Four of a star that no photosite holds, falling off away from it."""
+    light = 3e4 * np.exp(-0.5 * ((X - 320) ** 2 + (Y - 240) ** 2) / 2.0**2)
+    for angle in (0.3, 0.3 + np.pi / 2):
+        true = Passage(320, 240, angle)
+        light += true.light(8.0) / (1 + (true.along / 40) ** 2)
+    assert not sure(trails_of(light))
+    crossing = Passage(320, 240, 1.0)
+    assert [crossing.off(trail) < 4 for trail in sure(trails_of(light + crossing.light(8.0)))] == [True]
