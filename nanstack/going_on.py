@@ -21,7 +21,7 @@ from nanstack.register.camera import View
 from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Session
 from nanstack.settings import CanvasSettings
-from nanstack.sky_stack import placed_on
+from nanstack.sky_stack import placed_on, with_trails
 from nanstack.solution_file import SolutionFile
 
 CanvasOf = Callable[[Sequence[RegisteredFrame]], Canvas]
@@ -85,7 +85,7 @@ def solved_on_canvas(
         found = OnCanvas(canvas, placed, session.usual_flux, sky)
     if kept is not None:
         _remember(kept, session, found, progress)
-    return found
+    return found._replace(frames=with_trails(found.frames))
 
 
 def _going_on(

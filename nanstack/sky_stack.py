@@ -24,6 +24,7 @@ from nanstack.progress import Progress, Quiet
 from nanstack.register.mesh import Box
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
+from nanstack.register.trails import trail_masks, trails_of
 from nanstack.register.warp import noise_left
 from nanstack.session import open_session
 from nanstack.settings import CanvasSettings
@@ -69,8 +70,9 @@ class SkyStack:
     frames : list of PlacedFrame
     sky : SkyTold or None
         What is known of their common sky.
-    rejected, samples, holes : int
-        Samples rejected, and all of them; pixels of those that frames show which no drop reached.
+    rejected, samples, holes, masked, spared : int
+        Samples rejected, and all of them; pixels of those that frames show which no drop reached; samples of those
+        rejected that masks cover, and such as stay, as no other frame shows the place.
     wcs : astropy.wcs.WCS or None
         The place of the pixels on the sky, where that is known.
     left_out : dict
@@ -88,6 +90,8 @@ class SkyStack:
     rejected: int = 0
     samples: int = 0
     holes: int = 0
+    masked: int = 0
+    spared: int = 0
     wcs: WCS | None = field(default=None, repr=False)
     left_out: dict[Path, str] = field(default_factory=dict, repr=False)
 
@@ -129,6 +133,15 @@ def placed_on(frames: Sequence[RegisteredFrame], canvas: Canvas, settings: Canva
     return OnOneSky([PlacedFrame(*one) for one in zip(*each, strict=True)], sky)
 
 
+def with_trails(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
+    """Return frames with their trails, of which all together tell, masked."""
+    trails = trails_of([one.frame for one in placed])
+    return [
+        replace(one, trails=own, masked=np.concatenate([one.masked, trail_masks(own)]))
+        for one, own in zip(placed, trails, strict=True)
+    ]
+
+
 def stack_on_canvas(
     frames: Sequence[RegisteredFrame],
     canvas: Canvas,
@@ -160,7 +173,8 @@ def stack_on_canvas(
     settings = settings or CanvasSettings()
     if not frames:
         raise ValueError("frames: there are none")
-    return stacked_on(canvas, *placed_on(frames, canvas, settings), settings, memory=memory, progress=progress)
+    placed, sky = placed_on(frames, canvas, settings)
+    return stacked_on(canvas, with_trails(placed), sky, settings, memory=memory, progress=progress)
 
 
 def stacked_on(

@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from nanstack.register.registered import RegisteredFrame
+    from nanstack.survey.trails import Trail
 
 
 NOTHING_LEFT = np.array([1.0, 0, 0, 0, 0, 0])  # of a flat, by a camera's own
@@ -154,6 +155,8 @@ class PlacedFrame:
         has x and y of its ends and the radius, in the frame's own pixels; a disc's ends are one place.
     foreign : Foreign or None
         Light that is taken off it.
+    trails : tuple of Trail
+        Of satellites and aircraft, which are among what is masked.
     """
 
     frame: RegisteredFrame
@@ -165,6 +168,7 @@ class PlacedFrame:
     flat: np.ndarray = field(default_factory=NOTHING_LEFT.copy)
     masked: np.ndarray = field(default_factory=NOTHING_MASKED.copy, repr=False)
     foreign: Foreign | None = None
+    trails: tuple[Trail, ...] = ()
 
     @cached_property
     def levelling(self) -> np.ndarray:

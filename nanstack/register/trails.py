@@ -16,6 +16,8 @@ from nanstack.survey.trails import Trail
 POINTS = 17  # along a line, at which others are asked
 SAME_PX = 6.0  # between two lines, beside their widths, that are one
 SAME_SHARE = 0.5  # of the points of a line that lie on the other
+BEYOND_PX = 32.0  # of its ends a trail may go on, too faint to be seen
+REACH_PX = 3.0  # to which a sample hangs on the light beside it
 OTHERS = 2  # frames that show the same, at which it is no trail; or all that there are
 
 
@@ -35,6 +37,16 @@ def trails_of(frames: Sequence[RegisteredFrame]) -> list[tuple[Trail, ...]]:
             if trail.is_sure and not _stays(trail, index, others, frames, numbers)
         )
     return found
+
+
+def trail_masks(trails: Sequence[Trail]) -> np.ndarray:
+    """Return lines and radii that cover trails, as far as samples beside them show their light: (m, 5), in pixels."""
+    masks = np.empty((len(trails), 5))
+    for mask, trail in zip(masks, trails, strict=True):
+        begin, end = np.array(trail[:2]), np.array(trail[2:4])
+        beyond = BEYOND_PX * (end - begin) / max(trail.length, 1.0)
+        mask[:] = *(begin - beyond), *(end + beyond), trail.half_width + REACH_PX
+    return masks
 
 
 def _stays(

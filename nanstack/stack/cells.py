@@ -29,7 +29,7 @@ from nanstack.stack.combine import combined
 from nanstack.stack.drizzled import BYTES_OF_SUMS, Dropping, Drops, dropped, grid_of, on_grid, reach
 from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import NUMBERS, KeptCells
-from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden
+from nanstack.stack.masks import drawn, hidden, masked_on_canvas, spared, with_hidden, with_masked
 from nanstack.stack.rows import OpenFiles
 from nanstack.stack.sources import Source, open_source
 from nanstack.stack.stacked import StackedCell
@@ -454,9 +454,11 @@ class _Work:
         if grid.drops:
             near = grid.around(box, grid.margin - MARGIN)
             drops = [self._drops(index, mesh.cut(near)) for index, mesh in meshes.items()]
-            return dropped(samples, placed, drops, self.settings, box, wide, gone)
-        stacked = combined(samples, placed, self.settings, inner)
-        return stacked if gone is None else with_hidden(stacked, gone[inner])
+            stacked = dropped(samples, placed, drops, self.settings, box, wide, gone)
+        else:
+            stacked = combined(samples, placed, self.settings, inner)
+            stacked = stacked if gone is None else with_hidden(stacked, gone[inner])
+        return stacked if gone is None else with_masked(stacked, gone[inner], spared(samples, masks)[inner])
 
     def _drops(self, index: int, mesh: Mesh) -> Drops:
         """Return what a frame may drop where a mesh lies."""

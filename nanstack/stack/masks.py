@@ -104,7 +104,22 @@ def hidden(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarra
     return gone
 
 
+def spared(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Return how many frames' samples stay though a mask covers them: uint16 (h, w), once others are `hidden`."""
+    stay = np.zeros(samples.shape[1:3], dtype=np.uint16)
+    for layer, mask in zip(samples, masks, strict=True):
+        if mask is not None:
+            stay += mask & np.isfinite(layer).all(axis=-1)
+    return stay
+
+
 def with_hidden(cell: StackedCell, gone: np.ndarray) -> StackedCell:
     """Return a stacked cell whose samples that masks took out count as covered, and as rejected."""
     number = int(gone.sum()) * cell.image.shape[-1]
     return replace(cell, coverage=cell.coverage + gone, rejected=cell.rejected + number, samples=cell.samples + number)
+
+
+def with_masked(cell: StackedCell, gone: np.ndarray, stay: np.ndarray) -> StackedCell:
+    """Return a stacked cell that says how many samples masks took out, and how many stay under one."""
+    masked, left = (int(part.sum()) * cell.image.shape[-1] for part in (gone, stay))
+    return replace(cell, masked=masked, spared=left)

@@ -17,13 +17,13 @@ class Tally:
     ----------
     coverage : ndarray of int64, shape (n + 1,)
         How many pixels have so many frames: 0 to the highest number there is.
-    rejected, samples, holes : int
-        Number of samples rejected, of all with data, and of pixels that no drop reached.
+    rejected, samples, holes, masked, spared : int
+        See `nanstack.stack.stacked.StackedCell`.
     """
 
     def __init__(self) -> None:
         self.coverage = np.zeros(1, dtype=np.int64)
-        self.rejected = self.samples = self.holes = 0
+        self.rejected = self.samples = self.holes = self.masked = self.spared = 0
 
     def over(self, strips: Iterable[tuple[int, StackedCell]]) -> Iterator[tuple[int, StackedCell]]:
         """Give strips on, and count them."""
@@ -33,6 +33,7 @@ class Tally:
             self.coverage = found
             self.rejected, self.samples = self.rejected + strip.rejected, self.samples + strip.samples
             self.holes += strip.holes
+            self.masked, self.spared = self.masked + strip.masked, self.spared + strip.spared
             yield top, strip
 
     def cards(self) -> dict[str, tuple[int | float, str]]:
