@@ -122,8 +122,19 @@ def _made(settings: CanvasSettings) -> Cards:
             "NPA_KAPP": (_number(rejection.kappa_high), "what is farther above is an outlier"),
             "NPA_KAPL": (_number(rejection.kappa_low), "what is farther below is an outlier"),
         }
+    drizzle = settings.drizzle
+    drops: Cards = (
+        {}
+        if drizzle is None
+        else {
+            "NPA_DRIZ": (drizzle.scale, "drizzled: times finer than the frames"),
+            "NPA_PIXF": (drizzle.pixfrac, "side of a drop / side of a photosite"),
+            "NPA_KERN": (drizzle.kernel, "shape of the drops"),
+        }
+    )
     return {
         **reach,
+        **drops,
         "NPA_COMB": (settings.combine, "how the samples were combined"),
         "NPA_WGHT": (settings.weights, "what frames count for"),
         "NPA_INTP": (settings.interpolation, "interpolation of the frames"),

@@ -16,8 +16,9 @@ from nanstack.register.camera import ARCSEC
 from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Session
 from nanstack.settings import CanvasSettings
+from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
-from nanstack.stack.tally import Tally
+from nanstack.stack.tally import Tally, median_coverage, share_of_holes
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice
 from zemosaic_patch.reports import Registered
@@ -29,6 +30,7 @@ COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what i
 ABSURD = 10.0  # times the frames' scale, and the tenth of it: nobody means a picture of that
 MANY_REJECTED = 5.0  # percent of the samples: good frames lose one or two
 INSTALL = "install solve-field or ASTAP"
+MANY_HOLES = 0.5  # percent of the pixels that frames saw: fewer are the rims, where one or two frames are
 STRICT = 2.5  # kappa from which down good samples are rejected by the hundred
 
 
@@ -146,6 +148,34 @@ def of_rejected(settings: CanvasSettings, tally: Tally, progress: Progress) -> N
     share = 100 * tally.rejected / max(tally.samples, 1)
     if share > MANY_REJECTED:
         progress.warn(f"{share:.0f} % of the samples were rejected, where 1 % is usual: {_why_rejected(settings)}")
+
+
+def of_holes(settings: CanvasSettings, tally: Tally, placed: Sequence[PlacedFrame], progress: Progress) -> None:
+    """Say where a drizzle asks for more frames than there are, and how many would do."""
+    drizzle = settings.drizzle
+    share = share_of_holes(tally.coverage, tally.holes)
+    if drizzle is None or share < MANY_HOLES:
+        return
+    raw = any(one.frame.facts.pattern for one in placed)
+    enough, there = drizzle.enough_frames(raw), median_coverage(tally.coverage)
+    why = "they lie where few frames are, or frames are not dithered"
+    if there < enough:
+        why = f"about {enough} dithered frames would do with this drizzle, {there} are in the usual pixel"
+    progress.warn(
+        f"no drop reached {share:.2g} % of the pixels that frames saw, which are left empty: {why}{_easier(drizzle)}"
+    )
+
+
+def _easier(drizzle: Drizzle) -> str:
+    """Return what asks for fewer frames, if anything."""
+    usual = Drizzle()
+    ways = {
+        f"--kernel {usual.kernel}": drizzle.kernel == "point",
+        f"--pixfrac {usual.pixfrac:g}": drizzle.pixfrac < usual.pixfrac,
+        f"--drizzle {usual.scale:g}": drizzle.scale > usual.scale,
+    }
+    easier = " or ".join(way for way, is_one in ways.items() if is_one)
+    return easier and f"; try {easier}"
 
 
 def _why_rejected(settings: CanvasSettings) -> str:

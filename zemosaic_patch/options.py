@@ -16,6 +16,7 @@ from nanstack.comet import COUNTS, Marks
 from nanstack.register.warp import INTERPOLATIONS
 from nanstack.settings import JOINS, SKIES, TILE_MATCHES, WEIGHTS, CanvasSettings, JoinSettings
 from nanstack.stack.definition import COMBINES, Rejection
+from nanstack.stack.drizzle import KERNELS, TIMES_FINER, Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from nanstack.survey.facts import SCALES
 from zemosaic_patch.dropin.sources import SKY_MODEL
@@ -221,16 +222,33 @@ class StackOptions:
         choices=WEIGHTS,
     )
     interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
+    drizzle: float | None = option(
+        "drop each photosite onto the canvas by itself, in its own colour, instead of interpolating: sharper, and asks "
+        "for many dithered frames. The canvas is so many times finer than the frames, 1 or 2 say",
+        float, metavar="SCALE", within=Range(*TIMES_FINER),
+    )  # fmt: skip
+    pixfrac: float = option(
+        "with --drizzle: side of a drop; smaller ones are sharper, and ask for more frames",
+        float, unit="sides of a photosite", metavar="P", within=Range(0, 1, with_low=False),
+    )  # fmt: skip
+    kernel: str = option(
+        "with --drizzle: a drop as even as the photosite (square), all of it in one pixel (point), or a round one",
+        choices=KERNELS,
+    )
 
     @classmethod
     def of(cls, settings: CanvasSettings) -> StackOptions:
         """Return the options that stand for settings."""
+        drops = settings.drizzle or Drizzle()
         return cls(
             **_words_of(settings.rejection),
             combine=settings.combine,
             match_sky=settings.sky,
             weights=settings.weights,
             interpolation=settings.interpolation,
+            drizzle=settings.drizzle and settings.drizzle.scale,
+            pixfrac=drops.pixfrac,
+            kernel=drops.kernel,
         )
 
     def settings(self) -> CanvasSettings:
@@ -241,7 +259,21 @@ class StackOptions:
             sky=self.match_sky,
             weights=self.weights,
             interpolation=self.interpolation,
+            drizzle=self._drops(),
         )
+
+    def _drops(self) -> Drizzle | None:
+        """Return how photosites drop; UsageError for what is no drizzle's, and what a drizzle cannot be joined with."""
+        if self.drizzle is None:
+            for name in ("pixfrac", "kernel"):
+                if getattr(self, name) != getattr(Drizzle(), name):
+                    raise UsageError(f"--{name} is for --drizzle SCALE")
+            return None
+        if self.combine != "mean":
+            raise UsageError(f"--drizzle is a mean of drops: leave out --combine {self.combine}")
+        if self.reject not in (NOISE, "none"):
+            raise UsageError(f"--drizzle goes with --reject {NOISE} or none, not with {self.reject}")
+        return Drizzle(self.drizzle, self.pixfrac, self.kernel)
 
     def _by_noise(self) -> NoiseRejection:
         if len(self.kappa) > 1:
@@ -321,6 +353,20 @@ class TileRun:
     canvas: CanvasChoice = field(default_factory=lambda: CanvasChoice("reference"))
     stack: CanvasSettings = field(default_factory=CanvasSettings)
 
+    def __post_init__(self) -> None:
+        _check_pixels(self.canvas, self.stack)
+
+
+def _check_pixels(canvas: CanvasChoice, stack: CanvasSettings) -> None:
+    """Refuse pixels that photosites are not dropped onto."""
+    if stack.drizzle is None:
+        return
+    if canvas.like is not None or canvas.kind != "all":
+        given = "--like" if canvas.like is not None else "--canvas reference"
+        raise UsageError(f"--drizzle goes with --canvas all, not with {given}: that image's pixels are what they are")
+    if canvas.scale is not None:
+        raise UsageError("--drizzle says how fine the pixels are, against the frames' own: leave out --scale")
+
 
 # --- a mosaic ---------------------------------------------------------------------------------------------------------
 
@@ -372,6 +418,7 @@ class MosaicRun:
     comet: CometChoice | None = None
 
     def __post_init__(self) -> None:
+        _check_pixels(self.canvas, self.stack)
         if self.comet is not None and self.comet.merged and self.stack.drizzle is not None:
             raise UsageError("--comet-merged is not for --drizzle, which drops photosites as they are: leave one out")
 

@@ -18,7 +18,7 @@ from nanstack.levels.sample_noise import sky_of
 from nanstack.register.transparency import CLEAR
 from nanstack.report import known, shown
 from nanstack.stack.noise_model import NoiseRejection
-from nanstack.stack.tally import median_coverage
+from nanstack.stack.tally import median_coverage, share_of_holes
 from zemosaic_patch.sky_words import in_a_line, sentences
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.settings import CanvasSettings
     from nanstack.stack.definition import Rejection
+    from nanstack.stack.drizzle import Drizzle
 
 UNKNOWN = "unknown"  # place on the sky
 
@@ -250,10 +251,14 @@ class Stacked:
         Its reach below and above.
     combine, sky, weights : str
         As in `nanstack.settings.CanvasSettings`.
+    drizzle : Drizzle or None
+        How photosites dropped, where they did.
     rejected_percent : float or None
         Of the samples.
     shown_percent : float
         Pixels of the canvas that show something.
+    holes_percent : float or None
+        Of the pixels that frames saw: those that no drop of some colour reached. None without a drizzle.
     coverage_median : float
         Frames in a pixel, where there are any.
     coverage_max : int
@@ -266,8 +271,10 @@ class Stacked:
     combine: str
     sky: str
     weights: str
+    drizzle: Drizzle | None
     rejected_percent: float | None
     shown_percent: float
+    holes_percent: float | None
     coverage_median: float
     coverage_max: int
     cells: int
@@ -282,6 +289,8 @@ class Stacked:
         samples: int,
         cells: int = 1,
         cells_kept: int = 0,
+        *,
+        holes: int = 0,
     ) -> Stacked:
         """Return what is to be told of a stack.
 
@@ -290,7 +299,7 @@ class Stacked:
         settings : CanvasSettings
         coverage : ndarray of int, shape (n,)
             How many pixels show no frame, one, two ...: cells' counts added up.
-        rejected, samples, cells, cells_kept : int
+        rejected, samples, cells, cells_kept, holes : int
         """
         rejection, kappa = _rejection(settings.rejection)
         return cls(
@@ -299,13 +308,21 @@ class Stacked:
             combine=settings.combine,
             sky=settings.sky,
             weights=settings.weights,
+            drizzle=settings.drizzle,
             rejected_percent=round(100 * rejected / samples, 4) if samples else None,
             shown_percent=round(100 * float(np.sum(coverage[1:])) / max(int(np.sum(coverage)), 1), 3),
+            holes_percent=None if settings.drizzle is None else round(share_of_holes(coverage, holes), 4),
             coverage_median=float(median_coverage(coverage)),
             coverage_max=int(np.flatnonzero(coverage)[-1]) if np.any(coverage) else 0,
             cells=cells,
             cells_kept=cells_kept,
         )
+
+
+def _drops(drizzle: Drizzle, holes: float) -> str:
+    """Return how photosites dropped, in words; holes are a percentage."""
+    size = f"drops of {drizzle.pixfrac:g} of a photosite's side ({drizzle.kernel})"
+    return f"{drizzle.scale:g} times finer, {size}, {shown(holes, ' %')} of the pixels seen without one"
 
 
 def _rejection(rejection: NoiseRejection | Rejection) -> tuple[str, tuple[float, float]]:
@@ -659,6 +676,7 @@ class CanvasReport:
             "registration": f"rms {usual} (worst frame {worst})",
             "place on the sky": self.registration.place_told,
             **({"sky": in_a_line(self.sky.told)} if self.sky else {}),
+            **({"drizzled": _drops(stack.drizzle, stack.holes_percent)} if stack.drizzle else {}),
             "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection})",
             **({"comet": self.comet.told} if self.comet else {}),
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),

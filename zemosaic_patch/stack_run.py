@@ -166,7 +166,7 @@ def stack_files(
     with _failures():
         canvas, placed, usual_flux, sky = solved_on_canvas(
             session,
-            lambda frames: like or _canvas_of(frames, choice, wanted),
+            lambda frames: like or _canvas_of(frames, choice, wanted, settings),
             settings,
             grows=choice.kind == "all",
             kept=solution,
@@ -192,6 +192,7 @@ def stack_files(
             top_down=not to.upside_down,
         )
     cautions.of_rejected(settings, tally, progress)
+    cautions.of_holes(settings, tally, placed, progress)
     if comet is not None:
         with _failures():
             beside = comet.written(
@@ -213,7 +214,7 @@ def stack_files(
         canvas,
         sky=sky,
         files=to.names,
-        stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept)),
+        stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept), holes=tally.holes),
         settings=told_of(run),
         seconds=clock.seconds,
         like=_like(canvas, placed, choice, wanted, registered.on_the_sky and not registered.approximate),
@@ -340,12 +341,15 @@ def _pixels_of(image: str) -> Canvas:
         raise UsageError(on_one_line(f"--like {image}: {error.reason}")) from error
 
 
-def _canvas_of(frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: Path | None) -> Canvas:
+def _canvas_of(
+    frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: Path | None, settings: CanvasSettings
+) -> Canvas:
     """Return the canvas that is chosen, where it is not another image's."""
     reference = next((frame for frame in frames if frame.path == wanted), None)
     if choice.kind == "reference":
         return reference_canvas((reference or frames[best_reference(frames)]).view)
-    return union_canvas([frame.view for frame in frames], reference and reference.view, scale=choice.scale)
+    views, finer = [frame.view for frame in frames], 1.0 if settings.drizzle is None else settings.drizzle.scale
+    return union_canvas(views, reference and reference.view, scale=choice.scale, finer=finer)
 
 
 def _like(

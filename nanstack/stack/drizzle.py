@@ -22,12 +22,13 @@ from nanstack.register.mesh import Box, Mesh
 from nanstack.register.raw_warp import polynomial_at
 
 KERNELS = ("square", "point", "gaussian")
-SCALES = (1.0, 4.0)  # times finer than frames' own pixels
+TIMES_FINER = (1.0, 4.0)  # times finer than frames' own pixels
 FWHM = 2.3548  # of a Gaussian, in its sigma; to the digits that STScI has
 GAUSSIAN_REACH = (
     1.2  # photosites that a Gaussian drop goes along rows and columns; as STScI has it, so that drops agree
 )
 LEAST_SHARE = 1e-9  # of a drop: what rounding makes of nothing is less
+FEW = 1e-3  # of the pixels may be without a drop
 VALUE, WEIGHT, VARIANCE = range(3)  # sums in a pixel: of weight x value, of weight, of squared weight x variance
 COLOURS = {"R": 0, "G": 1, "B": 2}
 
@@ -57,8 +58,10 @@ class Drizzle:
     kernel: str = "square"
 
     def __post_init__(self) -> None:
-        if not SCALES[0] <= self.scale <= SCALES[1]:
-            raise ValueError(f"drizzle's scale must be within {SCALES[0]:g} to {SCALES[1]:g}, not {self.scale!r}")
+        if not TIMES_FINER[0] <= self.scale <= TIMES_FINER[1]:
+            raise ValueError(
+                f"drizzle's scale must be within {TIMES_FINER[0]:g} to {TIMES_FINER[1]:g}, not {self.scale!r}"
+            )
         if not 0 < self.pixfrac <= 1:
             raise ValueError(f"pixfrac must be above 0, and 1 at most, not {self.pixfrac!r}")
         if self.kernel not in KERNELS:
@@ -91,6 +94,18 @@ class Drizzle:
         if self.kernel == "gaussian":
             return max(1.0, 4 * math.pi * (side / FWHM) ** 2)
         return 1 / ((side - 1 / 3) / side**2 if side > 1 else 1 - side / 3) ** 2
+
+    def enough_frames(self, raw: bool) -> int:
+        """Return how many frames, dithered at will, leave less than a thousandth of the pixels without a drop.
+
+        Parameters
+        ----------
+        raw : bool
+            Whether a quarter of a frame's photosites are of a colour; else all are.
+        """
+        across = {"square": self.pixfrac, "point": 0.0, "gaussian": 2 * GAUSSIAN_REACH}[self.kernel]
+        reached = (0.25 if raw else 1.0) * (across + 1 / self.scale) ** 2  # of the pixels, by a frame's drops
+        return 1 if reached >= 1 else math.ceil(math.log(FEW) / math.log(1 - reached))
 
 
 class Photosites(NamedTuple):

@@ -61,6 +61,7 @@ def _steps(settings: CanvasSettings, on_the_sky: bool) -> Iterator[Callable[[], 
         yield partial(import_module, name)
     yield partial(_load_warp, settings)
     yield partial(_load_rejection, settings)
+    yield partial(_load_drizzle, settings)
     for name in FOR_THE_SKY if on_the_sky else ():
         yield partial(import_module, name)
 
@@ -74,6 +75,21 @@ def _load_warp(settings: CanvasSettings) -> None:
         nodes, box = np.zeros((2, 2)), Box.whole((SIDE, SIDE))
         mosaic = np.zeros((SIDE, SIDE), np.float32)
         warp_mosaic(mosaic, "RGGB", Mesh(nodes, nodes, SIDE, box, box), settings.interpolation)
+
+
+def _load_drizzle(settings: CanvasSettings) -> None:
+    """Drop a few photosites."""
+    from nanstack.stack import drizzle_kernels
+    from nanstack.stack.drizzle import Judged, Photosites, Worth
+
+    if settings.drizzle is not None and is_compiled(drizzle_kernels._drop):
+        box, wide = Box.whole((SIDE, SIDE)), Box(-1, SIDE + 1, -1, SIDE + 1)
+        photosites = Photosites(
+            np.zeros(box.shape, np.float32), box, (0,) * 4, Mesh(*np.zeros((2, 3, 3)), SIDE, wide, wide), 1.0
+        )
+        worth = Worth(np.zeros((7, 3)), np.zeros(6), *np.zeros((3, 3)), 1.0)
+        judged = Judged(np.zeros((SIDE, SIDE, 3), bool), np.zeros((SIDE, SIDE, 3), np.float32), box, 1)
+        drizzle_kernels.drop(photosites, worth, judged, settings.drizzle, np.zeros((SIDE, SIDE, 3, 3)), box)
 
 
 def _load_rejection(settings: CanvasSettings) -> None:

@@ -44,7 +44,18 @@ class Tally:
         if self.samples:
             share = round(100 * self.rejected / self.samples, 4)
             cards["NPA_REJP"] = (share, "[%] rejected of the samples with data")
+        if self.holes:
+            cards["NPA_HOLE"] = (
+                round(share_of_holes(self.coverage, self.holes), 4),
+                "[%] of the pixels seen: no drop reached them",
+            )
         return cards
+
+
+def share_of_holes(counts: np.ndarray, holes: int) -> float:
+    """Return how many of the pixels that frames saw no drop reached, in percent; counts are as below."""
+    seen = holes + int(np.sum(counts[1:]))
+    return 100 * holes / seen if seen else 0.0
 
 
 def median_coverage(counts: np.ndarray) -> int:

@@ -10,6 +10,7 @@ from nanstack.canvas import union_canvas
 from nanstack.canvas_cards import canvas_cards
 from nanstack.settings import CanvasSettings
 from nanstack.stack.definition import Rejection
+from nanstack.stack.drizzle import Drizzle
 from tests.support.registered import HERE, registered
 
 ARCSEC = 206264.806
@@ -35,6 +36,12 @@ def test_focal_length_and_pixel_size_give_the_scale_of_the_image(scale, known):
     assert said["YPIXSZ"][0] == said["XPIXSZ"][0]
     if known != {"pixel_size": None}:
         assert said["XPIXSZ"][0] == pytest.approx(2.9 * (scale or 2.39) / 2.39, rel=1e-4)
+
+
+def test_a_drizzle_is_told():
+    said = cards_of(CanvasSettings(drizzle=Drizzle(2.0, 0.8, "gaussian")))
+    assert (said["NPA_DRIZ"][0], said["NPA_PIXF"][0], said["NPA_KERN"][0]) == (2.0, 0.8, "gaussian")
+    assert not {"NPA_DRIZ", "NPA_PIXF", "NPA_KERN"} & set(cards_of())
 
 
 def test_nothing_is_said_of_optics_that_nobody_knows():

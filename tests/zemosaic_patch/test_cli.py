@@ -301,6 +301,10 @@ def test_a_demo_replaces_no_frame_but_its_own(run, tmp_path):
         ["--interpolation", "lanczos3"],
         ["--reference", "light_1.fits"],
         ["--canvas", "all"],
+        ["--canvas", "all", "--drizzle", 1],
+        ["--canvas", "all", "--drizzle", 1, "--pixfrac", 0.6],
+        ["--canvas", "all", "--drizzle", 1, "--kernel", "gaussian"],
+        ["--canvas", "all", "--drizzle", 2],
     ],
     ids=lambda options: " ".join(map(str, options)),
 )

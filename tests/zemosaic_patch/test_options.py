@@ -86,12 +86,34 @@ def test_what_a_rejection_has_no_use_for_is_refused(words, said):
         ("--match-sky offset", {"sky": "offset"}),
         ("--weights sharp", {"weights": "sharp"}),
         ("--interpolation lanczos3", {"interpolation": "lanczos3"}),
+        ("--drizzle 1.5", {"drizzle": Drizzle(1.5)}),
+        ("--drizzle 2 --pixfrac 0.7 --kernel gaussian", {"drizzle": Drizzle(2.0, 0.7, "gaussian")}),
     ],
 )
 def test_each_option_of_a_stack_reaches_its_settings_and_comes_back(words, changes):
     settings = parsed(TILE, "-o", "out", *words.split())[2].settings()
     assert settings == CanvasSettings(**changes)
     assert StackOptions.of(settings).settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--pixfrac 0.5", "--pixfrac is for --drizzle SCALE"),
+        ("--kernel point", "--kernel is for --drizzle SCALE"),
+        ("--drizzle 1 --combine median", "--drizzle is a mean of drops: leave out --combine median"),
+        ("--drizzle 1 --reject kappa_sigma", "--drizzle goes with --reject noise or none, not with kappa_sigma"),
+        ("--drizzle 2 --scale 1", "--drizzle says how fine the pixels are, against the frames' own: leave out --scale"),
+        ("--drizzle 2 --like a.fits", "--drizzle goes with --canvas all, not with --like: that image's pixels are what "
+                                      "they are"),
+        ("--drizzle 1 --comet 1,1,9,9 --comet-merged", "--comet-merged is not for --drizzle, which drops photosites as "
+                                                       "they are: leave one out"),
+    ],
+)  # fmt: skip
+def test_what_a_drizzle_cannot_be_joined_with_is_refused(words, said):
+    _, canvas, stack, output, comet, _ = parsed(MOSAIC, "-o", "out", *words.split())
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
+        MosaicRun(canvas.choice(), stack.settings(), output.output(), comet.choice())
 
 
 @pytest.mark.parametrize(

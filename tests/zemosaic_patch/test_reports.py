@@ -16,6 +16,7 @@ from nanstack.register.registered import Flat
 from nanstack.session import Session
 from nanstack.settings import CanvasSettings
 from nanstack.stack.definition import Rejection
+from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from tests.support.registered import HERE, registered
 from zemosaic_patch.reports import CameraFlat, CanvasReport, Registered, ResultFiles, Stacked, write_json
@@ -147,6 +148,14 @@ def test_coverage_is_of_the_pixels_that_show_something():
 def test_the_rejection_is_told(rejection, told):
     stack = Stacked.of(CanvasSettings(rejection), np.array([0, 5]), 0, 5)
     assert (stack.rejection, stack.kappa) == told
+
+
+def test_a_drizzle_is_told():
+    drops = CanvasSettings(drizzle=Drizzle(2.0, 0.8))
+    told, _ = report(stack=Stacked.of(drops, np.array([0, 95]), 0, 5, holes=5))
+    assert told.json()["stack"]["drizzle"] == {"scale": 2.0, "pixfrac": 0.8, "kernel": "square"}
+    line = next(line for line in told.lines() if line.startswith("drizzled"))
+    assert "2 times finer, drops of 0.8 of a photosite's side (square), 5 % of the pixels seen without one" in line
 
 
 def test_the_screen_tells_what_was_kept():

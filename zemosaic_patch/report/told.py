@@ -394,6 +394,7 @@ def _made(told: Mapping) -> tuple[Entry, ...]:
         "outliers": _join(
             _text(stack.get("rejection")), _with(stack.get("rejected_percent"), " % of the samples rejected")
         ),
+        "photosites dropped": _drizzle(_mapping(stack.get("drizzle")), stack),
         "samples combined by": _text(stack.get("combine")),
         "skies brought together by": _text(stack.get("sky")) or _text(background.get("model")),
         "overlaps compared": _with(background.get("overlaps"), ""),
@@ -402,6 +403,16 @@ def _made(told: Mapping) -> tuple[Entry, ...]:
         "parts kept from an earlier run": _with(stack.get("cells_kept") or None, f" of {_plain(stack.get('cells'))}"),
     }
     return tuple(Entry(name, text) for name, text in words.items() if text)
+
+
+def _drizzle(drizzle: Mapping, stack: Mapping) -> str:
+    """Return how photosites dropped; empty where they were interpolated."""
+    return _join(
+        _with(drizzle.get("scale"), " times finer than the frames"),
+        _with(drizzle.get("pixfrac"), " of a photosite's side"),
+        _text(drizzle.get("kernel")),
+        drizzle and _with(stack.get("holes_percent"), " % of the pixels reached by no drop"),
+    )
 
 
 def _of_flat(flat: Mapping) -> str:

@@ -178,6 +178,24 @@ def test_parts_of_a_canvas_and_of_a_frame_have_the_same_bits(drop):
     assert np.array_equal(sums, whole[part.within(box)])
 
 
+@pytest.mark.parametrize("choice", [Drizzle(2.0), Drizzle(1.0, 0.5), Drizzle(2.0, 0.6), Drizzle(1.5, kernel="point")])
+def test_so_many_dithered_frames_as_are_said_to_do_leave_few_holes(choice):
+    rng, box, enough = np.random.default_rng(2), canvas_of(choice.scale), choice.enough_frames(raw=True)
+
+    def holes(count):
+        frames = []
+        for _ in range(count):
+            there = lies(choice.scale, rng.uniform(0, 7), *rng.uniform(-9, 9, 2))
+            sites = photosites(np.ones((60, 60), np.float32), there, choice.scale, "RGGB", step=8)
+            frames.append((sites, as_it_is(3)))
+        sums = dropped(drizzle_kernels.drop, frames, choice, box, 3)
+        middle = slice(int(26 * choice.scale), int(42 * choice.scale))
+        return np.mean(sums[middle, middle, 0, WEIGHT] == 0)
+
+    assert holes(enough) < 0.006
+    assert holes(enough // 3) > 0.006
+
+
 @pytest.mark.parametrize(
     ("choice", "told"), [({"scale": 0.5}, "scale"), ({"scale": np.nan}, "scale"), ({"pixfrac": 0}, "pixfrac"),
                          ({"pixfrac": 1.1}, "pixfrac"), ({"kernel": "turbo"}, "kernel")],

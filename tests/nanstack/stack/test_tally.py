@@ -22,5 +22,13 @@ def test_strips_pass_through_and_are_counted(height):
     assert cards == {"NPA_COVX": 12, "NPA_COVM": np.median(coverage[coverage > 0]), "NPA_REJP": 0.5}
 
 
+def test_holes_are_told_as_a_share_of_what_frames_saw():
+    one, nothing = np.ones((10, 30), np.uint16), np.zeros((10, 30), np.float32)
+    one[:, :2] = 0
+    tally = Tally()
+    list(tally.over([(0, StackedCell(nothing, one, nothing, nothing, 0, 900, holes=20))]))
+    assert tally.cards()["NPA_HOLE"][0] == pytest.approx(100 * 20 / 300, abs=1e-4)
+
+
 def test_a_stack_of_nothing_says_so():
     assert Tally().cards() == {"NPA_COVX": (0, "most frames in a pixel")}
