@@ -91,16 +91,16 @@ def hidden(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarra
     """
     if all(mask is None for mask in masks):
         return None
-    shown = [np.isfinite(layer).all(axis=-1) for layer in samples]
+    shown = np.isfinite(samples[..., 0])  # no data is none in all colours
     open_ones = np.zeros(samples.shape[1:3], dtype=bool)
     for there, mask in zip(shown, masks, strict=True):
         open_ones |= there if mask is None else there & ~mask
     gone = np.zeros(samples.shape[1:3], dtype=np.uint16)
     for layer, there, mask in zip(samples, shown, masks, strict=True):
         if mask is not None:
-            away = mask & there & open_ones
-            layer[away] = np.nan
-            gone += away
+            away = np.flatnonzero(mask & there & open_ones)
+            layer.reshape(-1, layer.shape[-1])[away] = np.nan
+            gone.reshape(-1)[away] += 1
     return gone
 
 
@@ -109,7 +109,7 @@ def spared(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarra
     stay = np.zeros(samples.shape[1:3], dtype=np.uint16)
     for layer, mask in zip(samples, masks, strict=True):
         if mask is not None:
-            stay += mask & np.isfinite(layer).all(axis=-1)
+            stay += mask & np.isfinite(layer[..., 0])
     return stay
 
 
