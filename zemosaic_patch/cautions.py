@@ -145,7 +145,7 @@ def _is_elsewhere(frame: RegisteredFrame, canvas: Canvas) -> bool:
 
 def of_rejected(settings: CanvasSettings, tally: Tally, progress: Progress) -> None:
     """Say where far more was rejected than outliers, and by what most likely."""
-    share = 100 * tally.rejected / max(tally.samples, 1)
+    share = 100 * (tally.rejected - tally.masked) / max(tally.samples, 1)
     if share > MANY_REJECTED:
         progress.warn(f"{share:.0f} % of the samples were rejected, where 1 % is usual: {_why_rejected(settings)}")
 

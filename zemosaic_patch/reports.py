@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nanstack.settings import CanvasSettings
     from nanstack.stack.definition import Rejection
     from nanstack.stack.drizzle import Drizzle
+    from nanstack.survey.trails import Trail
 
 UNKNOWN = "unknown"  # place on the sky
 
@@ -255,6 +256,8 @@ class Stacked:
         How photosites dropped, where they did.
     rejected_percent : float or None
         Of the samples.
+    masked_samples, spared_samples : int
+        Those left out because they show a trail; those that stay though they do, as no other frame shows the place.
     shown_percent : float
         Pixels of the canvas that show something.
     holes_percent : float or None
@@ -279,6 +282,8 @@ class Stacked:
     coverage_max: int
     cells: int
     cells_kept: int
+    masked_samples: int = 0
+    spared_samples: int = 0
 
     @classmethod
     def of(
@@ -291,6 +296,8 @@ class Stacked:
         cells_kept: int = 0,
         *,
         holes: int = 0,
+        masked: int = 0,
+        spared: int = 0,
     ) -> Stacked:
         """Return what is to be told of a stack.
 
@@ -299,7 +306,7 @@ class Stacked:
         settings : CanvasSettings
         coverage : ndarray of int, shape (n,)
             How many pixels show no frame, one, two ...: cells' counts added up.
-        rejected, samples, cells, cells_kept, holes : int
+        rejected, samples, cells, cells_kept, holes, masked, spared : int
         """
         rejection, kappa = _rejection(settings.rejection)
         return cls(
@@ -316,6 +323,8 @@ class Stacked:
             coverage_max=int(np.flatnonzero(coverage)[-1]) if np.any(coverage) else 0,
             cells=cells,
             cells_kept=cells_kept,
+            masked_samples=masked,
+            spared_samples=spared,
         )
 
 
@@ -330,6 +339,33 @@ def _rejection(rejection: NoiseRejection | Rejection) -> tuple[str, tuple[float,
     if isinstance(rejection, NoiseRejection):
         return "noise", (rejection.kappa, rejection.kappa)
     return rejection.method, (rejection.kappa_low, rejection.kappa_high)
+
+
+@dataclass(frozen=True)
+class TrailTold:
+    """A trail of a satellite or an aircraft in a frame.
+
+    Attributes
+    ----------
+    ends : tuple of (float, float)
+        In pixels of the picture; empty where it shows one of them nowhere.
+    length_px, width_px : float
+        In the frame.
+    light_sigma : float
+        Its brightest, across it, over the noise of a photosite.
+    """
+
+    ends: Corners
+    length_px: float
+    width_px: float
+    light_sigma: float
+
+    @classmethod
+    def of(cls, trail: Trail, placed: PlacedFrame, canvas: Canvas, upside_down: bool) -> TrailTold:
+        """Return what is to be told of a trail."""
+        ends = np.array([trail.x0, trail.x1]), np.array([trail.y0, trail.y1])
+        places = _in_picture(*ends, placed, canvas, upside_down)
+        return cls(places, round(trail.length, 1), round(2 * trail.half_width, 1), _rounded(trail.light, 3))
 
 
 @dataclass(frozen=True)
@@ -361,6 +397,8 @@ class StackedFrame:
         1 is the usual frame.
     corners : tuple of (float, float)
         In pixels of the picture.
+    trails : tuple of TrailTold
+        What lies on them is left out where another frame shows the place.
     """
 
     name: str
@@ -379,6 +417,7 @@ class StackedFrame:
     added_adu: tuple[float | None, ...]
     weight: float
     corners: Corners
+    trails: tuple[TrailTold, ...] = ()
 
     @classmethod
     def of(cls, placed: PlacedFrame, canvas: Canvas, *, name: str, clear: float, upside_down: bool) -> StackedFrame:
@@ -403,6 +442,7 @@ class StackedFrame:
             added_adu=_colours(level.at(x, y)),
             weight=_rounded(placed.weight, 5),
             corners=_corners(placed, canvas, upside_down),
+            trails=tuple(TrailTold.of(trail, placed, canvas, upside_down) for trail in placed.trails),
         )
 
 
@@ -410,7 +450,12 @@ def _corners(placed: PlacedFrame, canvas: Canvas, upside_down: bool) -> Corners:
     """Return where a frame's corners lie in the picture, counted from the corner of its first pixel."""
     height, width = placed.frame.shape[:2]
     edges = np.array([-0.5, width - 0.5, width - 0.5, -0.5]), np.array([-0.5, -0.5, height - 0.5, height - 0.5])
-    x, y = canvas.view.pixels(placed.frame.view.directions(*edges))
+    return _in_picture(*edges, placed, canvas, upside_down)
+
+
+def _in_picture(x: np.ndarray, y: np.ndarray, placed: PlacedFrame, canvas: Canvas, upside_down: bool) -> Corners:
+    """Return where a frame's pixels lie in the picture; nothing where one of them lies nowhere."""
+    x, y = canvas.view.pixels(placed.frame.view.directions(x, y))
     y = canvas.shape[0] - 1 - y if upside_down else y
     places = np.column_stack([x + 0.5, y + 0.5])
     return tuple(map(tuple, np.round(places, 1).tolist())) if np.isfinite(places).all() else ()
@@ -663,6 +708,15 @@ class CanvasReport:
         """Return the report, ready for JSON."""
         return asdict(self)
 
+    @property
+    def trails_told(self) -> str:
+        """How many frames have trails, and what became of these; empty where none has."""
+        count, stack = sum(bool(frame.trails) for frame in self.frames), self.stack
+        if not count:
+            return ""
+        stay = f"; {stack.spared_samples:,} stay, as no other frame shows the place" if stack.spared_samples else ""
+        return f"in {count} of {len(self.frames)} frames, {stack.masked_samples:,} samples left out{stay}"
+
     def lines(self) -> list[str]:
         """Return the report as lines for the screen."""
         stack = self.stack
@@ -677,6 +731,7 @@ class CanvasReport:
             "place on the sky": self.registration.place_told,
             **({"sky": in_a_line(self.sky.told)} if self.sky else {}),
             **({"drizzled": _drops(stack.drizzle, stack.holes_percent)} if stack.drizzle else {}),
+            **({"trails": self.trails_told} if self.trails_told else {}),
             "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection})",
             **({"comet": self.comet.told} if self.comet else {}),
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),

@@ -214,7 +214,7 @@ def stack_files(
         canvas,
         sky=sky,
         files=to.names,
-        stack=Stacked.of(settings, tally.coverage, tally.rejected, tally.samples, *_cells(kept), holes=tally.holes),
+        stack=_stacked(settings, tally, kept),
         settings=told_of(run),
         seconds=clock.seconds,
         like=_like(canvas, placed, choice, wanted, registered.on_the_sky and not registered.approximate),
@@ -223,9 +223,11 @@ def stack_files(
     )
 
 
-def _cells(kept: KeptCells | None) -> tuple[int, ...]:
-    """Return how many cells there are, and how many were there already, where they are kept."""
-    return () if kept is None else (len(kept.used | kept.made), len(kept.used))
+def _stacked(settings: CanvasSettings, tally: Tally, kept: KeptCells | None) -> Stacked:
+    """Return what is to be told of a stack; of its cells, where they are kept."""
+    cells = () if kept is None else (len(kept.used | kept.made), len(kept.used))
+    counts = tally.coverage, tally.rejected, tally.samples
+    return Stacked.of(settings, *counts, *cells, holes=tally.holes, masked=tally.masked, spared=tally.spared)
 
 
 def _session_of(

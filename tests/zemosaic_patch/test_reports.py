@@ -18,6 +18,7 @@ from nanstack.settings import CanvasSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
+from nanstack.survey.trails import Trail
 from tests.support.registered import HERE, registered
 from zemosaic_patch.reports import CameraFlat, CanvasReport, Registered, ResultFiles, Stacked, write_json
 
@@ -162,3 +163,27 @@ def test_the_screen_tells_what_was_kept():
     told, _ = report(stack=Stacked.of(CanvasSettings(), np.array([0, 5]), 0, 5, cells=4, cells_kept=3))
     assert any("3 of 4 parts kept from an earlier run" in line for line in told.lines())
     assert not any("kept" in line for line in report()[0].lines())
+
+
+def test_trails_lie_in_the_picture_where_frames_do():
+    frame = registered("c.fit", shape=SHAPE, exposure=10.0)
+    trail = Trail(0.0, 0.0, 159.0, 99.0, 6.0, 1.234, 40.0)
+    none = np.zeros(3)
+    canvas = union_canvas([frame.view])
+    placed = PlacedFrame(frame, np.ones(3), Level.zero(3), 1.0, SampleNoise(none, none, none), 0.2, trails=(trail,))
+    options = {"settings": {}, "seconds": {}, "files": FILES}
+    stack = Stacked.of(CanvasSettings(), np.array([0, 5]), 40, 900, masked=30, spared=6)
+    told = CanvasReport.of(Session([frame], {}, ON_THE_SKY), [placed], canvas, stack=stack, **options)
+    (found,) = told.frames[0].trails
+    assert (found.length_px, found.width_px, found.light_sigma) == (187.3, 12.0, 1.23)
+    corners = np.array(told.frames[0].corners)
+    inner = corners.mean(axis=0) + (corners - corners.mean(axis=0)) * (159 / 160, 99 / 100)
+    assert np.array(found.ends) == pytest.approx(inner[[0, 2]], abs=0.6)
+    said = "in 1 of 1 frames, 30 samples left out; 6 stay, as no other frame shows the place"
+    assert any(line.split(maxsplit=1) == ["trails", said] for line in told.lines())
+
+
+def test_of_no_trails_nothing_is_said():
+    told, _ = report()
+    assert not any(line.startswith("trails") for line in told.lines())
+    assert told.json()["stack"]["masked_samples"] == 0

@@ -162,13 +162,17 @@ def _figures(told: Told) -> list[Entry]:
 
 @dataclass(frozen=True)
 class _Outline:
-    """The outline of a frame or tile: its number, its name for the reader, its corners as SVG has them, its middle."""
+    """The outline of a frame or tile: its number, its name for the reader, its corners as SVG has them, its middle.
+
+    Of a frame, its trails, too.
+    """
 
     number: int
     text: str
     points: str
     x: float
     y: float
+    trails: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,13 +217,19 @@ def _points(corners: Corners) -> str:
 
 def _outline(number: int, part: Frame | Tile) -> _Outline:
     x, y = np.mean(part.corners, axis=0)
-    return _Outline(number, f"{number} · {part.name}{_remark(part)}", _points(part.corners), x, y)
+    return _Outline(number, f"{number} · {part.name}{_remark(part)}", _points(part.corners), x, y, _trails(part))
+
+
+def _trails(part: Frame | Tile) -> str:
+    """Return a frame's trails as a path."""
+    return "" if isinstance(part, Tile) else "".join(f"M{_points(ends)}" for ends in part.trails if ends)
 
 
 def _remark(part: Frame | Tile) -> str:
     if isinstance(part, Tile):
         return f" · {shown(part.frames[0])} frames"
-    return f" · weight {shown(part.weight[0], digits=3)}"
+    trails = f" · {len(part.trails)} trail{'s' * (len(part.trails) > 1)}" if part.trails else ""
+    return f" · weight {shown(part.weight[0], digits=3)}{trails}"
 
 
 @dataclass(frozen=True)
@@ -314,6 +324,7 @@ FRAME_COLUMNS = (
     _Column("Noise", "ADU", "noise_adu", None),
     _Column("Clear", "1: no cloud", "transparency", 2),
     _Column("Added", "ADU", "added_adu", None),
+    _Column("Trails", "", "trail_count", 0),
     _Column("Weight", "1 is usual", "weight", 2),
 )
 TILE_COLUMNS = (_Column("Frames", "", "frames", 0), _Column("Added", "ADU", "background_adu", None, True))

@@ -17,6 +17,7 @@ from nanstack.io.layout import FrameError, open_file
 from zemosaic_patch.report.text import NOTHING, duration, shown
 
 MOST_SHADES, MOST_CELLS = 4, 100  # of cameras, and of a map's rows and columns
+MOST_TRAILS = 20  # of a frame
 HUGE = 1e100  # no figure of a mosaic is larger
 
 Values = tuple[float | None, ...]
@@ -47,6 +48,8 @@ class Frame:
     stars_found, stars_used, rms_px, fwhm_px, elongation, sky_adu, noise_adu, transparency, transparency_error,
     added_adu, weight : Values
         As `mosaic.json` has them; several values are those of the colours.
+    trails : tuple of Corners
+        The ends of each, in pixels of the picture; empty where they are not known.
     """
 
     name: str
@@ -63,6 +66,12 @@ class Frame:
     transparency_error: Values
     added_adu: Values
     weight: Values
+    trails: tuple[Corners, ...] = ()
+
+    @property
+    def trail_count(self) -> Values:
+        """How many trails it has."""
+        return (float(len(self.trails)),)
 
 
 @dataclass(frozen=True)
@@ -290,6 +299,7 @@ def _frame(number: int, frame: Mapping) -> Frame:
         transparency_error=_values(frame.get("transparency_error")),
         added_adu=_values(frame.get("added_adu")),
         weight=_values(frame.get("weight")),
+        trails=tuple(_corners(_mapping(trail).get("ends"), 2) for trail in _items(frame.get("trails"))[:MOST_TRAILS]),
     )
 
 
@@ -395,6 +405,10 @@ def _made(told: Mapping) -> tuple[Entry, ...]:
             _text(stack.get("rejection")), _with(stack.get("rejected_percent"), " % of the samples rejected")
         ),
         "photosites dropped": _drizzle(_mapping(stack.get("drizzle")), stack),
+        "trails": _join(
+            _with(stack.get("masked_samples") or None, " samples left out", 12),
+            _with(stack.get("spared_samples") or None, " stay, as no other frame shows the place", 12),
+        ),
         "samples combined by": _text(stack.get("combine")),
         "skies brought together by": _text(stack.get("sky")) or _text(background.get("model")),
         "overlaps compared": _with(background.get("overlaps"), ""),
@@ -479,10 +493,10 @@ def total(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _corners(value: Any) -> Corners:
-    """Return corners (x, y), at least three of them; none where one of them is not known."""
+def _corners(value: Any, least: int = 3) -> Corners:
+    """Return corners (x, y), so many of them at least; none where one of them is not known."""
     corners = tuple(tuple(map(_number, _items(corner))) for corner in _items(value))
-    known = len(corners) >= 3 and all(len(corner) == 2 and None not in corner for corner in corners)
+    known = len(corners) >= least and all(len(corner) == 2 and None not in corner for corner in corners)
     return corners if known else ()
 
 

@@ -455,3 +455,14 @@ def test_in_a_browser_as_narrow_as_a_phone(mosaic, tmp_path):
         "pictures": True,
     }
     assert "CONSOLE" not in done.stderr.decode(errors="replace")
+
+
+def test_trails_are_told_and_drawn(mosaic):
+    folder, told = mosaic
+    told["stack"] |= {"masked_samples": 34567, "spared_samples": 0}
+    told["frames"][1]["trails"] = [{"ends": [[300, 10], [620, 200]]}, {"ends": []}]
+    page = Page(report_of(folder, told))
+    assert page.text.count("34,567 samples left out") == 1
+    assert "stay, as no other frame" not in page.text
+    assert [path["d"] for path in page.all("path") if path.get("class") == "trail"] == ["M300,10 620,200"]
+    assert "2 · light_1.fit · weight 0.9 · 2 trails" in page.text
