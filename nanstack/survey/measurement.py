@@ -90,12 +90,13 @@ def _are_stars(fit: Fit, peaks: Peaks, shape: tuple[int, int]) -> np.ndarray:
 def _stars(fit: Fit, which: np.ndarray, raw: Raw) -> Stars:
     """Return the brightest of what is fitted, each once."""
     shares = np.bincount(raw.sites.ravel(), minlength=3) / raw.sites.size
-    flux = fit.shape.area * (fit.amplitude @ shares)
+    wider, brighter = fit.beside_shape(which)
+    flux = brighter * fit.shape.area * (fit.amplitude @ shares)
     which = which[flux[which] > 0]
     which = which[np.argsort(-flux[which], kind="stable")]
     apart = max(MIN_APART_PX, fit.shape.axes[1])
     which = which[_first_of_each(fit.x[which], fit.y[which], apart)][:MAX_STARS]
-    return Stars(fit.x[which], fit.y[which], flux[which], fit.error[which], fit.shape.fwhm)
+    return Stars(fit.x[which], fit.y[which], flux[which], fit.error[which], wider * fit.shape.fwhm)
 
 
 def _first_of_each(x: np.ndarray, y: np.ndarray, apart: float) -> np.ndarray:

@@ -23,6 +23,8 @@ REACH = 2.5  # of what is fitted, in sigmas of the stars along their longer axis
 RIM_PX, RIM = 9.0, 3.0  # from there on a stamp shows surroundings: in pixels, and in such sigmas, whichever is more
 RIM_WIDTH_PX = 1
 MAX_STEP_PX = 1.0
+SURE_SIGNAL = 40.0  # a star's size is known by its signal to noise, up to this: then by what is around it
+LEAST_SIZES = 5  # stars by which the usual size is told
 
 
 @dataclass(frozen=True)
@@ -103,18 +105,32 @@ class Fit:
             variance = np.einsum("ij,jkn,ki->n", self.shape.moments, inverse, self.shape.moments)
             return np.sqrt(variance / 2)
 
-    @property
+    @cached_property
     def signal(self) -> np.ndarray:
         """Light over its noise."""
         return np.sqrt(np.sum(self.amplitude**2 * self.power, axis=1))
 
-    @property
+    @cached_property
     def size(self) -> np.ndarray:
         """Mean square radius of the light, over that of a star, both seen through the star's profile: 1 for a star."""
         seen = self.stamps.light * self.profile
         true = self.stamps.spread(np.take_along_axis(self.amplitude, self.stamps.colours, axis=1)) * self.profile**2
         seen, true = (np.einsum("ij,ij->i", light, self.square) / light.sum(axis=1) for light in (seen, true))
         return seen / true
+
+    def beside_shape(self, which: np.ndarray) -> tuple[float, float]:
+        """Return how much wider stars are than the shape, and how much brighter than its fits: all of them together.
+
+        The shape is of few stars, and these may be crowded. A Gaussian star of the width t, seen through a profile of
+        the width s, is of the size 2 t^2 / (s^2 + t^2); the light of the fit is 2 s^2 / (s^2 + t^2) of its own.
+        """
+        which = which[~self.stamps.saturated[which].any(axis=1)]
+        if len(which) < LEAST_SIZES:
+            return 1.0, 1.0
+        which = which[np.argsort(self.size[which], kind="stable")]
+        share = np.cumsum(np.minimum(self.signal[which], SURE_SIGNAL) ** 2)
+        size = float(self.size[which[np.searchsorted(share, share[-1] / 2)]])
+        return (size / (2 - size)) ** 0.5, 1 / (2 - size)
 
     @property
     def misfit(self) -> np.ndarray:
