@@ -26,6 +26,7 @@ from nanstack.register.solved import SolvedView
 from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
+from nanstack.stack.drizzle import TAPS
 from nanstack.stack.drizzled import BYTES_OF_SUMS, Dropping, Drops, dropped, grid_of, on_grid, reach
 from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import NUMBERS, KeptCells
@@ -158,8 +159,8 @@ def layers_of(placed: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasSet
     if drizzle is None or not placed:
         return [Layer.of(one, canvas) for one in placed]
     there, plane = grid_of(canvas, drizzle), _from_origin(canvas)
-    droppings = [Dropping.of(one, plane, settings.interpolation) for one in placed]
-    grid = Grid(drizzle.coarser, MARGIN + reach(droppings, drizzle), drops=True)
+    droppings = [Dropping.of(one, plane, settings.interpolation, drizzle) for one in placed]
+    grid = Grid(drizzle.coarser, MARGIN + TAPS[-1] + reach(droppings, drizzle), drops=True)
     return [
         replace(Layer.of(on_grid(one, drizzle), there), grid=grid, dropping=dropping)
         for one, dropping in zip(placed, droppings, strict=True)
@@ -452,7 +453,7 @@ class _Work:
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
         inner, gone = box.within(wide), hidden(samples, masks)
         if grid.drops:
-            near = grid.around(box, grid.margin - MARGIN)
+            near = grid.around(box, grid.margin - MARGIN - TAPS[-1])
             drops = [self._drops(index, mesh.cut(near)) for index, mesh in meshes.items()]
             stacked = dropped(samples, placed, drops, self.settings, box, wide, gone)
         else:
@@ -463,7 +464,9 @@ class _Work:
     def _drops(self, index: int, mesh: Mesh) -> Drops:
         """Return what a frame may drop where a mesh lies."""
         source = self.sources[index]
-        return Drops(self.layers[index].dropping, source, window_of(mesh, source.shape, 1))
+        nothing = 0 in mesh.box.shape
+        box = Box(0, 0, 0, 0) if nothing else window_of(mesh, source.shape, 1)
+        return Drops(self.layers[index].dropping, source, box)
 
 
 def empty(shape: tuple[int, int], channels: int) -> StackedCell:

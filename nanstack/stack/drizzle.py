@@ -5,6 +5,10 @@ Fruchter and Hook 2002, PASP 114, 144. A photosite's square, shrunk, lies on the
 gets the share of the drop that falls into it, by exact areas; what it shows is the mean of its drops, by their weights
 and shares. Of a Bayer mosaic a photosite drops into one colour, so that no colour is guessed from others beside it.
 
+A pixel's drops have their middles around its own, and other ones in each colour: alone, they would blur stars and give
+them fringes. So what drops is by how much a photosite differs from the mean of the interpolated frames at its own
+place, and a pixel gets that mean in its middle, too: a step of Fruchter's iteration (2011, PASP 123, 497).
+
 This is the definition, written to be read; `nanstack.stack.drizzle_kernels` is the same, compiled.
 """
 
@@ -20,6 +24,7 @@ import numpy as np
 
 from nanstack.register.mesh import Box, Mesh
 from nanstack.register.raw_warp import polynomial_at
+from nanstack.register.warp import keys
 
 KERNELS = ("square", "point", "gaussian")
 TIMES_FINER = (1.0, 4.0)  # times finer than frames' own pixels
@@ -28,6 +33,7 @@ GAUSSIAN_REACH = (
     1.2  # photosites that a Gaussian drop goes along rows and columns; as STScI has it, so that drops agree
 )
 LEAST_SHARE = 1e-9  # of a drop: what rounding makes of nothing is less
+TAPS, MARGIN = (-1, 0, 1, 2), 2  # of a cubic, around a place; pixels beside the grid that some of them may lie in
 FEW = 1e-3  # of the pixels may be without a drop
 VALUE, WEIGHT, VARIANCE = range(3)  # sums in a pixel: of weight x value, of weight, of squared weight x variance
 COLOURS = {"R": 0, "G": 1, "B": 2}
@@ -95,6 +101,31 @@ class Drizzle:
             return max(1.0, 4 * math.pi * (side / FWHM) ** 2)
         return 1 / ((side - 1 / 3) / side**2 if side > 1 else 1 - side / 3) ** 2
 
+    def noisier(self, finer: float, pitch: int) -> float:
+        """Return how much larger the variance of a pixel is than that of the mean of its drops alone.
+
+        Of many frames, drops smooth as D does, the interpolated mean as K; both together as D + K - D K, in
+        frequencies. By these, a variance is the integral over the plane of the square, which falls into products of
+        integrals along an axis.
+
+        Parameters
+        ----------
+        finer : float
+            By how much the canvas's pixels are finer than the frame's.
+        pitch : int
+            Photosites from one of a colour to the next, along an axis: 2 of a Bayer mosaic.
+        """
+        frequency, place = np.arange(0.5, 600) / 100, (np.arange(-1000, 1000) + 0.5) / 500
+        drop = np.sinc(frequency) * np.sinc(frequency * self.pixfrac * finer)
+        if self.kernel == "point":
+            drop = np.sinc(frequency)
+        elif self.kernel == "gaussian":
+            drop = np.exp(-2 * (np.pi * frequency * self.pixfrac * finer / FWHM) ** 2)
+        mean = np.cos(2 * np.pi * np.outer(frequency * pitch * finer, place)) @ keys(place) / 500
+        parts = {(2, 0): 1, (0, 2): 1, (2, 2): 1, (1, 1): 2, (2, 1): -2, (1, 2): -2}
+        squared = sum(factor * np.sum(drop**d * mean**m) ** 2 for (d, m), factor in parts.items())
+        return float(squared / np.sum(drop**2) ** 2)
+
     def enough_frames(self, raw: bool) -> int:
         """Return how many frames, dithered at will, leave less than a thousandth of the pixels without a drop.
 
@@ -133,7 +164,7 @@ class Judged(NamedTuple):
     """What interpolated samples say of a frame's photosites: the nearest one stands for each."""
 
     good: np.ndarray  # bool, (h, w, C): there is data, and no outlier
-    level: np.ndarray  # float32, (h, w, C), that noise is reckoned for
+    mean: np.ndarray  # float32, (h, w, C), of all frames; NaN where there is none
     box: Box  # the pixels of the grid, counted from the canvas's origin
     coarser: int  # pixels of the canvas along the side of one of these
 
@@ -173,7 +204,8 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
         u, v = x[i, j], y[i, j]
         gain, *level = worth.levelling[:, channel]
         value = gain * polynomial_at(worth.flat, v, u) * data[i, j] + polynomial_at(np.array(level), v, u)
-        above = np.maximum(judged.level[at].astype(np.float64) - worth.sky[channel], 0)
+        value -= mean_at(judged, channel, u, v)
+        above = np.maximum(judged.mean[at].astype(np.float64) - worth.sky[channel], 0)
         variance = worth.variance[channel] + worth.photon[channel] * above
         for pixel_row, pixel_column, share in _shares(mesh, i + where.top, j + where.left, drizzle, finer):
             hit = (share > LEAST_SHARE) & (pixel_row >= box.top) & (pixel_row < box.bottom)
@@ -181,6 +213,27 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
             weight = worth.weight * share[hit]
             to = pixel_row[hit] - box.top, pixel_column[hit] - box.left, channel
             np.add.at(sums, to, np.stack([weight * value[hit], weight, weight**2 * variance[hit]], axis=-1))
+
+
+def means(judged: Judged, box: Box) -> np.ndarray:
+    """Return the mean of the interpolated frames in the middles of pixels of the canvas: float64 (h, w, C)."""
+    y, x = np.mgrid[box.top : box.bottom, box.left : box.right].astype(np.float64)
+    return np.stack([mean_at(judged, channel, x, y) for channel in range(judged.mean.shape[2])], axis=-1)
+
+
+def mean_at(judged: Judged, channel: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return that mean at places of the canvas, by Keys' cubic convolution; the nearest stands for taps without one."""
+    mean = np.pad(judged.mean[..., channel].astype(np.float64), MARGIN, constant_values=np.nan)
+    row, column = ((v + 0.5) / judged.coarser - 0.5 for v in (y, x))
+    top, left = (np.floor(v).astype(int) for v in (row, column))
+    down, right = (keys(np.subtract.outer(TAPS, v - np.floor(v))) for v in (row, column))
+    i, j = top - judged.box.top + MARGIN, left - judged.box.left + MARGIN
+    nearest = mean[_nearest(row) - judged.box.top + MARGIN, _nearest(column) - judged.box.left + MARGIN]
+    total = np.zeros(np.shape(x))
+    for a, b in product(range(len(TAPS)), repeat=2):
+        tap = mean[i + TAPS[a], j + TAPS[b]]
+        total += down[a] * right[b] * np.where(np.isfinite(tap), tap, nearest)
+    return total
 
 
 def _by_channel(samples: np.ndarray, box: Box, colours: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:

@@ -43,11 +43,19 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     terms = (np.ascontiguousarray(v, dtype=np.float64) for v in (worth.flat, worth.variance, worth.photon, worth.sky))
     _drop(
         whole, tuple(map(int, where)), np.array(colours), nodes, begins, (levels, *terms, float(worth.weight)),
-        (np.ascontiguousarray(judged.good), np.ascontiguousarray(judged.level, dtype=np.float32)),
+        (np.ascontiguousarray(judged.good), np.ascontiguousarray(judged.mean, dtype=np.float32)),
         (*map(int, judged.box), 1.0 / judged.coarser),
         (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
         math.ceil(length) + AT_EDGES, sums.reshape(-1), sums.shape[2], tuple(map(int, box)),
     )  # fmt: skip
+
+
+def means(judged: Judged, box: Box) -> np.ndarray:
+    """Return the mean of the interpolated frames in the middles of pixels, as `nanstack.stack.drizzle.means`."""
+    found = np.empty((*box.shape, judged.mean.shape[2]))
+    grid = (int(judged.box.top), int(judged.box.left), 1.0 / judged.coarser)
+    _means(np.ascontiguousarray(judged.mean, dtype=np.float32), grid, (int(box.top), int(box.left)), found)
+    return found
 
 
 def _longest(mesh: Mesh) -> float:
@@ -56,6 +64,17 @@ def _longest(mesh: Mesh) -> float:
         steps = [[np.abs(np.diff(v, axis=axis)) for axis in (0, 1)] for v in (mesh.x, mesh.y)]
     spans = [sum(np.max(one, where=np.isfinite(one), initial=0) for one in of_axis) for of_axis in steps]
     return max(spans) / mesh.step
+
+
+@compilation.compiled(error_model="numpy")
+def _means(mean, grid, begin, found):
+    top, left, finer = grid
+    for r in range(found.shape[0]):
+        row = (begin[0] + r + 0.5) * finer - 0.5 - top
+        for c in range(found.shape[1]):
+            column = (begin[1] + c + 0.5) * finer - 0.5 - left
+            for channel in range(found.shape[2]):
+                found[r, c, channel] = _mean_at(mean, channel, row, column)
 
 
 @compilation.compiled(error_model="numpy")
@@ -151,7 +170,7 @@ def _choose(
 ):
     """List the samples of a row that drop something, with what they are worth; return how many there are."""
     levels, flat, own_variances, photons, skies, weight = worth
-    good, level = judged
+    good, mean = judged
     grid_top, grid_bottom, grid_left, grid_right, finer = grid
     each, count = samples.shape[1], 0
     of_row = colours[2 * (row & 1)], colours[2 * (row & 1) + 1]
@@ -168,12 +187,53 @@ def _choose(
             sample = samples[j, number]
             if math.isfinite(sample) and good[r, c, channel]:
                 gain = levels[channel, 0] * _polynomial(flat, 0, x, y)
-                above = level[r, c, channel] - skies[channel]
+                above = mean[r, c, channel] - skies[channel]
                 chosen[count], channel_of[count] = j, channel
-                values[count] = gain * sample + _polynomial(levels[channel], 1, x, y)
+                value = gain * sample + _polynomial(levels[channel], 1, x, y)
+                values[count] = value - _mean_at(
+                    mean, channel, (y + 0.5) * finer - 0.5 - grid_top, (x + 0.5) * finer - 0.5 - grid_left
+                )
                 variances[count] = own_variances[channel] + photons[channel] * (above if above > 0 else 0.0)
                 count += 1
     return count
+
+
+@helper
+def _mean_at(mean, channel, row, column):
+    """Return the mean at a place of the grid, as `nanstack.stack.drizzle.mean_at`."""
+    top, left = math.floor(row), math.floor(column)
+    down, right = _keys(row - top), _keys(column - left)
+    height, width = mean.shape[:2]
+    if top >= 1 and left >= 1 and top + 2 < height and left + 2 < width:
+        total = 0.0
+        for a in range(4):
+            line = 0.0
+            for b in range(4):
+                line += right[b] * mean[top - 1 + a, left - 1 + b, channel]
+            total += down[a] * line
+        if math.isfinite(total):
+            return total
+    nearest = mean[
+        min(max(math.floor(row + 0.5), 0), height - 1), min(max(math.floor(column + 0.5), 0), width - 1), channel
+    ]
+    total = 0.0
+    for a in range(4):
+        for b in range(4):
+            r, c = top - 1 + a, left - 1 + b
+            tap = mean[r, c, channel] if 0 <= r < height and 0 <= c < width else np.float32(np.nan)
+            total += down[a] * right[b] * (tap if math.isfinite(tap) else nearest)
+    return total
+
+
+@helper
+def _keys(f):
+    """Return the weights of Keys' cubic convolution, a = -1/2, at the taps -1 ... 2."""
+    return (
+        ((-0.5 * f + 1.0) * f - 0.5) * f,
+        (1.5 * f - 2.5) * f * f + 1.0,
+        ((-1.5 * f + 2.0) * f + 0.5) * f,
+        (0.5 * f - 0.5) * f * f,
+    )
 
 
 @helper

@@ -64,16 +64,17 @@ class Dropping:
     worth: Worth
 
     @classmethod
-    def of(cls, placed: PlacedFrame, canvas: Canvas, interpolation: str) -> Dropping:
+    def of(cls, placed: PlacedFrame, canvas: Canvas, interpolation: str, drizzle: Drizzle) -> Dropping:
         """Find out how a frame's photosites drop onto a canvas, whose pixels are counted from its origin."""
         view, noise = placed.frame.view, placed.noise
         there = Passage.between(view, [canvas.view])[0]
-        left = noise_left(placed.frame.facts.pattern, placed.channels, interpolation)
+        finer, pattern = canvas.view.focal / view.focal, placed.frame.facts.pattern
+        left = noise_left(pattern, placed.channels, interpolation) / drizzle.noisier(finer, 2 if pattern else 1)
         worth = Worth(
             placed.levelling, placed.flat, noise.variance / left, noise.photon / left, noise.sky, placed.weight
         )
         step = mesh_step(there, _around(Box.whole(view.camera.shape)))
-        return cls(there, step, canvas.view.focal / view.focal, worth)
+        return cls(there, step, finer, worth)
 
 
 def _around(box: Box) -> Box:
@@ -146,17 +147,19 @@ def dropped(
     """
     drizzle, channels = settings.drizzle, samples.shape[-1]
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
-    rejected, level = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
+    rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
     on_canvas = Box(*(side * drizzle.coarser for side in box))
     sums = np.zeros((*on_canvas.shape, channels, 3))
     for layer, gone, one in zip(samples, rejected, drops, strict=True):
-        judged = Judged(np.isfinite(layer) & ~gone, level, wide, drizzle.coarser)
+        judged = Judged(np.isfinite(layer) & ~gone, mean, wide, drizzle.coarser)
         _drop(one, judged, drizzle, sums, on_canvas)
     inner = box.within(wide)
     masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
     counts = (np.isfinite(samples[..., 0]).sum(axis=0) + masked)[inner]
     number = int(rejected[:, inner[0], inner[1]].sum()) + channels * int(masked[inner].sum())
-    return _divided(sums, counts, drizzle.coarser, number)
+    means = (_kernels() or definition).means(Judged(~rejected[0], mean, wide, drizzle.coarser), on_canvas)
+    coverage = counts.repeat(drizzle.coarser, axis=0).repeat(drizzle.coarser, axis=1)
+    return _divided(sums, means, coverage, number, channels * int(counts.sum()))
 
 
 def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
@@ -171,20 +174,20 @@ def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box:
     (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
 
 
-def _divided(sums: np.ndarray, counts: np.ndarray, times: int, rejected: int) -> StackedCell:
-    """Return what drops add up to, where there are some of each colour, beside frames' numbers on the grid."""
+def _divided(sums: np.ndarray, means: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
+    """Return what drops add up to where frames have data, and some reached each colour."""
     value, weight, variance = (sums[..., number] for number in (VALUE, WEIGHT, VARIANCE))
-    whole = (weight > 0).all(axis=-1)
+    seen = coverage > 0
+    whole = (weight > 0).all(axis=-1) & seen
     divisor = np.where(whole[..., np.newaxis], weight, np.nan)
-    coverage = counts.repeat(times, axis=0).repeat(times, axis=1)
     return StackedCell(
-        (value / divisor).astype(np.float32),
+        (means + value / divisor).astype(np.float32),
         np.where(whole, coverage, 0).astype(np.uint16),
         np.where(whole, weight.mean(axis=-1), 0).astype(np.float32),
         (variance / divisor**2).astype(np.float32),
         rejected,
-        int(counts.sum()) * sums.shape[2],
-        int(np.count_nonzero(~whole & (coverage > 0))),
+        samples,
+        int(np.count_nonzero(seen & ~whole)),
     )
 
 
@@ -192,7 +195,7 @@ def correlation(frames: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasS
     """Return how much larger the variance of a mean over many pixels of a stack is than that of independent ones: (C,).
 
     Of interpolated frames: `nanstack.levels.sample_noise.pixels_alike`. A photosite's drop falls into several pixels,
-    so that these are alike: by `Drizzle.alike`.
+    so that these are alike: by `Drizzle.alike`; and less than that, as what drops add to the mean is their own.
 
     Parameters
     ----------
@@ -203,10 +206,13 @@ def correlation(frames: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasS
     """
     if settings.drizzle is None:
         return pixels_alike(frames, canvas, settings.interpolation)
-    factors = [
-        settings.drizzle.alike(canvas.view.focal / one.frame.view.focal) * np.ones(one.channels) for one in frames
-    ]
+    factors = [_alike(one, canvas.view.focal / one.frame.view.focal, settings.drizzle) for one in frames]
     return np.average(factors, axis=0, weights=[one.weight**2 * one.noise.variance for one in frames])
+
+
+def _alike(placed: PlacedFrame, finer: float, drizzle: Drizzle) -> np.ndarray:
+    pitch = 2 if placed.frame.facts.pattern else 1
+    return np.full(placed.channels, drizzle.alike(finer) / drizzle.noisier(finer, pitch))
 
 
 @where_numba_is("outliers are found by NumPy, much slower")

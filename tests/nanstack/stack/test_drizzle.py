@@ -127,18 +127,32 @@ def test_the_kernel_is_the_definition(kernel, scale, kind):
     pattern = "BGGR" if kind == "mosaic" else ""
     box = Box(9, int(50 * scale), 5, int(60 * scale))
     seen = judged(box, how, channels)
-    seen = seen._replace(good=rng.random(seen.good.shape) > 0.1, level=rng.normal(1000, 200, seen.level.shape))
+    seen = seen._replace(good=rng.random(seen.good.shape) > 0.1, mean=rng.normal(1000, 200, seen.mean.shape))
     levelling = rng.normal(0, [[1], [50], [0.1], [0.1], [1e-3], [1e-3], [1e-3]], (7, channels))
     terms = np.full((3, channels), [[900.0], [1.1], [950.0]]) * rng.uniform(0.8, 1.2, (3, channels))
     worth = Worth(levelling, np.array([1, 1e-3, -2e-3, 1e-6, 2e-6, -1e-6]), *terms, 0.7)
     frame = photosites(samples, lies(scale, 0.6), scale, pattern, step=8), worth
-    seen = seen._replace(level=seen.level.astype(np.float32))
+    seen = seen._replace(mean=seen.mean.astype(np.float32))
     definition, kernel_s = (dropped(drop, [frame], how, box, channels, seen) for drop in DROPS)
     assert (definition[..., WEIGHT] > 0).mean() > 0.01
     assert np.array_equal(definition > 0, kernel_s > 0)
     for sums in (VALUE, WEIGHT, VARIANCE):
         found, truth = kernel_s[..., sums], definition[..., sums]
         np.testing.assert_allclose(found, truth, rtol=0, atol=1e-12 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("coarser", [1, 2, 4])
+def test_the_mean_between_pixels_is_the_definitions(coarser):
+    mean = np.random.default_rng(3).normal(1000, 100, (19, 23, 3)).astype(np.float32)
+    mean[4:6, 7:9] = np.nan
+    mean[-1, -1, 0] = np.nan
+    grid = Box(-6, 13, 4, 27)
+    seen = Judged(np.ones(mean.shape, bool), mean, grid, coarser)
+    box = Box(*(side * coarser for side in grid))
+    found, truth = (module.means(seen, box) for module in (drizzle_kernels, drizzle))
+    np.testing.assert_allclose(found, truth, rtol=1e-12)
+    if coarser == 1:
+        np.testing.assert_array_equal(found, mean)
 
 
 # --- what it must do, whatever the arithmetic -------------------------------------------------------------------------

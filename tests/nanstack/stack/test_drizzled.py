@@ -120,7 +120,7 @@ def test_outliers_of_frames_drop_nothing(tmp_path):
 
 @pytest.mark.parametrize(("scale", "pixfrac"), [(1.0, 1.0), (2.0, 1.0)])
 def test_noise_is_what_is_said_of_it(tmp_path, scale, pixfrac):
-    frames = raw_night(tmp_path, 16, even)
+    frames = raw_night(tmp_path, 30, even)
     stack = stacked(frames, canvas_for(frames, scale), scale=scale, pixfrac=pixfrac)
     middle = [int(side / 2 + part) for side in stack.coverage.shape for part in (-20 * scale, 20 * scale)]
     there = np.s_[middle[0] : middle[1], middle[2] : middle[3]]
@@ -153,6 +153,24 @@ def test_a_stars_light_its_place_and_its_colour_are_true(tmp_path):
     np.testing.assert_allclose(flux, 2 * np.pi * 1.5**2 * 8000, rtol=3e-3)
     for places, truth in ((columns[near], x), (rows[near], y)):
         np.testing.assert_allclose((light * places[:, np.newaxis]).sum(axis=0) / light.sum(axis=0), truth[0], atol=0.05)
+
+
+def test_stars_are_sharper_than_interpolated_ones_and_have_no_more_colour_at_their_rims(tmp_path):
+    def scene(x, y):
+        light = 1000 + 8000 / (1 + ((x - 0.3) ** 2 + (y + 0.2) ** 2) / 8.5) ** 2.5  # 3.3 px wide
+        return np.repeat(light[..., np.newaxis], 3, axis=-1)
+
+    frames = raw_night(tmp_path, 15, scene, frames_noise=0.0)
+    canvas = canvas_for(frames, 1.0)
+    x, y = (int(side) for side in canvas.origin)
+    widths, fringes = [], []
+    for how in (None, Drizzle()):
+        light = stacked_on(canvas, frames, None, CanvasSettings(drizzle=how)).image[y - 6 : y + 7, x - 6 : x + 7] - 1000
+        red, green, blue = np.moveaxis(light / light.sum(axis=(0, 1)), -1, 0)
+        widths.append(1 / np.sqrt(np.sum(green**2)))  # of the area that the light fills
+        fringes.append(np.abs(red - blue).sum())
+    assert widths[1] < 0.97 * widths[0]
+    assert fringes[1] < fringes[0]
 
 
 # --- what cannot be ---------------------------------------------------------------------------------------------------
