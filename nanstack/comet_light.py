@@ -7,7 +7,6 @@ makes no difference whether it is taken for comet or for sky.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 import scipy
 
 from nanstack.comet import moment_of, shift_of
-from nanstack.comet_stars import SHARE_OF_DRIFT, width_px
+from nanstack.comet_stars import SHARE_OF_DRIFT, PartOf, width_px
 from nanstack.levels.placed import Foreign, Light
 from nanstack.register.mesh import Box
 from nanstack.stack.cells import counted_from_origin
@@ -53,7 +52,7 @@ class CometLight:
     box: Box
 
 
-def light_of(part: Callable[[Box], np.ndarray], canvas: Canvas, motion: Motion, width: float) -> CometLight:
+def light_of(part: PartOf, canvas: Canvas, motion: Motion, width: float) -> CometLight:
     """Return a comet's light by its stack.
 
     Parameters

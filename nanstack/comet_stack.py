@@ -12,7 +12,8 @@ import numpy as np
 
 from nanstack.comet import LEAST_MOTION_PX, Marks, Motion, drift_px, motion_of, moved, with_moments
 from nanstack.comet_nucleus import Followed, followed
-from nanstack.comet_stars import stars_of, width_px, with_stars_masked
+from nanstack.comet_stars import PartOf, stars_of, width_px, with_fainter_ones, with_stars_masked
+from nanstack.register.mesh import Box
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import SkyStack, stacked_on
 
@@ -28,12 +29,12 @@ ENOUGH_WIDTHS = 6.0  # of a star, that a comet has to move by until discs of ful
 
 @dataclass(frozen=True)
 class CometFrames:
-    """Frames as they go onto a comet's canvas, whose pixels are those of the stars' one.
+    """Frames that show a comet, and how it moves through them.
 
     Attributes
     ----------
     frames : list of PlacedFrame
-        Turned after the comet, stars masked.
+        As they go onto the stars' canvas, the earliest first.
     followed : Followed
         How it moves.
     begin, end : datetime
@@ -72,7 +73,7 @@ class CometFrames:
 def comet_frames(
     placed: Sequence[PlacedFrame], canvas: Canvas, marks: Marks, interpolation: str = "bicubic"
 ) -> CometFrames:
-    """Return frames as they go onto a comet's canvas.
+    """Return the frames that show a comet, and how it moves.
 
     Parameters
     ----------
@@ -101,10 +102,9 @@ def comet_frames(
     if way < LEAST_MOTION_PX:
         raise ValueError("what is at the comet's marks does not move among the stars: it is one of them")
     known = [one for one, _ in timed]
-    masked = with_stars_masked(known, stars_of(known, found.motion), way, canvas.view.focal)
     there = {one.frame.path for one in known}
     return CometFrames(
-        frames=[moved(one, canvas, found.motion, when) for one, (_, when) in zip(masked, timed, strict=True)],
+        frames=known,
         followed=found,
         begin=begin,
         end=end,
@@ -114,6 +114,22 @@ def comet_frames(
         drift_px=way,
         width_px=float(np.median([width_px(one) * canvas.view.focal / one.frame.view.focal for one in known])),
     )
+
+
+def turned_after(found: CometFrames, canvas: Canvas, part: PartOf) -> list[PlacedFrame]:
+    """Return frames as they go onto a comet's canvas, whose pixels are those of the stars' one: turned, stars masked.
+
+    Parameters
+    ----------
+    found : CometFrames
+    canvas : Canvas
+    part : callable
+        Returns a part of the image of the stars' stack, in which more of them are seen: (h, w, C).
+    """
+    seen = stars_of(found.frames, found.motion)
+    stars = with_fainter_ones(seen, part, canvas, found.motion, found.drift_px, found.width_px)
+    masked = with_stars_masked(found.frames, stars, found.drift_px, canvas.view.focal)
+    return [moved(one, canvas, found.motion, moment) for one, moment in with_moments(masked)]
 
 
 def _check_not_upside_down(
@@ -161,6 +177,8 @@ def comet_stack(
     """
     settings = settings or CanvasSettings()
     there = comet_frames(stack.frames, stack.canvas, marks, settings.interpolation)
-    made = stacked_on(stack.canvas, there.frames, stack.sky, settings, memory=memory, progress=progress)
+    image = stack.image.reshape(*stack.canvas.shape, -1)
+    frames = turned_after(there, stack.canvas, lambda box: image[box.within(Box.whole(image.shape))])
+    made = stacked_on(stack.canvas, frames, stack.sky, settings, memory=memory, progress=progress)
     untimed = dict.fromkeys(there.untimed, "its header tells no time (DATE-OBS)")
     return replace(made, wcs=stack.wcs, left_out={**stack.left_out, **untimed})

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,27 @@ import numpy as np
 import scipy
 
 from nanstack.comet import Motion, moment_of
+from nanstack.register.mesh import Box
+from nanstack.survey.stars import load_sep
 
 if TYPE_CHECKING:
+    from nanstack.canvas import Canvas
     from nanstack.levels.placed import PlacedFrame
 
 SAME_PX = 2.0  # of the same star in two frames
 LEAST_FRAMES = 2  # that show a star: one alone may be wrong
 BESIDE_NUCLEUS = 3.0  # widths of a star: what frames take for a star so near the nucleus may be that
 SLOPE = 2.5  # of a star's wings, beta of Moffat's profile (1969, A&A 3, 455): those of long exposures, or wider
-LIGHT_LEFT = 0.1  # of a star at the edge of its disc, in the noise of a frame's samples
-RADII = 2.5, 16.0  # of discs, in widths of a star: least and most
+LIGHT_LEFT = 0.03  # of a star at the edge of its disc, in the noise of a frame's samples
+RADII = 1.25, 16.0  # of discs, in widths of a star: least and most
+FAINT = 3.0  # light of stars in all frames together, over its noise
+LEAST_AREA_PX = 5  # of these
+BLOCK_PX, MARGIN_PX, SKY_PX = 1024, 32, 64  # of the picture that they are looked for in: at once, beside it, its sky
 SHARE_OF_DRIFT = 0.4  # of a disc's radius at most: so a fifth of all frames show each place without the star
+
+
+PartOf = Callable[[Box], np.ndarray]
+"""Returns a part of an image: (h, w, C), NaN where there is no data."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,57 @@ def _stars(one: PlacedFrame, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
     apart = np.linalg.norm(directions - motion.at(moment_of(frame)), axis=1)
     good = (flux > 0) & (apart > BESIDE_NUCLEUS * width_px(one) * frame.scale)
     return directions[good], flux[good]
+
+
+def with_fainter_ones(
+    known: SkyStars, part: PartOf, canvas: Canvas, motion: Motion, drift_px: float, width: float
+) -> SkyStars:
+    """Return stars, and those that only their stack shows: a trail of many frames is as faint as these.
+
+    Parameters
+    ----------
+    known : SkyStars
+    part : callable
+        Returns a part of the stack's image.
+    canvas : Canvas
+    motion : Motion
+        Of the comet, whose trail is passed over.
+    drift_px, width : float
+        How far that moves, and stars' width, in pixels of the canvas.
+    """
+    found = np.concatenate([np.empty((0, 3)), *_objects(part, canvas)])
+    directions, near = canvas.view.directions(found[:, 0], found[:, 1]), BESIDE_NUCLEUS * width / canvas.view.focal
+    steps = np.linspace(-0.5, 0.5, int(drift_px / width) + 2) * drift_px / canvas.view.focal
+    turns = scipy.spatial.transform.Rotation.from_rotvec(steps[:, np.newaxis] * motion.pole)
+    trail = scipy.spatial.cKDTree(turns.apply(motion.place)).query(directions)[0] < near
+    if not len(known.flux):
+        return SkyStars(directions[~trail], found[~trail, 2])
+    distance, index = scipy.spatial.cKDTree(known.directions).query(directions)
+    same, new = distance < SAME_PX / canvas.view.focal, ~trail & (distance >= near)
+    # an object's light is what rises above the noise, in colours added up; a survey's is all of a star's
+    times = np.median(known.flux[index[same]] / found[same, 2]) if same.any() else 1.0
+    return SkyStars(np.concatenate([known.directions, directions[new]]), np.append(known.flux, times * found[new, 2]))
+
+
+def _objects(part: PartOf, canvas: Canvas) -> Iterator[np.ndarray]:
+    """Give what rises above the noise on a canvas, block by block: x, y and light, (n, 3)."""
+    sep, whole = load_sep(), Box.whole(canvas.shape)
+    sep.set_extract_pixstack((BLOCK_PX + 2 * MARGIN_PX) ** 2)
+    for top in range(0, whole.bottom, BLOCK_PX):
+        for left in range(0, whole.right, BLOCK_PX):
+            block = Box(top, top + BLOCK_PX, left, left + BLOCK_PX).common(whole)
+            wide = Box(top - MARGIN_PX, top + BLOCK_PX + MARGIN_PX, left - MARGIN_PX, left + BLOCK_PX + MARGIN_PX)
+            wide = wide.common(whole)
+            light = np.ascontiguousarray(part(wide).mean(axis=2), dtype=np.float32)
+            hole = ~np.isfinite(light)
+            if hole.all():
+                continue
+            light[hole] = 0
+            sky = sep.Background(light, mask=hole, bw=SKY_PX, bh=SKY_PX)
+            found = sep.extract(light - sky.back(), FAINT, err=sky.rms(), mask=hole, minarea=LEAST_AREA_PX)
+            places = np.column_stack([found["x"] + wide.left, found["y"] + wide.top, found["flux"]])
+            inside = (places[:, :2] >= [block.left, block.top]) & (places[:, :2] < [block.right, block.bottom])
+            yield places[inside.all(axis=1) & (places[:, 2] > 0)]
 
 
 def width_px(one: PlacedFrame) -> float:

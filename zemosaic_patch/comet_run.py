@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanstack.comet import moment_of_facts
-from nanstack.comet_light import CometLight, light_of, with_comet, without_comet
-from nanstack.comet_stack import CometFrames, comet_frames
+from nanstack.comet_light import light_of, with_comet, without_comet
+from nanstack.comet_stack import CometFrames, comet_frames, turned_after
 from nanstack.io.layout import FrameError, read_layout
 from nanstack.sky_stack import stacked_strips
 from nanstack.stack.drizzled import correlation
@@ -32,12 +32,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from nanstack.canvas import Canvas
-    from nanstack.io.packed_images import PackedRows
+    from nanstack.comet_stars import PartOf
     from nanstack.levels.placed import PlacedFrame
     from nanstack.progress import Progress
-    from nanstack.register.mesh import Box
     from nanstack.settings import CanvasSettings
-    from nanstack.stack.rows import Rows
     from zemosaic_patch.reports import Registered
 
 COMET, MERGED = STACKS
@@ -104,6 +102,7 @@ class CometRun:
         self,
         found: CometFrames,
         placed: Sequence[PlacedFrame],
+        mosaic: Written,
         canvas: Canvas,
         settings: CanvasSettings,
         cards: Cards,
@@ -117,6 +116,8 @@ class CometRun:
         found : CometFrames
         placed : sequence of PlacedFrame
             As they go onto the stars' canvas.
+        mosaic : Written
+            The stars' stack, which is there already.
         canvas : Canvas
         settings : CanvasSettings
         cards : Cards
@@ -128,12 +129,15 @@ class CometRun:
         report = _report(found, canvas, registered, self.stacks[COMET].to)
         write = partial(_write, canvas=canvas, settings=settings, registered=registered, progress=progress)
         own = {**cards, **_cards(report), "HISTORY": MOVED}
-        tally = write(self.stacks[COMET], found.frames, own, "the comet")
+        with _image(mosaic) as part:
+            frames = turned_after(found, canvas, part)
+        tally = write(self.stacks[COMET], frames, own, "the comet")
         share = round(100 * tally.rejected / tally.samples, 4) if tally.samples else None
         report = replace(report, rejected_percent=share)
         if MERGED not in self.stacks:
             return report
-        light = _light(self.stacks[COMET].to, canvas, found)
+        with _image(self.stacks[COMET].to) as part:
+            light = light_of(part, canvas, found.motion, found.width_px)
         stars = without_comet(placed, canvas, found, light)
         both = {**own, "NPA_KIND": (MERGED, "what this image is"), "HISTORY": COMPOSITE}
         write(self.stacks[MERGED], stars, both, "both", finish=partial(with_comet, found=light))
@@ -173,15 +177,11 @@ def _write(
     return tally
 
 
-def _light(written: Written, canvas: Canvas, found: CometFrames) -> CometLight:
-    """Return a comet's light by its stack, as it was written."""
+@contextmanager
+def _image(written: Written) -> Iterator[PartOf]:
+    """Give what returns parts of an image as it was written."""
     with image_and_coverage(written.folder / written.names.image, written.packed) as (image, _):
-        return light_of(partial(_part_of, image), canvas, found.motion, found.width_px)
-
-
-def _part_of(image: Rows | PackedRows, box: Box) -> np.ndarray:
-    part = image.part(box)
-    return part if part.ndim == 3 else part[..., np.newaxis]
+        yield lambda box: image.part(box).reshape(*box.shape, -1)
 
 
 class _Named:

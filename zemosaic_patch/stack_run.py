@@ -198,6 +198,7 @@ def stack_files(
             beside = comet.written(
                 followed,
                 placed,
+                to,
                 canvas,
                 settings,
                 _cards(session, registered, followed.frames, canvas, settings, "comet", usual_flux),

@@ -121,9 +121,17 @@ class PackedRows:
 
     def read(self, top: int, bottom: int, out: np.ndarray) -> None:
         """Fill `out`, float32 of shape (bottom - top, W[, C]), with rows top:bottom."""
+        out[:] = self._section(np.s_[top:bottom, :])
+
+    def part(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """Return rows top:bottom and columns left:right as a new array, float32 (h, w[, C])."""
+        top, bottom, left, right = box
+        return np.array(self._section(np.s_[top:bottom, left:right]), np.float32, order="C")
+
+    def _section(self, part: tuple[slice, slice]) -> np.ndarray:
         with _OF_ASTROPY:
-            rows = self._hdu.section[..., top:bottom, :]
-        out[:] = rows if rows.ndim == 2 else np.moveaxis(rows, 0, 2)
+            rows = self._hdu.section[(..., *part)]
+        return rows if rows.ndim == 2 else np.moveaxis(rows, 0, 2)
 
 
 def _by_weight(part: np.ndarray) -> np.ndarray:

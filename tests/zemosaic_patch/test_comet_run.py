@@ -2,6 +2,7 @@
 """`mosaic --comet`: files, cards, report, what is refused, and how it goes on."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -79,7 +80,8 @@ def test_the_report_and_its_page_tell_of_it(folder):
     assert "merged.png" in page
 
 
-def test_it_goes_on_with_other_marks_and_makes_the_same_again(run, night, folder):
+def test_it_goes_on_with_other_marks_and_makes_the_same_again(run, night, folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path / "out")
     before = {name: (folder / name).read_bytes() for name in ("mosaic.fits", "comet.fits")}
     code, out, _ = run("mosaic", night.paths[0].parent, "-o", folder, "--resume", "--comet", told(night, 2.0))
     assert code == 0
@@ -112,6 +114,15 @@ def test_marks_that_tell_nothing_cost_one_line_and_no_file(run, night, tmp_path,
     assert code in (1, 2)
     assert said in err[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_packed_or_not_they_show_the_same(run, night, folder, tmp_path):
+    words = "--comet", told(night, 2.0), "--comet-merged", "--format", "fz", "--picture", "tif"
+    assert run("mosaic", night.paths[0].parent, "-o", tmp_path / "out", *words)[0] == 0
+    assert (tmp_path / "out" / "merged.tif").exists()
+    for name in ("comet.fits", "merged.fits"):
+        with fits.open(tmp_path / "out" / name) as packed, fits.open(folder / name) as plain:
+            np.testing.assert_array_equal(packed[1].data, plain[0].data)
 
 
 def test_a_first_frame_that_was_left_out_is_told(run, night, tmp_path):
