@@ -185,7 +185,7 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     judged : Judged
         For these photosites; one beyond its box drops nothing.
     drizzle : Drizzle
-    sums : ndarray of float64, shape (h, w, C, 3)
+    sums : ndarray of float64, shape (C, 3, h, w)
         C-contiguous. Of the pixels of `box`; added to: `VALUE`, `WEIGHT` and `VARIANCE`.
     box : Box
         Pixels of the canvas, counted from its origin.
@@ -211,8 +211,9 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
             hit = (share > LEAST_SHARE) & (pixel_row >= box.top) & (pixel_row < box.bottom)
             hit &= (pixel_column >= box.left) & (pixel_column < box.right)
             weight = worth.weight * share[hit]
-            to = pixel_row[hit] - box.top, pixel_column[hit] - box.left, channel
-            np.add.at(sums, to, np.stack([weight * value[hit], weight, weight**2 * variance[hit]], axis=-1))
+            to = pixel_row[hit] - box.top, pixel_column[hit] - box.left
+            for total, more in zip(sums[channel], (value[hit], 1.0, weight * variance[hit]), strict=True):
+                np.add.at(total, to, weight * more)
 
 
 def means(judged: Judged, box: Box) -> np.ndarray:

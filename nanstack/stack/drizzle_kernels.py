@@ -2,11 +2,9 @@
 """Drizzle, compiled: what `nanstack.stack.drizzle` defines.
 
 Sequential, and without the GIL: parts of a canvas are what runs in parallel. A row of photosites is placed at once, in
-loops that become vector instructions. The shares of a drop come from a walk along its four sides, as letters are drawn:
-where a side passes through a pixel, it tells what lies right of it, and sums along each row tell what lies between.
+loops that become vector instructions; so do the shares of a drop in pixels side by side. In a row of pixels, a side of
+the drop has on its right so much of each; sides that go down less those that go up is what lies between.
 """
-
-# ruff: noqa: ANN001 - the compiled functions get their types from Numba
 
 from __future__ import annotations
 
@@ -14,6 +12,9 @@ import math
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 from nanstack import compilation
 from nanstack.register.mesh import Box, Mesh
@@ -21,11 +22,12 @@ from nanstack.stack.drizzle import FWHM, GAUSSIAN_REACH, KERNELS, LEAST_SHARE, D
 
 SQUARE, POINT, GAUSSIAN = range(len(KERNELS))
 AT_EDGES = 3  # pixels more than a drop is long: one that it begins in, one that it ends in, and what rounding adds
+LANES = 4  # pixels side by side that are worked on at once
+UPRIGHT = 1e-6  # pixels: a side that leans by less in a row is as good as one that does not
 
 helper = numba.njit(
     nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
 )
-called = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
 
 def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
@@ -46,7 +48,7 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
         (np.ascontiguousarray(judged.good), np.ascontiguousarray(judged.mean, dtype=np.float32)),
         (*map(int, judged.box), 1.0 / judged.coarser),
         (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
-        math.ceil(length) + AT_EDGES, sums.reshape(-1), sums.shape[2], tuple(map(int, box)),
+        math.ceil(length) + AT_EDGES, sums.reshape(-1), sums.shape[2:], tuple(map(int, box)),
     )  # fmt: skip
 
 
@@ -78,16 +80,16 @@ def _means(mean, grid, begin, found):
 
 
 @compilation.compiled(error_model="numpy")
-def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, span, sums, channels, box):
+def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, span, sums, shape, box):
     top, bottom, left, right = where
     x, y = nodes
     node_row, node_column, step = begins
     half, width = kernel[1], right - left
-    lines = np.empty((6, x.shape[1]))
-    places = np.empty((10, width))
-    chosen, channel_of = np.empty(width * samples.shape[2], np.int32), np.empty(width * samples.shape[2], np.int32)
-    values, variances = np.empty(width * samples.shape[2]), np.empty(width * samples.shape[2])
-    shares, reach = np.zeros((span, span + 2)), 0.5 * span + 1.0
+    lines, places, on_grid = np.empty((6, x.shape[1])), np.empty((10, width)), np.empty((2, width), np.int32)
+    size = width * samples.shape[2]
+    chosen = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size), np.empty(size)
+    pitch = -(-span // LANES) * LANES
+    shares, reach = np.zeros(span * pitch), 0.5 * span + 1.0
     for row in range(top, bottom):
         _line(x, node_row, step, float(row), lines[0])
         _line(y, node_row, step, float(row), lines[1])
@@ -96,10 +98,23 @@ def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, s
             continue
         _along(lines[0], node_column, step, left, 0.0, first, last, places[0])
         _along(lines[1], node_column, step, left, 0.0, first, last, places[1])
+        _nearest_of_grid(places, grid, first, last, on_grid)
         count = _choose(
-            samples[row - top], row, left, first, last, colours, places, worth, judged, grid, box, reach,
-            chosen, channel_of, values, variances,
-        )  # fmt: skip
+            samples[row - top],
+            row,
+            left,
+            first,
+            last,
+            colours,
+            places,
+            on_grid,
+            worth,
+            judged,
+            grid,
+            box,
+            reach,
+            chosen,
+        )
         if kernel[0] == SQUARE and count:
             for number in range(2):
                 _line(nodes[number], node_row, step, row - half, lines[2 + number])
@@ -108,9 +123,7 @@ def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, s
                 _along(lines[2 + number], node_column, step, left, half, first, last, places[4 + number])
                 _along(lines[4 + number], node_column, step, left, half, first, last, places[6 + number])
                 _along(lines[4 + number], node_column, step, left, -half, first, last, places[8 + number])
-        _drop_chosen(
-            count, chosen, channel_of, values, variances, places, worth[5], kernel, shares, sums, channels, box
-        )
+        _drop_chosen(count, chosen, places, worth[5], kernel, shares, pitch, sums, shape, box)
 
 
 @helper
@@ -150,45 +163,37 @@ def _along(line, first_node, step, left, offset, first, last, out):
 
 
 @helper
-def _choose(
-    samples,
-    row,
-    left,
-    first,
-    last,
-    colours,
-    places,
-    worth,
-    judged,
-    grid,
-    box,
-    reach,
-    chosen,
-    channel_of,
-    values,
-    variances,
-):
+def _nearest_of_grid(places, grid, first, last, on_grid):
+    """Fill in the row and the column of the grid that each photosite is nearest to; -1 beyond it, and for nowhere."""
+    top, bottom, left, right, finer = grid
+    for j in range(first, last):
+        x, y = (places[0, j] + 0.5) * finer, (places[1, j] + 0.5) * finer
+        inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+        on_grid[0, j] = np.int32(math.floor(y if inside else top - 1.0)) - np.int32(top)
+        on_grid[1, j] = np.int32(math.floor(x if inside else left - 1.0)) - np.int32(left)
+
+
+@helper
+def _choose(samples, row, left, first, last, colours, places, on_grid, worth, judged, grid, box, reach, chosen):
     """List the samples of a row that drop something, with what they are worth; return how many there are."""
     levels, flat, own_variances, photons, skies, weight = worth
     good, mean = judged
+    photosite_of, channel_of, values, variances = chosen
     grid_top, grid_bottom, grid_left, grid_right, finer = grid
     each, count = samples.shape[1], 0
     of_row = colours[2 * (row & 1)], colours[2 * (row & 1) + 1]
     for j in range(first, last):
-        x, y = places[0, j], places[1, j]
-        if not (x >= box[2] - reach and x <= box[3] + reach and y >= box[0] - reach and y <= box[1] + reach):
+        x, y, r, c = places[0, j], places[1, j], on_grid[0, j], on_grid[1, j]
+        near = (x >= box[2] - reach) & (x <= box[3] + reach) & (y >= box[0] - reach) & (y <= box[1] + reach)
+        if not (near & (r >= 0)):
             continue
-        r, c = math.floor((y + 0.5) * finer), math.floor((x + 0.5) * finer)
-        if r < grid_top or r >= grid_bottom or c < grid_left or c >= grid_right:
-            continue
-        r, c = r - grid_top, c - grid_left
         for number in range(each):
             channel = number if each > 1 else of_row[(left + j) & 1]
             sample = samples[j, number]
             if math.isfinite(sample) and good[r, c, channel]:
                 gain = levels[channel, 0] * _polynomial(flat, 0, x, y)
                 above = mean[r, c, channel] - skies[channel]
-                chosen[count], channel_of[count] = j, channel
+                photosite_of[count], channel_of[count] = j, channel
                 value = gain * sample + _polynomial(levels[channel], 1, x, y)
                 values[count] = value - _mean_at(
                     mean, channel, (y + 0.5) * finer - 0.5 - grid_top, (x + 0.5) * finer - 0.5 - grid_left
@@ -245,38 +250,44 @@ def _polynomial(terms, first, x, y):
 
 
 @helper
-def _drop_chosen(count, chosen, channel_of, values, variances, places, weight, kernel, shares, sums, channels, box):
+def _drop_chosen(count, chosen, places, weight, kernel, shares, pitch, sums, shape, box):
+    photosite_of, channel_of, values, variances = chosen
     kind, half, sigma, reach = kernel
     before = -1
     first_row = first_column = rows = columns = 0
     for number in range(count):
-        j = chosen[number]
+        j = photosite_of[number]
         if j != before:  # a sample of another colour is there already
             x, y = places[0, j], places[1, j]
             if kind == SQUARE:
-                first_row, first_column, rows, columns = _square(places, j, shares)
+                first_row, first_column, rows, columns = _square(places, j, shares, pitch)
             elif kind == POINT:
                 first_row, first_column, rows, columns = math.floor(y + 0.5), math.floor(x + 0.5), 1, 1
-                shares[0, 0] = 1.0
+                shares[0] = 1.0
             else:
-                first_row, first_column, rows, columns = _gaussian(x, y, sigma, reach, shares)
+                first_row, first_column, rows, columns = _gaussian(x, y, sigma, reach, shares, pitch)
             before = j
-        value, variance = values[number], variances[number]
+        value, variance, channel = values[number], variances[number], channel_of[number]
         begin, end = max(0, box[2] - first_column), min(columns, box[3] - first_column)
+        height, width = shape
+        plane = height * width
+        whole = first_column >= box[2] and first_column + pitch <= box[3]
         for r in range(max(0, box[0] - first_row), min(rows, box[1] - first_row)):
-            pixel = (first_row + r - box[0]) * (box[3] - box[2]) + first_column - box[2]
-            for c in range(begin, end):
-                share = shares[r, c]
-                if share > LEAST_SHARE:
-                    at = 3 * ((pixel + c) * channels + channel_of[number])
-                    part = weight * share
-                    sums[at] += part * value
-                    sums[at + 1] += part
-                    sums[at + 2] += part * part * variance
+            pixel = (3 * channel * height + first_row + r - box[0]) * width + first_column - box[2]
+            if whole:
+                for c in range(0, columns, LANES):
+                    _add_lanes(shares, r * pitch + c, sums, pixel + c, plane, weight, value, variance)
+            else:
+                for c in range(begin, end):
+                    share = shares[r * pitch + c]
+                    part = weight * (share if share > LEAST_SHARE else 0.0)
+                    sums[pixel + c] += part * value
+                    sums[pixel + c + plane] += part
+                    sums[pixel + c + 2 * plane] += part * part * variance
 
 
 @helper
-def _gaussian(x, y, sigma, reach, shares):
+def _gaussian(x, y, sigma, reach, shares, pitch):
     """Fill in a Gaussian's values in the middles of pixels; return its first row and column, and how many there are."""
     first_row, first_column = math.floor(y - reach + 0.5), math.floor(x - reach + 0.5)
     rows = math.floor(y + reach + 0.5) - first_row + 1
@@ -284,17 +295,17 @@ def _gaussian(x, y, sigma, reach, shares):
     narrow = 1 / (2 * sigma * sigma)
     for r in range(rows):
         down = math.exp(-narrow * (first_row + r - y) ** 2) * narrow / math.pi
-        for c in range(columns):
-            shares[r, c] = down
+        for c in range(pitch):
+            shares[r * pitch + c] = down if c < columns else 0.0
     for c in range(columns):
         right = math.exp(-narrow * (first_column + c - x) ** 2)
         for r in range(rows):
-            shares[r, c] *= right
+            shares[r * pitch + c] *= right
     return first_row, first_column, rows, columns
 
 
 @helper
-def _square(places, j, shares):
+def _square(places, j, shares, pitch):
     """Fill in the shares of a quadrilateral; return as `_gaussian`."""
     x0, y0, x1, y1 = places[2, j], places[3, j], places[4, j], places[5, j]
     x2, y2, x3, y3 = places[6, j], places[7, j], places[8, j], places[9, j]
@@ -303,56 +314,105 @@ def _square(places, j, shares):
     first_row, first_column = math.floor(low_y), math.floor(low_x)
     rows, columns = math.floor(high_y) - first_row + 1, math.floor(high_x) - first_column + 1
     for r in range(rows):
-        for c in range(columns + 2):
-            shares[r, c] = 0.0
+        for c in range(0, columns, LANES):
+            for lane in range(LANES):
+                shares[r * pitch + c + lane] = 0.0
     across, down = 0.5 - first_column, 0.5 - first_row
     x0, x1, x2, x3 = x0 + across, x1 + across, x2 + across, x3 + across
     y0, y1, y2, y3 = y0 + down, y1 + down, y2 + down, y3 + down
-    _side(x0, y0, x1, y1, shares)
-    _side(x1, y1, x2, y2, shares)
-    _side(x2, y2, x3, y3, shares)
-    _side(x3, y3, x0, y0, shares)
-    whole = 0.5 * ((x3 - x1) * (y2 - y0) - (x2 - x0) * (y3 - y1))
-    scale = 1 / whole
-    for r in range(rows):
-        total = 0.0
-        for c in range(columns):
-            total += shares[r, c]
-            shares[r, c] = total * scale
+    whole = 1 / (0.5 * ((x3 - x1) * (y2 - y0) - (x2 - x0) * (y3 - y1)))
+    _side(x0, y0, x1, y1, whole, columns, shares, pitch)
+    _side(x1, y1, x2, y2, whole, columns, shares, pitch)
+    _side(x2, y2, x3, y3, whole, columns, shares, pitch)
+    _side(x3, y3, x0, y0, whole, columns, shares, pitch)
     return first_row, first_column, rows, columns
 
 
-@called
-def _side(x0, y0, x1, y1, shares):
-    """Add what lies right of a side to the pixels that it passes through, as differences along their rows."""
-    if y0 == y1:
-        return
-    sign = 1.0
+@helper
+def _side(x0, y0, x1, y1, scale, columns, shares, pitch):
+    """Add how much of each pixel lies right of a side, as far as it goes down; take that off where it goes up."""
     if y0 > y1:
-        x0, y0, x1, y1, sign = x1, y1, x0, y0, -1.0
-    slope = (x1 - x0) / (y1 - y0)
-    row, x, y = int(y0), x0, y0
-    while True:
-        last = y1 <= row + 1
-        below = y1 if last else row + 1.0
-        beyond = x1 if last else x0 + (below - y0) * slope
-        high = sign * (below - y)
-        low, far = (x, beyond) if x < beyond else (beyond, x)
-        column, end = int(low), int(far)
-        if column == end:
-            right = 0.5 * (low + far) - column
-            shares[row, column] += high * (1 - right)
-            shares[row, column + 1] += high * right
+        x0, y0, x1, y1, scale = x1, y1, x0, y0, -scale
+    slope = (x1 - x0) / (y1 - y0) if y1 > y0 else 0.0
+    for row in range(int(y0), int(y1) + 1):
+        above, below = max(y0, float(row)), min(y1, row + 1.0)
+        high = scale * (below - above)
+        one, other = x0 + (above - y0) * slope, x0 + (below - y0) * slope
+        low, far = min(one, other), max(one, other)
+        begin = row * pitch
+        if far - low < UPRIGHT:
+            middle = 0.5 * (low + far)
+            for c in range(-(-columns // LANES) * LANES):
+                shares[begin + c] += high * min(max(c + 1.0 - middle, 0.0), 1.0)
         else:
-            high /= far - low
-            while column <= end:
-                stop = far if column == end else column + 1.0
-                part = high * (stop - low)
-                right = 0.5 * (low + stop) - column
-                shares[row, column] += part * (1 - right)
-                shares[row, column + 1] += part * right
-                low = stop
-                column += 1
-        if last:
-            return
-        x, y, row = beyond, below, row + 1
+            for c in range(0, columns, LANES):
+                _add_leaning(shares, begin + c, np.float64(c), low, far, high / (far - low))
+
+
+# --- vectors of pixels side by side -----------------------------------------------------------------------------------
+
+VECTOR, INDEX = ir.VectorType(ir.DoubleType(), LANES), ir.IntType(32)
+
+
+def _to_all(builder, number):
+    """Return a vector of one number."""
+    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, INDEX(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES))
+
+
+def _all(number):
+    return ir.Constant(VECTOR, [number] * LANES)
+
+
+def _outermost(builder, order, one, other):
+    return builder.select(builder.fcmp_ordered(order, one, other), one, other)
+
+
+def _filled_lanes(builder, width):
+    """Return the integral of widths cut to 0 ... 1, from 0 on."""
+    cut = _outermost(builder, "<", _outermost(builder, ">", width, _all(0.0)), _all(1.0))
+    more = _outermost(builder, ">", builder.fsub(width, _all(1.0)), _all(0.0))
+    return builder.fadd(builder.fmul(builder.fmul(cut, cut), _all(0.5)), more)
+
+
+def _at(context, builder, kind, array, index):
+    """Return where a vector stands in an array's data."""
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), VECTOR.as_pointer())
+
+
+@intrinsic
+def _add_leaning(typing_context, shares, at, column, low, far, lean):
+    """Add to the shares of pixels, the first of them at a column, what lies right of a side that leans."""
+
+    def codegen(context, builder, signature, arguments):
+        place = _at(context, builder, signature.args[0], arguments[0], arguments[1])
+        column, low, far, lean = (_to_all(builder, number) for number in arguments[2:])
+        right = builder.fadd(column, ir.Constant(VECTOR, [lane + 1.0 for lane in range(LANES)]))
+        wide, narrow = (_filled_lanes(builder, builder.fsub(right, side)) for side in (low, far))
+        more = builder.fmul(lean, builder.fsub(wide, narrow))
+        builder.store(builder.fadd(builder.load(place, align=8), more), place, align=8)
+        return context.get_dummy_value()
+
+    number = types.float64
+    return types.void(shares, types.intp, number, number, number, number), codegen
+
+
+@intrinsic
+def _add_lanes(typing_context, shares, at, sums, first, plane, weight, value, variance):
+    """Add shares of a drop to the three sums of pixels, a plane apart."""
+
+    def codegen(context, builder, signature, arguments):
+        share = builder.load(_at(context, builder, signature.args[0], arguments[0], arguments[1]), align=8)
+        share = builder.select(builder.fcmp_ordered(">", share, _all(LEAST_SHARE)), share, _all(0.0))
+        place, plane = arguments[3], arguments[4]
+        weight, value, variance = (_to_all(builder, number) for number in arguments[5:])
+        part = builder.fmul(weight, share)
+        for more in (builder.fmul(part, value), part, builder.fmul(builder.fmul(part, part), variance)):
+            there = _at(context, builder, signature.args[2], arguments[2], place)
+            builder.store(builder.fadd(builder.load(there, align=8), more), there, align=8)
+            place = builder.add(place, plane)
+        return context.get_dummy_value()
+
+    index, number = types.intp, types.float64
+    return types.void(shares, index, sums, index, index, number, number, number), codegen

@@ -149,7 +149,7 @@ def dropped(
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
     rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
     on_canvas = Box(*(side * drizzle.coarser for side in box))
-    sums = np.zeros((*on_canvas.shape, channels, 3))
+    sums = np.zeros((channels, 3, *on_canvas.shape))
     for layer, gone, one in zip(samples, rejected, drops, strict=True):
         judged = Judged(np.isfinite(layer) & ~gone, mean, wide, drizzle.coarser)
         _drop(one, judged, drizzle, sums, on_canvas)
@@ -176,7 +176,7 @@ def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box:
 
 def _divided(sums: np.ndarray, means: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
     """Return what drops add up to where frames have data, and some reached each colour."""
-    value, weight, variance = (sums[..., number] for number in (VALUE, WEIGHT, VARIANCE))
+    value, weight, variance = (np.moveaxis(sums[:, number], 0, -1) for number in (VALUE, WEIGHT, VARIANCE))
     seen = coverage > 0
     whole = (weight > 0).all(axis=-1) & seen
     divisor = np.where(whole[..., np.newaxis], weight, np.nan)

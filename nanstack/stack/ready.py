@@ -89,7 +89,7 @@ def _load_drizzle(settings: CanvasSettings) -> None:
         )
         worth = Worth(np.zeros((7, 3)), np.zeros(6), *np.zeros((3, 3)), 1.0)
         judged = Judged(np.zeros((SIDE, SIDE, 3), bool), np.zeros((SIDE, SIDE, 3), np.float32), box, 1)
-        drizzle_kernels.drop(photosites, worth, judged, settings.drizzle, np.zeros((SIDE, SIDE, 3, 3)), box)
+        drizzle_kernels.drop(photosites, worth, judged, settings.drizzle, np.zeros((3, 3, SIDE, SIDE)), box)
 
 
 def _load_rejection(settings: CanvasSettings) -> None:

@@ -63,10 +63,10 @@ def as_it_is(channels, weight=1.0):
 
 
 def dropped(drop, frames, how, box, channels, seen=None):
-    sums = np.zeros((*box.shape, channels, 3))
+    sums = np.zeros((channels, 3, *box.shape))
     for sites, worth in frames:
         drop(sites, worth, seen or judged(box, how, channels), how, sums, box)
-    return sums
+    return np.moveaxis(sums, (0, 1), (2, 3))
 
 
 def stars(shape, seed):
