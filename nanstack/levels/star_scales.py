@@ -34,12 +34,17 @@ BRIGHT = 25  # per cent of sightings, by whose scatter it is told what else is u
 SEEN_SIGMA = 2.5  # a star counts where it would be seen if noise took so much of it: else those that noise lifts would
 SOFT = 3.0  # from so many usual residuals on a sighting has less and less of a say
 LEAST_STARS = 3  # in common with other frames, of one that stars tell of
-SURE = 4.0  # standard errors of its corners from which on a flat is believed: those of few stars are told too small
+SURE = 3.0  # standard errors of its corners from which on a flat is believed
 FLAT_SIGMA = 0.03  # of a flat's terms at a frame's edge, beforehand: what a device's own flat leaves is a few per cent
 LEAST_SPREAD = 0.003  # of frames' fluxes, however steady the air
 ROUGH, FINE = 1e-2, 1e-7  # tolerances of a round's conjugate gradients: the next one goes on from there
-FRAME_ERROR = 0.006  # of all fluxes of a frame alike: how wide its stars are changes what a model of them tells
+FRAME_ERROR = 0.005  # of all fluxes of a frame alike: how wide its stars are changes what a model of them tells
 DRAWS, AT_ONCE, SEED = 32, 4, 16  # of what stars are off, by which errors are told: to an eighth of them
+PRECISE = 0.06  # of a star's flux: sightings by which the parts of a frame are told
+LEAST_PRECISE = 30  # of a frame, of which fewer fall apart by chance
+LEAST_PART = 0.25  # of a frame
+PARTS_SIGMAS = 5.0  # from part to part, in sigmas of either
+MOST_STIFFNESS = 2.0  # of what counts over what pulls back; 1.2 for normal scatter
 LEAST_REST = 0.1  # of a sighting, that its star does not follow
 LEAST_MULTIPLIER = 0.2  # on the way to a solution
 TINY, FAST = 1e-12, 1e15
@@ -148,7 +153,7 @@ def star_scales(
     solution = _Solution.first(seen, cameras, shapes)
     for loss, with_flats, tolerance in FIRST_ROUNDS:
         solution = solution.better(loss, with_flats, tolerance)
-    solution = _with_what_else_is_uncertain(solution)
+    solution = _with_what_else_is_uncertain(_by_clear_parts(solution))
     for loss, with_flats, tolerance in ROUNDS:
         solution = solution.better(loss, with_flats, tolerance)
     counts, component = _connected(solution)
@@ -235,15 +240,24 @@ class _Solution:
         system = _System.of(self)
         free = (np.arange(len(self.found)) < len(self.cameras)) | with_flats
         step = system.step(self.off(self.found)[:, np.newaxis], self.found[:, np.newaxis], free, tolerance)
-        found = self.found + step[:, 0]
-        off = system.beside_stars(self.off(found))
-        clear = np.exp(self.seen.log - off)  # of noise: else a star that noise lifts would count for more
-        shown = clear > self.seen.least + SEEN_SIGMA * self.seen.noise
-        error = np.hypot(self.seen.noise / clear, self.seen.floor)
+        return replace(self, found=self.found + step[:, 0]).weighed(loss, system)
+
+    def weighed(self, loss: Callable[[np.ndarray], np.ndarray], system: _System) -> _Solution:
+        """Return the solution with what sightings count for, by what they are off their stars, as a system has them."""
+        off = system.beside_stars(self.off(self.found))
+        shown = np.exp(self.seen.log - off) > self.seen.least + SEEN_SIGMA * self.seen.noise
+        error = self.error(off)
         relative = np.abs(off / error)
         usual = max(SIGMA_OF_MAD * float(np.median(relative[shown])), TINY) if shown.any() else 1.0
         weights = shown * loss(relative / usual) / (usual * error) ** 2
-        return replace(self, found=found, shown=shown, weights=weights, usual=usual)
+        return replace(self, shown=shown, weights=weights, usual=usual)
+
+    def error(self, off: np.ndarray) -> np.ndarray:
+        """Return how uncertain logarithms of fluxes are by themselves, if they are off so much: (m,).
+
+        By the star's own flux: else one that noise lifts would count for more.
+        """
+        return np.hypot(self.seen.noise / np.exp(self.seen.log - off), self.seen.floor)
 
     def off(self, found: np.ndarray) -> np.ndarray:
         """Return the logarithms of stars' fluxes by each sighting, if frames were as found: (m,)."""
@@ -346,6 +360,37 @@ def _with_what_else_is_uncertain(solution: _Solution) -> _Solution:
     return replace(solution, seen=replace(seen, floor=np.full(len(seen.log), floor)))
 
 
+def _by_clear_parts(solution: _Solution) -> _Solution:
+    """Return a solution that goes on from the clear part of frames of which a tree, or a cloud's edge, dims the other.
+
+    Nothing makes stars brighter. Between the two there would be a solution that is of neither part.
+    """
+    seen, system = solution.seen, _System.of(solution)
+    off = system.beside_stars(solution.off(solution.found))
+    precise = solution.shown & (seen.noise < PRECISE * np.exp(seen.log))
+    found = solution.found.copy()
+    for frame in np.flatnonzero(np.bincount(seen.frame, precise, len(solution.cameras)) >= LEAST_PRECISE):
+        found[frame] += _clear_part(off[precise & (seen.frame == frame)])
+    moved = bool((found != solution.found).any())
+    return replace(solution, found=found).weighed(_redescending, system) if moved else solution
+
+
+def _clear_part(off: np.ndarray) -> float:
+    """Return the median of the brighter of two parts that logarithms of fluxes (n,) fall into; 0 where they do not.
+
+    The two differ most from each other for what each has of its own (Otsu 1979, IEEE Trans. SMC 9, 62).
+    """
+    off = np.sort(off)
+    low = np.arange(1, len(off))
+    total = np.cumsum(off)
+    between = (total[:-1] / low - (total[-1] - total[:-1]) / (len(off) - low)) ** 2 * low * (len(off) - low)
+    between[np.minimum(low, len(off) - low) < LEAST_PART * len(off)] = -1
+    parts = np.split(off, [low[np.argmax(between)]])
+    dim, clear = (float(np.median(part)) for part in parts)
+    scatter = SIGMA_OF_MAD * float(np.median(np.abs(off - np.repeat([dim, clear], [len(part) for part in parts]))))
+    return clear if clear - dim > PARTS_SIGMAS * scatter else 0.0
+
+
 def _connected(solution: _Solution) -> tuple[np.ndarray, np.ndarray]:
     """Return how many stars frames have in common with others, and the number of the set that they hang together in."""
     seen, frames = solution.seen, len(solution.cameras)
@@ -426,12 +471,14 @@ def _drawn(solution: _Solution) -> np.ndarray:
 
     A star is off in its own way in all frames of a night, so each has one draw for all its sightings (White 1980,
     Econometrica 48, 817; Liang and Zeger 1986, Biometrika 73, 13). The usual frames, which are no stars, have many.
+    What is drawn changes what sightings count for, too (Huber 1981, Robust Statistics, 7.6).
     """
     system, seen = _System.of(solution), solution.seen
     rng = np.random.default_rng(SEED)
     of_kinds = seen.floor != seen.floor[:1]
     lot = np.where(of_kinds, int(seen.star.max(initial=0)) + 1 + np.cumsum(of_kinds), seen.star)
-    off = system.beside_stars(solution.off(solution.found)) / np.sqrt(np.maximum(1 - system.share, LEAST_REST))
+    off = system.beside_stars(solution.off(solution.found))
+    off *= _stiffness(solution, off) / np.sqrt(np.maximum(1 - system.share, LEAST_REST))
     usual = np.divide(1, np.sqrt(system.held), out=np.zeros_like(system.held), where=system.held > 0)
     steps = []
     for _ in range(DRAWS // AT_ONCE):
@@ -439,6 +486,17 @@ def _drawn(solution: _Solution) -> np.ndarray:
         prior = rng.normal(size=(len(usual), AT_ONCE)) * usual
         steps.append(system.step(off[:, np.newaxis] * draws, -prior, np.ones(len(usual), dtype=bool), ROUGH))
     return np.concatenate(steps, axis=1)
+
+
+def _stiffness(solution: _Solution, off: np.ndarray) -> float:
+    """Return what sightings count for, over how strongly they pull back: further off, they count for less.
+
+    Geman and McClure's weight is (1 + x^2)^-2, the slope of x times it (1 - 3 x^2) / (1 + x^2)^3.
+    """
+    sure = solution.shown / solution.error(off) ** 2
+    square = (np.abs(off / solution.error(off)) / (solution.usual * SOFT)) ** 2
+    slope = float(np.sum(sure * (1 - 3 * square) / (1 + square) ** 3))
+    return min(float(np.sum(sure / (1 + square) ** 2)) / max(slope, TINY), MOST_STIFFNESS)
 
 
 def _beside_their_set(drawn: np.ndarray, known: np.ndarray, component: np.ndarray) -> np.ndarray:

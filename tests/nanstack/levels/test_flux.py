@@ -66,6 +66,34 @@ def test_frames_in_clouds_are_brought_to_the_usual_one():
     assert warnings == []
 
 
+@pytest.mark.parametrize(("dimmed", "within"), [(0.3, 0.01), (0.5, 0.01), (0.7, 0.04)])
+def test_a_tree_over_nearly_half_of_a_frame_dims_nothing_but_what_it_covers(dimmed, within):
+    """Leaves and edges let some of the light through: 45 % of the stars of four in ten frames show less of it."""
+    frames = night(10)
+    for k in (1, 3, 6, 8):
+        stars = frames[k].survey.stars
+        far = stars.x + 0.3 * stars.y
+        flux = np.where(far > np.quantile(far, 0.55), dimmed, 1) * stars.flux
+        order = np.argsort(-flux)
+        order = order[flux[order] > 6 * NOISE]
+        left = Stars(stars.x[order], stars.y[order], flux[order], stars.error[order], FWHM)
+        frames[k] = replace(frames[k], survey=replace(frames[k].survey, stars=left))
+    assert scaled(frames)[0] == pytest.approx([1.0] * 10, abs=within)
+
+
+def test_errors_are_as_large_as_frames_are_off():
+    """Of few and faint stars, through clouds: what is usual tells nothing."""
+    faint = replace(FAINTER, flux=np.random.default_rng(2).uniform(1000, 3000, 600))
+    off = []
+    for first in range(0, 400, 100):
+        true = np.exp(np.random.default_rng(first).normal(0, 0.3, 10))
+        frames = [night(1, clear, first + k, sky=faint, cut=4)[0] for k, clear in enumerate(true)]
+        made = on_one_flux_scale(frames, [0] * 10, Told())
+        left = np.log([frame.factor for frame in made] * true)
+        off.append((left - left.mean()) / [frame.factor_error for frame in made])
+    assert np.std(off) == pytest.approx(1, abs=0.2)
+
+
 def test_few_stars_never_make_it_worse():
     """Some 28 stars tell a flux to 1 or 2 %, and the air was steady: what they say is noise, but for a cloud."""
     true = np.ones(40)
