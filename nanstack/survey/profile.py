@@ -23,8 +23,10 @@ REACH = 2.5  # of what is fitted, in sigmas of the stars along their longer axis
 RIM_PX, RIM = 9.0, 3.0  # from there on a stamp shows surroundings: in pixels, and in such sigmas, whichever is more
 RIM_WIDTH_PX = 1
 MAX_STEP_PX = 1.0
-SURE_SIGNAL = 40.0  # a star's size is known by its signal to noise, up to this: then by what is around it
+SIZE_NOISE = 1.4  # of a star, over its signal to noise
+SIZE_SCATTER = 0.01  # by what is around it
 LEAST_SIZES = 5  # stars by which the usual size is told
+FAR_SIGMAS = 3.0  # from there on a size has less and less of a say
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,11 @@ class Fit:
         which = which[~self.stamps.saturated[which].any(axis=1)]
         if len(which) < LEAST_SIZES:
             return 1.0, 1.0
-        which = which[np.argsort(self.size[which], kind="stable")]
-        share = np.cumsum(np.minimum(self.signal[which], SURE_SIGNAL) ** 2)
-        size = float(self.size[which[np.searchsorted(share, share[-1] / 2)]])
+        sizes, error = self.size[which], np.hypot(SIZE_NOISE / self.signal[which], SIZE_SCATTER)
+        size = float(np.median(sizes))
+        for _ in range(ROUNDS):  # Geman and McClure's weights: crowded stars are wide
+            weight = error**-2 * (1 + ((sizes - size) / (FAR_SIGMAS * error)) ** 2) ** -2
+            size = float(np.sum(weight * sizes) / np.sum(weight))
         return (size / (2 - size)) ** 0.5, 1 / (2 - size)
 
     @property
