@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanstack.survey.mesh import cell_levels, spread_out, without_holes
-from nanstack.survey.raw import MESH_PX, QUANTISATION, Raw, binned, step_of
+from nanstack.survey.raw import MESH_PX, QUANTISATION, Raw, step_of
 
 PEAK_SIGMA = 4.2  # of the smoothed noise: of half a million pixels of noise, some five are higher
 MASK_SIGMA = 3.5  # what is higher than that, with its surroundings, is not sky
@@ -49,7 +49,7 @@ def find_peaks(raw: Raw) -> Peaks:
     """Look for peaks in a frame."""
     import cv2
 
-    small = binned(raw.plane, raw.binning)
+    small = raw.halved if raw.binning == 2 else raw.plane
     hole = np.isnan(small)
     light = small - _background(small, MESH_PX // raw.binning)
     np.copyto(light, 0.0, where=hole)

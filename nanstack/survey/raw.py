@@ -57,6 +57,11 @@ class Raw:
         return 2 if (self.pattern or self.plane.size >= BIN_FROM_PX) else 1
 
     @cached_property
+    def halved(self) -> np.ndarray:
+        """The means of 2 x 2 samples of `plane`: float32, not to be changed."""
+        return binned(self.plane, 2)
+
+    @cached_property
     def sites(self) -> np.ndarray:
         """Which colour each photosite of a 2 x 2 cell of `plane` shows: its index, shape (2, 2)."""
         return np.array([COLOURS.index(letter) for letter in self.pattern or "RRRR"]).reshape(2, 2)

@@ -23,7 +23,8 @@ COARSE = 4  # of these to one of the coarse image, in which lines are looked for
 MOST_LOOKS = 6  # for a line, in a frame: each look but the last finds one
 FIRST_SIGNAL = 5.0  # noise comes to it in one frame of ten
 SIGNAL = 6.0  # of a line that is kept, once measured;
-SURE = 10.0  # of one that is a trail: fainter ones tell that others at their place are none
+SURE = 12.0  # of one that is a trail: fainter ones tell that others at their place are none
+SLENDER = 7.0  # times longer than wide: what is wider for its length is a piece of a nebula
 LEAST_PX = 96.0  # that it is long
 LEAST_COARSE = 16  # rows, or columns, of the coarse image that a first look sums up, at least
 CLIP_COARSE, CLIP = 2.5, 2.0  # noise: what is brighter counts as so much, so that no few stars make a line
@@ -47,6 +48,7 @@ SETTLED = 0.05  # a change of the length, as a share
 FAINT = 0.02  # of the noise of a photosite: where a trail's light is less, its width ends
 LEAST_HALF_PX = 5.0
 STEADY = 0.5  # of the pieces of a trail have light, at least; between a few stars in a row they have none
+EDGE = 0.5  # of a line's light, by which nothing beside it is darker than its surroundings
 IN_A_ROW = 0.08  # or so many stand between two that have light, too
 LIT = 0.3  # of the mean light: a piece that has it
 
@@ -82,7 +84,7 @@ class Trail(NamedTuple):
     @property
     def is_sure(self) -> bool:
         """Whether it is so clear that it is a trail, unless other frames tell that it is none."""
-        return self.signal > SURE
+        return self.signal > SURE and self.length > SLENDER * 2 * self.half_width
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return how far pixels (x, y) lie from it: float64, of their shape."""
@@ -168,8 +170,7 @@ class _Image:
 
 def _light(raw: Raw, sky: np.ndarray) -> np.ndarray:
     """Return the light of 2 x 2 pixels together above the sky, over its noise: float32, NaN where there is no data."""
-    light = binned(raw.plane, FINE_PX)
-    light -= spread_out(_sky_of_all(raw, sky), MESH_PX // FINE_PX, light.shape)
+    light = raw.halved - spread_out(_sky_of_all(raw, sky), MESH_PX // FINE_PX, raw.halved.shape)
     light /= _noise(light) or 1.0
     return light
 
@@ -370,12 +371,21 @@ class _Strip:
         return Trail(*line, max(half_width, LEAST_HALF_PX), float(profile.max()) / FINE_PX, signal)
 
     def _signal(self) -> float:
-        """Return the light in the middle over its noise, by how the parallels on both sides differ."""
+        """Return the light in the middle over its noise, by how its parallels differ; 0 for an edge: dark beside it.
+
+        Nothing is known of a line along the frame's own edge.
+        """
+        known = self.shown.mean(axis=1) > LEAST_KNOWN
+        if not (known[OFF <= -SIDE_FINE].any() and known[OFF >= SIDE_FINE].any()):
+            return 0.0
         mean = _smoothed(_mean(self.calm, self.shown, axis=1)[:, None])[:, 0]
-        side = mean[np.abs(OFF) >= SIDE_FINE]
+        side = mean[known & (np.abs(OFF) >= SIDE_FINE)]
+        light, dark = mean[HALF_FINE] - side.mean(), side.mean() - mean[known].min()
+        if dark > EDGE * light:
+            return 0.0
         count = 3 * self.shown[np.abs(OFF) <= 1].mean() * self.light.shape[1] * PIECE_FINE
         least = INTERPOLATED / np.sqrt(max(count, 1.0))
-        return float((mean[HALF_FINE] - side.mean()) / max(side.std(), least))
+        return float(light / max(side.std(), least))
 
     def _profile(self, bright: np.ndarray) -> tuple[np.ndarray, int, int]:
         """Return the light across, by the median of bright pieces, and how far it is seen to either side."""

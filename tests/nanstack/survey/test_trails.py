@@ -165,3 +165,10 @@ def test_spikes_of_a_bright_star_are_no_trails():
     assert not sure(trails_of(light))
     crossing = Passage(320, 240, 1.0)
     assert [crossing.off(trail) < 4 for trail in sure(trails_of(light + crossing.light(8.0)))] == [True]
+
+
+@pytest.mark.parametrize("height", [0.7, 3.0, -20.0])
+def test_a_sharp_edge_is_no_trail(height):
+    """Of a nebula, or of a roof, which is dark."""
+    edge = height * NOISE * (Passage(300, 230, 0.7).across > 0)
+    assert not trails_of(edge)
