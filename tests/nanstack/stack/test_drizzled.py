@@ -9,13 +9,15 @@ import pytest
 from nanstack.canvas import Canvas, coarser, reference_canvas, union_canvas
 from nanstack.levels.placed import Level, PlacedFrame, SampleNoise
 from nanstack.register.camera import Camera, Passage, View
+from nanstack.register.mesh import Box, mesh_of, mesh_step
 from nanstack.register.warp import noise_left
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stack_files, stacked_on
 from nanstack.stack import cells as cells_module
-from nanstack.stack import drizzled
+from nanstack.stack import drizzle, drizzled
+from nanstack.stack.cells import counted_from_origin
 from nanstack.stack.definition import Rejection
-from nanstack.stack.drizzle import Drizzle
+from nanstack.stack.drizzle import Drizzle, Judged, mean_at
 from nanstack.stack.noise_model import NoiseRejection
 from tests.support.registered import registered
 from tests.support.skycells import frames_in, placed
@@ -153,6 +155,47 @@ def test_a_stars_light_its_place_and_its_colour_are_true(tmp_path):
     np.testing.assert_allclose(flux, 2 * np.pi * 1.5**2 * 8000, rtol=3e-3)
     for places, truth in ((columns[near], x), (rows[near], y)):
         np.testing.assert_allclose((light * places[:, np.newaxis]).sum(axis=0) / light.sum(axis=0), truth[0], atol=0.05)
+
+
+@pytest.mark.parametrize(("scale", "pixfrac"), [(1.0, 1.0), (2.0, 0.7)])
+def test_all_of_it_is_stscis_drizzle_of_what_differs_from_the_mean(tmp_path, scale, pixfrac):
+    resample = pytest.importorskip("drizzle.resample")
+
+    def scene(x, y):
+        light = 1000 + 8000 * np.exp(-((x - 3.2) ** 2 + (y + 5.7) ** 2) / (2 * 1.4**2))
+        return light[..., np.newaxis] * np.array([1.0, 0.8, 0.7])
+
+    frames = raw_night(tmp_path, 12, scene)
+    canvas, how = canvas_for(frames, scale), Drizzle(scale, pixfrac)
+    keep_all = NoiseRejection(np.inf)
+    stack = stacked_on(canvas, frames, None, CanvasSettings(keep_all, drizzle=how))
+    grid = coarser(canvas, how.coarser)
+    mean = stacked_on(grid, frames, None, CanvasSettings(keep_all)).image
+    x0, y0 = (-side for side in grid.origin)
+    judged = Judged(None, mean, Box(y0, y0 + len(mean), x0, x0 + mean.shape[1]), how.coarser)
+    theirs = [resample.Drizzle(kernel="square", out_shape=canvas.shape, disable_ctx=True) for _ in range(3)]
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    own = np.array([1, 0, 2, 1])[2 * (rows % 2) + columns % 2]
+    for one in frames:
+        way, around = Passage.between(one.frame.view, [canvas.view])[0], Box(-1, SHAPE[0] + 1, -1, SHAPE[1] + 1)
+        mesh = mesh_of(way, around, mesh_step(way, around), around)
+        there = mesh.positions(Box.whole(SHAPE))  # which may lie 0.001 px off
+        x, y = (v - first for v, first in zip(there, canvas.origin, strict=True))
+        inside = (rows > 3) & (rows < SHAPE[0] - 4) & (columns > 3) & (columns < SHAPE[1] - 4)
+        for colour, target in enumerate(theirs):
+            more = np.load(one.frame.path) - np.where(inside, mean_at(judged, colour, x, y), 0)
+            target.add_image(
+                more.astype(np.float32), exptime=1.0, pixmap=np.stack(there, axis=-1), pixel_scale_ratio=1 / scale,
+                weight_map=(inside & (own == colour)).astype(np.float32), pixfrac=pixfrac,
+            )  # fmt: skip
+    means = drizzle.means(judged, counted_from_origin(Box.whole(canvas.shape), canvas))
+    y, x = (side // 2 for side in canvas.shape)
+    middle = np.s_[y - 15 : y + 16, x - 15 : x + 16]
+    for colour, target in enumerate(theirs):
+        truth, told = (means[..., colour] + target.out_img)[middle], target.out_wht[middle] > 0.01
+        assert told.mean() > 0.9
+        found = stack.image[middle][..., colour]
+        assert np.nanmax(np.abs(found - truth)[told]) < 1e-5 * np.nanmax(truth)
 
 
 def test_stars_are_sharper_than_interpolated_ones_and_have_no_more_colour_at_their_rims(tmp_path):
