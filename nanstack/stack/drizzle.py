@@ -14,6 +14,7 @@ This is the definition, written to be read; `nanstack.stack.drizzle_kernels` is 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,16 +116,7 @@ class Drizzle:
         pitch : int
             Photosites from one of a colour to the next, along an axis: 2 of a Bayer mosaic.
         """
-        frequency, place = np.arange(0.5, 600) / 100, (np.arange(-1000, 1000) + 0.5) / 500
-        drop = np.sinc(frequency) * np.sinc(frequency * self.pixfrac * finer)
-        if self.kernel == "point":
-            drop = np.sinc(frequency)
-        elif self.kernel == "gaussian":
-            drop = np.exp(-2 * (np.pi * frequency * self.pixfrac * finer / FWHM) ** 2)
-        mean = np.cos(2 * np.pi * np.outer(frequency * pitch * finer, place)) @ keys(place) / 500
-        parts = {(2, 0): 1, (0, 2): 1, (2, 2): 1, (1, 1): 2, (2, 1): -2, (1, 2): -2}
-        squared = sum(factor * np.sum(drop**d * mean**m) ** 2 for (d, m), factor in parts.items())
-        return float(squared / np.sum(drop**2) ** 2)
+        return _noisier(self, round(finer, 2), pitch)  # frames' scales differ by less than counts
 
     def enough_frames(self, raw: bool) -> int:
         """Return how many frames, dithered at will, leave less than a thousandth of the pixels without a drop.
@@ -137,6 +129,20 @@ class Drizzle:
         across = {"square": self.pixfrac, "point": 0.0, "gaussian": 2 * GAUSSIAN_REACH}[self.kernel]
         reached = (0.25 if raw else 1.0) * (across + 1 / self.scale) ** 2  # of the pixels, by a frame's drops
         return 1 if reached >= 1 else math.ceil(math.log(FEW) / math.log(1 - reached))
+
+
+@functools.cache
+def _noisier(drizzle: Drizzle, finer: float, pitch: int) -> float:
+    frequency, place = np.arange(0.5, 600) / 100, (np.arange(-1000, 1000) + 0.5) / 500
+    drop = np.sinc(frequency) * np.sinc(frequency * drizzle.pixfrac * finer)
+    if drizzle.kernel == "point":
+        drop = np.sinc(frequency)
+    elif drizzle.kernel == "gaussian":
+        drop = np.exp(-2 * (np.pi * frequency * drizzle.pixfrac * finer / FWHM) ** 2)
+    mean = np.cos(2 * np.pi * np.outer(frequency * pitch * finer, place)) @ keys(place) / 500
+    parts = {(2, 0): 1, (0, 2): 1, (2, 2): 1, (1, 1): 2, (2, 1): -2, (1, 2): -2}
+    squared = sum(factor * np.sum(drop**d * mean**m) ** 2 for (d, m), factor in parts.items())
+    return float(squared / np.sum(drop**2) ** 2)
 
 
 class Photosites(NamedTuple):

@@ -23,7 +23,7 @@ from nanstack.stack.drizzle import FWHM, GAUSSIAN_REACH, KERNELS, LEAST_SHARE, D
 SQUARE, POINT, GAUSSIAN = range(len(KERNELS))
 AT_EDGES = 3  # pixels more than a drop is long: one that it begins in, one that it ends in, and what rounding adds
 LANES = 4  # pixels side by side that are worked on at once
-UPRIGHT = 1e-6  # pixels: a side that leans by less in a row is as good as one that does not
+UPRIGHT = 1e-6  # pixels: a side that leans by less from row to row is as good as one that does not
 
 helper = numba.njit(
     nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
@@ -54,6 +54,8 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
 
 def means(judged: Judged, box: Box) -> np.ndarray:
     """Return the mean of the interpolated frames in the middles of pixels, as `nanstack.stack.drizzle.means`."""
+    if judged.coarser == 1:
+        return judged.mean[box.within(judged.box)].astype(np.float64)
     found = np.empty((*box.shape, judged.mean.shape[2]))
     grid = (int(judged.box.top), int(judged.box.left), 1.0 / judged.coarser)
     _means(np.ascontiguousarray(judged.mean, dtype=np.float32), grid, (int(box.top), int(box.left)), found)
@@ -98,6 +100,10 @@ def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, s
             continue
         _along(lines[0], node_column, step, left, 0.0, first, last, places[0])
         _along(lines[1], node_column, step, left, 0.0, first, last, places[1])
+        while first < last and not _is_near(places[0, first], places[1, first], box, reach):
+            first += 1
+        while first < last and not _is_near(places[0, last - 1], places[1, last - 1], box, reach):
+            last -= 1
         _nearest_of_grid(places, grid, first, last, on_grid)
         count = _choose(
             samples[row - top],
@@ -149,15 +155,22 @@ def _that_may_touch(x, y, box, reach, begin, step, width):
 
 
 @helper
+def _is_near(x, y, box, reach):
+    """Tell whether a drop at a place may fall into the box; NaN is nowhere."""
+    top, bottom, left, right = box
+    return (x >= left - reach) & (x <= right + reach) & (y >= top - reach) & (y <= bottom + reach)
+
+
+@helper
 def _along(line, first_node, step, left, offset, first, last, out):
     """Fill in a coordinate for some of the photosites of a row, or for places beside them."""
-    j = first
+    j, between = first, 1.0 / step  # a power of two: exact
     while j < last:
         node = math.floor((left + j + offset) / step)
         stop = min(last, math.ceil((node + 1) * step - left - offset))
         begin, end = line[node - first_node], line[node - first_node + 1]
         for px in range(j, stop):
-            beyond = (left + px + offset) / step - node
+            beyond = (left + px + offset) * between - node
             out[px] = begin * (1 - beyond) + end * beyond
         j = stop
 
@@ -184,8 +197,7 @@ def _choose(samples, row, left, first, last, colours, places, on_grid, worth, ju
     of_row = colours[2 * (row & 1)], colours[2 * (row & 1) + 1]
     for j in range(first, last):
         x, y, r, c = places[0, j], places[1, j], on_grid[0, j], on_grid[1, j]
-        near = (x >= box[2] - reach) & (x <= box[3] + reach) & (y >= box[0] - reach) & (y <= box[1] + reach)
-        if not (near & (r >= 0)):
+        if r < 0 or not _is_near(x, y, box, reach):
             continue
         for number in range(each):
             channel = number if each > 1 else of_row[(left + j) & 1]
@@ -334,19 +346,19 @@ def _side(x0, y0, x1, y1, scale, columns, shares, pitch):
     if y0 > y1:
         x0, y0, x1, y1, scale = x1, y1, x0, y0, -scale
     slope = (x1 - x0) / (y1 - y0) if y1 > y0 else 0.0
+    upright = abs(slope) < UPRIGHT
+    lean = 0.0 if upright else scale / abs(slope)
     for row in range(int(y0), int(y1) + 1):
         above, below = max(y0, float(row)), min(y1, row + 1.0)
-        high = scale * (below - above)
-        one, other = x0 + (above - y0) * slope, x0 + (below - y0) * slope
-        low, far = min(one, other), max(one, other)
-        begin = row * pitch
-        if far - low < UPRIGHT:
-            middle = 0.5 * (low + far)
+        one, other, begin = x0 + (above - y0) * slope, x0 + (below - y0) * slope, row * pitch
+        if upright:
+            middle, high = 0.5 * (one + other), scale * (below - above)
             for c in range(-(-columns // LANES) * LANES):
                 shares[begin + c] += high * min(max(c + 1.0 - middle, 0.0), 1.0)
         else:
+            low, far = min(one, other), max(one, other)
             for c in range(0, columns, LANES):
-                _add_leaning(shares, begin + c, np.float64(c), low, far, high / (far - low))
+                _add_leaning(shares, begin + c, np.float64(c), low, far, lean)
 
 
 # --- vectors of pixels side by side -----------------------------------------------------------------------------------
