@@ -16,6 +16,7 @@ from nanstack.progress import Progress
 from nanstack.register.registered import RegisteredFrame, cameras, numbered
 
 SAME_EXPOSURE = 0.15  # clouds may make so much of a difference without a word
+TOO_BRIGHT = 1.5  # times what a header says: no cloud over the others does so much to most of them
 MOST_NAMED = 5
 SAME_FLUX = 0.05  # kinds whose stars differ by less are no news: the sky's transparency does as much
 
@@ -116,12 +117,14 @@ def _factor(component: int, kind: Kind, main: Kind, usual: Mapping[tuple[int, Ki
 
 def _tell(kind: Kind, main: Kind, counts: Mapping[Kind, int], factor: float, progress: Progress) -> None:
     """Warn where the frames of a kind are multiplied, and where their exposures say otherwise."""
-    if abs(math.log(factor)) < SAME_FLUX:
+    by_exposure = main.over(kind)
+    brighter = kind.like(main) and by_exposure > TOO_BRIGHT * factor
+    if abs(math.log(factor)) < SAME_FLUX and not brighter:
         return
     told = f"{counts[kind]} frame{'' if counts[kind] == 1 else 's'} of {kind}: multiplied by {factor:.3g}"
-    by_exposure = main.over(kind)
     off = kind.like(main) and abs(math.log(factor / by_exposure)) > SAME_EXPOSURE
-    doubt = f"; their exposures say {by_exposure:.3g}: clouds, or a header that is wrong" if off else ""
+    why = "a header that is wrong" if brighter else "clouds, or a header that is wrong"
+    doubt = f"; their exposures say {by_exposure:.3g}: {why}" if off else ""
     progress.warn(f"{told} to match the {counts[main]} of {main}{doubt}")
 
 

@@ -119,6 +119,15 @@ def test_stars_say_what_a_longer_exposure_is_worth():
     )
 
 
+def test_frames_brighter_than_their_header_says_are_named_though_nothing_is_multiplied():
+    (told,) = scaled([*SHORT, *night(3, 1.0, 10, exposure=3.0)])[1]
+    assert re.fullmatch(
+        r"3 frames of 3 s gain 80 S50: multiplied by (1|0\.99\d|1\.0\d) to match the 6 of 10 s gain 80 S50; "
+        r"their exposures say 3\.33: a header that is wrong",
+        told,
+    )
+
+
 def test_an_exposure_as_long_as_its_header_says_is_no_doubt():
     (told,) = scaled([*night(3, 3.0, 10, exposure=30.0), *SHORT])[1]
     assert re.fullmatch(r"3 frames of 30 s .* multiplied by 0\.33\d? to match the 6 of 10 s gain 80 S50", told)
