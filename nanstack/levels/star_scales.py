@@ -369,8 +369,9 @@ def _by_clear_parts(solution: _Solution) -> _Solution:
     off = system.beside_stars(solution.off(solution.found))
     precise = solution.shown & (seen.noise < PRECISE * np.exp(seen.log))
     found = solution.found.copy()
-    for frame in np.flatnonzero(np.bincount(seen.frame, precise, len(solution.cameras)) >= LEAST_PRECISE):
-        found[frame] += _clear_part(off[precise & (seen.frame == frame)])
+    begin = np.cumsum(np.bincount(seen.frame[precise], minlength=len(found)))  # sightings lie frame by frame
+    for frame, part in enumerate(np.split(off[precise], begin[:-1])):
+        found[frame] += _clear_part(part) if len(part) >= LEAST_PRECISE else 0.0
     moved = bool((found != solution.found).any())
     return replace(solution, found=found).weighed(_redescending, system) if moved else solution
 

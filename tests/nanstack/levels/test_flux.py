@@ -154,6 +154,7 @@ def test_frames_whose_stars_tell_nothing_are_taken_by_their_exposures_and_named(
     )
     nothing = [registered(f"{k}.fit", instrument="S50") for k in range(2)]
     assert scaled([*SHORT, *nothing])[0][6:] == [1.0] * 2
+    assert scaled(nothing)[0] == [1.0] * 2
     made = on_one_flux_scale([*SHORT, *dark], [0] * 8, Told())
     assert np.isnan([frame.factor_error for frame in made]).tolist() == [False] * 6 + [True] * 2
 
