@@ -101,6 +101,9 @@ def comet_frames(
     way = drift_px(found.motion, canvas, begin, end)
     if way < LEAST_MOTION_PX:
         raise ValueError("what is at the comet's marks does not move among the stars: it is one of them")
+    x, y = (float(side) for side in canvas.view.pixels(found.motion.place))
+    if not (0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0]):  # NaN is not
+        raise ValueError("the comet lies outside the mosaic in the middle of the time: look at its marks")
     known = [one for one, _ in timed]
     there = {one.frame.path for one in known}
     return CometFrames(

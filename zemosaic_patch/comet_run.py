@@ -137,7 +137,7 @@ class CometRun:
         if MERGED not in self.stacks:
             return report
         with _image(self.stacks[COMET].to) as part:
-            light = light_of(part, canvas, found.motion, found.width_px)
+            light = light_of(part, canvas, found)
         stars = without_comet(placed, canvas, found, light)
         both = {**own, "NPA_KIND": (MERGED, "what this image is"), "HISTORY": COMPOSITE}
         write(self.stacks[MERGED], stars, both, "both", finish=partial(with_comet, found=light))

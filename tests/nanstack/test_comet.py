@@ -232,9 +232,26 @@ def test_a_star_is_no_comet(night, stack):
         comet_frames(stack.frames, stack.canvas, Marks(tuple(first), tuple(last)))
 
 
+def test_a_comas_light_is_all_of_it_and_has_no_edge(night, stack):
+    """Else a ring stays in the merged picture where it ends."""
+    there, shape = comet_frames(stack.frames, stack.canvas, Marks(*night.marks())), stack.canvas.shape
+    x, y = stack.canvas.view.pixels(there.motion.place)
+    away = np.hypot(np.arange(shape[1]) - x, (np.arange(shape[0]) - y)[:, np.newaxis])
+    coma = 3000 * np.exp(-away / 60) / (away + 5)
+    image = (coma + np.random.default_rng(2).normal(0, 2, shape))[..., np.newaxis].astype(np.float32)
+    light = light_of(lambda box: image[box.within(Box.whole(shape))], stack.canvas, there)
+    off = (light.light[..., 0] - coma)[away < 150] + np.median(coma)
+    rings = [np.median(off[np.abs(away[away < 150] - r) < 2]) for r in range(2, 148, 4)]
+    assert np.abs(rings).max() < 1.5
+    far = (away > 120) & (away < 200)
+    assert np.std((light.light[..., 0] - coma)[far]) < 0.6, "no noise of 2 where there are no details"
+
+
 def test_marks_outside_a_frame_name_it(night, stack):
     with pytest.raises(ValueError, match=r"900,10 lies outside light_11.fit, which has 560 x 400 pixels"):
         comet_frames(stack.frames, stack.canvas, Marks((20, 30), (900, 10)))
+    with pytest.raises(ValueError, match="outside the mosaic"):
+        comet_frames(stack.frames, stack.canvas, Marks((20, 30), (20.01, 30), "sky"))
 
 
 def test_frames_without_a_time_are_left_out(night, stack):
@@ -253,7 +270,7 @@ def test_frames_without_a_time_are_left_out(night, stack):
 def test_stars_and_comet_are_sharp_in_one_picture(night, stack, comet):
     there = comet_frames(stack.frames, stack.canvas, Marks(*night.marks()))
     whole = Box.whole(stack.canvas.shape)
-    light = light_of(lambda box: comet.image[box.within(whole)], stack.canvas, there.motion, 3.4)
+    light = light_of(lambda box: comet.image[box.within(whole)], stack.canvas, there)
     frames = without_comet(stack.frames, stack.canvas, there, light)
     strips = with_comet(stacked_strips(stack.canvas, frames, CanvasSettings()), light)
     both = np.concatenate([strip.image for _, strip in strips])
