@@ -88,10 +88,16 @@ class Trail(NamedTuple):
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return how far pixels (x, y) lie from it: float64, of their shape."""
-        across, down = self.x1 - self.x0, self.y1 - self.y0
-        square = across * across + down * down or 1.0
-        along = np.clip(((x - self.x0) * across + (y - self.y0) * down) / square, 0.0, 1.0)
-        return np.hypot(x - self.x0 - along * across, y - self.y0 - along * down)
+        return distance(self[:4], x, y)
+
+
+def distance(ends: Sequence[float | np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return how far pixels (x, y) lie from pieces of straight lines, whose ends are x0, y0, x1 and y1."""
+    x0, y0, x1, y1 = ends
+    across, down = x1 - x0, y1 - y0
+    square = np.square(across) + np.square(down)
+    along = np.clip(((x - x0) * across + (y - y0) * down) / np.where(square > 0, square, 1.0), 0.0, 1.0)
+    return np.hypot(x - x0 - along * across, y - y0 - along * down)
 
 
 def on_trails(trails: Sequence[Trail], x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -367,8 +373,9 @@ class _Strip:
         middle, (across_x, across_y) = (above - below) / 2, _across(self.line)
         x, y = middle * across_x, middle * across_y
         line = _scaled(Segment(*(np.array(self.line) + [x, y, x, y]).tolist()), FINE_PX, 1)
-        half_width = FINE_PX * (above + below) / 2
-        return Trail(*line, max(half_width, LEAST_HALF_PX), float(profile.max()) / FINE_PX, signal)
+        half_width = max(FINE_PX * (above + below) / 2, LEAST_HALF_PX)
+        numbers = *line, half_width, float(profile.max()) / FINE_PX, signal
+        return Trail(*(round(number, 2) for number in numbers))  # processors differ in the last digits
 
     def _signal(self) -> float:
         """Return the light in the middle over its noise, by how its parallels differ; 0 for an edge: dark beside it.

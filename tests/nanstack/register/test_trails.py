@@ -89,3 +89,16 @@ def test_the_order_of_frames_changes_nothing():
     frames = on_the_sky(night(), GALAXY)
     frames[4] = showing(frames[4], *frames[4].survey.trails, line([[10, 900], [1900, 300]]))
     assert trails_of(frames[::-1]) == trails_of(frames)[::-1]
+
+
+def test_many_frames_are_none_that_tell_by_chance():
+    """Of 300 frames of one field each has a trail somewhere: some lie on each other."""
+    rng = np.random.default_rng(2)
+    frames = []
+    for number in range(300):
+        east, north = rng.normal(0, 0.02, 2)
+        x, y, angle = rng.uniform(300, 1620), rng.uniform(200, 880), rng.uniform(0, np.pi)
+        reach = 800 * np.array([np.cos(angle), np.sin(angle)])
+        trail = line([[x - reach[0], y - reach[1]], [x + reach[0], y + reach[1]]])
+        frames.append(showing(registered(f"{number}.fit", east, north, turn=rng.uniform(-10, 10)), trail))
+    assert sum(map(len, trails_of(frames))) >= 298
