@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
     from nanstack.stack.stacked import StackedCell
 
-MOST_PX = 1000  # from the nucleus: farther out, a coma is smooth over any way
+MOST_PX = 600  # from the nucleus: farther out, a coma is smooth over any way
 COMA_PX = 20.0  # light that is smoothed by so much has no noise to speak of
 DETAIL_PX = 6.0  # what is finer rises above the noise, smoothed by so much, where it is the comet's
 LEAST_SIGNAL = 4.0  # of it, over that noise
