@@ -8,6 +8,7 @@ Pixels are counted from the canvas's origin: a cell stays what it is when the ca
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ PART_BYTES = 24 * 2**20  # of the samples of a part of a cell: with more, each p
 LEAST_SIDE = 32  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
 BESIDE_BLOCK = 2.5  # bytes that a part takes while it is stacked, over those of its samples
 MOST_FRAMES = 2**16 - 1  # in a cell: coverage counts in 16 bits
+KEPT_MESHES = 500  # of frames that are dropped: some 35 KB each, for a few cells side by side
 AHEAD = 2  # cells that wait for whoever takes them, for each that is in work
 
 
@@ -365,7 +367,8 @@ def stack_cells(
     try:
         with Scratch() as scratch:
             sources = _Sources(layers, files, scratch)
-            stack = _Work(layers, sources, outlines, settings, part_bytes).stacked
+            frame_mesh = functools.lru_cache(KEPT_MESHES)(lambda index: layers[index].dropping.mesh())
+            stack = _Work(layers, sources, outlines, settings, part_bytes, frame_mesh).stacked
             make = stack if kept is None else _remembering(kept, stack, layers, settings)
             yield from in_order(lambda number: make(cells[number]), len(cells), at_once, AHEAD * at_once)
     finally:
@@ -423,6 +426,7 @@ class _Work:
     outlines: Outlines
     settings: CanvasSettings
     part_bytes: int
+    frame_mesh: Callable[[int], Mesh]
 
     def stacked(self, cell: Cell) -> StackedCell:
         """Return a cell, stacked in as many parts as its frames ask for."""
@@ -466,7 +470,7 @@ class _Work:
         source = self.sources[index]
         nothing = 0 in mesh.box.shape
         box = Box(0, 0, 0, 0) if nothing else window_of(mesh, source.shape, 1)
-        return Drops(self.layers[index].dropping, source, box)
+        return Drops(self.layers[index].dropping, self.frame_mesh(index), source, box)
 
 
 def empty(shape: tuple[int, int], channels: int) -> StackedCell:

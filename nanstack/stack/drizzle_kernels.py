@@ -73,12 +73,26 @@ def _longest(mesh: Mesh) -> float:
 @compilation.compiled(error_model="numpy")
 def _means(mean, grid, begin, found):
     top, left, finer = grid
+    height, width, channels = mean.shape
+    flat, mixed = mean.reshape(height, width * channels), np.empty(width * channels)
     for r in range(found.shape[0]):
         row = (begin[0] + r + 0.5) * finer - 0.5 - top
+        first, down = math.floor(row), _keys(row - math.floor(row))
+        above, own = flat[max(first - 1, 0)], flat[max(first, 0)]
+        below, last = flat[min(first + 1, height - 1)], flat[min(first + 2, height - 1)]
+        for k in range(mixed.size):
+            mixed[k] = down[0] * above[k] + down[1] * own[k] + down[2] * below[k] + down[3] * last[k]
         for c in range(found.shape[1]):
             column = (begin[1] + c + 0.5) * finer - 0.5 - left
-            for channel in range(found.shape[2]):
-                found[r, c, channel] = _mean_at(mean, channel, row, column)
+            start, right = math.floor(column), _keys(column - math.floor(column))
+            inside = first >= 1 and first + 2 < height and start >= 1 and start + 2 < width
+            for channel in range(channels):
+                total = np.nan
+                if inside:
+                    k = channels * (start - 1) + channel
+                    total = right[0] * mixed[k] + right[1] * mixed[k + channels]
+                    total += right[2] * mixed[k + 2 * channels] + right[3] * mixed[k + 3 * channels]
+                found[r, c, channel] = total if math.isfinite(total) else _mean_at(mean, channel, row, column)
 
 
 @compilation.compiled(error_model="numpy")

@@ -20,7 +20,7 @@ from nanstack.compilation import where_numba_is
 from nanstack.levels.placed import Level, PlacedFrame
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.register.camera import Passage
-from nanstack.register.mesh import Box, mesh_of, mesh_step
+from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step
 from nanstack.register.warp import noise_left
 from nanstack.settings import CanvasSettings
 from nanstack.stack import drizzle as definition
@@ -76,6 +76,11 @@ class Dropping:
         step = mesh_step(there, _around(Box.whole(view.camera.shape)))
         return cls(there, step, finer, worth)
 
+    def mesh(self) -> Mesh:
+        """Return where all of the frame's photosites lie."""
+        wide = _around(Box.whole(self.there.seen.camera.shape))
+        return mesh_of(self.there, wide, self.step, wide)
+
 
 def _around(box: Box) -> Box:
     """Return a box and the next pixels around it: corners of photosites lie between these."""
@@ -116,8 +121,9 @@ class Drops(NamedTuple):
     """What a frame may drop onto a part of a canvas."""
 
     dropping: Dropping
+    mesh: Mesh  # of all its photosites
     source: Source
-    box: Box  # of its photosites
+    box: Box  # of those that may drop there
 
 
 def dropped(
@@ -164,27 +170,29 @@ def dropped(
 
 def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
     """Drop a frame's photosites; those that no light made drop nothing."""
-    one, source, where = drops
+    one, mesh, source, where = drops
     if 0 in where.shape:
         return
     window = source.window(where, mended=False)
-    wider = _around(window.box)
-    mesh = mesh_of(one.there, wider, one.step, wider)
-    photosites = Photosites(window.samples, window.box, colours_of(source.pattern), mesh, one.finer)
+    colours, near = colours_of(source.pattern), mesh.cut(_around(window.box))
+    photosites = Photosites(window.samples, window.box, colours, near, one.finer)
     (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
 
 
 def _divided(sums: np.ndarray, means: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
     """Return what drops add up to where frames have data, and some reached each colour."""
-    value, weight, variance = (np.moveaxis(sums[:, number], 0, -1) for number in (VALUE, WEIGHT, VARIANCE))
     seen = coverage > 0
-    whole = (weight > 0).all(axis=-1) & seen
-    divisor = np.where(whole[..., np.newaxis], weight, np.nan)
+    whole = (sums[:, WEIGHT] > 0).all(axis=0) & seen
+    image, variance = np.empty(means.shape, np.float32), np.empty(means.shape, np.float32)
+    for colour, of in enumerate(sums):
+        inverse = np.divide(1.0, of[WEIGHT], out=np.full(whole.shape, np.nan), where=whole)
+        image[..., colour] = means[..., colour] + of[VALUE] * inverse
+        variance[..., colour] = of[VARIANCE] * inverse * inverse
     return StackedCell(
-        (means + value / divisor).astype(np.float32),
+        image,
         np.where(whole, coverage, 0).astype(np.uint16),
-        np.where(whole, weight.mean(axis=-1), 0).astype(np.float32),
-        (variance / divisor**2).astype(np.float32),
+        np.where(whole, sums[:, WEIGHT].mean(axis=0), 0).astype(np.float32),
+        variance,
         rejected,
         samples,
         int(np.count_nonzero(seen & ~whole)),
