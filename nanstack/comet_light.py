@@ -33,10 +33,8 @@ COMA_PX = 20.0  # light that is smoothed by so much has no noise to speak of
 DETAIL_PX = 6.0  # what is finer rises above the noise, smoothed by so much, where it is the comet's
 LEAST_SIGNAL = 4.0  # of it, over that noise
 EDGE_PX = 12.0  # over which the finer part fades out
-FADES_PX, FADES_WAYS = (
-    100.0,
-    3.0,
-)  # over which all fades out far from the nucleus: pixels, or ways of the comet, if more
+FADES_PX = 100.0  # over which all fades out far from the nucleus,
+FADES_WAYS = 3.0  # or so many ways of the comet, if that is more
 CORE = 4.0  # widths of a star around the nucleus that are light in any case
 NUCLEUS = 1.5  # widths of a star around it in which a frame does not count where another one does
 

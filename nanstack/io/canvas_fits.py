@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VARIANCE_TOLD = "Variance of each pixel of the image, by the noise of the frames."
 CORRELATION_TOLD = (
-    "Interpolation makes neighbours alike: in plane c the mean of n pixels,",
+    "Neighbours share samples: in plane c the mean of n pixels,",
     "n large, has the variance mean(VARIANCE) * NPA_CORc / n.",
 )
 

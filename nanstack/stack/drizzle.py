@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drizzle: each photosite drops onto the canvas by itself, in its own colour; nothing is interpolated.
+"""Drizzle: each photosite drops onto the canvas by itself, in its own colour.
 
 Fruchter and Hook 2002, PASP 114, 144. A photosite's square, shrunk, lies on the canvas as a quadrilateral. Each pixel
 gets the share of the drop that falls into it, by exact areas; what it shows is the mean of its drops, by their weights
@@ -30,9 +30,7 @@ from nanstack.register.warp import keys
 KERNELS = ("square", "point", "gaussian")
 TIMES_FINER = (1.0, 4.0)  # times finer than frames' own pixels
 FWHM = 2.3548  # of a Gaussian, in its sigma; to the digits that STScI has
-GAUSSIAN_REACH = (
-    1.2  # photosites that a Gaussian drop goes along rows and columns; as STScI has it, so that drops agree
-)
+GAUSSIAN_REACH = 1.2  # photosites that a Gaussian drop goes along rows and columns, as STScI has it: drops agree
 LEAST_SHARE = 1e-9  # of a drop: what rounding makes of nothing is less
 TAPS, MARGIN = (-1, 0, 1, 2), 2  # of a cubic, around a place; pixels beside the grid that some of them may lie in
 FEW = 1e-3  # of the pixels may be without a drop
