@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 
 from nanstack.canvas import Canvas
-from nanstack.comet import Motion, moved
+from nanstack.comet import LEAST_MOTION_PX, Motion, moved
 from nanstack.levels.placed import NOTHING_LEFT, Level, PlacedFrame
 from nanstack.memory import Scratch
 from nanstack.register.camera import Camera, View, local_axes
@@ -35,6 +35,7 @@ CENTRING_ROUNDS = 30
 SURE_PX = 0.3  # standard error of the nucleus's place in the first and the last frame, with which a motion is believed
 FAR_OFF = 4.0  # in what is usual for them: places that the motion is not laid through
 LEAST_SCATTER_PX = 0.1
+SEEN_TO_MOVE_PX = 1.0  # without a long break: stars of two nights might stand where a comet would
 
 Timed = Sequence[tuple[PlacedFrame, datetime]]
 
@@ -114,7 +115,16 @@ def _step(timed: Timed, canvas: Canvas, motion: Motion, interpolation: str, reac
         for at in ends
     ]
     new = Motion.through(directions[0], timed[0][1], directions[1], timed[-1][1])
+    rate = new.rate * canvas.view.focal
+    if rate * ends[1] >= LEAST_MOTION_PX and rate * _longest_stretch(seconds) < SEEN_TO_MOVE_PX:
+        return None
     return Followed(new, len(parts), line.count, float(line.error_at(ends).max()))
+
+
+def _longest_stretch(seconds: np.ndarray) -> float:
+    """Return the longer of the times before and after the longest break."""
+    last = int(np.argmax(np.diff(seconds)))
+    return float(max(seconds[last] - seconds[0], seconds[-1] - seconds[last + 1]))
 
 
 def _small(motion: Motion, canvas: Canvas) -> View:

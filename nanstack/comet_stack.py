@@ -93,7 +93,9 @@ def comet_frames(
     """
     timed = with_moments(placed)
     if len(timed) < 2:
-        raise ValueError(f"a comet's motion needs the times (DATE-OBS) of two frames, and {len(timed)} tells its own")
+        raise ValueError(
+            f"a comet's motion needs two frames whose headers tell the time (DATE-OBS); here {len(timed)} of them do"
+        )
     (first, begin), (last, end) = timed[0], timed[-1]
     found = followed(timed, canvas, motion_of(marks, timed, canvas), interpolation)
     if not found.by_light and marks.count == "frames":

@@ -209,12 +209,12 @@ def _remarks(found: CometFrames) -> list[str]:
     if not found.followed.by_light:
         lines.append(
             "comet: no nucleus is surely seen near the marks, so its motion is as marked, from "
-            f"{found.first.name} to {found.last.name}: is it blurred in comet.fits, mark it again"
+            f"{found.first.name} to {found.last.name}: if it is blurred in comet.fits, mark it again"
         )
     if found.stars_stay:
         lines.append(
             f"comet: it moves only {found.drift_px:.1f} px among the stars, which are {found.width_px:.1f} px wide: "
-            "what they leave in comet.fits is trails as short"
+            "they stay in comet.fits, as trails so short"
         )
     return lines
 

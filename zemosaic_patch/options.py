@@ -60,7 +60,8 @@ class Range:
     def __str__(self) -> str:
         if self.high is None:
             return f"of at least {self.low:g}" if self.with_low else f"above {self.low:g}"
-        return f"from {self.low:g} to {'' if self.with_high else 'below '}{self.high:g}"
+        begin = f"from {self.low:g} to" if self.with_low else f"above {self.low:g}, up to"
+        return f"{begin} {'' if self.with_high else 'below '}{self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,8 @@ class StackOptions:
             raise UsageError(f"--drizzle is a mean of drops: leave out --combine {self.combine}")
         if self.reject not in (NOISE, "none"):
             raise UsageError(f"--drizzle goes with --reject {NOISE} or none, not with {self.reject}")
+        if self.kernel == "point" and self.pixfrac != Drizzle().pixfrac:
+            raise UsageError("--pixfrac has no effect with --kernel point, whose drops have no size: leave it out")
         return Drizzle(self.drizzle, self.pixfrac, self.kernel)
 
     def _by_noise(self) -> NoiseRejection:
@@ -361,9 +364,10 @@ def _check_pixels(canvas: CanvasChoice, stack: CanvasSettings) -> None:
     """Refuse pixels that photosites are not dropped onto."""
     if stack.drizzle is None:
         return
-    if canvas.like is not None or canvas.kind != "all":
-        given = "--like" if canvas.like is not None else "--canvas reference"
-        raise UsageError(f"--drizzle goes with --canvas all, not with {given}: that image's pixels are what they are")
+    if canvas.like is not None:
+        raise UsageError("--drizzle makes pixels of its own: leave out --like, whose pixels are what they are")
+    if canvas.kind != "all":
+        raise UsageError("--drizzle makes pixels of its own, not a frame's: add --canvas all")
     if canvas.scale is not None:
         raise UsageError("--drizzle says how fine the pixels are, against the frames' own: leave out --scale")
 

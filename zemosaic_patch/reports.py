@@ -330,8 +330,9 @@ class Stacked:
 
 def _drops(drizzle: Drizzle, holes: float) -> str:
     """Return how photosites dropped, in words; holes are a percentage."""
-    size = f"drops of {drizzle.pixfrac:g} of a photosite's side ({drizzle.kernel})"
-    return f"{drizzle.scale:g} times finer, {size}, {shown(holes, ' %')} of the pixels seen without one"
+    size = "" if drizzle.kernel == "point" else f" of {drizzle.pixfrac:g} of a photosite's side"
+    finer = "as fine as the frames" if drizzle.scale == 1 else f"{drizzle.scale:g} times finer than the frames"
+    return f"{finer}, drops{size} ({drizzle.kernel}); {shown(holes, ' %')} of the pixels seen got none"
 
 
 def _rejection(rejection: NoiseRejection | Rejection) -> tuple[str, tuple[float, float]]:

@@ -73,6 +73,24 @@ def test_the_middle_of_an_exposure_counts():
     assert moment_of(registered("a", date="yesterday", exposure=5.0)) is None
 
 
+def test_two_stars_of_two_nights_are_no_comet(night, stack):
+    """One where the first night's mark is, and another where the second one's is: nothing is seen to move."""
+    timed, day = with_moments(stack.frames), timedelta(days=1)
+    half = len(timed) // 2
+    nights = [(one, moment + day * (number >= half)) for number, (one, moment) in enumerate(timed)]
+
+    def star(one, index):
+        transform = night.transforms[night.paths.index(one.frame.path)]
+        x, y = apply(transform, night.stars.x[index], night.stars.y[index])
+        return one.frame.view.directions(np.array(float(x)), np.array(float(y)))
+
+    brightest = np.argsort(-night.stars.flux.sum(axis=1))[:6]
+    pairs = [(first, second) for first in brightest for second in brightest if first < second]
+    for first, second in pairs:
+        ends = star(nights[0][0], first), nights[0][1], star(nights[-1][0], second), nights[-1][1]
+        assert not followed(nights, stack.canvas, Motion.through(*ends), "bicubic").by_light
+
+
 def test_a_level_moves_with_its_frame():
     level = Level(*np.random.default_rng(0).normal(0, 1, (6, 3)))
     np.testing.assert_allclose(level.shifted(30.5, -7.0).at(11.0, 4.0), level.at(41.5, -3.0))
@@ -263,7 +281,7 @@ def test_frames_without_a_time_are_left_out(night, stack):
     there = comet_frames(frames, stack.canvas, Marks(*night.marks()))
     assert [path.name for path in there.untimed] == ["light_05.fit"]
     assert len(there.frames) == 11
-    with pytest.raises(ValueError, match="the times .* of two frames"):
+    with pytest.raises(ValueError, match="two frames whose headers tell the time"):
         comet_frames([timeless(one) for one in frames], stack.canvas, Marks(*night.marks()))
 
 

@@ -92,9 +92,10 @@ def test_it_goes_on_with_other_marks_and_makes_the_same_again(run, night, folder
     assert any("no nucleus is surely seen near the marks" in line for line in err)
     assert (folder / "mosaic.fits").read_bytes() == before["mosaic.fits"]
     assert (folder / "comet.fits").read_bytes() != before["comet.fits"]
-    code, out, _ = run("mosaic", night.paths[0].parent, "-o", folder, "--resume")
+    code, out, err = run("mosaic", night.paths[0].parent, "-o", folder, "--resume")
     assert code == 0
     assert (folder / "comet.fits").exists(), "nobody asked to remove it"
+    assert any("comet.fits is of an earlier run, and stays as it is" in line for line in err)
 
 
 @pytest.mark.parametrize(

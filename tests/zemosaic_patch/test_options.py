@@ -104,8 +104,11 @@ def test_each_option_of_a_stack_reaches_its_settings_and_comes_back(words, chang
         ("--drizzle 1 --combine median", "--drizzle is a mean of drops: leave out --combine median"),
         ("--drizzle 1 --reject kappa_sigma", "--drizzle goes with --reject noise or none, not with kappa_sigma"),
         ("--drizzle 2 --scale 1", "--drizzle says how fine the pixels are, against the frames' own: leave out --scale"),
-        ("--drizzle 2 --like a.fits", "--drizzle goes with --canvas all, not with --like: that image's pixels are what "
-                                      "they are"),
+        ("--drizzle 2 --like a.fits", "--drizzle makes pixels of its own: leave out --like, whose pixels are what they "
+                                      "are"),
+        ("--drizzle 2 --canvas reference", "--drizzle makes pixels of its own, not a frame's: add --canvas all"),
+        ("--drizzle 1 --kernel point --pixfrac 0.5", "--pixfrac has no effect with --kernel point, whose drops have no "
+                                                     "size: leave it out"),
         ("--drizzle 1 --comet 1,1,9,9 --comet-merged", "--comet-merged is not for --drizzle, which drops photosites as "
                                                        "they are: leave one out"),
     ],

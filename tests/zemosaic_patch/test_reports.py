@@ -156,7 +156,10 @@ def test_a_drizzle_is_told():
     told, _ = report(stack=Stacked.of(drops, np.array([0, 95]), 0, 5, holes=5))
     assert told.json()["stack"]["drizzle"] == {"scale": 2.0, "pixfrac": 0.8, "kernel": "square"}
     line = next(line for line in told.lines() if line.startswith("drizzled"))
-    assert "2 times finer, drops of 0.8 of a photosite's side (square), 5 % of the pixels seen without one" in line
+    assert (
+        "2 times finer than the frames, drops of 0.8 of a photosite's side (square); 5 % of the pixels seen got none"
+        in line
+    )
 
 
 def test_the_screen_tells_what_was_kept():

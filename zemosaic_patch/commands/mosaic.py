@@ -53,7 +53,7 @@ def run(
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import earlier_output, is_former, is_of_the_other_kind, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
-    from zemosaic_patch.outputs import check_replaceable, claim
+    from zemosaic_patch.outputs import check_replaceable, claim, is_ours
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import TILE
@@ -91,6 +91,9 @@ def run(
         else:
             report = mosaic_of_files(paths, made, files.output, bars)
         remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
+        for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
+            if is_ours(files.output / name):
+                bars.warn(f"{name} is of an earlier run, and stays as it is: --overwrite removes it")
     show(report, files.output)
 
 
