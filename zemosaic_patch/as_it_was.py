@@ -85,9 +85,9 @@ class _Before:
         )
 
     def restore(self) -> None:
-        """Remove what a run has put beside what was there, and put its lists back."""
-        for path in _files(self.folder):
-            if path not in self.files:
+        """Remove what a run has put beside what was there, or for its next one in its place, and put its lists back."""
+        for path, known in _files(self.folder).items():
+            if path not in self.files or (self.files[path] != known and path.parent.name in ALL_CELLS):
                 path.unlink(missing_ok=True)
         for name in WORK:
             with suppress(OSError):  # what was there before is in it, or it is not there

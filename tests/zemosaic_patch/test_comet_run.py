@@ -98,6 +98,15 @@ def test_it_goes_on_with_other_marks_and_makes_the_same_again(run, night, folder
     assert any("comet.fits is of an earlier run, and stays as it is" in line for line in err)
 
 
+def test_a_mosaic_can_be_gone_on_from_after_a_run_that_was_to_replace_it_was_refused(run, night, folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path / "out")
+    before = (folder / "mosaic.fits").read_bytes()
+    others = "--overwrite", "--match-sky", "offset", "--comet", "5000,60,50,60"
+    assert run("mosaic", night.paths[0].parent, "-o", folder, *others)[0] == 1
+    assert run("mosaic", night.paths[0].parent, "-o", folder, "--resume")[0] == 0
+    assert (folder / "mosaic.fits").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
