@@ -16,6 +16,7 @@ TAKE_LONG = {"astropy", "cv2", "numba", "PIL", "jinja2", "reproject", "skimage",
 RUN = "import sys\nfrom zemosaic_patch.cli import main\ncode = main()\n"
 STOP = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 class Stopping:
     def find_spec(self, name, path=None, target=None):
         if name == os.environ["STOP_AT"]:
