@@ -27,7 +27,7 @@ from nanstack.survey.trails import Trail
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 11  # of what is kept, and of how it is measured: a survey of another one is made anew
+VERSION = 12  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from nanstack.survey.detection import Peaks
 from nanstack.survey.mesh import spread_out, without_holes
@@ -307,15 +308,17 @@ class _Strip:
 
     @classmethod
     def of(cls, fine: _Image, line: Segment) -> _Strip:
-        import cv2
-
         pieces = max(4, round(_length(line) / PIECE_FINE))
         along = (np.arange(pieces * PIECE_FINE) + 0.5) / (pieces * PIECE_FINE)
         across_x, across_y = _across(line)
         off = OFF[:, np.newaxis]
-        x = (line.x0 + (line.x1 - line.x0) * along + off * across_x).astype(np.float32)
-        y = (line.y0 + (line.y1 - line.y0) * along + off * across_y).astype(np.float32)
-        light, known = (cv2.remap(part, x, y, cv2.INTER_LINEAR) for part in (fine.light, fine.known))
+        x = line.x0 + (line.x1 - line.x0) * along + off * across_x
+        y = line.y0 + (line.y1 - line.y0) * along + off * across_y
+        # not by OpenCV, whose versions place samples differently by a part of a pixel
+        light, known = (
+            scipy.ndimage.map_coordinates(part, [y, x], order=1, mode="grid-constant", output=np.float32)
+            for part in (fine.light, fine.known)
+        )
         known = (known > 0.99).astype(np.float32)
         shown = _by_pieces(known)
         whole = np.maximum(shown, 1 / PIECE_FINE)
