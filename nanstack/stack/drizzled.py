@@ -17,7 +17,7 @@ import numpy as np
 
 from nanstack.canvas import Canvas, coarser
 from nanstack.compilation import where_numba_is
-from nanstack.levels.placed import Level, PlacedFrame
+from nanstack.levels.placed import Level, PlacedFrame, shifted_terms
 from nanstack.levels.sample_noise import pixels_alike
 from nanstack.register.camera import Passage
 from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step
@@ -96,15 +96,8 @@ def on_grid(placed: PlacedFrame, drizzle: Drizzle) -> PlacedFrame:
 def _of_squares(terms: np.ndarray, times: int) -> np.ndarray:
     """Return a polynomial of the place on the canvas as one of the place on a grid of squares of so many pixels."""
     middle = (times - 1) / 2  # of the first square
-    offset, x, y, xx, xy, yy = terms
-    return np.stack([
-        offset + (x + y) * middle + (xx + xy + yy) * middle**2,
-        times * (x + (2 * xx + xy) * middle),
-        times * (y + (2 * yy + xy) * middle),
-        times**2 * xx,
-        times**2 * xy,
-        times**2 * yy,
-    ])  # fmt: skip
+    powers = np.array([1, times, times, times**2, times**2, times**2])
+    return (shifted_terms(terms, middle, middle).T * powers).T
 
 
 def grid_of(canvas: Canvas, drizzle: Drizzle | None) -> Canvas:
