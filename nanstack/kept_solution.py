@@ -36,6 +36,7 @@ class EarlierFrame:
     factor: float
     factor_error: float
     flat: Flat
+    exposed: float
     gain: np.ndarray
     level: Level
     weight: float
@@ -48,11 +49,11 @@ class EarlierFrame:
         """Return what is kept of a frame."""
         one = placed.frame
         mine = placed.gain, placed.level, placed.weight, placed.noise, placed.blur, placed.flat
-        return cls(one.view, one.stars, one.rms, one.factor, one.factor_error, one.flat, *mine)
+        return cls(one.view, one.stars, one.rms, one.factor, one.factor_error, one.flat, one.exposed, *mine)
 
     def registered(self, survey: Survey) -> RegisteredFrame:
         """Return the frame as it was registered."""
-        mine = self.view, self.stars, self.rms, self.factor, self.factor_error, self.flat
+        mine = self.view, self.stars, self.rms, self.factor, self.factor_error, self.flat, self.exposed
         return RegisteredFrame(survey, *mine)
 
     def placed(self, survey: Survey) -> PlacedFrame:
@@ -79,6 +80,8 @@ class KeptSolution:
         See `nanstack.session.Session`.
     sky : SkyTold or None
         What is known of the frames' common sky.
+    remarks : tuple of str
+        See `nanstack.session.Session`.
     """
 
     canvas: Canvas | None
@@ -87,6 +90,7 @@ class KeptSolution:
     refused: Mapping[str, str] = field(default_factory=dict, repr=False)
     usual_flux: float = 1.0
     sky: SkyTold | None = None
+    remarks: tuple[str, ...] = ()
 
     def session(self, surveys: Sequence[Survey]) -> Session | None:
         """Return frames as they were registered; None where one is not known, or the place on the sky is in doubt."""
@@ -98,7 +102,7 @@ class KeptSolution:
         frames = [one.registered(survey) for one, survey in zip(known, surveys, strict=True) if one is not None]
         refused = {survey.path: self.refused[survey.digest] for survey in surveys if survey.digest in self.refused}
         digests = {s.digest: refused[s.path] for s in surveys if s.path in refused}
-        return Session(frames, refused, self.place, digests, self.usual_flux)
+        return Session(frames, refused, self.place, digests, self.usual_flux, self.remarks)
 
     def _has_enough(self, surveys: Sequence[Survey]) -> bool:
         there = {survey.digest for survey in surveys}

@@ -19,6 +19,38 @@ class Progress(Protocol):
         """Something could not be done as asked; the job goes on without it."""
 
 
+class Noting:
+    """Passes on what is told, and notes what is warned of.
+
+    Attributes
+    ----------
+    warnings : list of str
+        In their order.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.warnings: list[str] = []
+        self._progress = progress
+
+    @classmethod
+    def of(cls, progress: Progress) -> Noting:
+        """Return what notes warnings already, or notes them from now on."""
+        return progress if isinstance(progress, cls) else cls(progress)
+
+    def step(self, name: str, done: int, total: int) -> None:
+        """Pass it on."""
+        self._progress.step(name, done, total)
+
+    def warn(self, text: str) -> None:
+        """Note the warning, and pass it on."""
+        self.warnings.append(text)
+        self._progress.warn(text)
+
+    def say(self, text: str) -> None:
+        """Pass on a warning of what is noted elsewhere."""
+        self._progress.warn(text)
+
+
 class Quiet:
     """Nobody waits: steps are not shown, warnings go to the log."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from nanstack.io.frames import short_names
 from nanstack.levels.flux import on_one_flux_scale
-from nanstack.progress import Progress, Quiet
+from nanstack.progress import Noting, Progress, Quiet
 from nanstack.register.field import groups_apart
 from nanstack.register.place import Place, middle_of, place_by_solutions, turned, unknown
 from nanstack.register.registered import RegisteredFrame
@@ -42,6 +43,8 @@ class Session:
     usual_flux : float
         What the frames' factors make of a star's flux, over what it is in the usual frame of these: 1, but where the
         factors are those of an earlier run, which had other frames.
+    remarks : tuple of str
+        What was found out of the frames and is to be told, as that headers are wrong.
     """
 
     frames: list[RegisteredFrame]
@@ -49,6 +52,7 @@ class Session:
     place: Place | None
     refused: dict[str, str] = field(default_factory=dict)
     usual_flux: float = 1.0
+    remarks: tuple[str, ...] = ()
 
     @property
     def knows_its_place(self) -> bool:
@@ -96,19 +100,22 @@ def open_session(
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
     earlier = None if known is None else known(surveys)
     if earlier is not None:
+        for remark in earlier.remarks:
+            progress.warn(remark)
         return replace(earlier, frames=_by_name(earlier.frames), left_out={**left_out, **earlier.left_out})
     digests = {survey.path: survey.digest for survey in surveys}
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
-    verdicts = judge(surveys, registrations)
+    verdicts, heard = judge(surveys, registrations), Noting(progress)
     for remark in verdicts.remarks:
-        progress.warn(remark)
+        heard.warn(remark)
+    exposed = {surveys[index].digest: seconds for index, seconds in verdicts.exposures.items()}
     reasons = [verdicts.reasons.get(index) or one.reason for index, one in enumerate(registrations)]
     surveys, registrations = _without(surveys, registrations, reasons, left_out)
     registrations, places = (place or by_own_solutions)(surveys, registrations)
     # a placer that corrects a scale registers anew, and a frame may be lost then
     surveys, registrations = _without(surveys, registrations, [one.reason for one in registrations], left_out)
     frames = [
-        RegisteredFrame(survey, one.view, one.stars, one.rms)
+        RegisteredFrame(survey, one.view, one.stars, one.rms, exposed=exposed.get(survey.digest, math.nan))
         for survey, one in zip(surveys, registrations, strict=True)
     ]
     groups = [one.group for one in registrations]
@@ -118,7 +125,8 @@ def open_session(
     groups = [group for group in groups if group not in apart]
     main = min(set(groups), key=lambda group: (-groups.count(group), group), default=None)
     refused = {digest: left_out[path] for path, digest in digests.items() if path in left_out}
-    return Session(_by_name(on_one_flux_scale(frames, groups, progress)), left_out, places.get(main), refused)
+    frames = _by_name(on_one_flux_scale(frames, groups, heard))
+    return Session(frames, left_out, places.get(main), refused, remarks=tuple(heard.warnings))
 
 
 def _by_name(frames: Sequence[RegisteredFrame]) -> list[RegisteredFrame]:

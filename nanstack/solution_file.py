@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.survey.record import Survey
 
-VERSION = 5  # of what is kept
+VERSION = 6  # of what is kept
 NUMBERS = ("attitude", "single", "flat", "colours")
-SINGLE = ("stars", "rms", "factor", "factor_error", "weight", "blur")
+SINGLE = ("stars", "rms", "factor", "factor_error", "exposed", "weight", "blur")
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:
         "digests": list(solution.frames),
         "refused": dict(solution.refused),
         "usual_flux": solution.usual_flux,
+        "remarks": list(solution.remarks),
         "sky": solution.sky and asdict(solution.sky),
         "cameras": [asdict(camera) for camera in cameras],
         "camera": [number[frame.view.camera] for frame in frames],
@@ -160,14 +161,14 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
     frames = {}
     each = zip(says["digests"], says["camera"], *(numbers[name] for name in NUMBERS), strict=True)
     for digest, camera, attitude, single, on_canvas, colours in each:
-        stars, rms, factor, factor_error, weight, blur, scale, *flat = single.tolist()
+        stars, rms, factor, factor_error, exposed, weight, blur, scale, *flat = single.tolist()
         gain, *level, variance, photon, sky = colours
         frames[digest] = EarlierFrame(
-            View(cameras[camera], attitude, scale), int(stars), rms, factor, factor_error, Flat(*flat),
+            View(cameras[camera], attitude, scale), int(stars), rms, factor, factor_error, Flat(*flat), exposed,
             gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur, on_canvas,
         )  # fmt: skip
     sky = says["sky"] and SkyTold.from_json(says["sky"])
-    return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"], sky)
+    return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"], sky, tuple(says["remarks"]))
 
 
 def _camera(told: dict) -> Camera:

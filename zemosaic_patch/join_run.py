@@ -17,9 +17,9 @@ from nanstack.io.frames import FrameError, FrameFile, probe_frame, short_names
 from nanstack.io.layout import read_layout
 from nanstack.levels.sky import Background
 from nanstack.mosaic import Mosaic, MosaicTile, corners, make_mosaic
-from nanstack.progress import Progress
+from nanstack.progress import Noting, Progress
 from nanstack.settings import JoinSettings
-from nanstack.survey.selection import told
+from nanstack.survey.selection import alike_together, told
 from nanstack.survey.taken import taken_of_tile, taken_together
 from zemosaic_patch import installed_version
 from zemosaic_patch.cautions import counted
@@ -68,11 +68,12 @@ def mosaic_of_tiles(
     FailureError
         Nothing to join.
     """
+    progress = Noting.of(progress)
     prepare(folder, output.picture, paths)
     frames, left_out = _probed(paths, progress)
     reasons = _unfit(frames)
     for line in told({tile_name(path): reason for path, reason in reasons.items()}):
-        progress.warn(line)
+        progress.say(line)
     left_out.update(reasons)
     kept = [frame for frame in frames if frame.path not in reasons]
     made = [_Made(tile_name(frame.path), frame, frames_in(frame.path)) for frame in kept]
@@ -103,20 +104,21 @@ def mosaic_of_tiles(
         settings={"join": asdict(settings), "output": asdict(output)},
         seconds={"mosaic": round(time.perf_counter() - began, 3)},
         left_out={names[path]: reason for path, reason in left_out.items()},
+        warnings=tuple(alike_together(progress.warnings)),
     )
     with Recording(folder) as recording:
         describe(report.json(), recording)
     return report
 
 
-def _probed(paths: Sequence[Path], progress: Progress) -> tuple[list[FrameFile], dict[Path, str]]:
+def _probed(paths: Sequence[Path], progress: Noting) -> tuple[list[FrameFile], dict[Path, str]]:
     """Return the tiles whose headers make sense, and the reasons why the others' do not."""
     tiles, unusable = [], {}
     for done, path in enumerate(paths, start=1):
         try:
             tiles.append(probe_frame(path))
         except FrameError as error:
-            progress.warn(f"{error}; left out")
+            progress.say(f"{error}; left out")
             unusable[path] = error.reason
         progress.step("reading headers", done, len(paths))
     return tiles, unusable

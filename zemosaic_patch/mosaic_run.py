@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from nanstack.progress import Progress
+from nanstack.progress import Noting, Progress
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.mosaic_files import (
     CELLS,
@@ -49,6 +49,7 @@ def mosaic_of_files(paths: Sequence[Path], run: MosaicRun, folder: Path, progres
     FailureError
         Nothing to stack.
     """
+    progress = Noting.of(progress)
     prepare(folder, run.output.picture, paths, stacks=run.comet.stacks if run.comet else ())
     place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place)

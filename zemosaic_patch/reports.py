@@ -19,6 +19,7 @@ from nanstack.register.transparency import CLEAR
 from nanstack.report import known, shown
 from nanstack.stack.noise_model import NoiseRejection
 from nanstack.stack.tally import median_coverage, share_of_holes
+from nanstack.survey.selection import alike_together
 from zemosaic_patch.sky_words import in_a_line, sentences
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ class MosaicReport:
         Time that its parts took.
     left_out : dict
         Name of a file that is not in it: why.
+    warnings : tuple of str
+        What else was told while it was made, lines that are alike in one.
     """
 
     tiles: tuple[JoinedTile, ...]
@@ -160,6 +163,7 @@ class MosaicReport:
     settings: dict[str, Any]
     seconds: dict[str, float]
     left_out: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the report, ready for JSON."""
@@ -628,6 +632,8 @@ class CanvasReport:
         Time that its stages took.
     comet : CometReport or None
         Of what was stacked beside it.
+    warnings : tuple of str
+        What was told while it was made, lines that are alike in one.
     """
 
     canvas: Pixels
@@ -641,6 +647,7 @@ class CanvasReport:
     settings: dict[str, Any]
     seconds: dict[str, float]
     comet: CometReport | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -657,6 +664,7 @@ class CanvasReport:
         like: str = "north up",
         upside_down: bool = True,
         comet: CometReport | None = None,
+        warnings: Sequence[str] = (),
     ) -> CanvasReport:
         """Return what is known of a result.
 
@@ -678,6 +686,7 @@ class CanvasReport:
         upside_down : bool
             Whether the picture's first row is the image's last one.
         comet : CometReport, optional
+        warnings : sequence of str
         """
         names = short_names([*(one.frame.path for one in placed), *session.left_out])
         clear = _clear_flux(placed)
@@ -703,6 +712,7 @@ class CanvasReport:
             settings=dict(settings),
             seconds={name: round(value, 3) for name, value in seconds.items()},
             comet=comet,
+            warnings=tuple(alike_together(warnings)),
         )
 
     def json(self) -> dict[str, Any]:

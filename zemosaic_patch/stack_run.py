@@ -25,7 +25,7 @@ from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
 from nanstack.io.layout import on_one_line
-from nanstack.progress import Progress
+from nanstack.progress import Noting, Progress
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Placed, Placer, Session, open_session
@@ -148,7 +148,7 @@ def stack_files(
     FailureError
         Nothing to stack.
     """
-    clock = Clock()
+    clock, progress = Clock(), Noting.of(progress)
     choice, settings = run.canvas, run.stack
     make_ready(settings, on_the_sky=work is not None).add_done_callback(lambda _: process.loaded())
     wanted = None if choice.reference is None else _among(paths, choice.reference)
@@ -158,7 +158,7 @@ def stack_files(
         _check_goes_on(solution)
     session = _session_of(paths, solution, clock, progress, work)
     for line in told(named_reasons(session.left_out, session.frames)):
-        progress.warn(line)
+        progress.say(line)
     _check_usable(session, wanted)
     registered = Registered.of(session)
     cautions.of_place(session, registered, choice, progress, tries=work is not None)
@@ -221,6 +221,7 @@ def stack_files(
         like=_like(canvas, placed, choice, wanted, registered.on_the_sky and not registered.approximate),
         upside_down=to.upside_down,
         comet=comet and beside,
+        warnings=progress.warnings,
     )
 
 

@@ -80,6 +80,8 @@ class Misled:
         Number of the frames that they are held against, which are exposed as their headers say, all alike.
     others_header : float
         The exposure of these.
+    smooth : float
+        How much less noise, as a variance, they have than a frame of their light: as averages of so many have.
     """
 
     frames: tuple[int, ...]
@@ -87,14 +89,33 @@ class Misled:
     like: float
     others: int
     others_header: float
+    smooth: float
+
+    @property
+    def light(self) -> float:
+        """Seconds that bring as much light, in the two digits that are told; 0 where they are not known."""
+        return float(f"{self.like * self.others_header:.2g}")
+
+    @property
+    def averages(self) -> bool:
+        """Whether their noise is nearer to that of averages, which took as long as the header says."""
+        return bool(self.header and self.light) and self.smooth**2 > self.header / self.light > 1
+
+    @property
+    def exposure(self) -> float:
+        """How long they were exposed, in seconds, as far as it is believed; 0 where nobody knows."""
+        return self.header if self.averages else self.light
 
     def __str__(self) -> str:
         count, others = len(self.frames), f"{self.others} of {self.others_header:g} s"
-        of, like = f" of {self.header:g} s", f"those of {self.like * self.others_header:.2g} s, beside {others}"
+        of, like = f" of {self.header:g} s", f"those of {self.light:g} s, beside {others}"
         if not (self.header and self.others_header):
             of, like = "", f"those of {self.like:.2g} times the exposure of {self.others} others"
         frames = f"{count} frame{'' if count == 1 else 's'}{of}"
-        return f"{frames}: stars, sky and noise are {like}; a wrong header, or averages: stacked by what they show"
+        why = "a wrong header: stacked, and counted, by what they show"
+        if self.averages:
+            why = "averages of several: stacked by what they show, counted as their headers say"
+        return f"{frames}: stars, sky and noise are {like}; {why}"
 
 
 def misled(light: Light, dim: np.ndarray, limit: float, percentile: float) -> list[Misled]:
@@ -124,7 +145,9 @@ def misled(light: Light, dim: np.ndarray, limit: float, percentile: float) -> li
         bright = level > limit * usual and header != commonest
         if bright or (alike >= LEAST_ALIKE and 2 * alike > np.count_nonzero(mine)):
             frames = tuple(np.flatnonzero(mine).tolist())
-            found.append(Misled(frames, float(header), level / usual, int(np.count_nonzero(others)), float(commonest)))
+            smooth = level / usual * np.median(light.variance[others]) / np.median(light.variance[mine])
+            of_others = int(np.count_nonzero(others)), float(commonest)
+            found.append(Misled(frames, float(header), level / usual, *of_others, float(smooth)))
     return found
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,9 @@ class RegisteredFrame:
         Its standard error, as a share of it; NaN where it is not by stars.
     flat : Flat
         Of its camera.
+    exposed : float
+        How long it was exposed, in seconds, where its pixels show that the header is wrong; NaN where they do not, and
+        0 where nobody knows.
     """
 
     survey: Survey
@@ -104,6 +107,7 @@ class RegisteredFrame:
     factor: float = 1.0
     factor_error: float = np.nan
     flat: Flat = NO_FLAT
+    exposed: float = np.nan
 
     @property
     def path(self) -> Path:
@@ -115,10 +119,12 @@ class RegisteredFrame:
         """(H, W) or (H, W, 3)."""
         return self.survey.shape
 
-    @property
+    @cached_property
     def facts(self) -> Facts:
         """What its header says, as far as it holds."""
-        return self.survey.facts
+        if np.isnan(self.exposed):
+            return self.survey.facts
+        return replace(self.survey.facts, exposure=self.exposed or None)
 
     @property
     def pointing(self) -> np.ndarray:

@@ -8,7 +8,7 @@ that is never perfect, is no fault of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,10 +46,13 @@ class Verdicts:
         shape tells: in words for the user.
     remarks : list of str
         What headers say, and pixels do not: in such words, too.
+    exposures : dict of int to float
+        By their index, how long such frames were exposed, in seconds, as far as it is believed.
     """
 
     reasons: dict[int, str]
     remarks: list[str]
+    exposures: dict[int, float]
 
 
 def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Verdicts:
@@ -63,6 +66,7 @@ def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> V
     """
     reasons: dict[int, str] = {}
     remarks: list[str] = []
+    exposures: dict[int, float] = {}
     for kind in _kinds(surveys, registrations):
         lost = [
             index
@@ -71,10 +75,11 @@ def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> V
         ]
         reasons.update(_unsharp(surveys, kind, [*kind, *lost]))
         sound = [index for index in kind if index not in reasons]
-        clouded, exposed = _clouded(surveys, registrations, sound)
+        clouded, found = _clouded(surveys, registrations, sound)
         reasons.update(clouded)
-        remarks += map(str, exposed)
-    return Verdicts(dict(sorted(reasons.items())), remarks)
+        remarks += map(str, found)
+        exposures.update({index: one.exposure for one in found for index in one.frames})
+    return Verdicts(dict(sorted(reasons.items())), remarks, exposures)
 
 
 def _kinds(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> list[list[int]]:
@@ -151,7 +156,7 @@ def _clouded(
 ) -> tuple[dict[int, str], list[Misled]]:
     """Return why frames are too dim: what they would take from a mean is more than what they give.
 
-    And those that are as dim by their headers alone.
+    And those that are as dim by their headers alone, by their indices among all.
     """
     light = Light.of([surveys[index] for index in kind], [registrations[index].flux for index in kind])
     known = np.isfinite(light.flux)
@@ -159,15 +164,16 @@ def _clouded(
         return {}, []
     share = np.where(known, light.by_headers(CLEAR), np.inf)
     limit = CLOUDED if _gain(share[known], share[known] >= CLOUDED) > 1 - MAX_LOSS else THICK
-    exposed = misled(light, share < limit, limit, CLEAR)
+    found = misled(light, share < limit, limit, CLEAR)
+    exposed = [replace(one, frames=tuple(kind[number] for number in one.frames)) for one in found]
     of_headers = {index for one in exposed for index in one.frames}
     clouded = {
         index: f"clouds: its stars have {share[number]:.2f} of the light that they have in clear frames"
         for number, index in enumerate(kind)
-        if share[number] < limit and number not in of_headers
+        if share[number] < limit and index not in of_headers
     }
     for one in list(exposed):  # among these there may be clouds, too
-        clouds, more = _clouded(surveys, registrations, [kind[number] for number in one.frames])
+        clouds, more = _clouded(surveys, registrations, list(one.frames))
         clouded.update(clouds)
         exposed += more
     return clouded, exposed

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from nanstack.survey.record import Facts
 
@@ -111,6 +111,14 @@ def told(reasons: Mapping[str, str]) -> list[str]:
     for name, reason in reasons.items():
         alike.setdefault(DETAIL.sub("#", reason), []).append(name)
     return [_line(names, reasons[names[0]]) for names in alike.values()]
+
+
+def alike_together(lines: Iterable[str]) -> list[str]:
+    """Return lines, of those that differ in numbers and names of files only the first, and how many more there are."""
+    alike: dict[str, list[str]] = {}
+    for line in lines:
+        alike.setdefault(DETAIL.sub("#", line), []).append(line)
+    return [first if not others else f"{first} (and {len(others)} more like it)" for first, *others in alike.values()]
 
 
 def _line(names: Sequence[str], reason: str) -> str:

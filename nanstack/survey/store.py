@@ -74,7 +74,7 @@ def survey_files(
             for future in waiting:
                 future.cancel()
     if store is not None and store.failure:
-        progress.warn(f"surveys cannot be kept in {folder} ({store.failure}): the next run makes them again")
+        progress.warn(f"surveys cannot be kept in {folder.name} ({store.failure}): the next run makes them again")
     return surveys, unusable
 
 

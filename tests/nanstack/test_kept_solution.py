@@ -235,11 +235,15 @@ def test_known_frames_are_not_registered_again(nights, sessions, tmp_path, monke
 
 def test_a_refused_frame_is_refused_again_for_the_reason_it_was(nights, sessions, tmp_path):
     lost = sessions[1].frames[-1]
-    session = replace(sessions[1], frames=sessions[1].frames[:-1], refused={lost.survey.digest: "too few stars"})
+    remarks, heard = ("9 frames: a wrong header",), Told()
+    frames = [replace(sessions[1].frames[0], exposed=4.0), *sessions[1].frames[1:-1]]
+    session = replace(sessions[1], frames=frames, refused={lost.survey.digest: "too few stars"}, remarks=remarks)
     solved(session, tmp_path / "solution.npz")
     earlier, _ = SolutionFile(tmp_path / "solution.npz").recalled()
     first, second, surveys = nights
-    again = open_session(first + second, folder=surveys, known=earlier.session)
+    again = open_session(first + second, folder=surveys, known=earlier.session, progress=heard)
+    assert (again.remarks, tuple(heard.warnings)) == (remarks, remarks)
+    assert [frame.facts.exposure for frame in again.frames] == [4.0] + [10.0] * (len(frames) - 1)
     assert again.left_out == {lost.path: "too few stars"}
     assert again.refused == session.refused
     assert len(again.frames) == len(session.frames)

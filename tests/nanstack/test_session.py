@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 
 from nanstack.register.solution import Registration
 from nanstack.session import by_own_solutions, open_session
+from nanstack.survey.taken import taken_of_frames
 from nanstack.truth.simulation import apply, compose, invert, similarity
 from tests.nanstack.survey.simulated import NOISE, SKY, adu16, noisy, write
 from tests.nanstack.survey.test_store import hide_samples
@@ -136,6 +137,9 @@ def test_an_exposure_that_the_data_do_not_have_is_named_and_costs_no_frame(tmp_p
     assert [frame.factor for frame in session.frames] == pytest.approx([1.0] * 8, rel=0.03)
     (told,) = heard.warnings
     assert told.startswith("3 frames of 60 s: stars, sky and noise are those of 10 s, beside 5 of 10 s;")
+    assert session.remarks == (told,)
+    taken = taken_of_frames([frame.facts for frame in session.frames])
+    assert (taken.exposure, taken.total) == (10, 80)
 
 
 def test_of_two_fields_the_smaller_is_named(tmp_path):

@@ -342,6 +342,8 @@ def test_a_mosaic_has_the_scale_asked_for(run, copied):
     assert len(err) == 1
     assert err[0].startswith(warning)
     assert "not averaged; keep all with --scale 12, and bin the result afterwards" in err[0]
+    told = json.loads((copied / "new" / "mosaic.json").read_text())["warnings"]
+    assert told == [err[0].removeprefix("warning: ")], "it is not lost with the terminal"
     with fits.open(copied / "new" / "mosaic.fits") as hdus, fits.open(copied / "out" / "mosaic.fits") as usual:
         assert abs(
             WCS(hdus[0].header, naxis=2).celestial.proj_plane_pixel_scales()[0].to_value("arcsec")

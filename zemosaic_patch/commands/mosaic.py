@@ -50,6 +50,7 @@ def run(
     _check_purpose(files, canvas, stack, comet, join)
     made = MosaicRun(canvas.choice(), stack.settings(), output.output(), comet.choice())
     stacks = made.comet.stacks if made.comet else ()
+    from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import earlier_output, is_former, is_of_the_other_kind, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
@@ -82,14 +83,15 @@ def run(
         claim(files.output, kept_config(files), paths)
         prepare(files.output, output.picture, inputs, anew=files.overwrite, stacks=stacks)
         keep_options(files, canvas, stack, output, comet, join)
-        tell_ignored(found, bars)
+        heard = Noting(bars)
+        tell_ignored(found, heard)
         if files.existing_tiles:
             from zemosaic_patch.join_run import mosaic_of_tiles
 
             process.loaded()
-            report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, bars)
+            report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, heard)
         else:
-            report = mosaic_of_files(paths, made, files.output, bars)
+            report = mosaic_of_files(paths, made, files.output, heard)
         remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
         for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
             if is_ours(files.output / name):

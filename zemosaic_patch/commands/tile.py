@@ -28,6 +28,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     check_address_space()
     check_frames(files.frames)
     made = TileRun(canvas.choice(), stack.settings())
+    from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import MOSAIC
     from zemosaic_patch.outputs import claim, remove_ours
@@ -45,8 +46,9 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     with own_folder(files.output), put_back(files.output, again=""):
         claim(files.output, (*ALL_OUTPUTS, *kept), inputs)
         with Bars() as bars:
-            tell_ignored(found, bars)
-            report = tile_of_files(paths, made, files.output, bars)
+            heard = Noting(bars)
+            tell_ignored(found, heard)
+            report = tile_of_files(paths, made, files.output, heard)
         remove_ours(files.output, ["report.html"], inputs)  # of another tile
         keep_options(files, canvas, stack)
     show(report, files.output)

@@ -201,6 +201,8 @@ class Told:
     sky : Sky or None
     left_out : dict
         Name of a file: why it is not in the result.
+    warnings : tuple of str
+        What else was told while it was made.
     made, settings, times : tuple of Entry
         How it was made, in words; by which settings; how long each stage took.
     seconds : float or None
@@ -215,6 +217,7 @@ class Told:
     comet: Comet | None
     sky: Sky | None
     left_out: dict[str, str]
+    warnings: tuple[str, ...]
     made: tuple[Entry, ...]
     settings: tuple[Entry, ...]
     times: tuple[Entry, ...]
@@ -256,6 +259,7 @@ def _told(told: Mapping, kind: str) -> Told:
         comet=_comet(_mapping(told.get("comet"))),
         sky=_sky(_mapping(told.get("sky"))),
         left_out=_texts(told.get("left_out")),
+        warnings=tuple(map(str, _items(told.get("warnings")))),
         made=_made(told),
         settings=_flat(_mapping(told.get("settings"))),
         times=tuple(Entry(str(step), duration(_number(value))) for step, value in seconds.items()),

@@ -126,22 +126,24 @@ def test_a_short_exposure_is_no_cloud_and_clouds_in_a_long_one_are():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "header", "averaged", "told"),
+    ("seconds", "header", "averaged", "told", "counted"),
     [
-        (10, 30, 3, "12 frames of 30 s: stars, sky and noise are those of 10 s, beside 12 of 10 s"),
-        (10, 300, 30, "12 frames of 300 s: stars, sky and noise are those of 10 s, beside 12 of 10 s"),
-        (3, 10, 1, "12 frames of 10 s: stars, sky and noise are those of 3 s, beside 12 of 10 s"),
-        (3, None, 1, "12 frames: stars, sky and noise are those of 0.3 times the exposure of 12 others"),
+        (10, 30, 3, "12 frames of 30 s: stars, sky and noise are those of 10 s, beside 12 of 10 s; averages", 30),
+        (10, 300, 30, "12 frames of 300 s: stars, sky and noise are those of 10 s, beside 12 of 10 s; averages", 300),
+        (10, 60, 1, "12 frames of 60 s: stars, sky and noise are those of 10 s, beside 12 of 10 s; a wrong header", 10),
+        (3, 10, 1, "12 frames of 10 s: stars, sky and noise are those of 3 s, beside 12 of 10 s; a wrong header", 3),
+        (3, None, 1, "12 frames: stars, sky and noise are those of 0.3 times the exposure of 12 others", 0),
     ],
 )
-def test_an_exposure_that_pixels_do_not_have_is_no_cloud(seconds, header, averaged, told):
-    """Devices write that of a whole stack into its average, or one for two."""
+def test_an_exposure_that_pixels_do_not_have_is_no_cloud(seconds, header, averaged, told, counted):
+    """Devices write that of a whole stack into its average, or one for two; only an average was exposed so long."""
     others = 10 if header else None
     frames = [exposed(k, 10, others) for k in range(12)]
     frames += [exposed(12 + k, seconds, header, averaged=averaged) for k in range(12)]
     assert verdicts(*frames) == {}
     (said,) = remarks(*frames)
     assert said.startswith(told)
+    assert judge(*map(list, zip(*frames, strict=True))).exposures == dict.fromkeys(range(12, 24), counted)
 
 
 def test_clouds_are_told_among_frames_of_a_wrong_exposure_too():

@@ -4,7 +4,7 @@
 import pytest
 
 from nanstack.survey.record import Facts
-from nanstack.survey.selection import duplicates, not_to_stack, told, unlike_most
+from nanstack.survey.selection import alike_together, duplicates, not_to_stack, told, unlike_most
 
 LIGHT = Facts()
 DARK = Facts(kind="dark", evidence="its IMAGETYP is Dark")
@@ -62,4 +62,6 @@ def test_reasons_in_few_lines():
         "a (1).fit: it is the same as n1/M 31_1.fit, which is used; likewise a (2).fit and a (3).fit; 3 left out",
     ]
     assert told({}) == []
+    lines = ["solver failed (light_1.fit)", "no outliers", "solver failed (light_27.fit)", "solver failed (a.fit)"]
+    assert alike_together(lines) == ["solver failed (light_1.fit) (and 2 more like it)", "no outliers"]
     assert len(told({f"{index}.fit": "it shows no stars" for index in range(10_000)})[0]) < 100

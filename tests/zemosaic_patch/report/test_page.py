@@ -119,6 +119,7 @@ def mosaic(tmp_path):
         "left_out": {"cloudy.fit": "no stars"},
         "settings": {"combine": "mean", "rejection": {"kappa_low": 3.0}},
         "seconds": {"registration": 10.0, "stack": 5.0},
+        "warnings": ["9 frames of 30 s: a wrong header"],
         "comparison": {"before": "before.png", "after": "after.png", "captions": ["grey fill", "footprints"]},
     }
 
@@ -143,6 +144,7 @@ def test_report_holds_every_frame_and_how_it_was_made(mosaic):
         assert page.text.count(f"light_{number}.fit") > 9  # in outline, table and plots
     for what in (
         "cloudy.fit: no stars; left out",
+        "9 frames of 30 s: a wrong header",
         "rejection.kappa_low",
         "630 x 420, 2.39 arcsec each, north up",
         "56.75° right ascension, 24.1° declination",
@@ -219,7 +221,7 @@ def test_ten_thousand_frames_make_a_page_that_a_browser_can_show(mosaic):
     assert "light_9499.fit" not in page.text
     assert "1000 left out" in page.text
     assert "dark_999.fit" not in page.text
-    assert len(page.all("li")) == 2, "one line of the sky, one of all that was left out"
+    assert len(page.all("li")) == 3, "one line of the sky, one warning, one of all that was left out"
 
 
 def test_report_needs_nothing_from_outside(mosaic):
