@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from nanstack.canvas import Canvas, coarser
 from nanstack.compilation import where_numba_is
@@ -27,6 +28,7 @@ from nanstack.stack import drizzle as definition
 from nanstack.stack import noise_model
 from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import (
+    RELAXED,
     VALUE,
     VARIANCE,
     WEIGHT,
@@ -40,7 +42,9 @@ from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 from nanstack.stack.sources import Source
 from nanstack.stack.stacked import StackedCell
 
-BYTES_OF_SUMS = 24  # of a pixel and colour
+BYTES_OF_SUMS = 56  # of a pixel and colour: three sums, what they tell, and the same of the second step
+ROUGH = 4.0  # sigma by which a first step changes pixels that a second one does good
+ROUND_ROUGH = 2  # photosites around these
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,15 @@ class Dropping:
         Of its mesh.
     finer : float
         By how much the canvas's pixels are finer.
-    worth : Worth
+    worth, worth_again : Worth
+        In the first step and in the second.
     """
 
     there: Passage
     step: int
     finer: float
     worth: Worth
+    worth_again: Worth
 
     @classmethod
     def of(cls, placed: PlacedFrame, canvas: Canvas, interpolation: str, drizzle: Drizzle) -> Dropping:
@@ -69,12 +75,13 @@ class Dropping:
         view, noise = placed.frame.view, placed.noise
         there = Passage.between(view, [canvas.view])[0]
         finer, pattern = canvas.view.focal / view.focal, placed.frame.facts.pattern
-        left = noise_left(pattern, placed.channels, interpolation) / drizzle.noisier(finer, 2 if pattern else 1)
-        worth = Worth(
-            placed.levelling, placed.flat, noise.variance / left, noise.photon / left, noise.sky, placed.weight
-        )
+        left = noise_left(pattern, placed.channels, interpolation)
+        worth = []
+        for noisier in drizzle.noisier(finer, 2 if pattern else 1):
+            noises = noise.variance / left * noisier, noise.photon / left * noisier
+            worth.append(Worth(placed.levelling, placed.flat, *noises, noise.sky, placed.weight))
         step = mesh_step(there, _around(Box.whole(view.camera.shape)))
-        return cls(there, step, finer, worth)
+        return cls(there, step, finer, *worth)
 
     def mesh(self) -> Mesh:
         """Return where all of the frame's photosites lie."""
@@ -110,6 +117,11 @@ def reach(droppings: Sequence[Dropping], drizzle: Drizzle) -> int:
     return math.ceil(max(drizzle.reach(one.finer) for one in droppings) / drizzle.coarser) + 1
 
 
+def ahead(droppings: Sequence[Dropping], drizzle: Drizzle) -> int:
+    """Return how many pixels of the grid around a part its second step hangs on the first step in."""
+    return reach(droppings, drizzle) + 1
+
+
 class Drops(NamedTuple):
     """What a frame may drop onto a part of a canvas."""
 
@@ -118,6 +130,10 @@ class Drops(NamedTuple):
     source: Source
     box: Box  # of those that may drop there
 
+    def for_second_step(self) -> Drops:
+        """Return it as it drops once more."""
+        return self._replace(dropping=replace(self.dropping, worth=self.dropping.worth_again))
+
 
 def dropped(
     samples: np.ndarray,
@@ -125,10 +141,11 @@ def dropped(
     drops: Sequence[Drops],
     settings: CanvasSettings,
     box: Box,
+    around: Box,
     wide: Box,
     hidden: np.ndarray | None = None,
 ) -> StackedCell:
-    """Find outliers, and drop the photosites that are none.
+    """Find outliers, and drop the photosites that are none: twice where stars are bright.
 
     Parameters
     ----------
@@ -139,26 +156,67 @@ def dropped(
     drops : sequence of Drops
     settings : CanvasSettings
         With a drizzle.
-    box, wide : Box
-        The part of the grid that is asked for; that of the samples, which has the margin beside it.
+    box, around, wide : Box
+        The part of the grid that is asked for; that and what lies `ahead`; that of the samples, with the margin.
     hidden : ndarray of int, shape (h, w), optional
         How many frames' samples masks took out.
     """
-    drizzle, channels = settings.drizzle, samples.shape[-1]
+    drizzle, times = settings.drizzle, settings.drizzle.coarser
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
     rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
-    on_canvas = Box(*(side * drizzle.coarser for side in box))
-    sums = np.zeros((channels, 3, *on_canvas.shape))
-    for layer, gone, one in zip(samples, rejected, drops, strict=True):
-        judged = Judged(np.isfinite(layer) & ~gone, mean, wide, drizzle.coarser)
-        _drop(one, judged, drizzle, sums, on_canvas)
+    good = np.isfinite(samples) & ~rejected
+    near, own = (Box(*(side * times for side in of)) for of in (around, box))
+    first = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
+    light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(first)
+    within = own.within(near)
+    rough = _rough(first, times)
+    sums, image = first[(..., *within)], light[within]
+    if rough[within].any():
+        fine = _on_canvas(good, around.within(wide), times) & _near_to(rough, within, drops, drizzle)[..., np.newaxis]
+        again = [one.for_second_step() for one in drops]
+        second = _all_dropped(again, [Judged(one, light.astype(np.float32), near, 1) for one in fine], drizzle, own)
+        image = image + np.where(rough[within][..., np.newaxis], RELAXED * _mean_of(second), 0.0)
+        sums[:, VARIANCE] = np.where(rough[within], second[:, VARIANCE], sums[:, VARIANCE])
     inner = box.within(wide)
     masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
     counts = (np.isfinite(samples[..., 0]).sum(axis=0) + masked)[inner]
+    channels = samples.shape[-1]
     number = int(rejected[:, inner[0], inner[1]].sum()) + channels * int(masked[inner].sum())
-    means = (_kernels() or definition).means(Judged(~rejected[0], mean, wide, drizzle.coarser), on_canvas)
-    coverage = counts.repeat(drizzle.coarser, axis=0).repeat(drizzle.coarser, axis=1)
-    return _divided(sums, means, coverage, number, channels * int(counts.sum()))
+    coverage = counts.repeat(times, axis=0).repeat(times, axis=1)
+    return _told(sums, image, coverage, number, channels * int(counts.sum()))
+
+
+def _all_dropped(drops: Sequence[Drops], judged: Sequence[Judged], drizzle: Drizzle, box: Box) -> np.ndarray:
+    """Return the sums of what frames drop onto pixels of the canvas: (C, 3, h, w)."""
+    sums = np.zeros((judged[0].mean.shape[2], 3, *box.shape))
+    for one, of in zip(drops, judged, strict=True):
+        _drop(one, of, drizzle, sums, box)
+    return sums
+
+
+def _mean_of(sums: np.ndarray) -> np.ndarray:
+    """Return what drops tell on average: (h, w, C), 0 where there are none."""
+    value, weight = sums[:, VALUE], sums[:, WEIGHT]
+    return np.moveaxis(np.divide(value, weight, out=np.zeros(value.shape), where=weight > 0), 0, -1)
+
+
+def _rough(sums: np.ndarray, times: int) -> np.ndarray:
+    """Tell of pixels whether a first step changed them, or the photosites around them, by more than noise: (h, w)."""
+    changed = (sums[:, VALUE] ** 2 > ROUGH**2 * sums[:, VARIANCE]).any(axis=0)
+    return scipy.ndimage.maximum_filter(changed, size=2 * ROUND_ROUGH * times + 1)
+
+
+def _on_canvas(good: np.ndarray, part: tuple[slice, slice], times: int) -> np.ndarray:
+    """Return what part of a grid says of each pixel of the canvas."""
+    return good[:, part[0], part[1]].repeat(times, axis=1).repeat(times, axis=2)
+
+
+def _near_to(rough: np.ndarray, within: tuple[slice, slice], drops: Sequence[Drops], drizzle: Drizzle) -> np.ndarray:
+    """Tell where photosites lie whose drops may fall into a part's rough pixels."""
+    asked = np.zeros_like(rough)
+    asked[within] = rough[within]
+    far = math.ceil(max(drizzle.reach(one.dropping.finer) for one in drops)) + 1
+    return scipy.ndimage.maximum_filter(asked, size=2 * far + 1)
 
 
 def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
@@ -172,20 +230,16 @@ def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box:
     (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
 
 
-def _divided(sums: np.ndarray, means: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
-    """Return what drops add up to where frames have data, and some reached each colour."""
-    seen = coverage > 0
-    whole = (sums[:, WEIGHT] > 0).all(axis=0) & seen
-    image, variance = np.empty(means.shape, np.float32), np.empty(means.shape, np.float32)
-    for colour, of in enumerate(sums):
-        inverse = np.divide(1.0, of[WEIGHT], out=np.full(whole.shape, np.nan), where=whole)
-        image[..., colour] = means[..., colour] + of[VALUE] * inverse
-        variance[..., colour] = of[VARIANCE] * inverse * inverse
+def _told(sums: np.ndarray, image: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
+    """Return an image where frames have data, and drops reached each colour."""
+    weight, seen = np.moveaxis(sums[:, WEIGHT], 0, -1), coverage > 0
+    whole = (weight > 0).all(axis=-1) & seen
+    inverse = np.divide(1.0, weight, out=np.full(weight.shape, np.nan), where=whole[..., np.newaxis])
     return StackedCell(
-        image,
+        np.where(whole[..., np.newaxis], image, np.nan).astype(np.float32),
         np.where(whole, coverage, 0).astype(np.uint16),
-        np.where(whole, sums[:, WEIGHT].mean(axis=0), 0).astype(np.float32),
-        variance,
+        np.where(whole, weight.mean(axis=-1), 0).astype(np.float32),
+        (np.moveaxis(sums[:, VARIANCE], 0, -1) * inverse * inverse).astype(np.float32),
         rejected,
         samples,
         int(np.count_nonzero(seen & ~whole)),
@@ -213,7 +267,7 @@ def correlation(frames: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasS
 
 def _alike(placed: PlacedFrame, finer: float, drizzle: Drizzle) -> np.ndarray:
     pitch = 2 if placed.frame.facts.pattern else 1
-    return np.full(placed.channels, drizzle.alike(finer) / drizzle.noisier(finer, pitch))
+    return np.full(placed.channels, drizzle.alike(finer) / drizzle.noisier(finer, pitch)[0])
 
 
 @where_numba_is("outliers are found by NumPy, much slower")
