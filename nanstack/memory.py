@@ -30,9 +30,18 @@ PREFIX = "nanstack-scratch-"  # of the names of scratch folders
 Made = TypeVar("Made")
 
 
+_at_most = math.inf
+
+
 def threads() -> int:
     """Return the number of threads a job may keep busy."""
-    return max(1, os.cpu_count() or 1)
+    return int(min(_at_most, max(1, os.cpu_count() or 1)))
+
+
+def keep_to_threads(most: int) -> None:
+    """Keep the jobs of this process to so many threads: others have the other cores."""
+    global _at_most
+    _at_most = most
 
 
 def in_order(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nanstack.crew import Crew
 from nanstack.io.frames import short_names
 from nanstack.levels.flux import on_one_flux_scale
 from nanstack.progress import Noting, Progress, Quiet
@@ -72,6 +73,7 @@ def open_session(
     place: Placer | None = None,
     known: Recall | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Session:
     """Survey and register files.
 
@@ -87,6 +89,8 @@ def open_session(
         Returns the session of an earlier run of such frames, which are not registered again; None where there is none.
     progress : Progress, optional
         Hears of the steps 'surveying frames' and 'registering frames'.
+    crew : Crew, optional
+        Surveys the files instead of this process's threads; the folder is needed, and seen by all.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def open_session(
         Without frames, where none can be used.
     """
     progress = progress or Quiet()
-    surveys, left_out = survey_files(paths, folder, progress=progress)
+    surveys, left_out = survey_files(paths, folder, progress=progress, crew=crew)
     surveys = sorted(_lights(surveys, left_out), key=lambda survey: survey.digest)  # files may be renamed
     for remark, count in Counter(survey.facts.remark for survey in surveys if survey.facts.remark).items():
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")

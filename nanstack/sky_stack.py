@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
+from nanstack.crew import Crew
 from nanstack.levels.common_sky import common_sky, dark_skies
 from nanstack.levels.flats import flat_on_canvas
 from nanstack.levels.flux import flux_gains
@@ -40,6 +41,7 @@ from nanstack.stack.cells import (
     stacked_bytes,
 )
 from nanstack.stack.drizzled import correlation, grid_of
+from nanstack.stack.elsewhere import stack_elsewhere
 from nanstack.stack.kept import NUMBERS, KeptCells
 from nanstack.stack.stacked import StackedCell
 from nanstack.survey.taken import Taken, taken_of_frames
@@ -270,6 +272,7 @@ def stacked_strips(
     memory: int | None = None,
     kept: KeptCells | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Iterator[tuple[int, StackedCell]]:
     """Stack frames on a canvas, strip by strip from the top: what `strips` gives, while the next cells are in work.
 
@@ -285,11 +288,17 @@ def stacked_strips(
         Cells that are there are not stacked again, others are kept there.
     progress : Progress, optional
         Hears of the step 'stacking' (cells).
+    crew : Crew, optional
+        Stacks the cells that are not kept, instead of this process's threads; `kept` is needed, in a folder that all
+        see.
     """
     layers = layers_of(placed, canvas, settings)
     cells = cut(layers)
     left = _beside_a_row(canvas, placed[0].channels, memory_budget() if memory is None else memory)
-    stacked = stack_cells(cells, layers, settings, memory=left, kept=kept)
+    if crew is None or kept is None:
+        stacked = stack_cells(cells, layers, settings, memory=left, kept=kept)
+    else:
+        stacked = stack_elsewhere(cells, layers, settings, kept, crew)
     yield from strips(cells, _heard(stacked, len(cells), progress or Quiet()), canvas, placed[0].channels)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from nanstack.comet import moment_of_facts
 from nanstack.comet_light import light_of, with_comet, without_comet
 from nanstack.comet_stack import CometFrames, comet_frames, turned_after
+from nanstack.crew import Crew
 from nanstack.io.layout import FrameError, read_layout
 from nanstack.sky_stack import stacked_strips
 from nanstack.stack.drizzled import correlation
@@ -108,6 +109,7 @@ class CometRun:
         cards: Cards,
         registered: Registered,
         progress: Progress,
+        crew: Crew | None = None,
     ) -> CometReport:
         """Stack the frames on the comet's motion, and if so asked without it; return what is to be told.
 
@@ -125,9 +127,11 @@ class CometRun:
         registered : Registered
         progress : Progress
             Hears of the steps 'stacking the comet' and 'stacking both' (cells).
+        crew : Crew, optional
+            As in `nanstack.sky_stack.stacked_strips`.
         """
         report = _report(found, canvas, registered, self.stacks[COMET].to)
-        write = partial(_write, canvas=canvas, settings=settings, registered=registered, progress=progress)
+        write = partial(_write, canvas=canvas, settings=settings, registered=registered, progress=progress, crew=crew)
         own = {**cards, **_cards(report), "HISTORY": MOVED}
         with _image(mosaic) as part:
             frames = turned_after(found, canvas, part)
@@ -154,11 +158,12 @@ def _write(
     settings: CanvasSettings,
     registered: Registered,
     progress: Progress,
+    crew: Crew | None,
     finish: Callable[[Strips], Strips] | None = None,
 ) -> Tally:
     """Stack frames, write the result, and return what was counted; `finish` changes the strips that are written."""
     tally, kept = Tally(), KeptCells(stack.cells, installed_version())
-    strips = stacked_strips(canvas, frames, settings, kept=kept, progress=_Named(progress, name))
+    strips = stacked_strips(canvas, frames, settings, kept=kept, progress=_Named(progress, name), crew=crew)
     with closing(strips):
         counted = tally.over(strips)
         write_result(

@@ -21,6 +21,7 @@ import numpy as np
 
 from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
 from nanstack.canvas_cards import canvas_cards
+from nanstack.crew import Crew
 from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
@@ -91,12 +92,15 @@ class Work:
         The file that keeps the frames' places, levels and weights.
     place : callable
         See `nanstack.session.open_session`.
+    crew : Crew, optional
+        Surveys files and stacks cells elsewhere.
     """
 
     surveys: Path
     cells: Path
     solution: Path
     place: Placer
+    crew: Crew | None = None
 
 
 class Clock:
@@ -177,7 +181,7 @@ def stack_files(
     cautions.of_frames(session, placed, canvas, choice, progress)
     cautions.of_sky(placed, sky, progress)
     kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
-    strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress)
+    strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress, crew=work and work.crew)
     clock.ends("levels")
     with _failures(), closing(strips):  # whatever fails, no cell is in work any more, and nothing temporary is left
         write_result(
@@ -204,6 +208,7 @@ def stack_files(
                 _cards(session, registered, followed.frames, canvas, settings, "comet", usual_flux),
                 registered,
                 progress,
+                work.crew,
             )
         clock.ends("comet")
     if kept is not None and kept.failure:
@@ -247,7 +252,8 @@ def _session_of(
         clock.ends("place")  # solvers may take far longer than all else
         return found
 
-    session = open_session(paths, folder=work and work.surveys, place=work and place, known=known, progress=progress)
+    kept = {} if work is None else {"folder": work.surveys, "place": place, "crew": work.crew}
+    session = open_session(paths, known=known, progress=progress, **kept)
     clock.ends("registration")
     return session
 

@@ -59,6 +59,9 @@ class FrameError(ValueError):
         self.path, self.reason = Path(path), on_one_line(reason)
         super().__init__(f"{on_one_line(self.path.name)}: {self.reason}")
 
+    def __reduce__(self) -> tuple[type[FrameError], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)  # from one process to another
+
 
 def on_one_line(text: str) -> str:
     """Return a text with what would break its line, or steer the terminal, escaped."""

@@ -358,11 +358,8 @@ def stack_cells(
     """
     if not cells:
         return
-    most = max(len(cell.frames) for cell in cells)
-    if most > MOST_FRAMES:
-        raise ValueError(f"{most} frames show one place, and {MOST_FRAMES} can be stacked at most: stack fewer at once")
     at_once, part_bytes = shares(
-        most, layers[0].placed.channels, memory_budget() if memory is None else memory, layers[0].grid
+        most_frames(cells), layers[0].placed.channels, memory_budget() if memory is None else memory, layers[0].grid
     )
     outlines = Outlines(layers)
     files = OpenFiles()
@@ -370,13 +367,21 @@ def stack_cells(
         with Scratch() as scratch:
             sources = _Sources(layers, files, scratch)
             frame_mesh = functools.lru_cache(KEPT_MESHES)(lambda index: layers[index].dropping.mesh())
-            stack = _Work(layers, sources, outlines, settings, part_bytes, frame_mesh).stacked
+            stack = Work(layers, sources, outlines, settings, part_bytes, frame_mesh).stacked
             make = stack if kept is None else _remembering(kept, stack, layers, settings)
             yield from in_order(lambda number: make(cells[number]), len(cells), at_once, AHEAD * at_once)
     finally:
         files.close()
     if kept is not None:
         kept.remove_others({cell.name for cell in cells})
+
+
+def most_frames(cells: Sequence[Cell]) -> int:
+    """Return the number of frames of the cell that has most of them; ValueError where that is too many."""
+    most = max(len(cell.frames) for cell in cells)
+    if most > MOST_FRAMES:
+        raise ValueError(f"{most} frames show one place, and {MOST_FRAMES} can be stacked at most: stack fewer at once")
+    return most
 
 
 def _remembering(
@@ -398,9 +403,14 @@ def _remembering(
 
 def shares(frames: int, channels: int, memory: int, grid: Grid = Grid()) -> tuple[int, int]:
     """Return how many cells are worked on at once, and the bytes that the samples of a part of one may take."""
-    least = grid.bytes_of(Box(0, LEAST_SIDE, 0, LEAST_SIDE), frames, channels)
+    least = least_bytes(grid, frames, channels)
     at_once = int(np.clip(memory // (BESIDE_BLOCK * least), 1, threads()))
     return at_once, max(least, int(min(PART_BYTES, memory / (BESIDE_BLOCK * at_once))))
+
+
+def least_bytes(grid: Grid, frames: int, channels: int) -> int:
+    """Return the bytes that the samples of the smallest part of a cell take."""
+    return grid.bytes_of(Box(0, LEAST_SIDE, 0, LEAST_SIDE), frames, channels)
 
 
 class _Sources:
@@ -420,8 +430,22 @@ class _Sources:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What the cells of a canvas are stacked from."""
+class Work:
+    """What the cells of a canvas are stacked from.
+
+    Attributes
+    ----------
+    layers : sequence of Layer
+    sources : _Sources
+        Or another way from a number of a layer to its frame's parts.
+    outlines : Outlines
+        Of all layers.
+    settings : CanvasSettings
+    part_bytes : int
+        Of the samples of a part of a cell, at most.
+    frame_mesh : callable
+        Returns where all photosites of a frame lie, by the number of its layer.
+    """
 
     layers: Sequence[Layer]
     sources: _Sources

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nanstack.crew import seen_here
 from nanstack.io.files import DAMAGED_ARCHIVE, complete_file, remove_partial_files
 from nanstack.register.solved import SolvedView
 from nanstack.stack.stacked import StackedCell
@@ -72,16 +73,25 @@ class KeptCells:
 
     def load(self, name: str, fingerprint: str) -> StackedCell | None:
         """Return a cell; None where there is none of that fingerprint, or it is damaged."""
+        found = self._read(name, fingerprint)
+        if found is not None:
+            self.used.add(name)
+        return found
+
+    def _read(self, name: str, fingerprint: str) -> StackedCell | None:
         try:
             with np.load(self.folder / name, allow_pickle=False) as kept:
                 told = json.loads(kept["told"].tobytes())
                 if told["fingerprint"] != fingerprint:
                     return None
-                found = StackedCell(*(kept[plane] for plane in PLANES), *(told[name] for name in NUMBERS))
+                return StackedCell(*(kept[plane] for plane in PLANES), *(told[name] for name in NUMBERS))
         except DAMAGED_ARCHIVE:
             return None
-        self.used.add(name)
-        return found
+
+    def collect(self, name: str, fingerprint: str, made: bool) -> StackedCell | None:
+        """Return a cell that another process found there, or made; None where it is not seen here."""
+        (self.made if made else self.used).add(name)
+        return seen_here(lambda: self._read(name, fingerprint), self.folder)
 
     def save(self, name: str, fingerprint: str, cell: StackedCell) -> None:
         """Keep a cell, in place of the one of that name."""

@@ -6,18 +6,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanstack import memory
+from nanstack.crew import Crew, seen_here
 from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
 from nanstack.io.layout import FrameError
+from nanstack.memory import in_order
 from nanstack.progress import Progress, Quiet
 from nanstack.survey.record import Facts, Survey
 from nanstack.survey.stars import Stars
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 VERSION = 12  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
+AHEAD = 64  # files that are looked at before the first of them is done: one may take long
 
 
 def survey_files(
@@ -36,6 +40,7 @@ def survey_files(
     folder: Path | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> tuple[list[Survey], dict[Path, str]]:
     """Survey frame files, or remember what an earlier run found.
 
@@ -49,6 +54,8 @@ def survey_files(
     threads : int, optional
         Files worked on at once; by default one a core.
     progress : Progress, optional
+    crew : Crew, optional
+        Looks at the files instead of this process's threads; the folder is needed, and seen by all.
 
     Returns
     -------
@@ -59,34 +66,66 @@ def survey_files(
     """
     paths, progress = [Path(path) for path in paths], progress or Quiet()
     store = None if folder is None else Store(folder)
-    surveys: list[Survey] = []
-    unusable: dict[Path, str] = {}
-    with ThreadPoolExecutor(max_workers=threads or memory.threads()) as pool:
-        waiting: list[Future] = [pool.submit(_survey, path, store) for path in paths]
-        try:
-            for done, (path, future) in enumerate(zip(paths, waiting, strict=True), 1):
-                try:
-                    surveys.append(future.result())
-                except FrameError as failure:
-                    unusable[path] = failure.reason
-                progress.step(STEP, done, len(paths))
-        finally:
-            for future in waiting:
-                future.cancel()
+    found: dict[Path, Survey | str] = {}
+    looking = _by_crew(paths, store, crew) if crew and store else _by_threads(paths, store, threads)
+    with closing(looking):
+        for done, (path, told) in enumerate(looking, 1):
+            found[path] = told
+            progress.step(STEP, done, len(paths))
+    told = [(path, found[path]) for path in paths]
+    surveys = [one for _, one in told if isinstance(one, Survey)]
+    unusable = {path: one for path, one in told if isinstance(one, str)}
     if store is not None and store.failure:
         progress.warn(f"surveys cannot be kept in {folder.name} ({store.failure}): the next run makes them again")
     return surveys, unusable
 
 
-def _survey(path: Path, store: Store | None) -> Survey:
-    """Return the kept survey of a file, or make and keep one."""
-    if store is None:
-        return survey_frame(path)
-    identity = _identity(path)
-    kept = None if identity is None else store.load(path, identity)
-    if kept is not None:
-        return kept
-    survey = survey_frame(path)
+def _by_threads(paths: Sequence[Path], store: Store | None, threads: int | None) -> Iterator[tuple[Path, Survey | str]]:
+    """Give files with their surveys, or why there is none, in their order."""
+    surveys = in_order(
+        lambda index: _known(paths[index], store) or _made(paths[index], store), len(paths), threads, AHEAD
+    )
+    yield from zip(paths, surveys, strict=True)
+
+
+def _by_crew(paths: Sequence[Path], store: Store, crew: Crew) -> Iterator[tuple[Path, Survey | str]]:
+    """Give files with their surveys, or why there is none: those first that are kept."""
+    missing = []
+    for path, kept in zip(paths, in_order(lambda index: _known(paths[index], store), len(paths)), strict=True):
+        if kept is None:
+            missing.append(path)
+        else:
+            yield path, kept
+    there = [Path(os.path.abspath(path)) for path in missing]  # others have other current folders
+    results = crew.in_order(partial(_made_and_kept, Path(os.path.abspath(store.folder))), there)
+    for path, told in zip(missing, results, strict=True):
+        if told is None:
+            told = seen_here(partial(_known, path, store), store.folder)
+        if told is None:
+            raise OSError(f"{store.folder}: the survey of {path.name} was written there by a worker, and is not seen")
+        yield path, replace(told, path=path) if isinstance(told, Survey) else told
+
+
+def _made_and_kept(folder: Path, path: Path) -> Survey | str | None:
+    """Survey a file for another process: None where it is kept; else the survey, or why there is none."""
+    store = Store(folder)
+    made = _known(path, store) or _made(path, store)
+    return made if isinstance(made, str) or _known(path, store) is None else None
+
+
+def _known(path: Path, store: Store | None) -> Survey | None:
+    """Return the kept survey of a file."""
+    identity = None if store is None else _identity(path)
+    return None if identity is None else store.load(path, identity)
+
+
+def _made(path: Path, store: Store | None) -> Survey | str:
+    """Make the survey of a file, and keep it; or return why there is none."""
+    identity = None if store is None else _identity(path)
+    try:
+        survey = survey_frame(path)
+    except FrameError as failure:
+        return failure.reason
     if identity is not None and identity == _identity(path):  # not of a file that is still being written
         store.save(survey, identity)
     return survey

@@ -8,6 +8,7 @@ import pytest
 from nanstack.survey import store as store_module
 from nanstack.survey.store import STEP, survey_files
 from tests.nanstack.survey.simulated import Scene, raw_file, write
+from tests.support.crews import Couriers
 from tests.support.told import Told
 
 SCENE = Scene((160, 200), stars=15)
@@ -166,3 +167,35 @@ def test_a_folder_that_cannot_be_written_to_costs_a_warning(paths, tmp_path):
     assert (len(surveys), unusable) == (4, {})
     assert len(heard.warnings) == 1
     assert heard.warnings[0].startswith("surveys cannot be kept in file (")
+
+
+@pytest.fixture
+def crew(tmp_path):
+    (tmp_path / "empty").mkdir()
+    return Couriers(tmp_path / "empty")
+
+
+def test_files_surveyed_elsewhere_are_known_as_if_here(paths, tmp_path, monkeypatch, crew):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.fit").write_text("no frame")
+    names = [path.relative_to(tmp_path) for path in paths] + [tmp_path / "no.fit"]
+    truth, unusable = survey_files(names)
+    told = Told()
+    surveys, reasons = survey_files(names, tmp_path / "kept", progress=told, crew=crew)
+    assert all(map(same, surveys, truth))
+    assert len(surveys) == len(truth) == 4
+    assert reasons == unusable
+    assert told.steps[-1] == (STEP, 5, 5)
+    assert crew.travelled < 1000, "bytes: what is found out is read from the folder"
+
+
+def test_only_what_is_new_goes_elsewhere(paths, tmp_path, crew):
+    survey_files([paths[0], paths[2]], tmp_path / "kept")
+    survey_files(paths, tmp_path / "kept", crew=crew)
+    assert crew.names == [paths[1].name, paths[3].name]
+
+
+def test_a_survey_that_cannot_be_kept_travels(paths, tmp_path, monkeypatch, crew):
+    monkeypatch.setattr(store_module.Store, "save", lambda *_: None)
+    surveys, _ = survey_files(paths, tmp_path / "kept", crew=crew)
+    assert all(map(same, surveys, survey_files(paths)[0]))
