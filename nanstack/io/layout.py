@@ -69,6 +69,40 @@ def on_one_line(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """What stored numbers stand for. Thousands of files are kept open by this, so it holds none of their headers.
+
+    Attributes
+    ----------
+    dtype, scale, zero, blank
+        As in `Layout`.
+    """
+
+    dtype: np.dtype
+    scale: float = 1.0
+    zero: float = 0.0
+    blank: int | None = None
+
+    @property
+    def _is_shifted(self) -> bool:
+        """Whether values are small whole numbers, and zero is one: float32 adds them exactly, and in half the time."""
+        return self.scale == 1 and self.dtype.kind in "iu" and self.dtype.itemsize <= 2 and abs(self.zero) == 2**15
+
+    def convert(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, float32, with the values of stored numbers; what float32 cannot hold becomes infinite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if (self.scale, self.zero) == (1.0, 0.0):
+                np.copyto(out, numbers, casting="unsafe")
+            elif self._is_shifted:  # turned to native numbers first: a part of a row in half the time
+                np.copyto(out, numbers.astype(self.dtype.newbyteorder("=")), casting="unsafe")
+                out += np.float32(self.zero)
+            else:
+                np.copyto(out, self.zero + self.scale * numbers.astype(np.float64), casting="unsafe")
+        if self.blank is not None:
+            out[numbers == self.blank] = np.nan
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where and how an image is stored in a file.
 
@@ -116,22 +150,9 @@ class Layout:
         return math.prod(self.stored) * self.dtype.itemsize
 
     @property
-    def _is_shifted(self) -> bool:
-        """Whether values are small whole numbers, and zero is one: float32 adds them exactly, and in half the time."""
-        return self.scale == 1 and self.dtype.kind in "iu" and self.dtype.itemsize <= 2 and abs(self.zero) == 2**15
-
-    def convert(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, float32, with the values of stored numbers; what float32 cannot hold becomes infinite."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            if (self.scale, self.zero) == (1.0, 0.0):
-                np.copyto(out, numbers, casting="unsafe")
-            elif self._is_shifted:  # turned to native numbers first: a part of a row in half the time
-                np.copyto(out, numbers.astype(self.dtype.newbyteorder("=")), casting="unsafe")
-                out += np.float32(self.zero)
-            else:
-                np.copyto(out, self.zero + self.scale * numbers.astype(np.float64), casting="unsafe")
-        if self.blank is not None:
-            out[numbers == self.blank] = np.nan
+    def numbers(self) -> Numbers:
+        """What its stored numbers stand for."""
+        return Numbers(self.dtype, self.scale, self.zero, self.blank)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -224,7 +245,7 @@ def read_samples(layout: Layout, seen: Callable[[memoryview], None] | None = Non
                     fill(path, source, layout.offset + first * part.itemsize, part)
                     if seen is not None:
                         seen(memoryview(part.view(np.uint8)))
-                    layout.convert(part, out[first : first + CACHED])
+                    layout.numbers.convert(part, out[first : first + CACHED])
                 if layout.packed:
                     source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
             return out.reshape(layout.stored, order="F" if layout.column_order else "C")
@@ -272,7 +293,7 @@ def read_some_rows(layout: Layout, top: int, bottom: int) -> np.ndarray:
     with _named(layout.path, "a frame"), open_file(layout.path) as file:
         fill(layout.path, file, layout.offset + top * width * layout.dtype.itemsize, numbers)
     out = np.empty(numbers.shape, dtype=np.float32)
-    layout.convert(numbers, out)
+    layout.numbers.convert(numbers, out)
     return out
 
 

@@ -277,7 +277,8 @@ def rows_of_layout(layout: Layout, files: OpenFiles) -> FileRows:
     """Return the rows of a file as stored, which must be neither packed nor in column order."""
     files.expect(layout.path, layout.stamp)
     planes_first = image_shape(layout.path, layout.stored) != layout.stored
-    return FileRows(layout.path, layout.offset, layout.dtype, layout.stored, planes_first, files, layout.convert)
+    convert = layout.numbers.convert
+    return FileRows(layout.path, layout.offset, layout.dtype, layout.stored, planes_first, files, convert)
 
 
 def blocks_ahead(
