@@ -11,7 +11,7 @@ from nanstack.survey.mesh import without_holes
 from nanstack.survey.profile import Fit, fitted
 from nanstack.survey.raw import Raw
 from nanstack.survey.shape import Shape, usual_shape
-from nanstack.survey.stamps import Plate
+from nanstack.survey.stamps import Plate, Stamps
 from nanstack.survey.stars import MAX_STARS, Stars, shines_in_two_channels
 
 HOT_REACH_PX = 2  # a hot photosite holds nearly all the flux of the 5 x 5 around it
@@ -19,6 +19,14 @@ COVERED = 2  # photosites; hot ones have hot neighbours, and a cosmic ray hits t
 MAX_COVERED_SHARE = 0.75  # a star of 1.8 px FWHM has 0.4 of its flux in two photosites, a red one 0.66
 MIN_REST_SIGMA = 2.5  # a star shows with those covered, too
 CANDIDATES = MAX_STARS + MAX_STARS // 3  # highest peaks that are measured
+# what bilinear debayering makes of one photosite's light, over 5 x 5 pixels: of red or blue, of green
+SPREAD = [
+    np.pad(np.array(quarters) / 4, 1).ravel()
+    for quarters in ([[1, 2, 1], [2, 4, 2], [1, 2, 1]], [[0, 1, 0], [1, 4, 1], [0, 1, 0]])
+]
+MAX_LEFT = 0.03  # of its light squared; a star has more elsewhere, unless it is narrow and in the middle of its pixel
+MIN_ENERGY = 160.0  # light squared, over the noise squared: from here on a star of 3 px FWHM surely has
+CHANCE = 0.35  # of the stars that are sure: of narrow ones, a quarter may lie so near to the middle of their pixels
 MIN_SIGNAL = 5.5
 MIN_SHOWN = 0.4  # of a star's profile
 MAX_SHIFT = 2.0  # of a star from its peak, in sigmas of its longer axis
@@ -71,7 +79,25 @@ def _are_not_hot(plate: Plate, peaks: Peaks) -> np.ndarray:
     stars = (top < MAX_COVERED_SHARE * (rest + top)) & (rest > MIN_REST_SIGMA * spread)
     if plate.raw.channels is not None:
         stars &= shines_in_two_channels(plate.raw.channels, peaks.x, peaks.y)
+    elif not plate.raw.pattern:
+        stars &= ~_are_spread(stamps, plate.noise[0])
     return stars
+
+
+def _are_spread(stamps: Stamps, noise: float) -> np.ndarray:
+    """Tell what is one photosite in the grey image of a debayered one: spread to halves, or quarters, and no farther.
+
+    A narrow star in the middle of its pixel looks so, too; of a frame's stars few do.
+    """
+    energy = np.sum(stamps.light**2, axis=1)
+    spread = np.zeros(len(energy), dtype=bool)
+    for shape in SPREAD:
+        amplitude = stamps.light @ shape / np.sum(shape**2)
+        left = np.sum((stamps.light - amplitude[:, None] * shape) ** 2, axis=1)
+        spread |= left < MAX_LEFT * energy + (len(shape) + MISFIT_SIGMA * np.sqrt(2 * len(shape))) * noise**2
+    sure = energy > MIN_ENERGY * noise**2
+    spread &= sure
+    return spread & (np.count_nonzero(spread) > CHANCE * np.count_nonzero(sure))
 
 
 def _are_stars(fit: Fit, peaks: Peaks, shape: tuple[int, int]) -> np.ndarray:

@@ -19,7 +19,9 @@ BACKGROUND_BOX_PX = 64
 MAX_ELONGATION = 2.0  # a cosmic-ray track is longer, a trailed star is not
 MAX_PEAK_SHARE = 0.45  # share of an aperture's flux in its brightest pixel: above it, a hot pixel
 MIN_BLOOM_RATIO = 2.5  # a half-light radius this many times the usual one is a saturated bloom
-MIN_SECOND_CHANNEL = 0.05  # a star shines in two channels at least; a hot photosite in one
+MIN_SECOND_CHANNEL = 0.15  # of its light in the brightest one: a star shines in two at least, a hot photosite in one
+CERTAIN_SIGMA = 2.0  # of noise, by which that is missed
+SIGMA_PER_MAD = 1.4826
 APERTURE_PX = 3.0
 SPARE_PIXELS = 10_000
 MAX_SAMPLE = 1e18  # in ADU: sep squares samples in float32, and what is larger is no light of a star
@@ -227,13 +229,23 @@ def _stamps(image: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.n
 
 
 def shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Tell stars from hot photosites, which debayering spreads over pixels but not over channels."""
+    """Tell stars from hot photosites, which debayering spreads over pixels but not over channels.
+
+    What surely has hardly anything of its brightest channel's light in the others, in the same shape, is no star.
+    """
     if frame.ndim == 2:
         return np.ones(len(x), dtype=bool)
     stamps = _stamps(frame, x, y, 4).astype(np.float64)
     rim = np.ones(stamps.shape[1:3], dtype=bool)
     rim[1:-1, 1:-1] = False
-    with np.errstate(invalid="ignore"):  # a stamp with infinities is none of a star
+    with np.errstate(invalid="ignore", divide="ignore"):  # a stamp with infinities, or without light, is none of a star
         sky = np.median(stamps[:, rim], axis=1)
-        flux = np.sort(stamps[:, 2:-2, 2:-2].sum(axis=(1, 2)) - 25 * sky, axis=1)
-    return flux[:, -2] > MIN_SECOND_CHANNEL * flux[:, -1]
+        noise = SIGMA_PER_MAD * np.median(np.abs(stamps[:, rim] - sky[:, None]), axis=1)
+        light = stamps[:, 2:-2, 2:-2].reshape(len(x), 25, -1) - sky[:, None]
+        brightest = light.max(axis=1).argmax(axis=1)
+        shape = np.take_along_axis(light, brightest[:, None, None], axis=2).clip(0)
+        square = np.sum(shape**2, axis=1)
+        share = np.sum(shape * light, axis=1) / square
+        second = np.argsort(share, axis=1)[:, -2:-1]
+        share, noise = (np.take_along_axis(of, second, axis=1) for of in (share, noise / np.sqrt(square)))
+        return (share + CERTAIN_SIGMA * noise > MIN_SECOND_CHANNEL)[:, 0]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
 
+import cv2
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -63,6 +64,28 @@ def test_hot_pixels_are_no_stars(tmp_path):
     off, which = offsets(survey.stars, scene.field())
     assert np.hypot(*off.T).max() < 1.0
     assert len(which) >= 23
+
+
+def debayered(scene, hot, seed):
+    """Return a frame with hot pixels as other programs make it of a raw one: bilinear."""
+    rng = np.random.default_rng(seed)
+    raw = noisy(mosaic_of(sky_of(scene.shape) + light_of(scene)), seed, 60.0)
+    raw.flat[rng.choice(raw.size, hot, replace=False)] += rng.uniform(300, 4000, hot)
+    return cv2.cvtColor(adu16(raw), cv2.COLOR_BayerGB2RGB).astype(np.float32)  # OpenCV's name for GRBG
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_hot_pixels_that_another_program_debayered_are_no_stars(tmp_path, grey):
+    """They are 3 x 3 pixels then, are brighter than most stars, and more."""
+    scene = Scene(stars=60, fwhm=3.5, brightest=15_000.0, faintest=4_000.0)
+    image = debayered(scene, hot=900, seed=6)
+    samples = image @ np.float32([0.3, 0.6, 0.1]) if grey else np.moveaxis(image, -1, 0)
+    survey = survey_frame(write(tmp_path / "a.fit", samples))
+    off, which = offsets(survey.stars, scene.field())
+    assert survey.stars.fwhm == pytest.approx(3.8, abs=0.3)
+    found = np.hypot(*off.T) < 1
+    assert len(set(which[found])) >= 50
+    assert np.count_nonzero(found[:40]) >= 30, "of the brightest, which place the frame"
 
 
 def test_hot_pixels_alone_are_a_frame_without_stars(tmp_path):
