@@ -241,7 +241,7 @@ def shines_in_two_channels(frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
     with np.errstate(invalid="ignore", divide="ignore"):  # a stamp with infinities, or without light, is none of a star
         sky = np.median(stamps[:, rim], axis=1)
         noise = SIGMA_PER_MAD * np.median(np.abs(stamps[:, rim] - sky[:, None]), axis=1)
-        light = stamps[:, 2:-2, 2:-2].reshape(len(x), 25, -1) - sky[:, None]
+        light = stamps[:, 2:-2, 2:-2].reshape(len(x), 25, frame.shape[2]) - sky[:, None]
         brightest = light.max(axis=1).argmax(axis=1)
         shape = np.take_along_axis(light, brightest[:, None, None], axis=2).clip(0)
         square = np.sum(shape**2, axis=1)

@@ -88,6 +88,11 @@ def test_hot_pixels_that_another_program_debayered_are_no_stars(tmp_path, grey):
     assert np.count_nonzero(found[:40]) >= 30, "of the brightest, which place the frame"
 
 
+@pytest.mark.parametrize("shape", [(3, 60, 80), (60, 80)])
+def test_an_even_frame_has_no_stars(tmp_path, shape):
+    assert len(survey_frame(write(tmp_path / "a.fit", np.full(shape, 500, np.float32))).stars) == 0
+
+
 def test_hot_pixels_alone_are_a_frame_without_stars(tmp_path):
     survey = survey_frame(raw_file(tmp_path / "a.fit", Scene(stars=1, brightest=1.0), hot=600))
     assert len(survey.stars) == 0
