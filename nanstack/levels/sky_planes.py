@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import scipy
 
-from nanstack.levels.gradients import conjugate_gradients
+from nanstack.levels.gradients import Regions, conjugate_gradients
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky_samples import SkySamples
 
@@ -28,6 +28,7 @@ SOFT = 3.0  # from so many usual residuals on a sample has less and less of a sa
 FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 POLISHES, RANKS = 8, (0.5, 0.35, 0.65)  # it begins with so many rounds of polishing, by one of these ranks
+MANY_REGIONS = 16  # from so many on, each as large as a frame, steps of single frames take long to tell of each other
 TINY_ADU = 1e-6
 
 
@@ -49,6 +50,8 @@ class Planes:
     middle : ndarray of float64, shape (n, 2)
     side : float
         Pixels of the canvas over which a slope is told.
+    together : scipy.sparse.csr_array, shape (3 n, 3 k), or None
+        From planes of regions to those of the frames in them; None where regions are few.
     """
 
     terms: scipy.sparse.csr_array
@@ -56,6 +59,7 @@ class Planes:
     squares: scipy.sparse.csr_array
     middle: np.ndarray
     side: float
+    together: scipy.sparse.csr_array | None
 
     @classmethod
     def of(cls, samples: SkySamples, frames: int, model: str) -> Planes:
@@ -74,12 +78,26 @@ class Planes:
         entries = own.ravel(), columns.ravel(), np.arange(0, own.size + 1, 3)
         terms = scipy.sparse.csr_array(entries, shape=(len(own), 3 * frames))
         back = terms.T.tocsr()
-        return cls(terms, back, back.power(2), middle, side)
+        return cls(terms, back, back.power(2), middle, side, _together(middle, side, sloped))
 
     def on_the_canvas(self, found: np.ndarray) -> np.ndarray:
         """Return planes (n, 3) as they are from the canvas's axis, in pixels."""
         offset, slopes = found[:, 0], found[:, 1:] / self.side
         return np.column_stack([offset - np.sum(slopes * self.middle, axis=1), slopes])
+
+
+def _together(middle: np.ndarray, side: float, sloped: np.ndarray) -> scipy.sparse.csr_array | None:
+    """Return what planes of regions, squares of a side, make of the planes of frames: see `Planes`."""
+    regions, number = np.unique(np.floor(middle / side), axis=0, return_inverse=True)
+    if len(regions) < MANY_REGIONS:
+        return None
+    own, nothing = sloped.astype(np.float64), np.zeros(len(middle))
+    across, down = ((middle - (regions[number] + 0.5) * side) / side).T
+    rows = [np.ones(len(middle)), across, down], [nothing, own, nothing], [nothing, nothing, own]
+    data = np.stack([np.stack(row, axis=1) for row in rows], axis=1)
+    columns = np.broadcast_to((3 * number.reshape(-1, 1) + np.arange(3))[:, np.newaxis], data.shape)
+    entries = data.ravel(), columns.ravel(), np.arange(0, data.size + 1, 3)
+    return scipy.sparse.csr_array(entries, shape=(3 * len(middle), 3 * len(regions)))
 
 
 @dataclass(frozen=True)
@@ -239,7 +257,21 @@ class _Weighed:
         def effect_of(direction: np.ndarray) -> np.ndarray:
             return pull(self.planes.terms @ direction) * free + held * direction
 
-        return conjugate_gradients(effect_of, (pull(off) - held * found) * free, own, tolerance)
+        side, regions = (pull(off) - held * found) * free, self._regions(held, free)
+        return conjugate_gradients(effect_of, side, own, tolerance, regions)
+
+    def _regions(self, held: np.ndarray, free: np.ndarray | bool) -> Regions | None:
+        """Return the steps that frames of a region take together; None where regions are few."""
+        if self.planes.together is None:
+            return None
+        spread = scipy.sparse.diags_array(np.broadcast_to(free, held.shape).astype(np.float64)) @ self.planes.together
+        shown = self.planes.terms @ spread
+        weighed = scipy.sparse.diags_array(self.weights) @ shown
+        shape = len(self._total), len(self.node)
+        at_nodes = scipy.sparse.coo_array((np.ones(shape[1]), (self.node, np.arange(shape[1]))), shape=shape) @ weighed
+        common = at_nodes.T @ (scipy.sparse.diags_array(1 / self._total) @ at_nodes)
+        normal = shown.T @ weighed - common + spread.T @ (scipy.sparse.diags_array(held) @ spread)
+        return Regions.of(spread.tocsr(), normal)
 
 
 def _with_shades(
