@@ -33,7 +33,7 @@ KERNELS = ("square", "point", "gaussian")
 TIMES_FINER = (1.0, 4.0)  # times finer than frames' own pixels
 FWHM = 2.3548  # of a Gaussian, in its sigma; to the digits that STScI has
 GAUSSIAN_REACH = 1.2  # photosites that a Gaussian drop goes along rows and columns, as STScI has it: drops agree
-LEAST_SHARE = 1e-9  # of a drop: what rounding makes of nothing is less
+LEAST_SHARE = 1e-7  # of a drop: what rounding makes of nothing is less
 TAPS, MARGIN = (-1, 0, 1, 2), 2  # of a cubic, around a place; pixels beside the grid that some of them may lie in
 RELAXED = 1.4  # times what a second step tells is added: of fine detail it tells too little
 FEW = 1e-3  # of the pixels may be without a drop
@@ -192,6 +192,14 @@ def colours_of(pattern: str) -> tuple[int, int, int, int]:
     return tuple(COLOURS[letter] for letter in pattern) if pattern else (0, 0, 0, 0)
 
 
+def no_sums(channels: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return sums that nothing has dropped into: zeros of float32, (C, 3, h, w).
+
+    In memory, a pixel's three stand side by side, and a fourth number: two pixels are a vector.
+    """
+    return np.moveaxis(np.zeros((channels, *shape, 4), dtype=np.float32)[..., :3], -1, 1)
+
+
 def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
     """Drop a frame's photosites.
 
@@ -203,8 +211,8 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     judged : Judged
         For these photosites; one beyond its box drops nothing.
     drizzle : Drizzle
-    sums : ndarray of float64, shape (C, 3, h, w)
-        C-contiguous. Of the pixels of `box`; added to: `VALUE`, `WEIGHT` and `VARIANCE`.
+    sums : ndarray of float32, shape (C, 3, h, w)
+        As of `no_sums`. Of the pixels of `box`; added to: `VALUE`, `WEIGHT` and `VARIANCE`.
     box : Box
         Pixels of the canvas, counted from its origin.
     """

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Drizzle, compiled: what `nanstack.stack.drizzle` defines.
 
-Sequential, and without the GIL: parts of a canvas are what runs in parallel. A row of photosites is placed at once, in
-loops that become vector instructions; so do the shares of a drop in pixels side by side. In a row of pixels, a side of
-the drop has on its right so much of each; sides that go down less those that go up is what lies between.
+Sequential, and without the GIL: parts of a canvas are what runs in parallel. Of a row of photosites, as many as a
+vector has lanes are worked on at once: where they lie, what they are worth, and what of each pixel they cover. Then one
+after the other is added to its pixels, whose sums stand side by side.
+
+In a row of pixels, a side of a drop has on its right so much of each; sides that go down less those that go up is what
+lies between. Where a side leans, that is an integral over its places in the row: what it is up to the row's lower
+edge, less what it is up to the upper one.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import math
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from nanstack import compilation
@@ -21,9 +25,10 @@ from nanstack.register.mesh import Box, Mesh
 from nanstack.stack.drizzle import FWHM, GAUSSIAN_REACH, KERNELS, LEAST_SHARE, Drizzle, Judged, Photosites, Worth
 
 SQUARE, POINT, GAUSSIAN = range(len(KERNELS))
-AT_EDGES = 3  # pixels more than a drop is long: one that it begins in, one that it ends in, and what rounding adds
-LANES = 4  # pixels side by side that are worked on at once
-UPRIGHT = 1e-6  # pixels: a side that leans by less from row to row is as good as one that does not
+CONTRACT = ("contract",)  # of a product and a sum, where there is an instruction for both
+LANES = 4  # photosites that are worked on at once; columns of pixels, too
+LEAST_HEIGHT = 1e-15  # pixels: of a side that crosses no row, but for rounding
+LEAST_SLOPE = 6e-8  # of a side: what rounding makes of less is more than leaning so much
 
 helper = numba.njit(
     nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
@@ -41,14 +46,15 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     whole.flags.writeable = False  # one type of array, so one compilation
     nodes = tuple(np.ascontiguousarray(v, dtype=np.float64) for v in (mesh.x, mesh.y))
     begins = mesh.box.top // mesh.step, mesh.box.left // mesh.step, mesh.step
-    levels = np.ascontiguousarray(np.transpose(worth.levelling), dtype=np.float64)
-    terms = (np.ascontiguousarray(v, dtype=np.float64) for v in (worth.flat, worth.variance, worth.photon, worth.sky))
+    mean = np.ascontiguousarray(np.moveaxis(judged.mean, -1, 0), dtype=np.float32)
+    pixels = np.moveaxis(sums, 1, -1)
     _drop(
-        whole, tuple(map(int, where)), np.array(colours), nodes, begins, (levels, *terms, float(worth.weight)),
-        (np.ascontiguousarray(judged.good), np.ascontiguousarray(judged.mean, dtype=np.float32)),
-        (*map(int, judged.box), 1.0 / judged.coarser),
+        whole, tuple(map(int, where)), nodes, begins, *_of_lanes(worth, colours, whole.shape[2]),
+        (np.ascontiguousarray(judged.good), mean.reshape(-1)),
+        (int(judged.box.top), int(judged.box.left), 1.0 / judged.coarser),
         (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
-        math.ceil(length) + AT_EDGES, sums.reshape(-1), sums.shape[2:], tuple(map(int, box)),
+        math.ceil(length) + 1, np.float32(worth.weight),
+        pixels, (pixels.strides[0] // pixels.itemsize, pixels.strides[1] // pixels.itemsize), tuple(map(int, box)),
     )  # fmt: skip
 
 
@@ -70,11 +76,26 @@ def _longest(mesh: Mesh) -> float:
     return max(spans) / mesh.step
 
 
+def _of_lanes(worth: Worth, colours: tuple[int, ...], each: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the colours of photosites side by side, and the terms of what these are worth: (k, LANES), (k, 15, LANES).
+
+    Of a mosaic, k is twice the row's parity and the first one's column's; else it is the colour.
+    """
+    channel = np.arange(each)[:, np.newaxis].repeat(LANES, axis=1)
+    if each == 1:
+        row, first, lane = np.ogrid[:2, :2, :LANES]
+        channel = np.array(colours)[2 * row + (first + lane) % 2].reshape(4, LANES)
+    gain, *level = worth.levelling
+    terms = [*np.multiply.outer(worth.flat, gain), *level, worth.variance, worth.photon, worth.sky]
+    return channel, np.array(terms, dtype=np.float64)[:, channel].swapaxes(0, 1).copy()
+
+
 @compilation.compiled(error_model="numpy")
 def _means(mean, grid, begin, found):
     top, left, finer = grid
     height, width, channels = mean.shape
     flat, mixed = mean.reshape(height, width * channels), np.empty(width * channels)
+    planes = np.ascontiguousarray(mean.transpose(2, 0, 1)).reshape(-1)
     for r in range(found.shape[0]):
         row = (begin[0] + r + 0.5) * finer - 0.5 - top
         first, down = math.floor(row), _keys(row - math.floor(row))
@@ -92,58 +113,54 @@ def _means(mean, grid, begin, found):
                     k = channels * (start - 1) + channel
                     total = right[0] * mixed[k] + right[1] * mixed[k + channels]
                     total += right[2] * mixed[k + 2 * channels] + right[3] * mixed[k + 3 * channels]
-                found[r, c, channel] = total if math.isfinite(total) else _mean_at(mean, channel, row, column)
+                if not math.isfinite(total):
+                    total = _mean_at(planes, channel * height * width, height, width, row, column)
+                found[r, c, channel] = total
 
 
 @compilation.compiled(error_model="numpy")
-def _drop(samples, where, colours, nodes, begins, worth, judged, grid, kernel, span, sums, shape, box):
+def _drop(samples, where, nodes, begins, colours, terms, judged, grid, kernel, span, weight, sums, strides, box):
     top, bottom, left, right = where
-    x, y = nodes
     node_row, node_column, step = begins
-    half, width = kernel[1], right - left
-    lines, places, on_grid = np.empty((6, x.shape[1])), np.empty((10, width)), np.empty((2, width), np.int32)
-    size = width * samples.shape[2]
-    chosen = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size), np.empty(size)
-    pitch = -(-span // LANES) * LANES
-    shares, reach = np.zeros(span * pitch), 0.5 * span + 1.0
+    half, width, pitch = kernel[1], right - left, -(-span // LANES) * LANES
+    middle, corners = np.empty((2, nodes[0].shape[1])), np.empty((4, nodes[0].shape[1]))
+    places, found = np.zeros((10, width + LANES)), np.empty(FOUND * LANES)
+    four = np.empty(SIDES * LANES), np.empty(4 * LANES * LANES), np.zeros(LANES * span * pitch, np.float32)
+    dropping = np.empty(LANES, np.int64), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    reach = 0.5 * span + 1.0
     for row in range(top, bottom):
-        _line(x, node_row, step, float(row), lines[0])
-        _line(y, node_row, step, float(row), lines[1])
-        first, last = _that_may_touch(lines[0], lines[1], box, reach, node_column * step - left, step, width)
+        for axis in range(2):
+            _line(nodes[axis], node_row, step, float(row), middle[axis])
+        first, last = _that_may_touch(middle[0], middle[1], box, reach, node_column * step - left, step, width)
         if first >= last:
             continue
-        _along(lines[0], node_column, step, left, 0.0, first, last, places[0])
-        _along(lines[1], node_column, step, left, 0.0, first, last, places[1])
+        for axis in range(2):
+            _along(middle[axis], node_column, step, left, 0.0, first, last, places, axis)
         while first < last and not _is_near(places[0, first], places[1, first], box, reach):
             first += 1
         while first < last and not _is_near(places[0, last - 1], places[1, last - 1], box, reach):
             last -= 1
-        _nearest_of_grid(places, grid, first, last, on_grid)
-        count = _choose(
-            samples[row - top],
-            row,
-            left,
-            first,
-            last,
-            colours,
-            places,
-            on_grid,
-            worth,
-            judged,
-            grid,
-            box,
-            reach,
-            chosen,
-        )
-        if kernel[0] == SQUARE and count:
-            for number in range(2):
-                _line(nodes[number], node_row, step, row - half, lines[2 + number])
-                _line(nodes[number], node_row, step, row + half, lines[4 + number])
-                _along(lines[2 + number], node_column, step, left, -half, first, last, places[2 + number])
-                _along(lines[2 + number], node_column, step, left, half, first, last, places[4 + number])
-                _along(lines[4 + number], node_column, step, left, half, first, last, places[6 + number])
-                _along(lines[4 + number], node_column, step, left, -half, first, last, places[8 + number])
-        _drop_chosen(count, chosen, places, worth[5], kernel, shares, pitch, sums, shape, box)
+        if kernel[0] == SQUARE:
+            for axis in range(2):
+                _line(nodes[axis], node_row, step, row - half, corners[axis])
+                _line(nodes[axis], node_row, step, row + half, corners[2 + axis])
+                for corner in range(4):  # in turn
+                    aside = half if corner == 1 or corner == 2 else -half
+                    line = corners[axis + 2 * (corner // 2)]
+                    _along(line, node_column, step, left, aside, first, last, places, 2 + 2 * corner + axis)
+        kind = 2 * (row & 1) + ((left + first) & 1)
+        for begin in range(first, last, LANES):
+            end, shared = min(last, begin + LANES), False
+            for number in range(samples.shape[2]):
+                which = number if samples.shape[2] > 1 else kind
+                _find_values(places, begin, places.shape[1], terms, which, grid[0], grid[1], grid[2], found)
+                if _choose(
+                    samples[row - top], number, begin, end, colours[which], places, judged, box, reach, found, dropping
+                ):
+                    if not shared:  # with a sample of another colour
+                        _share(places, begin, end, kernel, span, pitch, four, dropping[0], sums, strides, box)
+                        shared = True
+                    _add(begin, end, dropping, weight, span, pitch, four, sums, strides, box)
 
 
 @helper
@@ -176,89 +193,74 @@ def _is_near(x, y, box, reach):
 
 
 @helper
-def _along(line, first_node, step, left, offset, first, last, out):
+def _along(line, first_node, step, left, aside, first, last, places, number):
     """Fill in a coordinate for some of the photosites of a row, or for places beside them."""
     j, between = first, 1.0 / step  # a power of two: exact
     while j < last:
-        node = math.floor((left + j + offset) / step)
-        stop = min(last, math.ceil((node + 1) * step - left - offset))
+        node = math.floor((left + j + aside) * between)
+        stop = min(last, math.ceil((node + 1) * step - left - aside))
         begin, end = line[node - first_node], line[node - first_node + 1]
-        for px in range(j, stop):
-            beyond = (left + px + offset) * between - node
-            out[px] = begin * (1 - beyond) + end * beyond
+        for px in range(j, stop, LANES):  # those beyond the node are filled in again
+            at = number * places.shape[1] + px
+            _interpolate(places, at, float(left + px), aside, between, float(node), begin, end)
         j = stop
 
 
 @helper
-def _nearest_of_grid(places, grid, first, last, on_grid):
-    """Fill in the row and the column of the grid that each photosite is nearest to; -1 beyond it, and for nowhere."""
-    top, bottom, left, right, finer = grid
-    for j in range(first, last):
-        x, y = (places[0, j] + 0.5) * finer, (places[1, j] + 0.5) * finer
-        inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
-        on_grid[0, j] = np.int32(math.floor(y if inside else top - 1.0)) - np.int32(top)
-        on_grid[1, j] = np.int32(math.floor(x if inside else left - 1.0)) - np.int32(left)
+def _choose(samples, number, begin, end, colours, places, judged, box, reach, found, dropping):
+    """Fill in what photosites side by side drop: their colour, or -1 for nothing, the value and its variance.
 
-
-@helper
-def _choose(samples, row, left, first, last, colours, places, on_grid, worth, judged, grid, box, reach, chosen):
-    """List the samples of a row that drop something, with what they are worth; return how many there are."""
-    levels, flat, own_variances, photons, skies, weight = worth
+    Tell whether there is any.
+    """
     good, mean = judged
-    photosite_of, channel_of, values, variances = chosen
-    grid_top, grid_bottom, grid_left, grid_right, finer = grid
-    each, count = samples.shape[1], 0
-    of_row = colours[2 * (row & 1)], colours[2 * (row & 1) + 1]
-    for j in range(first, last):
-        x, y, r, c = places[0, j], places[1, j], on_grid[0, j], on_grid[1, j]
-        if r < 0 or not _is_near(x, y, box, reach):
+    channels, values, variances = dropping
+    height, width = good.shape[:2]
+    some = False
+    for lane in range(end - begin):
+        j = begin + lane
+        channels[lane] = -1
+        x, y, sample = places[0, j], places[1, j], samples[j, number]
+        r, c = found[NEAREST_ROW * LANES + lane], found[NEAREST_COLUMN * LANES + lane]
+        on_grid = (r >= 0) & (r < height) & (c >= 0) & (c < width) & _is_near(x, y, box, reach)
+        if not (on_grid and math.isfinite(sample)):
             continue
-        for number in range(each):
-            channel = number if each > 1 else of_row[(left + j) & 1]
-            sample = samples[j, number]
-            if math.isfinite(sample) and good[r, c, channel]:
-                gain = levels[channel, 0] * _polynomial(flat, 0, x, y)
-                above = mean[r, c, channel] - skies[channel]
-                photosite_of[count], channel_of[count] = j, channel
-                value = gain * sample + _polynomial(levels[channel], 1, x, y)
-                values[count] = value - _mean_at(
-                    mean, channel, (y + 0.5) * finer - 0.5 - grid_top, (x + 0.5) * finer - 0.5 - grid_left
-                )
-                variances[count] = own_variances[channel] + photons[channel] * (above if above > 0 else 0.0)
-                count += 1
-    return count
+        channel, row, column = colours[lane], int(r), int(c)
+        if not good[row, column, channel]:
+            continue
+        plane = channel * height * width
+        top, left = int(found[TOP_ROW * LANES + lane]), int(found[LEFT_COLUMN * LANES + lane])
+        usual = np.nan
+        if top >= 1 and left >= 1 and top + 2 < height and left + 2 < width:
+            usual = _sum_taps(mean, plane + (top - 1) * width + left - 1, width, found, lane)
+        if not math.isfinite(usual):
+            down, right = found[DOWN * LANES + lane], found[RIGHT * LANES + lane]
+            usual = _mean_at(mean, plane, height, width, top + down, left + right)
+        above = mean[plane + row * width + column] - found[SKY * LANES + lane]
+        variance = found[VARIANCE * LANES + lane] + found[PHOTON * LANES + lane] * (above if above > 0 else 0.0)
+        level = found[FACTOR * LANES + lane] * sample + found[LEVEL * LANES + lane]
+        channels[lane], values[lane], variances[lane] = channel, np.float32(level - usual), np.float32(variance)
+        some = True
+    return some
 
 
 @helper
-def _mean_at(mean, channel, row, column):
-    """Return the mean at a place of the grid, as `nanstack.stack.drizzle.mean_at`."""
+def _mean_at(mean, plane, height, width, row, column):
+    """Return the mean at a place of the grid, as `nanstack.stack.drizzle.mean_at`: of a colour's plane."""
     top, left = math.floor(row), math.floor(column)
     down, right = _keys(row - top), _keys(column - left)
-    height, width = mean.shape[:2]
-    if top >= 1 and left >= 1 and top + 2 < height and left + 2 < width:
-        total = 0.0
-        for a in range(4):
-            line = 0.0
-            for b in range(4):
-                line += right[b] * mean[top - 1 + a, left - 1 + b, channel]
-            total += down[a] * line
-        if math.isfinite(total):
-            return total
-    nearest = mean[
-        min(max(math.floor(row + 0.5), 0), height - 1), min(max(math.floor(column + 0.5), 0), width - 1), channel
-    ]
-    total = 0.0
+    near = min(max(math.floor(row + 0.5), 0), height - 1), min(max(math.floor(column + 0.5), 0), width - 1)
+    nearest, total = mean[plane + near[0] * width + near[1]], 0.0
     for a in range(4):
         for b in range(4):
             r, c = top - 1 + a, left - 1 + b
-            tap = mean[r, c, channel] if 0 <= r < height and 0 <= c < width else np.float32(np.nan)
+            tap = mean[plane + r * width + c] if 0 <= r < height and 0 <= c < width else np.float32(np.nan)
             total += down[a] * right[b] * (tap if math.isfinite(tap) else nearest)
     return total
 
 
 @helper
 def _keys(f):
-    """Return the weights of Keys' cubic convolution, a = -1/2, at the taps -1 ... 2."""
+    """Return the weights of Keys' cubic convolution, a = -1/2, at the taps -1 ... 2; of a number, or of `Lanes`."""
     return (
         ((-0.5 * f + 1.0) * f - 0.5) * f,
         (1.5 * f - 2.5) * f * f + 1.0,
@@ -268,177 +270,386 @@ def _keys(f):
 
 
 @helper
-def _polynomial(terms, first, x, y):
-    """Return what `nanstack.register.raw_warp.polynomial_at` does; the terms begin at a number."""
-    offset, per_column, per_row = terms[first], terms[first + 1], terms[first + 2]
-    across, mixed, down = terms[first + 3], terms[first + 4], terms[first + 5]
-    return offset + (per_row + down * y) * y + (per_column + mixed * y + across * x) * x
-
-
-@helper
-def _drop_chosen(count, chosen, places, weight, kernel, shares, pitch, sums, shape, box):
-    photosite_of, channel_of, values, variances = chosen
+def _share(places, begin, end, kernel, span, pitch, four, channels, sums, strides, box):
+    """Fill in what of each pixel drops cover, of their own area, and where the first pixel is."""
+    sides, crossed, shares = four
     kind, half, sigma, reach = kernel
-    before = -1
-    first_row = first_column = rows = columns = 0
-    for number in range(count):
-        j = photosite_of[number]
-        if j != before:  # a sample of another colour is there already
-            x, y = places[0, j], places[1, j]
-            if kind == SQUARE:
-                first_row, first_column, rows, columns = _square(places, j, shares, pitch)
-            elif kind == POINT:
-                first_row, first_column, rows, columns = math.floor(y + 0.5), math.floor(x + 0.5), 1, 1
-                shares[0] = 1.0
-            else:
-                first_row, first_column, rows, columns = _gaussian(x, y, sigma, reach, shares, pitch)
-            before = j
-        value, variance, channel = values[number], variances[number], channel_of[number]
-        begin, end = max(0, box[2] - first_column), min(columns, box[3] - first_column)
-        height, width = shape
-        plane = height * width
-        whole = first_column >= box[2] and first_column + pitch <= box[3]
-        for r in range(max(0, box[0] - first_row), min(rows, box[1] - first_row)):
-            pixel = (3 * channel * height + first_row + r - box[0]) * width + first_column - box[2]
-            if whole:
-                for c in range(0, columns, LANES):
-                    _add_lanes(shares, r * pitch + c, sums, pixel + c, plane, weight, value, variance)
-            else:
-                for c in range(begin, end):
-                    share = shares[r * pitch + c]
-                    part = weight * (share if share > LEAST_SHARE else 0.0)
-                    sums[pixel + c] += part * value
-                    sums[pixel + c + plane] += part
-                    sums[pixel + c + 2 * plane] += part * part * variance
-
-
-@helper
-def _gaussian(x, y, sigma, reach, shares, pitch):
-    """Fill in a Gaussian's values in the middles of pixels; return its first row and column, and how many there are."""
-    first_row, first_column = math.floor(y - reach + 0.5), math.floor(x - reach + 0.5)
-    rows = math.floor(y + reach + 0.5) - first_row + 1
-    columns = math.floor(x + reach + 0.5) - first_column + 1
-    narrow = 1 / (2 * sigma * sigma)
-    for r in range(rows):
-        down = math.exp(-narrow * (first_row + r - y) ** 2) * narrow / math.pi
-        for c in range(pitch):
-            shares[r * pitch + c] = down if c < columns else 0.0
-    for c in range(columns):
-        right = math.exp(-narrow * (first_column + c - x) ** 2)
-        for r in range(rows):
-            shares[r * pitch + c] *= right
-    return first_row, first_column, rows, columns
-
-
-@helper
-def _square(places, j, shares, pitch):
-    """Fill in the shares of a quadrilateral; return as `_gaussian`."""
-    x0, y0, x1, y1 = places[2, j], places[3, j], places[4, j], places[5, j]
-    x2, y2, x3, y3 = places[6, j], places[7, j], places[8, j], places[9, j]
-    low_x, high_x = min(min(x0, x1), min(x2, x3)) + 0.5, max(max(x0, x1), max(x2, x3)) + 0.5
-    low_y, high_y = min(min(y0, y1), min(y2, y3)) + 0.5, max(max(y0, y1), max(y2, y3)) + 0.5
-    first_row, first_column = math.floor(low_y), math.floor(low_x)
-    rows, columns = math.floor(high_y) - first_row + 1, math.floor(high_x) - first_column + 1
-    for r in range(rows):
-        for c in range(0, columns, LANES):
-            for lane in range(LANES):
-                shares[r * pitch + c + lane] = 0.0
-    across, down = 0.5 - first_column, 0.5 - first_row
-    x0, x1, x2, x3 = x0 + across, x1 + across, x2 + across, x3 + across
-    y0, y1, y2, y3 = y0 + down, y1 + down, y2 + down, y3 + down
-    whole = 1 / (0.5 * ((x3 - x1) * (y2 - y0) - (x2 - x0) * (y3 - y1)))
-    _side(x0, y0, x1, y1, whole, columns, shares, pitch)
-    _side(x1, y1, x2, y2, whole, columns, shares, pitch)
-    _side(x2, y2, x3, y3, whole, columns, shares, pitch)
-    _side(x3, y3, x0, y0, whole, columns, shares, pitch)
-    return first_row, first_column, rows, columns
-
-
-@helper
-def _side(x0, y0, x1, y1, scale, columns, shares, pitch):
-    """Add how much of each pixel lies right of a side, as far as it goes down; take that off where it goes up."""
-    if y0 > y1:
-        x0, y0, x1, y1, scale = x1, y1, x0, y0, -scale
-    slope = (x1 - x0) / (y1 - y0) if y1 > y0 else 0.0
-    upright = abs(slope) < UPRIGHT
-    lean = 0.0 if upright else scale / abs(slope)
-    for row in range(int(y0), int(y1) + 1):
-        above, below = max(y0, float(row)), min(y1, row + 1.0)
-        one, other, begin = x0 + (above - y0) * slope, x0 + (below - y0) * slope, row * pitch
-        if upright:
-            middle, high = 0.5 * (one + other), scale * (below - above)
-            for c in range(-(-columns // LANES) * LANES):
-                shares[begin + c] += high * min(max(c + 1.0 - middle, 0.0), 1.0)
+    if kind == SQUARE:
+        _find_sides(places, begin, places.shape[1], sides)
+        for lane in range(end - begin):  # while shares are found, the sums come
+            row, column = _first_pixel(sides, lane, box)
+            pixel = channels[lane] * strides[0] + row * strides[1] + 4 * column
+            for _ in range(span):
+                _fetch(sums, pixel)
+                pixel += strides[1]
+        for column in range(0, pitch, LANES):
+            _begin_rows(sides, crossed, float(column))
+            for row in range(span):
+                _share_row(sides, crossed, float(row + 1), float(column), shares, row * pitch + column, span * pitch)
+        return
+    for lane in range(end - begin):
+        x, y, at = places[0, begin + lane], places[1, begin + lane], lane * span * pitch
+        if kind == POINT:
+            row, column = math.floor(y + 0.5), math.floor(x + 0.5)
+            shares[at] = 1.0
         else:
-            low, far = min(one, other), max(one, other)
-            for c in range(0, columns, LANES):
-                _add_leaning(shares, begin + c, np.float64(c), low, far, lean)
+            row, column = math.floor(y - reach + 0.5), math.floor(x - reach + 0.5)
+            _share_gaussian(x, y, row, column, sigma, reach, shares, at, span, pitch)
+        sides[FIRST_ROW * LANES + lane], sides[FIRST_COLUMN * LANES + lane] = row, column
 
 
-# --- vectors of pixels side by side -----------------------------------------------------------------------------------
+@helper
+def _first_pixel(sides, lane, box):
+    """Return the row and the column of the first pixel that a drop may fall into, in the box."""
+    return int(sides[FIRST_ROW * LANES + lane]) - box[0], int(sides[FIRST_COLUMN * LANES + lane]) - box[2]
 
-VECTOR, INDEX = ir.VectorType(ir.DoubleType(), LANES), ir.IntType(32)
+
+@helper
+def _share_gaussian(x, y, first_row, first_column, sigma, reach, shares, at, span, pitch):
+    """Fill in a Gaussian's values in the middles of pixels, as far as it reaches."""
+    narrow, last_row, last_column = 1 / (2 * sigma * sigma), math.floor(y + reach + 0.5), math.floor(x + reach + 0.5)
+    for row in range(first_row, first_row + span):
+        down = math.exp(-narrow * (row - y) ** 2) * narrow / math.pi if row <= last_row else 0.0
+        for column in range(first_column, first_column + pitch):
+            share = down * math.exp(-narrow * (column - x) ** 2) if column <= last_column else 0.0
+            shares[at] = np.float32(share) if share > LEAST_SHARE else np.float32(0.0)
+            at += 1
 
 
-def _to_all(builder, number):
+@helper
+def _add(begin, end, dropping, weight, span, pitch, four, sums, strides, box):
+    """Add drops to the sums of their pixels, one after the other."""
+    channels, values, variances = dropping
+    sides, crossed, shares = four
+    height, width = box[1] - box[0], box[3] - box[2]
+    for lane in range(end - begin):
+        channel, value, variance = channels[lane], values[lane], variances[lane]
+        if channel < 0:
+            continue
+        row, column = _first_pixel(sides, lane, box)
+        if row >= 0 and row + span <= height and column >= 0 and column + pitch <= width:
+            for c in range(0, pitch, LANES):
+                pixel, at = channel * strides[0] + row * strides[1] + 4 * (column + c), lane * span * pitch + c
+                for _ in range(span):
+                    _add_pixels(sums, pixel, shares, at, weight, value, variance)
+                    pixel += strides[1]
+                    at += pitch
+            continue
+        for r in range(max(0, -row), min(span, height - row)):
+            for c in range(max(0, -column), min(pitch, width - column)):
+                part = weight * shares[(lane * span + r) * pitch + c]
+                sums[channel, row + r, column + c, 0] += part * value
+                sums[channel, row + r, column + c, 1] += part
+                sums[channel, row + r, column + c, 2] += part * (part * variance)
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+NUMBER, INDEX = ir.DoubleType(), ir.IntType(32)
+VECTOR = ir.VectorType(NUMBER, LANES)
+PIXELS = ir.VectorType(ir.FloatType(), 8)  # two of them, of four numbers each
+
+
+class Lanes:
+    """Numbers side by side: arithmetic with them becomes instructions of the function that is compiled."""
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder, self.value = builder, value
+
+    @classmethod
+    def all(cls, builder: ir.IRBuilder, number: ir.Value) -> Lanes:
+        """Return a number in all lanes."""
+        return cls(builder, _to_all(builder, number, LANES))
+
+    @classmethod
+    def load(cls, builder: ir.IRBuilder, data: ir.Value, index: ir.Value) -> Lanes:
+        """Return numbers of an array, from one on."""
+        return cls(builder, builder.load(_at(builder, data, index, VECTOR), align=8))
+
+    def store(self, data: ir.Value, index: ir.Value) -> None:
+        """Write them into an array, from a number on."""
+        self.builder.store(self.value, _at(self.builder, data, index, VECTOR), align=8)
+
+    def _like(self, other: Lanes | float) -> ir.Value:
+        return other.value if isinstance(other, Lanes) else ir.Constant(VECTOR, [float(other)] * LANES)
+
+    def _done(self, instruction: str, one: Lanes | float, other: Lanes | float) -> Lanes:
+        operation = getattr(self.builder, instruction)
+        return Lanes(self.builder, operation(self._like(one), self._like(other), flags=CONTRACT))
+
+    def __add__(self, other: Lanes | float) -> Lanes:
+        return self._done("fadd", self, other)
+
+    def __sub__(self, other: Lanes | float) -> Lanes:
+        return self._done("fsub", self, other)
+
+    def __rsub__(self, other: float) -> Lanes:
+        return self._done("fsub", other, self)
+
+    def __mul__(self, other: Lanes | float) -> Lanes:
+        return self._done("fmul", self, other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rtruediv__(self, other: float) -> Lanes:
+        return self._done("fdiv", other, self)
+
+    def where_less(self, one: Lanes | float, other: Lanes | float, instead: Lanes | float) -> Lanes:
+        """Return these numbers where one is less than another, else what stands instead."""
+        less = self.builder.fcmp_ordered("<", self._like(one), self._like(other))
+        return Lanes(self.builder, self.builder.select(less, self.value, self._like(instead)))
+
+    def least(self, other: Lanes | float) -> Lanes:
+        """Return the lesser of two."""
+        return self.where_less(self, other, other)
+
+    def most(self, other: Lanes | float) -> Lanes:
+        """Return the greater of two."""
+        return self.where_less(other, self, other)
+
+    def floor(self) -> Lanes:
+        """Return the next whole numbers below."""
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.floor.v{LANES}f64")
+        return Lanes(self.builder, self.builder.call(function, [self.value]))
+
+
+def _mask(lanes):
+    """Return the constant that a shuffle takes lanes by."""
+    return ir.Constant(ir.VectorType(INDEX, len(lanes)), list(lanes))
+
+
+def _to_all(builder, number, count):
     """Return a vector of one number."""
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, INDEX(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES))
+    one = builder.insert_element(ir.Constant(ir.VectorType(number.type, count), ir.Undefined), number, INDEX(0))
+    return builder.shuffle_vector(one, one, _mask([0] * count))
 
 
-def _all(number):
-    return ir.Constant(VECTOR, [number] * LANES)
-
-
-def _outermost(builder, order, one, other):
-    return builder.select(builder.fcmp_ordered(order, one, other), one, other)
-
-
-def _filled_lanes(builder, width):
-    """Return the integral of widths cut to 0 ... 1, from 0 on."""
-    cut = _outermost(builder, "<", _outermost(builder, ">", width, _all(0.0)), _all(1.0))
-    more = _outermost(builder, ">", builder.fsub(width, _all(1.0)), _all(0.0))
-    return builder.fadd(builder.fmul(builder.fmul(cut, cut), _all(0.5)), more)
-
-
-def _at(context, builder, kind, array, index):
+def _at(builder, data, index, kind):
     """Return where a vector stands in an array's data."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
+
+
+def _data(context, builder, signature, arguments, *numbers):
+    """Return where the data of some of the arguments begin."""
+    return [context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in numbers]
+
+
+def _turned(rows):
+    """Return four vectors' first lanes as a vector, their second ones, and so on."""
+
+    def of(one, other, lanes):
+        return Lanes(one.builder, one.builder.shuffle_vector(one.value, other.value, _mask(lanes)))
+
+    even = of(rows[0], rows[1], [0, 4, 2, 6]), of(rows[2], rows[3], [0, 4, 2, 6])
+    odd = of(rows[0], rows[1], [1, 5, 3, 7]), of(rows[2], rows[3], [1, 5, 3, 7])
+    return [of(*pair, lanes) for lanes in ([0, 1, 4, 5], [2, 3, 6, 7]) for pair in (even, odd)]
 
 
 @intrinsic
-def _add_leaning(typing_context, shares, at, column, low, far, lean):
-    """Add to the shares of pixels, the first of them at a column, what lies right of a side that leans."""
+def _interpolate(typing_context, places, at, column, aside, between, node, begin, end):
+    """Fill in a coordinate at a column and the next ones, of what it is at the nodes before and behind them."""
 
     def codegen(context, builder, signature, arguments):
-        place = _at(context, builder, signature.args[0], arguments[0], arguments[1])
-        column, low, far, lean = (_to_all(builder, number) for number in arguments[2:])
-        right = builder.fadd(column, ir.Constant(VECTOR, [lane + 1.0 for lane in range(LANES)]))
-        wide, narrow = (_filled_lanes(builder, builder.fsub(right, side)) for side in (low, far))
-        more = builder.fmul(lean, builder.fsub(wide, narrow))
-        builder.store(builder.fadd(builder.load(place, align=8), more), place, align=8)
+        (data,) = _data(context, builder, signature, arguments, 0)
+        column, aside, between, node, begin, end = (Lanes.all(builder, number) for number in arguments[2:])
+        column += Lanes(builder, ir.Constant(VECTOR, [float(lane) for lane in range(LANES)]))
+        beyond = (column + aside) * between - node
+        (begin * (1 - beyond) + end * beyond).store(data, arguments[1])
         return context.get_dummy_value()
 
     number = types.float64
-    return types.void(shares, types.intp, number, number, number, number), codegen
+    return types.void(places, types.intp, number, number, number, number, number, number), codegen
+
+
+# what is found of photosites side by side, each for all lanes; the weights of taps for one lane after the other
+FACTOR, LEVEL, VARIANCE, PHOTON, SKY, NEAREST_ROW, NEAREST_COLUMN, TOP_ROW, LEFT_COLUMN, DOWN, RIGHT = range(11)
+WEIGHTS_DOWN, WEIGHTS_RIGHT, FOUND = 11, 15, 19
 
 
 @intrinsic
-def _add_lanes(typing_context, shares, at, sums, first, plane, weight, value, variance):
-    """Add shares of a drop to the three sums of pixels, a plane apart."""
+def _find_values(typing_context, places, first, pitch, terms, which, top, left, finer, found):
+    """Fill in what photosites' samples become, and where they lie on the grid."""
 
     def codegen(context, builder, signature, arguments):
-        share = builder.load(_at(context, builder, signature.args[0], arguments[0], arguments[1]), align=8)
-        share = builder.select(builder.fcmp_ordered(">", share, _all(LEAST_SHARE)), share, _all(0.0))
-        place, plane = arguments[3], arguments[4]
-        weight, value, variance = (_to_all(builder, number) for number in arguments[5:])
-        part = builder.fmul(weight, share)
-        for more in (builder.fmul(part, value), part, builder.fmul(builder.fmul(part, part), variance)):
-            there = _at(context, builder, signature.args[2], arguments[2], place)
-            builder.store(builder.fadd(builder.load(there, align=8), more), there, align=8)
-            place = builder.add(place, plane)
+        places, terms, found = _data(context, builder, signature, arguments, 0, 3, 8)
+        first, pitch, which = arguments[1], arguments[2], arguments[4]
+        top, left, finer = (Lanes.all(builder, number) for number in arguments[5:8])
+        x, y = Lanes.load(builder, places, first), Lanes.load(builder, places, builder.add(first, pitch))
+        begin = builder.mul(which, which.type(15 * LANES))
+        term = [Lanes.load(builder, terms, builder.add(begin, begin.type(k * LANES))) for k in range(15)]
+        row, column = (y + 0.5) * finer - top, (x + 0.5) * finer - left
+        tap_row, tap_column = row - 0.5, column - 0.5
+        above, before = tap_row.floor(), tap_column.floor()
+        down, right = tap_row - above, tap_column - before
+        factor, level = (
+            of[0] + (of[2] + of[5] * y) * y + (of[1] + of[4] * y + of[3] * x) * x for of in (term[:6], term[6:12])
+        )
+        weights = [*_turned(_keys.py_func(down)), *_turned(_keys.py_func(right))]
+        places = [row.floor(), column.floor(), above, before, down, right]
+        for number, lanes in enumerate([factor, level, *term[12:], *places, *weights]):
+            lanes.store(found, INDEX(number * LANES))
         return context.get_dummy_value()
 
     index, number = types.intp, types.float64
-    return types.void(shares, index, sums, index, index, number, number, number), codegen
+    return types.void(places, index, index, terms, index, number, number, number, found), codegen
+
+
+@intrinsic
+def _sum_taps(typing_context, mean, first, pitch, found, lane):
+    """Return the sum of four rows of four taps, by their weights."""
+
+    def codegen(context, builder, signature, arguments):
+        mean, found = _data(context, builder, signature, arguments, 0, 3)
+        place, pitch = arguments[1:3]
+        single = ir.VectorType(ir.FloatType(), 4)
+        begin = builder.mul(arguments[4], arguments[4].type(LANES))
+        total = None
+        for k in range(4):
+            taps = builder.fpext(builder.load(_at(builder, mean, place, single), align=4), VECTOR)
+            weight = builder.load(builder.gep(found, [builder.add(begin, begin.type(WEIGHTS_DOWN * LANES + k))]))
+            row = Lanes(builder, taps) * Lanes.all(builder, weight)
+            total = row if total is None else total + row
+            place = builder.add(place, pitch)
+        total *= Lanes.load(builder, found, builder.add(begin, begin.type(WEIGHTS_RIGHT * LANES)))
+        parts = [builder.extract_element(total.value, INDEX(k)) for k in range(4)]
+        return builder.fadd(builder.fadd(parts[0], parts[1]), builder.fadd(parts[2], parts[3]))
+
+    index = types.intp
+    return types.float64(mean, index, index, found, index), codegen
+
+
+SIDE = 6  # numbers that are known of a side
+FIRST_ROW, FIRST_COLUMN, SIDES = 4 * SIDE, 4 * SIDE + 1, 4 * SIDE + 2
+
+
+@intrinsic
+def _find_sides(typing_context, places, first, pitch, sides):
+    """Fill in what is known of the sides of drops, in pixels from each one's first row and column, and these.
+
+    Of a side: its middle, between which rows it goes, by how much it leans to the right from row to row, and what an
+    integral along columns is to be multiplied by to be one over rows, as a part of the drop.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        places, sides = _data(context, builder, signature, arguments, 0, 3)
+        first, pitch = arguments[1:3]
+        x, y = (
+            [Lanes.load(builder, places, builder.add(first, builder.mul(pitch, pitch.type(k)))) + 0.5 for k in numbers]
+            for numbers in ((2, 4, 6, 8), (3, 5, 7, 9))
+        )
+        row, column = (v[0].least(v[1]).least(v[2].least(v[3])).floor() for v in (y, x))
+        x, y = [v - column for v in x], [v - row for v in y]
+        of_drop = 2 / ((x[3] - x[1]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[3] - y[1]))
+        found = []
+        for k in range(4):
+            (x0, x1), (y0, y1) = ((v[k], v[(k + 1) % 4]) for v in (x, y))
+            top, bottom, wide = y0.least(y1), y0.most(y1), x1 - x0
+            high, size = ((v + 1).where_less(bottom - top, LEAST_HEIGHT, v) for v in (y1 - y0, bottom - top))
+            least = LEAST_SLOPE * size
+            wide = least.where_less(wide * wide, least * least, wide)
+            both = 1 / (wide * high)
+            lean = of_drop * size * (high * both)
+            found += [0.5 * (x0 + x1), 0.5 * (y0 + y1), top, bottom, wide * wide * both, lean]
+        for number, lanes in enumerate([*found, row, column]):
+            lanes.store(sides, INDEX(number * LANES))
+        return context.get_dummy_value()
+
+    return types.void(places, types.intp, types.intp, sides), codegen
+
+
+def _right_of(sides, k, row, column):
+    """Return what integrals of how much of pixels lies right of a side are at an edge of a row: columns from one on.
+
+    Along the side's places in the row; above its upper end, and below its lower one, it stands still.
+    """
+    x, y, top, bottom, slope = (Lanes.load(row.builder, sides, INDEX((SIDE * k + part) * LANES)) for part in range(5))
+    begin, found = column - (x + (row.most(top).least(bottom) - y) * slope), []
+    for c in range(LANES):
+        right = begin + (c + 1)
+        inside = right.most(0).least(1)
+        found.append(inside * (right - 0.5 * inside))
+    return found
+
+
+@intrinsic
+def _begin_rows(typing_context, sides, crossed, column):
+    """Fill in integrals at the upper edge of the first row, for four columns of each of the four sides."""
+
+    def codegen(context, builder, signature, arguments):
+        sides, crossed = _data(context, builder, signature, arguments, 0, 1)
+        column = Lanes.all(builder, arguments[2])
+        for k in range(4):
+            for c, lanes in enumerate(_right_of(sides, k, 0 * column, column)):
+                lanes.store(crossed, INDEX((k * LANES + c) * LANES))
+        return context.get_dummy_value()
+
+    return types.void(sides, crossed, types.float64), codegen
+
+
+@intrinsic
+def _share_row(typing_context, sides, crossed, row, column, shares, first, apart):
+    """Fill in the shares of a row of pixels, four of each drop, and its integrals at the row's lower edge."""
+
+    def codegen(context, builder, signature, arguments):
+        sides, crossed, shares = _data(context, builder, signature, arguments, 0, 1, 4)
+        row, column = (Lanes.all(builder, number) for number in arguments[2:4])
+        totals = [0.0] * LANES
+        for k in range(4):
+            lean = Lanes.load(builder, sides, INDEX((SIDE * k + SIDE - 1) * LANES))
+            for c, below in enumerate(_right_of(sides, k, row, column)):
+                place = INDEX((k * LANES + c) * LANES)
+                totals[c] = lean * (Lanes.load(builder, crossed, place) - below) + totals[c]
+                below.store(crossed, place)
+        shared = [one.where_less(LEAST_SHARE, one, 0.0) for one in totals]
+        single = ir.VectorType(ir.FloatType(), LANES)
+        for lane, one in enumerate(_turned(shared)):
+            place = builder.add(arguments[5], builder.mul(arguments[6], arguments[6].type(lane)))
+            builder.store(builder.fptrunc(one.value, single), _at(builder, shares, place, single), align=4)
+        return context.get_dummy_value()
+
+    index, number = types.intp, types.float64
+    return types.void(sides, crossed, number, number, shares, index, index), codegen
+
+
+@intrinsic
+def _fetch(typing_context, sums, first):
+    """Ask for the sums of four pixels, which are needed soon."""
+
+    def codegen(context, builder, signature, arguments):
+        (sums,) = _data(context, builder, signature, arguments, 0)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()] + [ir.IntType(32)] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        for k in (0, 15):
+            place = builder.gep(sums, [builder.add(arguments[1], arguments[1].type(k))])
+            to_write_near_data = [ir.IntType(32)(number) for number in (1, 3, 1)]
+            builder.call(function, [builder.bitcast(place, ir.IntType(8).as_pointer()), *to_write_near_data])
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp), codegen
+
+
+@intrinsic
+def _add_pixels(typing_context, sums, first, shares, at, weight, value, variance):
+    """Add four shares of a drop to the sums of four pixels, as `_add` does one by one."""
+
+    def codegen(context, builder, signature, arguments):
+        sums, shares = _data(context, builder, signature, arguments, 0, 2)
+        weight, value, variance = arguments[4:]
+        single = ir.FloatType()
+        one, squared = (ir.Constant(PIXELS, [0.0] * 8) for _ in range(2))
+        for k in (0, 4):
+            one = builder.insert_element(one, value, INDEX(k))
+            one = builder.insert_element(one, single(1), INDEX(k + 1))
+            squared = builder.insert_element(squared, variance, INDEX(k + 2))
+        share = builder.load(_at(builder, shares, arguments[3], ir.VectorType(single, 4)), align=4)
+        part = builder.fmul(share, _to_all(builder, weight, 4))
+        for k in (0, 2):
+            parts = builder.shuffle_vector(part, part, _mask([k] * 4 + [k + 1] * 4))
+            more = builder.fmul(parts, builder.fadd(one, builder.fmul(parts, squared)))
+            there = _at(builder, sums, builder.add(arguments[1], arguments[1].type(4 * k)), PIXELS)
+            builder.store(builder.fadd(builder.load(there, align=4), more), there, align=4)
+        return context.get_dummy_value()
+
+    index, number = types.intp, types.float32
+    return types.void(sums, index, shares, index, number, number, number), codegen

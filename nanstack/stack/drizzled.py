@@ -37,12 +37,13 @@ from nanstack.stack.drizzle import (
     Photosites,
     Worth,
     colours_of,
+    no_sums,
 )
 from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 from nanstack.stack.sources import Source
 from nanstack.stack.stacked import StackedCell
 
-BYTES_OF_SUMS = 56  # of a pixel and colour: three sums, what they tell, and the same of the second step
+BYTES_OF_SUMS = 48  # of a pixel and colour: three sums, what they tell, and the same of the second step
 ROUGH = 4.0  # sigma by which a first step changes pixels that a second one does good
 ROUND_ROUGH = 2  # photosites around these
 
@@ -164,6 +165,7 @@ def dropped(
     drizzle, times = settings.drizzle, settings.drizzle.coarser
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
     rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
+    mean = _in_planes(mean)
     good = np.isfinite(samples) & ~rejected
     near, own = (Box(*(side * times for side in of)) for of in (around, box))
     first = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
@@ -174,7 +176,8 @@ def dropped(
     if rough[within].any():
         fine = _on_canvas(good, around.within(wide), times) & _near_to(rough, within, drops, drizzle)[..., np.newaxis]
         again = [one.for_second_step() for one in drops]
-        second = _all_dropped(again, [Judged(one, light.astype(np.float32), near, 1) for one in fine], drizzle, own)
+        known = _in_planes(light)
+        second = _all_dropped(again, [Judged(one, known, near, 1) for one in fine], drizzle, own)
         image = image + np.where(rough[within][..., np.newaxis], RELAXED * _mean_of(second), 0.0)
         sums[:, VARIANCE] = np.where(rough[within], second[:, VARIANCE], sums[:, VARIANCE])
     inner = box.within(wide)
@@ -186,9 +189,14 @@ def dropped(
     return _told(sums, image, coverage, number, channels * int(counts.sum()))
 
 
+def _in_planes(mean: np.ndarray) -> np.ndarray:
+    """Return a mean (h, w, C) as float32, each colour's side by side in memory: drops take rows of a colour."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(mean, -1, 0), dtype=np.float32), 0, -1)
+
+
 def _all_dropped(drops: Sequence[Drops], judged: Sequence[Judged], drizzle: Drizzle, box: Box) -> np.ndarray:
     """Return the sums of what frames drop onto pixels of the canvas: (C, 3, h, w)."""
-    sums = np.zeros((judged[0].mean.shape[2], 3, *box.shape))
+    sums = no_sums(judged[0].mean.shape[2], box.shape)
     for one, of in zip(drops, judged, strict=True):
         _drop(one, of, drizzle, sums, box)
     return sums
