@@ -445,6 +445,11 @@ class MosaicFiles:
         Path, metavar="FILE", kept=False,
     )  # fmt: skip
     flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    scheduler: str | None = option(
+        "have frames surveyed and cells stacked by the workers of a dask cluster: that of the scheduler at ADDRESS, or "
+        "one on this machine alone (local); it changes nothing of the result",
+        metavar="ADDRESS", kept=False,
+    )  # fmt: skip
     existing_tiles: bool = option("FRAMES are master tiles, ours or ZeMosaic's: only join them", bool)
 
 

@@ -201,7 +201,7 @@ def _read(path: Path, begin: int, common: list[object]) -> Any:
 
 
 def stacked_and_kept(order: Order) -> bool:
-    """Stack a cell and keep it; tell whether it was not kept already.
+    """Stack a cell and keep it; tell whether no earlier run has.
 
     Raises
     ------
@@ -210,7 +210,8 @@ def stacked_and_kept(order: Order) -> bool:
     """
     kept = KeptCells(order.folder, order.version)
     if kept.load(order.name, order.mark) is not None:
-        return False
+        mine = (order.folder / order.name).stat().st_mtime_ns >= order.shelf.path.stat().st_mtime_ns
+        return mine  # of a process that died, and did not tell
     kept.save(order.name, order.mark, bench_of(order.shelf).stacked(order))
     if kept.failure:
         raise OSError(f"{order.folder}: {kept.failure}")

@@ -52,6 +52,7 @@ def run(
     stacks = made.comet.stacks if made.comet else ()
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
+    from zemosaic_patch.cluster import crew_at
     from zemosaic_patch.mosaic_files import earlier_output, is_former, is_of_the_other_kind, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import check_replaceable, claim, is_ours
@@ -79,7 +80,12 @@ def run(
             f"--resume cannot go on here: {files.output} holds a mosaic of {there}, and these are {here}; start again "
             "with --overwrite instead, or name another DIR"
         )
-    with own_folder(files.output), put_back(files.output, _how_to_go_on(files)), Bars() as bars:
+    with (
+        own_folder(files.output),
+        Bars() as bars,
+        crew_at(files.scheduler, files.output, paths[0], bars) as crew,
+        put_back(files.output, _how_to_go_on(files)),
+    ):
         claim(files.output, kept_config(files), paths)
         prepare(files.output, output.picture, inputs, anew=files.overwrite, stacks=stacks)
         keep_options(files, canvas, stack, output, comet, join)
@@ -91,7 +97,7 @@ def run(
             process.loaded()
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, heard)
         else:
-            report = mosaic_of_files(paths, made, files.output, heard)
+            report = mosaic_of_files(paths, made, files.output, heard, crew)
         remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
         for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
             if is_ours(files.output / name):
@@ -109,6 +115,7 @@ def _check_purpose(
             *changed(canvas, usual_canvas),
             *changed(stack, replace(usual_stack, interpolation=stack.interpolation)),
             *changed(comet, usual_comet),
+            *changed(files, replace(files, scheduler=None)),
         ]
         reason = "it is for frames, and --existing-tiles joins tiles as they are"
     else:

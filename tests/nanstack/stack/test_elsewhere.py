@@ -132,3 +132,16 @@ def test_what_a_process_knows_of_frames_goes_with_its_run(night, tmp_path, crew)
 
     gc.collect()
     assert not files._files
+
+
+def test_a_cell_whose_process_died_before_it_told_is_of_this_run(night, tmp_path):
+    class Dying(Couriers):
+        def in_order(self, do, items, needs=None):
+            items = list(items)
+            list(super().in_order(do, items[:2]))
+            yield from super().in_order(do, items, needs)
+
+    (tmp_path / "empty").mkdir()
+    kept = KeptCells(tmp_path / "cells")
+    stacked(night, kept, SETTINGS, Dying(tmp_path / "empty"))
+    assert not kept.used

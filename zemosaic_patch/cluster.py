@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A crew of dask.distributed: `mosaic --scheduler`. Scheduling, retries and transport are dask's alone.
+
+Workers, on this machine or others, see frames and output under the same names. A worker must fit the run: the same
+versions, the same files. One that joins later is asked as it begins its first task.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import secrets
+import sys
+import tempfile
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from nanstack import memory
+from nanstack.crew import Crew
+from nanstack.io.files import PARTIAL
+from nanstack.io.layout import on_one_line
+from nanstack.progress import Progress
+from zemosaic_patch.errors import FailureError, UsageError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+LOCAL = "local"
+PACKAGES = "zemosaic-patch", "numpy", "scipy", "numba", "distributed"  # those that bytes, and the transport, hang on
+RETRIES = 2  # of what failed, wherever
+ALLOWED_FAILURES = 10  # workers that die on a task before it is blamed: one that is killed takes all it has in hand
+WORKER_TTL = "60 s"  # without a sign of life, after which its tasks go elsewhere: of workers that are started here
+AHEAD = 4  # items in hand for each thread of the workers
+COUNTED_S = 5.0  # workers come and go: they are counted anew after so many seconds
+ANSWER_S = 10.0  # that a scheduler may take to answer
+PROBE_S = 60.0  # and a worker: it may have to load its libraries first
+PATIENCE_S = 30.0  # between looks whether there are workers at all
+MEMORY = "memory"  # name of the resource that a task may need
+OF_LIBRARIES = 400 * 2**20  # bytes of a worker that no task gets
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@contextmanager
+def crew_at(scheduler: str | None, folder: Path, frame: Path, progress: Progress) -> Iterator[Crew | None]:
+    """Give the crew of a dask cluster; None where none is asked for, and then nothing of dask is loaded.
+
+    Parameters
+    ----------
+    scheduler : str or None
+        'local' starts workers, one a core, and ends them; or the address of a scheduler whose workers are taken.
+    folder : Path
+        Of the output, which all workers must see.
+    frame : Path
+        One of those that they must see.
+    progress : nanstack.progress.Progress
+        Hears what is odd with the workers.
+
+    Raises
+    ------
+    UsageError
+        No scheduler at the address, or no dask.
+    FailureError
+        Workers that do not fit.
+    """
+    if scheduler is None:
+        yield None
+        return
+    if importlib.util.find_spec("distributed") is None:
+        raise UsageError("--scheduler needs dask: python -m pip install 'zemosaic-patch[cluster]'")
+    with ExitStack() as stack:
+        token = folder / f"{PARTIAL}seen-{secrets.token_hex(6)}"
+        stack.callback(token.unlink, missing_ok=True)
+        token.write_text(token.name)
+        terms = Terms(_versions(), Path(os.path.abspath(token)), Path(os.path.abspath(frame)), frame.stat().st_size)
+        client = stack.enter_context(_local_client() if scheduler == LOCAL else _client_at(scheduler))
+        print(f"dask dashboard     {client.dashboard_link}", flush=True)
+        crew = DaskCrew(client, terms, progress)
+        crew.check()
+        stack.callback(crew.dismiss)
+        yield crew
+
+
+# --- a scheduler ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _local_client() -> Iterator[Client]:
+    """Start a worker of one thread for each core, as processes of this machine, and end them."""
+    import dask
+
+    count, here = memory.threads(), tempfile.gettempdir()
+    with ExitStack() as stack:
+        stack.enter_context(
+            dask.config.set({
+                "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+                "distributed.scheduler.worker-ttl": WORKER_TTL,
+            })
+        )  # fmt: skip
+        _quieten()
+        from distributed import Client, LocalCluster
+        from distributed.system import MEMORY_LIMIT
+
+        each = MEMORY_LIMIT // count
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # where another has the dashboard's usual port, the link names this one's
+                cluster = LocalCluster(
+                    n_workers=count,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=each,
+                    resources={MEMORY: max(each // 2, each - OF_LIBRARIES)},
+                    dashboard_address="localhost:8787",
+                    local_directory=here,
+                    env={"TMPDIR": here},
+                    silence_logs=logging.CRITICAL,
+                )
+        except (RuntimeError, OSError) as failure:
+            raise FailureError(f"no workers can be started here ({_told(failure)}): try again") from failure
+        stack.enter_context(cluster)
+        yield stack.enter_context(Client(cluster, set_as_default=False))
+
+
+@contextmanager
+def _client_at(address: str) -> Iterator[Client]:
+    """Connect to a scheduler that somebody has started."""
+    _quieten()
+    from distributed import Client
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # versions are compared below
+            client = Client(address, timeout=ANSWER_S, set_as_default=False)
+    except (OSError, ValueError, ImportError) as failure:
+        raise UsageError(
+            on_one_line(
+                f"--scheduler {address}: no scheduler answers there ({_told(failure)}); see that `dask scheduler` runs "
+                f"and that its address is right, or use --scheduler {LOCAL}"
+            )
+        ) from failure
+    with client:
+        yield client
+
+
+def _quieten() -> None:
+    """Leave it to this program to say what goes wrong: dask would tell it in pages."""
+    import distributed  # noqa: F401  (it sets its own levels as it is loaded)
+
+    for name in ("distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _told(failure: BaseException) -> str:
+    return (str(failure).strip() or type(failure).__name__).partition("\n")[0]
+
+
+# --- which workers fit ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a worker must have in common with the run.
+
+    Attributes
+    ----------
+    versions : tuple of (str, str)
+        Of Python and the libraries.
+    token : Path
+        A file in the output's folder that holds its own name.
+    frame : Path
+        A frame.
+    size : int
+        Its bytes.
+    """
+
+    versions: tuple[tuple[str, str], ...]
+    token: Path
+    frame: Path
+    size: int
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    return (("Python", f"{sys.version_info[0]}.{sys.version_info[1]}"), *((name, _version(name)) for name in PACKAGES))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+@functools.lru_cache(8)
+def unfit(terms: Terms) -> str:
+    """Return why this process cannot work for a run; empty where it can. It gets ready to."""
+    for (name, here), (_, wanted) in zip(_versions(), terms.versions, strict=True):
+        if here != wanted:
+            return f"it has {name} {here}, and the run {wanted}: install the same there"
+    for path, there in ((terms.token, _is_token), (terms.frame, lambda path: path.stat().st_size == terms.size)):
+        try:
+            seen = there(path)
+        except OSError:
+            seen = False
+        if not seen:
+            return f"it does not see {path}: frames and output must lie on a file system that all workers share"
+    memory.keep_to_threads(1)  # a task is one of a worker's threads
+    import cv2
+
+    cv2.setNumThreads(1)
+    return ""
+
+
+def _is_token(path: Path) -> bool:
+    return path.read_text() == path.name
+
+
+class UnfitWorkerError(RuntimeError):
+    """A worker that cannot work for the run."""
+
+
+class TaskError(RuntimeError):
+    """What went wrong on a worker, other than with a frame."""
+
+
+def _done(terms: Terms, do: Callable[[Item], Made], item: Item) -> Made:
+    """Do an item on a worker."""
+    reason = unfit(terms)
+    if reason:
+        raise UnfitWorkerError(f"{_here()} cannot be used: {reason}")
+    try:
+        return do(item)
+    except ValueError:  # what is wrong with a frame is told as if it were found here
+        raise
+    except Exception as failure:  # noqa: BLE001  (of whatever kind, it is told in a line)
+        raise TaskError(f"{_here()}: {type(failure).__name__}: {_told(failure)}") from None
+
+
+def _here() -> str:
+    from distributed import get_worker
+
+    return f"worker {get_worker().address}"
+
+
+def _released() -> None:
+    """Let go of a run's files."""
+    from nanstack.stack.elsewhere import bench_of
+
+    bench_of.cache_clear()
+    unfit.cache_clear()
+
+
+# --- the crew ---------------------------------------------------------------------------------------------------------
+
+
+class DaskCrew:
+    """Workers of a dask cluster: a `nanstack.crew.Crew`."""
+
+    def __init__(self, client: Client, terms: Terms, progress: Progress) -> None:
+        self._client, self._terms, self._progress = client, terms, progress
+        self._counted, self._ahead = -COUNTED_S, 0
+        self._is_alone = False
+
+    def check(self) -> None:
+        """Wait for a worker, and see that those that are there fit; FailureError where one does not."""
+        if not self._client.nthreads():
+            self._progress.warn("the scheduler has no workers yet: waiting for them")
+            self._client.wait_for_workers(1)
+        name = self._terms.token.name
+        asked = {
+            worker: self._client.submit(unfit, self._terms, workers=[worker], key=f"fit-{worker}-{name}")
+            for worker in self._client.nthreads()
+        }
+        for worker, answer in asked.items():
+            reason = self._answer(worker, answer)
+            if reason:
+                raise FailureError(on_one_line(f"worker {worker} cannot be used: {reason}"))
+
+    def _answer(self, worker: str, answer: Future) -> str:
+        """Return why a worker does not fit; empty where it does, or does not answer: dask knows what to do then."""
+        from distributed import TimeoutError as LateError
+
+        try:
+            return answer.result(timeout=PROBE_S)
+        except LateError:
+            self._progress.warn(f"worker {worker} has not answered for {PROBE_S:.0f} s")
+            return ""
+        except Exception as failure:  # noqa: BLE001  (whatever it cannot load)
+            return f"{_told(failure)}; zemosaic-patch[cluster] must be installed there, as it is here"
+
+    def dismiss(self) -> None:
+        """Let the workers forget the run."""
+        if self._client.status == "running":
+            self._client.run(_released, on_error="ignore")
+
+    def in_order(
+        self, do: Callable[[Item], Made], items: Iterable[Item], needs: Callable[[Item], int] | None = None
+    ) -> Iterator[Made]:
+        """See `nanstack.crew.Crew`."""
+        room = self._room() if needs else 0
+        waiting: deque[tuple[Item, Future]] = deque()
+        for item in items:
+            waiting.append((item, self._submitted(do, item, needs(item) if room else 0, room)))
+            if len(waiting) >= self._in_hand():
+                yield self._result(*waiting.popleft())
+        while waiting:
+            yield self._result(*waiting.popleft())
+
+    def _submitted(self, do: Callable, item: Item, needed: int, room: int) -> Future:
+        if needed > room:
+            raise FailureError(
+                f"{item.name} needs {needed >> 20} MiB, and no worker has more than {room >> 20} MiB for it: start "
+                f"workers with more, or stack fewer frames"
+            )
+        return self._client.submit(
+            _done,
+            self._terms,
+            do,
+            item,
+            key=f"{item.name}-{secrets.token_hex(8)}",
+            retries=RETRIES,
+            resources={MEMORY: needed} if needed else None,
+        )
+
+    def _room(self) -> int:
+        """Return the most memory that a worker offers; 0 where some do not say: a task that asked would never run."""
+        offered = [worker["resources"].get(MEMORY, 0) for worker in self._workers().values()]
+        return int(max(offered)) if offered and all(offered) else 0
+
+    def _workers(self) -> dict:
+        return self._client.scheduler_info(n_workers=-1)["workers"]
+
+    def _in_hand(self) -> int:
+        """Return how many items workers may have in hand together."""
+        if time.monotonic() - self._counted > COUNTED_S:
+            self._ahead = AHEAD * max(1, sum(self._client.nthreads().values()))
+            self._counted = time.monotonic()
+        return self._ahead
+
+    def _result(self, item: Item, future: Future) -> Made:
+        """Wait for what is made of an item, and return it."""
+        from distributed import CancelledError, KilledWorker
+        from distributed import TimeoutError as LateError
+
+        while True:
+            try:
+                return future.result(timeout=PATIENCE_S)
+            except LateError:
+                if not self._client.nthreads() and not self._is_alone:
+                    self._is_alone = True  # which is told once
+                    self._progress.warn("the scheduler has no workers any more: waiting for others")
+            except KilledWorker as killed:
+                raise FailureError(
+                    f"{item.name}: workers die of it, the last was {killed.last_worker.address}: see its log; where "
+                    "memory is short, start workers with more, then go on with --resume"
+                ) from killed
+            except (UnfitWorkerError, TaskError) as failure:
+                raise FailureError(on_one_line(f"{item.name} failed on {failure}; go on with --resume")) from failure
+            except (CancelledError, OSError) as lost:
+                raise FailureError(
+                    f"the scheduler is gone ({_told(lost)}): start it again, and go on with --resume"
+                ) from lost
