@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,13 +35,16 @@ from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import NUMBERS, KeptCells
 from nanstack.stack.masks import drawn, hidden, masked_on_canvas, spared, with_hidden, with_masked
 from nanstack.stack.rows import OpenFiles
-from nanstack.stack.sources import Source, open_source
+from nanstack.stack.sources import Held, Source, open_source
 from nanstack.stack.stacked import StackedCell
 
 SIDE = 256  # of cells
 MARGIN = 3  # pixels around a cell that its own pixels hang on: outliers' neighbours, and how steep the sky is there
 PART_BYTES = 24 * 2**20  # of the samples of a part of a cell: with more, each pass over them waits for the memory
-LEAST_SIDE = 32  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
+USUAL_SIDE = 64  # of parts, whatever they take of the memory there is: smaller ones cost each frame more
+LEAST_SIDE = 16  # of parts, whatever memory they take: with their margin, smaller ones would do most of the work twice
+HELD_BYTES = 2**28  # of frames, read once for several parts
+LEAST_HELD = 0.25  # of the memory of a cell
 BESIDE_BLOCK = 2.5  # bytes that a part takes while it is stacked, over those of its samples
 MOST_FRAMES = 2**16 - 1  # in a cell: coverage counts in 16 bits
 KEPT_MESHES = 500  # of frames that are dropped: some 35 KB each, for a few cells side by side
@@ -189,6 +194,8 @@ def counted_from_origin(box: Box, canvas: Canvas) -> Box:
 
 def window_of(mesh: Mesh, shape: tuple[int, ...], reach: int) -> Box:
     """Return the part of a frame that lies so far around the pixels of a mesh; maybe a box without pixels."""
+    if 0 in mesh.box.shape:
+        return Box(0, 0, 0, 0)
     if not (np.isfinite(mesh.x).all() and np.isfinite(mesh.y).all()):
         return Box.whole(shape)
     (top, bottom), (left, right) = (
@@ -325,6 +332,11 @@ def _between(first: int, last: int, step: int) -> np.ndarray:
     return np.append(np.arange(first, last, step), last)
 
 
+def _between_nodes(rows: np.ndarray, columns: np.ndarray, first: Sequence[int], last: Sequence[int]) -> Box:
+    """Return the box from a row and a column, by their numbers among some, to another row and column."""
+    return Box(*rows[[first[0], last[0]]].tolist(), *columns[[first[1], last[1]]].tolist())
+
+
 # --- stacking ---------------------------------------------------------------------------------------------------------
 
 
@@ -358,7 +370,7 @@ def stack_cells(
     """
     if not cells:
         return
-    at_once, part_bytes = shares(
+    shared = shares(
         most_frames(cells), layers[0].placed.channels, memory_budget() if memory is None else memory, layers[0].grid
     )
     outlines = Outlines(layers)
@@ -367,9 +379,9 @@ def stack_cells(
         with Scratch() as scratch:
             sources = _Sources(layers, files, scratch)
             frame_mesh = functools.lru_cache(KEPT_MESHES)(lambda index: layers[index].dropping.mesh())
-            stack = Work(layers, sources, outlines, settings, part_bytes, frame_mesh).stacked
+            stack = Work(layers, sources, outlines, settings, shared, frame_mesh).stacked
             make = stack if kept is None else _remembering(kept, stack, layers, settings)
-            yield from in_order(lambda number: make(cells[number]), len(cells), at_once, AHEAD * at_once)
+            yield from in_order(lambda number: make(cells[number]), len(cells), shared.at_once, AHEAD * shared.at_once)
     finally:
         files.close()
     if kept is not None:
@@ -401,16 +413,22 @@ def _remembering(
     return make
 
 
-def shares(frames: int, channels: int, memory: int, grid: Grid = Grid()) -> tuple[int, int]:
-    """Return how many cells are worked on at once, and the bytes that the samples of a part of one may take."""
-    least = least_bytes(grid, frames, channels)
-    at_once = int(np.clip(memory // (BESIDE_BLOCK * least), 1, threads()))
-    return at_once, max(least, int(min(PART_BYTES, memory / (BESIDE_BLOCK * at_once))))
+class Shares(NamedTuple):
+    """How many cells are worked on at once; bytes of the samples of a part of one, and of frames held for its parts."""
+
+    at_once: int
+    part_bytes: int
+    held_bytes: int
 
 
-def least_bytes(grid: Grid, frames: int, channels: int) -> int:
-    """Return the bytes that the samples of the smallest part of a cell take."""
-    return grid.bytes_of(Box(0, LEAST_SIDE, 0, LEAST_SIDE), frames, channels)
+def shares(frames: int, channels: int, memory: float, grid: Grid = Grid(), most_threads: int | None = None) -> Shares:
+    """Return how memory is shared out where so many frames show a place; by default to all threads."""
+    least, usual = (grid.bytes_of(Box(0, side, 0, side), frames, channels) for side in (LEAST_SIDE, USUAL_SIDE))
+    at_once = int(np.clip(memory // (BESIDE_BLOCK * least), 1, most_threads or threads()))
+    each = memory / at_once
+    part = np.clip((1 - LEAST_HELD) * each / BESIDE_BLOCK, least, max(PART_BYTES, usual))
+    held = np.clip(each - BESIDE_BLOCK * part, 0, HELD_BYTES)
+    return Shares(at_once, int(part), int(held))
 
 
 class _Sources:
@@ -441,8 +459,8 @@ class Work:
     outlines : Outlines
         Of all layers.
     settings : CanvasSettings
-    part_bytes : int
-        Of the samples of a part of a cell, at most.
+    shared : Shares
+        What a cell may take of the memory.
     frame_mesh : callable
         Returns where all photosites of a frame lie, by the number of its layer.
     """
@@ -451,33 +469,62 @@ class Work:
     sources: _Sources
     outlines: Outlines
     settings: CanvasSettings
-    part_bytes: int
+    shared: Shares
     frame_mesh: Callable[[int], Mesh]
 
     def stacked(self, cell: Cell) -> StackedCell:
         """Return a cell, stacked in as many parts as its frames ask for."""
         channels = self.layers[0].placed.channels
-        rows, columns = parts_of(cell, channels, self.part_bytes)
+        rows, columns = parts_of(cell, channels, self.shared.part_bytes)
         frames = np.array(cell.frames)
         showing = self.outlines.showing(rows, columns, frames)
         meshes = self.outlines.meshes(cell.grid.around(cell.box), frames)
         whole = empty(cell.on_canvas.shape, channels)
         numbers = np.zeros(len(NUMBERS), dtype=np.int64)
-        for i, j in np.ndindex(showing.shape[1:]):
-            box = Box(*rows[i : i + 2].tolist(), *columns[j : j + 2].tolist())
-            if showing[:, i, j].any():
-                part = self._part(box, {index: meshes[index] for index in frames[showing[:, i, j]].tolist()})
-                put(part, replace(cell, box=box).on_canvas.within(cell.on_canvas), whole)
-                numbers += [getattr(part, name) for name in NUMBERS]
+        together = self._together(meshes, max(showing.shape[1:]))
+        for first in product(*(range(0, count, together) for count in showing.shape[1:])):
+            last = np.minimum(np.add(first, together), showing.shape[1:]).tolist()
+            near = cell.grid.around(_between_nodes(rows, columns, first, last))
+            sources = self.sources if together == 1 else self._held(meshes, near)
+            for i, j in product(*map(range, first, last)):
+                box = _between_nodes(rows, columns, (i, j), (i + 1, j + 1))
+                if showing[:, i, j].any():
+                    part = self._part(
+                        box, {index: meshes[index] for index in frames[showing[:, i, j]].tolist()}, sources
+                    )
+                    put(part, replace(cell, box=box).on_canvas.within(cell.on_canvas), whole)
+                    numbers += [getattr(part, name) for name in NUMBERS]
         return replace(whole, **dict(zip(NUMBERS, numbers.tolist(), strict=True)))
 
-    def _part(self, box: Box, meshes: dict[int, Mesh]) -> StackedCell:
+    def _together(self, meshes: Mapping[int, Mesh], parts: int) -> int:
+        """Return how many parts along each side of a cell are worked on with what they need of the frames in memory."""
+        frames = [self.layers[index].placed.frame for index in meshes]
+        boxes = [window_of(mesh, frame.shape, 0) for mesh, frame in zip(meshes.values(), frames, strict=True)]
+        sides = np.array([box.shape for box in boxes])
+        planes = np.array([1 if frame.facts.pattern else math.prod(frame.shape[2:]) for frame in frames])
+        reach = max(_reach(frame.facts.pattern, self.settings.interpolation) for frame in frames)
+        beyond = 2 * (reach + self.layers[0].grid.margin)
+        for cuts in range(1, parts):
+            if 4 * planes @ np.prod(sides / cuts + beyond, axis=1) <= self.shared.held_bytes:
+                return -(-parts // cuts)
+        return 1
+
+    def _held(self, meshes: Mapping[int, Mesh], near: Box) -> dict[int, Held]:
+        """Return what parts of a cell need of its frames, each read when a part asks for it first."""
+        found = {}
+        for index, mesh in meshes.items():
+            source = self.sources[index]
+            box = window_of(mesh.cut(near), source.shape, _reach(source.pattern, self.settings.interpolation))
+            found[index] = Held(source, box)
+        return found
+
+    def _part(self, box: Box, meshes: dict[int, Mesh], sources: Mapping[int, Source | Held]) -> StackedCell:
         grid = self.layers[0].grid
         wide = grid.around(box)
         placed = [self.layers[index].placed for index in meshes]
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
         for out, one, (index, mesh) in zip(samples, placed, meshes.items(), strict=True):
-            levelled(one, self.sources[index], mesh.cut(wide), self.settings.interpolation, out)
+            levelled(one, sources[index], mesh.cut(wide), self.settings.interpolation, out)
             if one.foreign is not None:
                 take_off(out, one.foreign, wide)
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
@@ -494,9 +541,7 @@ class Work:
     def _drops(self, index: int, mesh: Mesh) -> Drops:
         """Return what a frame may drop where a mesh lies."""
         source = self.sources[index]
-        nothing = 0 in mesh.box.shape
-        box = Box(0, 0, 0, 0) if nothing else window_of(mesh, source.shape, 1)
-        return Drops(self.layers[index].dropping, self.frame_mesh(index), source, box)
+        return Drops(self.layers[index].dropping, self.frame_mesh(index), source, window_of(mesh, source.shape, 1))
 
 
 def empty(shape: tuple[int, int], channels: int) -> StackedCell:
@@ -518,21 +563,26 @@ def stacked_bytes(shape: tuple[int, int], channels: int) -> int:
     return shape[0] * shape[1] * (2 * 4 * channels + 4 + 2)
 
 
-def levelled(placed: PlacedFrame, source: Source, mesh: Mesh, interpolation: str, out: np.ndarray) -> None:
+def _reach(pattern: str, interpolation: str) -> int:
+    """Return how far samples of a frame are from where they are asked for."""
+    return raw_reach(interpolation) if pattern else REACH
+
+
+def levelled(placed: PlacedFrame, source: Source | Held, mesh: Mesh, interpolation: str, out: np.ndarray) -> None:
     """Fill in a frame's samples at the pixels of a part of the canvas, brought to the common flux and sky.
 
     Parameters
     ----------
     placed : PlacedFrame
-    source : Source
+    source : Source or Held
     mesh : Mesh
         Of the part, whose pixels are counted from the canvas's origin.
     interpolation : {'bicubic', 'lanczos3'}
     out : ndarray of float32, shape (h, w, C)
         NaN outside the frame's footprint.
     """
-    box = window_of(mesh, source.shape, raw_reach(interpolation) if source.pattern else REACH)
-    if 0 in mesh.box.shape or 0 in box.shape:
+    box = window_of(mesh, source.shape, _reach(source.pattern, interpolation))
+    if 0 in box.shape:
         out[:] = np.nan
         return
     window = source.window(box)

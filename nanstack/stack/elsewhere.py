@@ -21,19 +21,19 @@ import numpy as np
 
 from nanstack.crew import Crew
 from nanstack.io.files import PARTIAL
-from nanstack.memory import Scratch
+from nanstack.memory import MAX_BUDGET, Scratch
 from nanstack.register.mesh import Mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.cells import (
     BESIDE_BLOCK,
     KEPT_MESHES,
-    PART_BYTES,
     Cell,
     Layer,
     Outlines,
+    Shares,
     Work,
-    least_bytes,
     most_frames,
+    shares,
     stacked_bytes,
 )
 from nanstack.stack.kept import KeptCells
@@ -89,14 +89,17 @@ def stack_elsewhere(
 
 def _bytes_of(cell: Cell, channels: int) -> int:
     """Return the bytes that a cell takes while it is stacked, and its frames."""
-    frames = len(cell.frames)
-    samples = min(cell.grid.bytes_of(cell.box, frames, channels), _part_bytes(cell, channels))
-    return int(BESIDE_BLOCK * samples) + 2 * stacked_bytes(cell.on_canvas.shape, channels) + BYTES_OF_LAYER * frames
+    frames, shared = len(cell.frames), _shared(cell, channels)
+    samples = cell.grid.bytes_of(cell.box, frames, channels)
+    held = shared.held_bytes if samples > shared.part_bytes else 0
+    samples = min(samples, shared.part_bytes)
+    beside = 2 * stacked_bytes(cell.on_canvas.shape, channels) + BYTES_OF_LAYER * frames
+    return int(BESIDE_BLOCK * samples) + held + beside
 
 
-def _part_bytes(cell: Cell, channels: int) -> int:
-    """Return the bytes that the samples of a part may take: a process stacks one cell at a time."""
-    return max(PART_BYTES, least_bytes(cell.grid, len(cell.frames), channels))
+def _shared(cell: Cell, channels: int) -> Shares:
+    """Return what a cell may take of the memory: a process stacks one at a time."""
+    return shares(len(cell.frames), channels, MAX_BUDGET, cell.grid, most_threads=1)
 
 
 # --- what travels -----------------------------------------------------------------------------------------------------
@@ -254,7 +257,7 @@ class Bench:
             _Numbered(self.source, frames),
             Outlines(layers),
             order.settings,
-            _part_bytes(cell, layers[0].placed.channels),
+            _shared(cell, layers[0].placed.channels),
             _Numbered(self.mesh, frames).__getitem__,
         )
         return work.stacked(cell)

@@ -7,6 +7,7 @@ looked at once; its rows are then read at their place, through a limited number 
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -124,14 +125,19 @@ class OpenFiles:
 
     def _open(self, path: Path) -> _Open:
         if path not in self._files:
-            idle = [name for name, one in self._files.items() if not one.readers]
-            for name in idle[: max(0, len(self._files) + 1 - MAX_OPEN_FILES)]:
-                self._files.pop(name).file.close()
+            self._make_room()
             file = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115  (closed by close)
             self._files[path] = _Open(file)
             self._stamps.setdefault(path, stamp_of(file))
         self._files.move_to_end(path)
         return self._files[path]
+
+    def _make_room(self) -> None:
+        """Close the files that were unused longest, down to one less than there may be."""
+        beyond = len(self._files) + 1 - MAX_OPEN_FILES
+        idle = (name for name, one in self._files.items() if not one.readers)
+        for name in list(itertools.islice(idle, max(0, beyond))):
+            self._files.pop(name).file.close()
 
     def close(self) -> None:
         """Close all of them."""

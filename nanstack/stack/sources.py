@@ -68,6 +68,28 @@ class Source:
         return Window(samples, box)
 
 
+class Held:
+    """A part of a source, read once: when it is asked for first.
+
+    Parameters
+    ----------
+    source : Source
+    box : Box
+        Whoever asks for what lies in it gets all of it.
+    """
+
+    def __init__(self, source: Source, box: Box) -> None:
+        self.shape, self.pattern = source.shape, source.pattern
+        self._source, self._box = source, box
+        self._window: Window | None = None
+
+    def window(self, box: Box) -> Window:
+        """Return what has all of a box that is on the frame, spikes mended."""
+        if self._window is None:
+            self._window = self._source.window(self._box)
+        return self._window
+
+
 def open_source(frame: RegisteredFrame, files: OpenFiles, scratch: Scratch) -> Source:
     """Return a frame as a source: of most files only the header is read.
 

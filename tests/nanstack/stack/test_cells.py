@@ -2,6 +2,7 @@
 """Canvases in cells: which frames are in which, and that how the work is divided changes no byte."""
 
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from nanstack.stack.cells import (
     stack_cells,
     stacked_bytes,
 )
+from nanstack.stack.rows import FileRows
 from tests.support.registered import registered
 from tests.support.skycells import SHAPE, frame_at, frames_in, placed
 from tests.support.starfields import looking
@@ -187,10 +189,42 @@ def test_what_a_number_cannot_hold_is_no_data_in_all_colours(tmp_path):
 
 def test_many_frames_are_stacked_by_fewer_threads_within_the_memory(monkeypatch):
     monkeypatch.setattr(cells_module, "threads", lambda: 16)
-    for frames, few in ((10, 16), (100_000, 1)):
-        at_once, part = shares(frames, 3, 2**30)
-        assert at_once == few
-        assert few == 1 or at_once * part * cells_module.BESIDE_BLOCK <= 2**30
+    for frames, few in ((10, 16), (3000, 16), (2**16 - 1, 1)):
+        shared = shares(frames, 3, 2**30)
+        assert shared.at_once == few
+        assert few * (shared.part_bytes * cells_module.BESIDE_BLOCK + shared.held_bytes) <= 2**30
+
+
+def test_however_many_frames_show_a_place_they_fit_into_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells_module, "SIDE", 1024)
+    frames = frames_in(tmp_path, 3, spread=0)
+    many = placed([frame for frame in frames for _ in range(12)])
+    canvas = reference_canvas(frames[0].view)
+    assert Grid().bytes_of(Box.whole(canvas.shape), len(many), 1) > 1.6e6
+    whole(many[:4], canvas)  # imports
+    tracemalloc.start()
+    try:
+        whole(many, canvas, memory=800_000)
+        assert tracemalloc.get_traced_memory()[1] < 800_000 + 5 * stacked_bytes(canvas.shape, 1)
+    finally:
+        tracemalloc.stop()
+
+
+def test_parts_of_a_cell_read_a_frame_once_where_memory_holds_it(tmp_path, monkeypatch):
+    read = []
+    read_part = FileRows.part
+    monkeypatch.setattr(FileRows, "part", lambda rows, box: read.append(rows.path) or read_part(rows, box))
+    frames = placed(frames_in(tmp_path, 12, spread=0))
+    canvas = reference_canvas(frames[0].frame.view)
+    layers = [Layer.of(one, canvas) for one in frames]
+    monkeypatch.setattr(cells_module, "SIDE", 1024)
+    cells = cut(layers)
+    monkeypatch.setattr(cells_module, "PART_BYTES", 1)
+    monkeypatch.setattr(cells_module, "USUAL_SIDE", 20)
+    assert len(parts_of(cells[0], 1, shares(12, 1, 2**30).part_bytes)[0]) > 3
+    list(stack_cells(cells, layers, CanvasSettings(), memory=2**30))
+    assert max(Counter(read).values()) <= len(cells)
+    assert len(read) > len(cells)
 
 
 def test_a_file_that_is_gone_meanwhile_is_named(tmp_path):
