@@ -110,7 +110,7 @@ def _solved(
     brightness, camera, turn = brightnesses(frames, gains), cameras(frames), turns(frames, canvas)
     planes, component = Planes.of(samples, len(frames), model), components(samples, len(frames))
     tilts, shows = model == "plane", np.bincount(samples.frame, minlength=len(frames)) > 0
-    flattened = np.repeat([_is_flat(frames[int(np.argmax(camera == one))]) for one in range(camera.max() + 1)], 3)
+    flattened = np.repeat([_flatness(frames[int(np.argmax(camera == one))]) for one in range(camera.max() + 1)], 3)
     solved, own, shown, shades = [], [], [], np.zeros((len(frames), 3, gains.shape[1]))
     for colour in range(gains.shape[1]):
         bright = brightness[:, colour]
@@ -133,9 +133,13 @@ def _solved(
     )
 
 
-def _is_flat(frame: RegisteredFrame) -> bool:
-    """Tell whether stars tell the flat of a frame's camera: it is off its samples then."""
-    return frame.flat.error < FLAT_TOLD
+def _flatness(frame: RegisteredFrame) -> float:
+    """Return how well stars tell the flat of a frame's camera, which is off its samples then: from 0 to 1.
+
+    By degrees: an error a little larger, or smaller, is to change no picture by much.
+    """
+    better = np.log2(FLAT_TOLD / frame.flat.error)
+    return float(np.clip(0.5 + better / 2, 0, 1)) if np.isfinite(better) else 0.0
 
 
 def _less_shade(plane: np.ndarray, shade: np.ndarray, frame: RegisteredFrame, canvas: Canvas) -> Level:

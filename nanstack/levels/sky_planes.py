@@ -132,7 +132,7 @@ class OneColour:
 def solution(samples: SkySamples, colour: int, planes: Planes, columns: np.ndarray, flattened: np.ndarray) -> OneColour:
     """Return planes of frames, and factors of the shades' columns (k, m), that bring one colour to one sky.
 
-    `flattened` (k,) tells the columns of cameras whose flat is off already.
+    `flattened` (k,) tells how far the flat of a column's camera is off already: from 0 to 1.
 
     A tree, a cloud's edge and a ghost of the moon are outliers: what is far off counts next to nothing, and a frame of
     which all is far off still has its plane. Offsets come first: beside a tree, a plane would rather lean on it.
@@ -292,7 +292,7 @@ def _with_shades(
     off = samples.left(off, step)
     normal = np.array([[np.sum(weights * column * other) for other in left] for column in columns])
     own = np.array([np.sum(weights * column**2) for column in columns])
-    held = SHADE_HELD[0] + np.where(flattened, SHADE_LEFT, SHADE_HELD[1]) * own
+    held = SHADE_HELD[0] + SHADE_HELD[1] * (SHADE_LEFT / SHADE_HELD[1]) ** flattened * own
     right = np.array([np.sum(weights * column * off) for column in columns]) - held * shade
     more = np.linalg.solve(normal + np.diag(held), right)
     return step - sum_of(np.array(taken), more), shade + more, np.linalg.inv(normal + np.diag(held))

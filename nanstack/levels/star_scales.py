@@ -311,8 +311,9 @@ class _System:
         matrix = scipy.sparse.csr_array(entries, shape=(count, len(solution.found)))
         back = matrix.T.tocsr()
         own = np.maximum(back.power(2) @ solution.weights + solution.held, TINY)
-        total = np.maximum(np.bincount(seen.star, solution.weights, stars), TINY)
-        share = solution.weights / total[seen.star]
+        total, each = np.bincount(seen.star, solution.weights, stars), np.bincount(seen.star, minlength=stars)
+        told = total[seen.star] > 0  # of a star that counts nowhere each sighting tells as much
+        share = np.where(told, solution.weights, 1.0) / np.where(total > 0, total, each)[seen.star]
         spread = scipy.sparse.csr_array((np.ones(count), seen.star, np.arange(count + 1)), shape=(count, stars))
         gather = scipy.sparse.csr_array((share, seen.star, np.arange(count + 1)), shape=(count, stars)).T.tocsr()
         return cls(

@@ -94,6 +94,20 @@ def test_errors_are_as_large_as_frames_are_off():
     assert np.std(off) == pytest.approx(1, abs=0.2)
 
 
+def test_the_scale_of_the_samples_changes_nothing():
+    """Of powers of two not a bit; so many stars are faint that some count in one round and not in the next."""
+    frames = night(8, sky=FAINTER, cut=4)
+
+    def in_units(unit):
+        surveys = [replace(f.survey, stars=replace(f.survey.stars, flux=f.survey.stars.flux * unit)) for f in frames]
+        made = on_one_flux_scale([replace(f, survey=s) for f, s in zip(frames, surveys, strict=True)], [0] * 8, Told())
+        return [[frame.factor for frame in made], [frame.factor_error for frame in made]]
+
+    usual = in_units(1.0)
+    for unit in (2.0**-16, 2.0**16, 1 / 65535):
+        np.testing.assert_allclose(in_units(unit), usual, rtol=1e-9)
+
+
 def test_few_stars_never_make_it_worse():
     """Some 28 stars tell a flux to 1 or 2 %, and the air was steady: what they say is noise, but for a cloud."""
     true = np.ones(40)
