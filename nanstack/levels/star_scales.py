@@ -39,6 +39,7 @@ FLAT_SIGMA = 0.03  # of a flat's terms at a frame's edge, beforehand: what a dev
 LEAST_SPREAD = 0.003  # of frames' fluxes, however steady the air
 ROUGH, FINE = 1e-2, 1e-7  # tolerances of a round's conjugate gradients: the next one goes on from there
 FRAME_ERROR = 0.005  # of all fluxes of a frame alike: how wide its stars are changes what a model of them tells
+CLOUD = 0.05  # of the light, of which a cloud takes several times as much, and a tree over a part of a frame less
 DRAWS, AT_ONCE, SEED = 32, 4, 16  # of what stars are off, by which errors are told: to an eighth of them
 PRECISE = 0.06  # of a star's flux: sightings by which the parts of a frame are told
 LEAST_PRECISE = 30  # of a frame, of which fewer fall apart by chance
@@ -427,7 +428,8 @@ def _held_to_the_usual(solution: _Solution, known: np.ndarray, alike: np.ndarray
     )
     names = [field.name for field in fields(Sightings)]
     both = Sightings(*(np.concatenate([getattr(seen, name), getattr(more, name)]) for name in names))
-    weights = np.append(solution.weights, np.full(len(known), spread**-2))
+    far = np.abs(log - usual[alike]) / np.hypot(spread, CLOUD)  # clouds are let go of from the beginning
+    weights = np.append(solution.weights, _redescending(far) / spread**2)
     shown = np.append(solution.shown, np.ones(len(known), dtype=bool))
     return replace(solution, seen=both, weights=weights, shown=shown)
 
