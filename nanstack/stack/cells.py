@@ -33,7 +33,8 @@ from nanstack.stack.drizzle import TAPS
 from nanstack.stack.drizzled import BYTES_OF_SUMS, Dropping, Drops, ahead, dropped, grid_of, on_grid, reach
 from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import NUMBERS, KeptCells
-from nanstack.stack.masks import drawn, hidden, masked_on_canvas, spared, with_hidden, with_masked
+from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden, with_masked
+from nanstack.stack.noise_model import FrameNoise
 from nanstack.stack.rows import OpenFiles
 from nanstack.stack.sources import Held, Source, open_source
 from nanstack.stack.stacked import StackedCell
@@ -528,7 +529,8 @@ class Work:
             if one.foreign is not None:
                 take_off(out, one.foreign, wide)
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
-        inner, gone = box.within(wide), hidden(samples, masks)
+        inner, found = box.within(wide), hidden(samples, masks, FrameNoise.of(placed))
+        gone, stay = (None, None) if found is None else found
         if grid.ahead:
             near = grid.around(box, grid.margin - MARGIN - TAPS[-1])
             drops = [self._drops(index, mesh.cut(near)) for index, mesh in meshes.items()]
@@ -536,7 +538,7 @@ class Work:
         else:
             stacked = combined(samples, placed, self.settings, inner)
             stacked = stacked if gone is None else with_hidden(stacked, gone[inner])
-        return stacked if gone is None else with_masked(stacked, gone[inner], spared(samples, masks)[inner])
+        return stacked if gone is None else with_masked(stacked, gone[inner], stay[inner])
 
     def _drops(self, index: int, mesh: Mesh) -> Drops:
         """Return what a frame may drop where a mesh lies."""

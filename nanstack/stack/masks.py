@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nanstack.stack.noise_model import FrameNoise
 from nanstack.stack.stacked import StackedCell
 
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
     from nanstack.levels.placed import PlacedFrame
     from nanstack.register.mesh import Box
+
+DARKER = np.float32(4.0)  # noise, by which a single sample is too bright to be held by itself
 
 
 def masked_on_canvas(placed: PlacedFrame, canvas: Canvas) -> np.ndarray:
@@ -75,42 +78,50 @@ def _covered(line: np.ndarray, box: Box) -> tuple[tuple[slice, slice], np.ndarra
     return np.s_[top - box.top : bottom - box.top, left - box.left : right - box.left], within
 
 
-def hidden(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def hidden(
+    samples: np.ndarray, masks: Sequence[np.ndarray | None], known: FrameNoise
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Take masked samples out of a block where another frame shows the place without a mask: they become NaN.
+
+    Where that is a single one, nothing would tell its hot pixels and cosmic rays. A mask covers light that does not
+    belong there: what is under it and darker than the single sample, by more than noise, stays beside it.
 
     Parameters
     ----------
     samples : ndarray of float32, shape (n, h, w, C)
         Changed in place.
     masks : sequence of (ndarray of bool, shape (h, w), or None)
+    known : FrameNoise
+        Of the frames.
 
     Returns
     -------
-    ndarray of uint16, shape (h, w), or None
-        How many frames' samples went; None for no mask.
+    gone, stay : ndarray of uint16, shape (h, w)
+        How many frames' samples went, and how many stay under a mask as no other frame shows the place. None for no
+        mask.
     """
     if all(mask is None for mask in masks):
         return None
     shown = np.isfinite(samples[..., 0])  # no data is none in all colours
-    open_ones = np.zeros(samples.shape[1:3], dtype=bool)
-    for there, mask in zip(shown, masks, strict=True):
-        open_ones |= there if mask is None else there & ~mask
-    gone = np.zeros(samples.shape[1:3], dtype=np.uint16)
-    for layer, there, mask in zip(samples, shown, masks, strict=True):
-        if mask is not None:
-            away = np.flatnonzero(mask & there & open_ones)
-            layer.reshape(-1, layer.shape[-1])[away] = np.nan
-            gone.reshape(-1)[away] += 1
-    return gone
-
-
-def spared(samples: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Return how many frames' samples stay though a mask covers them: uint16 (h, w), once others are `hidden`."""
-    stay = np.zeros(samples.shape[1:3], dtype=np.uint16)
-    for layer, mask in zip(samples, masks, strict=True):
-        if mask is not None:
-            stay += mask & np.isfinite(layer[..., 0])
-    return stay
+    gone, stay, count = (np.zeros(samples.shape[1:3], dtype=np.uint16) for _ in range(3))
+    single = np.zeros(samples.shape[1:], dtype=np.float32)
+    variance = np.zeros(samples.shape[1:], dtype=np.float32)
+    for number, (layer, there, mask) in enumerate(zip(samples, shown, masks, strict=True)):
+        is_open = there if mask is None else there & ~mask
+        count += is_open
+        single[is_open], variance[is_open] = layer[is_open], known.variance_at(number, layer[is_open])
+    for number, (layer, there, mask) in enumerate(zip(samples, shown, masks, strict=True)):
+        if mask is None:
+            continue
+        covered = mask & there
+        stay += covered & (count == 0)
+        away = covered & (count > 0)
+        at = np.nonzero(covered & (count == 1))
+        less, both = single[at] - layer[at], variance[at] + known.variance_at(number, layer[at])
+        away[at] = (less <= DARKER * np.sqrt(both)).all(axis=1)
+        layer[away] = np.nan
+        gone += away
+    return gone, stay
 
 
 def with_hidden(cell: StackedCell, gone: np.ndarray) -> StackedCell:

@@ -14,7 +14,7 @@ from nanstack.stack import cells as cells_module
 from nanstack.stack.cells import Layer, cut, stack_cells
 from nanstack.stack.kept import KeptCells
 from nanstack.stack.masks import drawn, hidden
-from nanstack.stack.noise_model import NoiseRejection
+from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 from tests.support.skycells import frames_in, placed
 
 
@@ -31,18 +31,40 @@ def test_a_line_covers_what_lies_within_its_radius():
     np.testing.assert_array_equal(drawn(line, Box(10, 20, 8, 30)), found[8:18, 3:25])
 
 
+def noise_of(frames, colours, sigma):
+    same = np.full((frames, colours), sigma**2)
+    return FrameNoise(same, 0 * same, 0 * same, np.zeros(frames), np.ones(frames))
+
+
 def test_masked_samples_go_where_another_frame_shows_the_place():
     samples = np.arange(3 * 4, dtype=np.float32).reshape(3, 1, 4, 1)
+    known = noise_of(3, 1, 10.0)
     samples[2, 0, 1] = np.nan
     masks = [np.array([[True, True, True, False]]), np.array([[False, True, True, False]]), None]
     masks[2] = np.array([[False, False, True, False]])
     before = samples.copy()
-    gone = hidden(samples, masks)
+    gone, stay = hidden(samples, masks, known)
     assert gone.tolist() == [[1, 0, 0, 0]], "the second has no frame without a mask, nor has the third"
+    assert stay.tolist() == [[0, 2, 3, 0]]
     assert np.isnan(samples[0, 0, 0])
     samples[0, 0, 0] = before[0, 0, 0]
     np.testing.assert_array_equal(samples, before)
-    assert hidden(samples, [None] * 3) is None
+    assert hidden(samples, [None] * 3, known) is None
+
+
+def test_what_is_darker_under_a_mask_tells_of_a_spike_in_the_only_other_frame():
+    """Noise of 10 ADU; in the first pixel a spike in one colour, in the second a trail, in the third noise."""
+    under, beside = (
+        [[100, 120, 100], [900, 950, 900], [100, 90, 100]],
+        [[105, 380, 95], [100, 100, 100], [130, 110, 95]],
+    )
+    samples = np.array([[under], [beside]], dtype=np.float32)
+    mask = np.ones((1, 3), dtype=bool)
+    gone, stay = hidden(samples, [mask, None], noise_of(2, 3, 10.0))
+    assert (gone.tolist(), stay.tolist()) == ([[0, 1, 1]], [[0, 0, 0]])
+    np.testing.assert_array_equal(samples[:, 0, 0], [under[0], beside[0]])
+    three = np.array([[under], [beside], [beside]], dtype=np.float32)
+    assert hidden(three, [mask, None, None], noise_of(3, 3, 10.0))[0].tolist() == [[1, 1, 1]], "two tell by themselves"
 
 
 @pytest.fixture(scope="module")
