@@ -50,8 +50,8 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     pixels = np.moveaxis(sums, 1, -1)
     _drop(
         whole, tuple(map(int, where)), nodes, begins, *_of_lanes(worth, colours, whole.shape[2]),
-        (np.ascontiguousarray(judged.good), mean.reshape(-1)),
-        (int(judged.box.top), int(judged.box.left), 1.0 / judged.coarser),
+        (np.ascontiguousarray(judged.good).reshape(-1, len(mean)), mean.reshape(-1)),
+        (float(judged.box.top), float(judged.box.left), 1.0 / judged.coarser, *map(float, judged.good.shape[:2])),
         (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
         math.ceil(length) + 1, np.float32(worth.weight),
         pixels, (pixels.strides[0] // pixels.itemsize, pixels.strides[1] // pixels.itemsize), tuple(map(int, box)),
@@ -122,45 +122,37 @@ def _means(mean, grid, begin, found):
 def _drop(samples, where, nodes, begins, colours, terms, judged, grid, kernel, span, weight, sums, strides, box):
     top, bottom, left, right = where
     node_row, node_column, step = begins
-    half, width, pitch = kernel[1], right - left, -(-span // LANES) * LANES
+    width, pitch, reach = right - left, -(-span // LANES) * LANES, 0.5 * span + 1.0
+    bounds = np.array([*grid, box[0] - reach, box[1] + reach, box[2] - reach, box[3] + reach])
     middle, corners = np.empty((2, nodes[0].shape[1])), np.empty((4, nodes[0].shape[1]))
     places, found = np.zeros((10, width + LANES)), np.empty(FOUND * LANES)
-    four = np.empty(SIDES * LANES), np.empty(4 * LANES * LANES), np.zeros(LANES * span * pitch, np.float32)
+    shares = np.zeros(LANES * span * pitch, np.float32)
+    four = np.empty(SIDES * LANES), np.empty(8, np.int64), np.empty(4 * LANES * LANES), np.empty(LANES * LANES), shares
     dropping = np.empty(LANES, np.int64), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    reach = 0.5 * span + 1.0
     for row in range(top, bottom):
         for axis in range(2):
             _line(nodes[axis], node_row, step, float(row), middle[axis])
-        first, last = _that_may_touch(middle[0], middle[1], box, reach, node_column * step - left, step, width)
-        if first >= last:
-            continue
-        for axis in range(2):
-            _along(middle[axis], node_column, step, left, 0.0, first, last, places, axis)
-        while first < last and not _is_near(places[0, first], places[1, first], box, reach):
-            first += 1
-        while first < last and not _is_near(places[0, last - 1], places[1, last - 1], box, reach):
-            last -= 1
-        if kernel[0] == SQUARE:
-            for axis in range(2):
-                _line(nodes[axis], node_row, step, row - half, corners[axis])
-                _line(nodes[axis], node_row, step, row + half, corners[2 + axis])
-                for corner in range(4):  # in turn
-                    aside = half if corner == 1 or corner == 2 else -half
-                    line = corners[axis + 2 * (corner // 2)]
-                    _along(line, node_column, step, left, aside, first, last, places, 2 + 2 * corner + axis)
-        kind = 2 * (row & 1) + ((left + first) & 1)
+        first, last = _that_may_touch(middle[0], middle[1], bounds, node_column * step - left, step, width)
+        _along(middle, begins, left, 0.0, first, last, places, (0, 1))
+        kind, cornered = 2 * (row & 1) + ((left + first) & 1), kernel[0] != SQUARE
         for begin in range(first, last, LANES):
-            end, shared = min(last, begin + LANES), False
+            end, rows = min(last, begin + LANES), 0
+            if not _find_nearest(places, begin, places.shape[1], bounds, found):
+                continue
             for number in range(samples.shape[2]):
                 which = number if samples.shape[2] > 1 else kind
-                _find_values(places, begin, places.shape[1], terms, which, grid[0], grid[1], grid[2], found)
-                if _choose(
-                    samples[row - top], number, begin, end, colours[which], places, judged, box, reach, found, dropping
-                ):
-                    if not shared:  # with a sample of another colour
-                        _share(places, begin, end, kernel, span, pitch, four, dropping[0], sums, strides, box)
-                        shared = True
-                    _add(begin, end, dropping, weight, span, pitch, four, sums, strides, box)
+                colour = colours[which]
+                if not _choose(samples[row - top], number, begin, end, colour, judged[0], found, dropping[0]):
+                    continue
+                if not cornered:
+                    _find_corners(nodes, begins, row, left, kernel[1], begin, last, corners, places)
+                    cornered = True
+                _find_taps(places, begin, places.shape[1], bounds, found)
+                _find_means(end - begin, judged[1], grid, colour, dropping[0], found)
+                _find_values(places, begin, places.shape[1], terms, which, found, dropping[1], dropping[2])
+                if rows == 0:  # else they are shared, with a sample of another colour
+                    rows = _share(places, begin, end, kernel, span, pitch, four, dropping[0], sums, strides, box)
+                _add(end - begin, dropping, weight, rows, span, pitch, four, sums, strides, box)
 
 
 @helper
@@ -174,73 +166,71 @@ def _line(nodes, first_row, step, row, line):
 
 
 @helper
-def _that_may_touch(x, y, box, reach, begin, step, width):
+def _that_may_touch(x, y, bounds, begin, step, width):
     """Return the first photosite of a row, and the last one and one, between which all are that may touch the box."""
-    top, bottom, left, right = box
+    top, bottom, left, right = bounds[5], bounds[6], bounds[7], bounds[8]
     first, last = width, 0
     for k in range(x.size - 1):
-        across = max(x[k], x[k + 1]) >= left - reach and min(x[k], x[k + 1]) <= right + reach
-        if across and max(y[k], y[k + 1]) >= top - reach and min(y[k], y[k + 1]) <= bottom + reach:
+        across = max(x[k], x[k + 1]) >= left and min(x[k], x[k + 1]) <= right
+        if across and max(y[k], y[k + 1]) >= top and min(y[k], y[k + 1]) <= bottom:
             first, last = min(first, begin + k * step), begin + (k + 1) * step
     return max(first, 0), min(last, width)
 
 
 @helper
-def _is_near(x, y, box, reach):
-    """Tell whether a drop at a place may fall into the box; NaN is nowhere."""
-    top, bottom, left, right = box
-    return (x >= left - reach) & (x <= right + reach) & (y >= top - reach) & (y <= bottom + reach)
-
-
-@helper
-def _along(line, first_node, step, left, aside, first, last, places, number):
-    """Fill in a coordinate for some of the photosites of a row, or for places beside them."""
-    j, between = first, 1.0 / step  # a power of two: exact
+def _along(lines, begins, left, aside, first, last, places, numbers):
+    """Fill in coordinates, each of a line, for some of the photosites of a row, or for places beside them."""
+    j, node_column, step = first, begins[1], begins[2]
+    between = 1.0 / step  # a power of two: exact
     while j < last:
         node = math.floor((left + j + aside) * between)
         stop = min(last, math.ceil((node + 1) * step - left - aside))
-        begin, end = line[node - first_node], line[node - first_node + 1]
-        for px in range(j, stop, LANES):  # those beyond the node are filled in again
-            at = number * places.shape[1] + px
-            _interpolate(places, at, float(left + px), aside, between, float(node), begin, end)
+        for k in range(len(numbers)):
+            begin, end = lines[k, node - node_column], lines[k, node - node_column + 1]
+            row = numbers[k] * places.shape[1]
+            for px in range(j, stop, LANES):  # those beyond the node are filled in again
+                _interpolate(places, row + px, float(left + px), aside, between, float(node), begin, end)
         j = stop
 
 
 @helper
-def _choose(samples, number, begin, end, colours, places, judged, box, reach, found, dropping):
-    """Fill in what photosites side by side drop: their colour, or -1 for nothing, the value and its variance.
+def _find_corners(nodes, begins, row, left, half, first, last, lines, places):
+    """Fill in where the corners of photosites' squares lie, in turn."""
+    for k in range(4):
+        _line(nodes[k % 2], begins[0], begins[2], row - half if k < 2 else row + half, lines[k])
+    _along(lines, begins, left, -half, first, last, places, (2, 3, 8, 9))
+    _along(lines, begins, left, half, first, last, places, (4, 5, 6, 7))
 
-    Tell whether there is any.
-    """
-    good, mean = judged
-    channels, values, variances = dropping
-    height, width = good.shape[:2]
+
+@helper
+def _choose(samples, number, begin, end, colours, good, found, channels):
+    """Fill in the colours of what photosites drop, or -1 for nothing; tell whether there is any."""
     some = False
     for lane in range(end - begin):
-        j = begin + lane
+        nearest = int(found[NEAREST * LANES + lane])
+        sample = samples[begin + lane, number]
         channels[lane] = -1
-        x, y, sample = places[0, j], places[1, j], samples[j, number]
-        r, c = found[NEAREST_ROW * LANES + lane], found[NEAREST_COLUMN * LANES + lane]
-        on_grid = (r >= 0) & (r < height) & (c >= 0) & (c < width) & _is_near(x, y, box, reach)
-        if not (on_grid and math.isfinite(sample)):
-            continue
-        channel, row, column = colours[lane], int(r), int(c)
-        if not good[row, column, channel]:
-            continue
-        plane = channel * height * width
-        top, left = int(found[TOP_ROW * LANES + lane]), int(found[LEFT_COLUMN * LANES + lane])
-        usual = np.nan
-        if top >= 1 and left >= 1 and top + 2 < height and left + 2 < width:
-            usual = _sum_taps(mean, plane + (top - 1) * width + left - 1, width, found, lane)
-        if not math.isfinite(usual):
-            down, right = found[DOWN * LANES + lane], found[RIGHT * LANES + lane]
-            usual = _mean_at(mean, plane, height, width, top + down, left + right)
-        above = mean[plane + row * width + column] - found[SKY * LANES + lane]
-        variance = found[VARIANCE * LANES + lane] + found[PHOTON * LANES + lane] * (above if above > 0 else 0.0)
-        level = found[FACTOR * LANES + lane] * sample + found[LEVEL * LANES + lane]
-        channels[lane], values[lane], variances[lane] = channel, np.float32(level - usual), np.float32(variance)
-        some = True
+        if nearest >= 0 and math.isfinite(sample) and good[nearest, colours[lane]]:
+            channels[lane], some = colours[lane], True
+            found[SAMPLE * LANES + lane] = sample
     return some
+
+
+@helper
+def _find_means(count, mean, grid, colours, channels, found):
+    """Fill in the mean at photosites' places and at the grid's pixels nearest to them."""
+    height, width = int(grid[3]), int(grid[4])
+    for lane in range(count):
+        if channels[lane] < 0:
+            continue
+        plane, tap, usual = channels[lane] * height * width, int(found[TAP * LANES + lane]), np.nan
+        if tap >= 0:
+            usual = _sum_taps(mean, plane + tap, width, found, lane)
+        if not math.isfinite(usual):
+            row, column = found[ROW * LANES + lane], found[COLUMN * LANES + lane]
+            usual = _mean_at(mean, plane, height, width, row, column)
+        found[USUAL * LANES + lane] = usual
+        found[NEAR * LANES + lane] = mean[plane + int(found[NEAREST * LANES + lane])]
 
 
 @helper
@@ -271,22 +261,31 @@ def _keys(f):
 
 @helper
 def _share(places, begin, end, kernel, span, pitch, four, channels, sums, strides, box):
-    """Fill in what of each pixel drops cover, of their own area, and where the first pixel is."""
-    sides, crossed, shares = four
+    """Fill in what of each pixel drops cover, of their own area, and where the first pixel is.
+
+    Return how many rows there are.
+    """
+    sides, rows, crossed, totals, shares = four
     kind, half, sigma, reach = kernel
     if kind == SQUARE:
-        _find_sides(places, begin, places.shape[1], sides)
+        _find_sides(places, begin, places.shape[1], span, sides, rows)
+        used = max(max(rows[4], rows[5]), max(rows[6], rows[7]))
         for lane in range(end - begin):  # while shares are found, the sums come
             row, column = _first_pixel(sides, lane, box)
             pixel = channels[lane] * strides[0] + row * strides[1] + 4 * column
-            for _ in range(span):
+            for _ in range(used):
                 _fetch(sums, pixel)
                 pixel += strides[1]
         for column in range(0, pitch, LANES):
-            _begin_rows(sides, crossed, float(column))
-            for row in range(span):
-                _share_row(sides, crossed, float(row + 1), float(column), shares, row * pitch + column, span * pitch)
-        return
+            for k in range(4):
+                _begin_side(sides, k, float(rows[k]), float(column), crossed)
+            for row in range(used):
+                totals[:] = 0.0
+                for k in range(4):
+                    if rows[k] <= row < rows[4 + k]:
+                        _add_side(sides, k, float(row + 1), float(column), crossed, totals)
+                _tell_row(totals, shares, row * pitch + column, span * pitch)
+        return used
     for lane in range(end - begin):
         x, y, at = places[0, begin + lane], places[1, begin + lane], lane * span * pitch
         if kind == POINT:
@@ -296,6 +295,7 @@ def _share(places, begin, end, kernel, span, pitch, four, channels, sums, stride
             row, column = math.floor(y - reach + 0.5), math.floor(x - reach + 0.5)
             _share_gaussian(x, y, row, column, sigma, reach, shares, at, span, pitch)
         sides[FIRST_ROW * LANES + lane], sides[FIRST_COLUMN * LANES + lane] = row, column
+    return span
 
 
 @helper
@@ -317,25 +317,25 @@ def _share_gaussian(x, y, first_row, first_column, sigma, reach, shares, at, spa
 
 
 @helper
-def _add(begin, end, dropping, weight, span, pitch, four, sums, strides, box):
+def _add(count, dropping, weight, rows, span, pitch, four, sums, strides, box):
     """Add drops to the sums of their pixels, one after the other."""
     channels, values, variances = dropping
-    sides, crossed, shares = four
+    sides, shares = four[0], four[4]
     height, width = box[1] - box[0], box[3] - box[2]
-    for lane in range(end - begin):
+    for lane in range(count):
         channel, value, variance = channels[lane], values[lane], variances[lane]
         if channel < 0:
             continue
         row, column = _first_pixel(sides, lane, box)
-        if row >= 0 and row + span <= height and column >= 0 and column + pitch <= width:
+        if row >= 0 and row + rows <= height and column >= 0 and column + pitch <= width:
             for c in range(0, pitch, LANES):
                 pixel, at = channel * strides[0] + row * strides[1] + 4 * (column + c), lane * span * pitch + c
-                for _ in range(span):
+                for _ in range(rows):
                     _add_pixels(sums, pixel, shares, at, weight, value, variance)
                     pixel += strides[1]
                     at += pitch
             continue
-        for r in range(max(0, -row), min(span, height - row)):
+        for r in range(max(0, -row), min(rows, height - row)):
             for c in range(max(0, -column), min(pitch, width - column)):
                 part = weight * shares[(lane * span + r) * pitch + c]
                 sums[channel, row + r, column + c, 0] += part * value
@@ -463,36 +463,80 @@ def _interpolate(typing_context, places, at, column, aside, between, node, begin
 
 
 # what is found of photosites side by side, each for all lanes; the weights of taps for one lane after the other
-FACTOR, LEVEL, VARIANCE, PHOTON, SKY, NEAREST_ROW, NEAREST_COLUMN, TOP_ROW, LEFT_COLUMN, DOWN, RIGHT = range(11)
-WEIGHTS_DOWN, WEIGHTS_RIGHT, FOUND = 11, 15, 19
+NEAREST, TAP, ROW, COLUMN, SAMPLE, USUAL, NEAR, WEIGHTS_DOWN, WEIGHTS_RIGHT, FOUND = 0, 1, 2, 3, 4, 5, 6, 7, 11, 15
+TERMS = 15  # of what samples are worth, for all lanes: see `_of_lanes`
 
 
 @intrinsic
-def _find_values(typing_context, places, first, pitch, terms, which, top, left, finer, found):
-    """Fill in what photosites' samples become, and where they lie on the grid."""
+def _find_nearest(typing_context, places, first, pitch, bounds, found):
+    """Fill in which pixel of the grid each photosite is nearest to, or -1 where no drop is; tell if any is there."""
 
     def codegen(context, builder, signature, arguments):
-        places, terms, found = _data(context, builder, signature, arguments, 0, 3, 8)
-        first, pitch, which = arguments[1], arguments[2], arguments[4]
-        top, left, finer = (Lanes.all(builder, number) for number in arguments[5:8])
-        x, y = Lanes.load(builder, places, first), Lanes.load(builder, places, builder.add(first, pitch))
-        begin = builder.mul(which, which.type(15 * LANES))
-        term = [Lanes.load(builder, terms, builder.add(begin, begin.type(k * LANES))) for k in range(15)]
-        row, column = (y + 0.5) * finer - top, (x + 0.5) * finer - left
-        tap_row, tap_column = row - 0.5, column - 0.5
-        above, before = tap_row.floor(), tap_column.floor()
-        down, right = tap_row - above, tap_column - before
-        factor, level = (
-            of[0] + (of[2] + of[5] * y) * y + (of[1] + of[4] * y + of[3] * x) * x for of in (term[:6], term[6:12])
-        )
-        weights = [*_turned(_keys.py_func(down)), *_turned(_keys.py_func(right))]
-        places = [row.floor(), column.floor(), above, before, down, right]
-        for number, lanes in enumerate([factor, level, *term[12:], *places, *weights]):
+        places, bounds, found = _data(context, builder, signature, arguments, 0, 3, 4)
+        x, y, top, left, finer, height, width, *near = _places_and_bounds(builder, places, arguments, bounds)
+        row, column = ((y + 0.5) * finer - top).floor(), ((x + 0.5) * finer - left).floor()
+        nearest = row * width + column
+        for low, place, high in ((-1, row, height), (-1, column, width), (near[0], y, near[1]), (near[2], x, near[3])):
+            nearest = nearest.where_less(low, place, -1).where_less(place, high, -1)
+        nearest.store(found, INDEX(NEAREST * LANES))
+        there = builder.fcmp_ordered(">=", nearest.value, ir.Constant(VECTOR, [0.0] * LANES))
+        return builder.icmp_unsigned("!=", builder.bitcast(there, ir.IntType(LANES)), ir.IntType(LANES)(0))
+
+    return types.boolean(places, types.intp, types.intp, bounds, found), codegen
+
+
+@intrinsic
+def _find_taps(typing_context, places, first, pitch, bounds, found):
+    """Fill in the first of the sixteen pixels around each photosite, -1 where one is beyond the grid, and weights."""
+
+    def codegen(context, builder, signature, arguments):
+        places, bounds, found = _data(context, builder, signature, arguments, 0, 3, 4)
+        x, y, top, left, finer, height, width, *_ = _places_and_bounds(builder, places, arguments, bounds)
+        row, column = (y + 0.5) * finer - top - 0.5, (x + 0.5) * finer - left - 0.5
+        above, before = row.floor(), column.floor()
+        tap = (above - 1) * width + (before - 1)
+        for place, size in ((above, height), (before, width)):
+            tap = tap.where_less(0, place, -1).where_less(place, size - 2, -1)
+        weights = [*_turned(_keys.py_func(row - above)), *_turned(_keys.py_func(column - before))]
+        for number, lanes in ((TAP, tap), (ROW, row), (COLUMN, column), *enumerate(weights, WEIGHTS_DOWN)):
             lanes.store(found, INDEX(number * LANES))
         return context.get_dummy_value()
 
-    index, number = types.intp, types.float64
-    return types.void(places, index, index, terms, index, number, number, number, found), codegen
+    return types.void(places, types.intp, types.intp, bounds, found), codegen
+
+
+def _places_and_bounds(builder, places, arguments, bounds):
+    """Return x and y of photosites, and all that says where grid and box are, in all lanes."""
+    first, pitch = arguments[1:3]
+    bounds = [builder.load(builder.gep(bounds, [INDEX(k)])) for k in range(9)]
+    x, y = (Lanes.load(builder, places, place) for place in (first, builder.add(first, pitch)))
+    return [x, y, *(Lanes.all(builder, number) for number in bounds)]
+
+
+@intrinsic
+def _find_values(typing_context, places, first, pitch, terms, which, found, values, variances):
+    """Fill in by how much samples differ from the mean, and how uncertain they are."""
+
+    def codegen(context, builder, signature, arguments):
+        places, terms, found, *told = _data(context, builder, signature, arguments, 0, 3, 5, 6, 7)
+        first, pitch, which = arguments[1], arguments[2], arguments[4]
+        x, y = (Lanes.load(builder, places, place) for place in (first, builder.add(first, pitch)))
+        begin = builder.mul(which, which.type(TERMS * LANES))
+        terms = [Lanes.load(builder, terms, builder.add(begin, begin.type(k * LANES))) for k in range(TERMS)]
+        factor, level = (
+            of[0] + (of[2] + of[5] * y) * y + (of[1] + of[4] * y + of[3] * x) * x for of in (terms[:6], terms[6:12])
+        )
+        variance, photon, sky = terms[12:]
+        sample, usual, near = (Lanes.load(builder, found, INDEX(k * LANES)) for k in (SAMPLE, USUAL, NEAR))
+        single = ir.VectorType(ir.FloatType(), LANES)
+        results = factor * sample + level - usual, variance + photon * (near - sky).most(0)
+        for data, lanes in zip(told, results, strict=True):
+            place = builder.bitcast(data, single.as_pointer())
+            builder.store(builder.fptrunc(lanes.value, single), place, align=4)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(places, index, index, terms, index, found, values, variances), codegen
 
 
 @intrinsic
@@ -524,16 +568,18 @@ FIRST_ROW, FIRST_COLUMN, SIDES = 4 * SIDE, 4 * SIDE + 1, 4 * SIDE + 2
 
 
 @intrinsic
-def _find_sides(typing_context, places, first, pitch, sides):
+def _find_sides(typing_context, places, first, pitch, span, sides, rows):
     """Fill in what is known of the sides of drops, in pixels from each one's first row and column, and these.
 
-    Of a side: its middle, between which rows it goes, by how much it leans to the right from row to row, and what an
-    integral along columns is to be multiplied by to be one over rows, as a part of the drop.
+    Of a side: its middle, between which places it goes down or up, by how much it leans to the right from row to row,
+    and what an integral along columns is to be multiplied by to be one over rows, as a part of the drop. Of all drops'
+    sides: the first row, and the last one and one.
     """
 
     def codegen(context, builder, signature, arguments):
-        places, sides = _data(context, builder, signature, arguments, 0, 3)
+        places, sides, rows = _data(context, builder, signature, arguments, 0, 4, 5)
         first, pitch = arguments[1:3]
+        span = Lanes.all(builder, builder.sitofp(arguments[3], NUMBER))
         x, y = (
             [Lanes.load(builder, places, builder.add(first, builder.mul(pitch, pitch.type(k)))) + 0.5 for k in numbers]
             for numbers in ((2, 4, 6, 8), (3, 5, 7, 9))
@@ -551,65 +597,101 @@ def _find_sides(typing_context, places, first, pitch, sides):
             both = 1 / (wide * high)
             lean = of_drop * size * (high * both)
             found += [0.5 * (x0 + x1), 0.5 * (y0 + y1), top, bottom, wide * wide * both, lean]
+            begin, end = (_outermost(v.most(0).least(span), join) for v, join in ((top, "least"), (bottom, "most")))
+            for place, number in ((k, builder.fptosi(begin, INDEX)), (4 + k, _above(builder, end))):
+                builder.store(builder.sext(number, ir.IntType(64)), builder.gep(rows, [INDEX(place)]))
         for number, lanes in enumerate([*found, row, column]):
             lanes.store(sides, INDEX(number * LANES))
         return context.get_dummy_value()
 
-    return types.void(places, types.intp, types.intp, sides), codegen
+    index = types.intp
+    return types.void(places, index, index, index, sides, rows), codegen
 
 
-def _right_of(sides, k, row, column):
+def _outermost(lanes, join):
+    """Return the least or the most of all lanes."""
+    for half in ([2, 3, 0, 1], [1, 0, 3, 2]):
+        turned = lanes.builder.shuffle_vector(lanes.value, lanes.value, _mask(half))
+        lanes = getattr(lanes, join)(Lanes(lanes.builder, turned))
+    return lanes.builder.extract_element(lanes.value, INDEX(0))
+
+
+def _above(builder, number):
+    """Return the least whole number that is not below one, from 0 on."""
+    whole = builder.fptosi(number, INDEX)
+    return builder.add(whole, builder.zext(builder.fcmp_ordered("<", builder.sitofp(whole, NUMBER), number), INDEX))
+
+
+def _right_of(builder, sides, arguments):
     """Return what integrals of how much of pixels lies right of a side are at an edge of a row: columns from one on.
 
     Along the side's places in the row; above its upper end, and below its lower one, it stands still.
     """
-    x, y, top, bottom, slope = (Lanes.load(row.builder, sides, INDEX((SIDE * k + part) * LANES)) for part in range(5))
-    begin, found = column - (x + (row.most(top).least(bottom) - y) * slope), []
+    begin = builder.mul(arguments[1], arguments[1].type(SIDE * LANES))
+    x, y, top, bottom, slope, lean = (
+        Lanes.load(builder, sides, builder.add(begin, begin.type(part * LANES))) for part in range(SIDE)
+    )
+    row, column = (Lanes.all(builder, number) for number in arguments[2:4])
+    place, found = column - (x + (row.most(top).least(bottom) - y) * slope), []
     for c in range(LANES):
-        right = begin + (c + 1)
+        right = place + (c + 1)
         inside = right.most(0).least(1)
         found.append(inside * (right - 0.5 * inside))
-    return found
+    return lean, found
+
+
+def _places_of(builder, number):
+    """Return where a side's integrals stand."""
+    first = builder.mul(number, number.type(LANES * LANES))
+    return [builder.add(first, first.type(c * LANES)) for c in range(LANES)]
 
 
 @intrinsic
-def _begin_rows(typing_context, sides, crossed, column):
-    """Fill in integrals at the upper edge of the first row, for four columns of each of the four sides."""
+def _begin_side(typing_context, sides, number, row, column, crossed):
+    """Fill in a side's integrals at the upper edge of a row, for four columns."""
 
     def codegen(context, builder, signature, arguments):
-        sides, crossed = _data(context, builder, signature, arguments, 0, 1)
-        column = Lanes.all(builder, arguments[2])
-        for k in range(4):
-            for c, lanes in enumerate(_right_of(sides, k, 0 * column, column)):
-                lanes.store(crossed, INDEX((k * LANES + c) * LANES))
+        sides, crossed = _data(context, builder, signature, arguments, 0, 4)
+        _, found = _right_of(builder, sides, arguments)
+        for place, lanes in zip(_places_of(builder, arguments[1]), found, strict=True):
+            lanes.store(crossed, place)
         return context.get_dummy_value()
 
-    return types.void(sides, crossed, types.float64), codegen
+    return types.void(sides, types.intp, types.float64, types.float64, crossed), codegen
 
 
 @intrinsic
-def _share_row(typing_context, sides, crossed, row, column, shares, first, apart):
-    """Fill in the shares of a row of pixels, four of each drop, and its integrals at the row's lower edge."""
+def _add_side(typing_context, sides, number, row, column, crossed, totals):
+    """Add what a side tells of a row's shares, from the integrals at its upper edge; fill in those at its lower one."""
 
     def codegen(context, builder, signature, arguments):
-        sides, crossed, shares = _data(context, builder, signature, arguments, 0, 1, 4)
-        row, column = (Lanes.all(builder, number) for number in arguments[2:4])
-        totals = [0.0] * LANES
-        for k in range(4):
-            lean = Lanes.load(builder, sides, INDEX((SIDE * k + SIDE - 1) * LANES))
-            for c, below in enumerate(_right_of(sides, k, row, column)):
-                place = INDEX((k * LANES + c) * LANES)
-                totals[c] = lean * (Lanes.load(builder, crossed, place) - below) + totals[c]
-                below.store(crossed, place)
-        shared = [one.where_less(LEAST_SHARE, one, 0.0) for one in totals]
+        sides, crossed, totals = _data(context, builder, signature, arguments, 0, 4, 5)
+        lean, found = _right_of(builder, sides, arguments)
+        for c, (place, below) in enumerate(zip(_places_of(builder, arguments[1]), found, strict=True)):
+            more = lean * (Lanes.load(builder, crossed, place) - below)
+            (more + Lanes.load(builder, totals, INDEX(c * LANES))).store(totals, INDEX(c * LANES))
+            below.store(crossed, place)
+        return context.get_dummy_value()
+
+    number = types.float64
+    return types.void(sides, types.intp, number, number, crossed, totals), codegen
+
+
+@intrinsic
+def _tell_row(typing_context, totals, shares, first, apart):
+    """Write the shares of a row of pixels, four of each drop; a drop's stand together."""
+
+    def codegen(context, builder, signature, arguments):
+        totals, shares = _data(context, builder, signature, arguments, 0, 1)
+        found = [Lanes.load(builder, totals, INDEX(c * LANES)) for c in range(LANES)]
+        found = [one.where_less(LEAST_SHARE, one, 0) for one in found]
         single = ir.VectorType(ir.FloatType(), LANES)
-        for lane, one in enumerate(_turned(shared)):
-            place = builder.add(arguments[5], builder.mul(arguments[6], arguments[6].type(lane)))
+        for lane, one in enumerate(_turned(found)):
+            place = builder.add(arguments[2], builder.mul(arguments[3], arguments[3].type(lane)))
             builder.store(builder.fptrunc(one.value, single), _at(builder, shares, place, single), align=4)
         return context.get_dummy_value()
 
-    index, number = types.intp, types.float64
-    return types.void(sides, crossed, number, number, shares, index, index), codegen
+    return types.void(totals, shares, types.intp, types.intp), codegen
 
 
 @intrinsic
