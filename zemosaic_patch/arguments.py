@@ -272,7 +272,17 @@ def _words(name: str, option: Option, value: Any) -> list[str]:
     flag = long_name(name)
     if isinstance(value, bool):
         return [flag] if value else [off_name(name)] if option.negatable else []
-    return [flag, *map(str, value if isinstance(value, list) else [value])]
+    return [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]  # it may begin with a minus
+
+
+def given(groups: Sequence[Any]) -> dict[str, Any]:
+    """Return the options of records as a user writes them, and their values: those that have one, and are kept."""
+    return {
+        long_name(name)[2:]: list(value) if isinstance(value, tuple) else value
+        for group in groups
+        for name, option, value in declarations(group)
+        if option.kept and value not in (None, ())
+    }
 
 
 def write_config(groups: Sequence[Any], path: Path) -> None:
@@ -290,13 +300,7 @@ def write_config(groups: Sequence[Any], path: Path) -> None:
     from nanstack.io.files import complete_file
     from zemosaic_patch import installed_version
 
-    kept = {
-        name.replace("_", "-"): list(value) if isinstance(value, tuple) else value
-        for group in groups
-        for name, option, value in declarations(group)
-        if option.kept and value not in (None, ())
-    }
-    text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(kept)}"
+    text = f"# zemosaic-patch {installed_version()}: repeat with  --config {path.name}\n{tomli_w.dumps(given(groups))}"
     expect(path.parent, [path.name])
     with complete_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")  # TOML cannot hold a name that is no text

@@ -12,6 +12,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -27,6 +28,7 @@ REASONS = {  # what the system's words leave out
     errno.EFBIG: "the result is larger than a file may be where the output goes (4 GiB on FAT32; see ulimit -f): "
     "name another folder with -o",
 }
+NUMBERS = re.compile(r"-[\d.][^,]*(?:,[^,]*)+")
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -91,6 +93,7 @@ def _give_options(parser: Parser, name: str) -> None:
 def _run(words: Sequence[str]) -> int:
     try:
         _check_words(words)
+        words = _with_marks(words)
         parser = _parser(words)
         parsed, unknown = _parsed(parser, words)
         from zemosaic_patch.arguments import config_defaults, read
@@ -123,6 +126,17 @@ def _check_words(words: Sequence[str]) -> None:
     """Refuse what a shell makes of a variable that is not set: as a folder it would be the current one."""
     if "" in words:
         raise UsageError("one of the names or values is empty (a variable that is not set?): write it out")
+
+
+def _with_marks(words: Sequence[str]) -> list[str]:
+    """Return words with numbers such as '-5,3,8,2', which look like an option, joined to the one before them."""
+    joined: list[str] = []
+    for word in words:
+        if NUMBERS.fullmatch(word) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parsed(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

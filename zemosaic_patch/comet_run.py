@@ -95,7 +95,7 @@ class CometRun:
             )
         found = comet_frames(placed, canvas, self.choice.marks, settings.interpolation)
         beyond = _beyond(found, left_out) if self.choice.marks.count == "frames" else []
-        for line in [*_remarks(found), *beyond]:
+        for line in [*_remarks(found, MERGED in self.stacks), *beyond]:
             progress.warn(line)
         return found
 
@@ -202,7 +202,7 @@ class _Named:
         self._progress.warn(text)
 
 
-def _remarks(found: CometFrames) -> list[str]:
+def _remarks(found: CometFrames, merged: bool) -> list[str]:
     """Return what is wrong with frames that were turned after a comet, in lines."""
     lines = []
     if found.untimed:
@@ -216,6 +216,8 @@ def _remarks(found: CometFrames) -> list[str]:
             "comet: no nucleus is surely seen near the marks, so its motion is as marked, from "
             f"{found.first.name} to {found.last.name}: if it is blurred in comet.fits, mark it again"
         )
+        if merged:
+            lines.append("comet: merged.fits has on its stars what light is around the marks, be it a comet's or not")
     if found.stars_stay:
         lines.append(
             f"comet: it moves only {found.drift_px:.1f} px among the stars, which are {found.width_px:.1f} px wide: "

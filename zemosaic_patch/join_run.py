@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from nanstack.settings import JoinSettings
 from nanstack.survey.selection import alike_together, told
 from nanstack.survey.taken import taken_of_tile, taken_together
 from zemosaic_patch import installed_version
+from zemosaic_patch.arguments import given
 from zemosaic_patch.cautions import counted
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC, describe, name_inside, prepare, save_mosaic
-from zemosaic_patch.options import MosaicOutput
+from zemosaic_patch.options import JoinOptions, MosaicOutput, OutputOptions
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
 from zemosaic_patch.tile_files import agreed_cards, frames_in, is_mosaic, read_tile, tile_name
@@ -101,7 +102,10 @@ def mosaic_of_tiles(
             coverage_max=int(mosaic.coverage.max()),
             background=Levelling(settings.match, len(mosaic.overlaps)),
         ),
-        settings={"join": asdict(settings), "output": asdict(output)},
+        settings={
+            **given([JoinOptions.of(settings), OutputOptions.of(output)]),
+            "interpolation": settings.interpolation,
+        },
         seconds={"mosaic": round(time.perf_counter() - began, 3)},
         left_out={names[path]: reason for path, reason in left_out.items()},
         warnings=tuple(alike_together(progress.warnings)),

@@ -259,7 +259,7 @@ class Stacked:
     drizzle : Drizzle or None
         How photosites dropped, where they did.
     rejected_percent : float or None
-        Of the samples.
+        Of the samples, those of trails among them: these go whatever the rejection, 'none' too.
     masked_samples, spared_samples : int
         Those left out because they show a trail; those that stay though they do, as no other frame shows the place.
     shown_percent : float
@@ -728,6 +728,11 @@ class CanvasReport:
         stay = f"; {stack.spared_samples:,} stay, as no other frame shows the place" if stack.spared_samples else ""
         return f"in {count} of {len(self.frames)} frames, {stack.masked_samples:,} samples left out{stay}"
 
+    @property
+    def _of_trails(self) -> str:
+        """What the rejected samples hold beside those that the rejection found."""
+        return ", and those on trails" if self.stack.masked_samples else ""
+
     def lines(self) -> list[str]:
         """Return the report as lines for the screen."""
         stack = self.stack
@@ -743,7 +748,7 @@ class CanvasReport:
             **({"sky": in_a_line(self.sky.told)} if self.sky else {}),
             **({"drizzled": _drops(stack.drizzle, stack.holes_percent)} if stack.drizzle else {}),
             **({"trails": self.trails_told} if self.trails_told else {}),
-            "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection})",
+            "rejected": f"{shown(stack.rejected_percent, ' %')} of the samples ({stack.rejection}{self._of_trails})",
             **({"comet": self.comet.told} if self.comet else {}),
             "time": ", ".join(f"{value:.1f} s {name}" for name, value in self.seconds.items()),
         }

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +65,8 @@ BRIGHTEST = 20  # stars of a list that solve-field begins with: it finds a sky b
 BENT_PX = 0.05  # a tenth of it is what then remains between frames: 3 % of a focal length in a mosaic 3 degrees wide
 OF_DATE = "Seestar"  # begins INSTRUME of cameras whose headers point in coordinates of the date
 PLAIN_FITS = (".fits", ".fit", ".fts")
+NOTHING = ".none"  # ends the name of a file that says that a program found nothing
+TOO_LONG = "took too long"
 MAX_ANSWER = 2**20  # bytes
 WCS_CARD = re.compile(
     rb"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)[12] *$|(CD|PC|PV)[12]_\d+ *$|"
@@ -235,7 +238,7 @@ def _place(group: _Group, folder: Path, patience: float, progress: Progress) -> 
             "the sky is looked for; to have one write it as FITS with RA, DEC (degrees), FOCALLEN (mm), XPIXSZ (um)"
         )
         return unknown(group.views)
-    found = _by_programs(group, patience, progress) or _by_catalogue(group)
+    found = _by_programs(group, folder, patience, progress) or _by_catalogue(group)
     if found is not None:
         return found
     if own is not None and _likely(own, group):
@@ -344,6 +347,36 @@ def _read_kept(path: Path) -> tuple[WCS, str] | None:
     return None if wcs is None else (wcs, how)
 
 
+def forget_failures(folder: Path) -> None:
+    """Remove what is kept of programs that found nothing; files that are none of these stay."""
+    for path in folder.glob(f"*{NOTHING}"):
+        if _read_nothing(path) is not None:
+            path.unlink(missing_ok=True)
+
+
+def _question(program: str, group: _Group, patience: float) -> str:
+    """Return what tells a question from all others: the program as it is installed, the frames, what they say."""
+    installed = os.stat(program)
+    frames = sorted((_identity(survey), repr(survey.facts.scale)) for survey in group.surveys)
+    return _digest(repr((program, installed.st_size, installed.st_mtime_ns, patience, group.pointing, frames)))
+
+
+def _keep_nothing(path: Path, why: str) -> None:
+    with suppress(OSError):  # it costs the next run some time, not this one its end
+        path.parent.mkdir(exist_ok=True)
+        with complete_file(path) as temporary:
+            temporary.write_text(f"{why}\n{_digest(why)}", encoding="utf-8")
+
+
+def _read_nothing(path: Path) -> str | None:
+    """Return why a program found nothing; None where that is not kept, or is harmed."""
+    try:
+        why, _, check = path.read_text(encoding="utf-8").rpartition("\n")
+    except (OSError, ValueError):
+        return None
+    return why if why and check == _digest(why) else None
+
+
 def _check_line(text: str, how: str) -> str:
     return f"COMMENT by {how}, checked by {_digest(text)}"
 
@@ -356,7 +389,11 @@ def _digest(text: str) -> str:
 
 
 class _NoAnswerError(Exception):
-    """A program found no solution; the message says why."""
+    """A program found no solution; the message says why, `final` whether it would say so again."""
+
+    def __init__(self, reason: str, final: bool = True) -> None:
+        self.final = final
+        super().__init__(reason)
 
 
 def solvers() -> list[str]:
@@ -365,9 +402,12 @@ def solvers() -> list[str]:
     return [program for program in found if program is not None]
 
 
-def _by_programs(group: _Group, patience: float, progress: Progress) -> Place | None:
+def _by_programs(group: _Group, folder: Path, patience: float, progress: Progress) -> Place | None:
     for program in solvers():
-        name = _spoken(program)
+        name, answer = _spoken(program), folder / f"{_question(program, group, patience)}{NOTHING}"
+        if (earlier := _read_nothing(answer)) is not None:
+            progress.warn(f"{name} {earlier} ({_named(group)}), in an earlier run: it is asked again with --overwrite")
+            continue
         if group.pointing is None and not group.scale_known:
             progress.warn(
                 f"no header tells where {_named(group)} look, or at what scale (RA, DEC; FOCALLEN, XPIXSZ): {name} "
@@ -377,6 +417,8 @@ def _by_programs(group: _Group, patience: float, progress: Progress) -> Place | 
             place = _by_program(program, group, time.monotonic() + patience)
         except _NoAnswerError as failure:
             progress.warn(f"{name} {failure} ({_named(group)})")
+            if failure.final:
+                _keep_nothing(answer, str(failure))
             continue
         return replace(place, how=name)
     return None
@@ -393,22 +435,24 @@ def _named(group: _Group) -> str:
 
 def _by_program(program: str, group: _Group, deadline: float) -> Place:
     """Return what the first picture that a program solves says; raise _NoAnswerError where there is none."""
-    reasons = []
+    reasons, final = [], True
     astap = _spoken(program) == "ASTAP"
     for picture, near in _tries(group, astap):
         seconds = min(RUN_S, deadline - time.monotonic())
         if seconds <= 0:
+            final = False
             break
         try:
             ask = _ask_astap if astap else _ask_solve_field
             place = ask(program, picture, group, near, seconds)
         except _NoAnswerError as failure:
             reasons.append(str(failure))
+            final &= failure.final
             continue
         if place is not None and _likely(place, group):
             return place
         reasons.append("found no position on the sky that fits")
-    raise _NoAnswerError(reasons[-1] if reasons else "took too long")
+    raise _NoAnswerError(reasons[-1] if reasons else TOO_LONG, final)
 
 
 def _tries(group: _Group, astap: bool) -> list[tuple[_Picture, bool]]:
@@ -533,18 +577,18 @@ def _plain_fits(frame: Path, work: Path) -> Path:
 def _run(command: Sequence[str], work: str, seconds: float) -> int:
     """Run a program and all that it starts for some seconds at most; return its exit code. What it prints is lost."""
     if seconds <= 0:
-        raise _NoAnswerError("took too long")
+        raise _NoAnswerError(TOO_LONG, final=False)
     nothing = subprocess.DEVNULL
     try:
         started = subprocess.Popen(
             command, cwd=work, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
         )
     except OSError as failure:  # without the path, which tells whose it is
-        raise _NoAnswerError(f"cannot be run: {failure.strerror or failure}") from failure
+        raise _NoAnswerError(f"cannot be run: {failure.strerror or failure}", final=False) from failure
     try:
         return started.wait(seconds)
     except subprocess.TimeoutExpired as failure:
-        raise _NoAnswerError("took too long") from failure
+        raise _NoAnswerError(TOO_LONG, final=False) from failure
     finally:
         _end(started)
 

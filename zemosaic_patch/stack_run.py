@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,19 @@ from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
-from zemosaic_patch.arguments import as_words, declarations
+from zemosaic_patch.arguments import as_words, declarations, given
 from zemosaic_patch.cautions import counted, in_units
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import CanvasChoice, CanvasOptions, MosaicRun, StackOptions, TileRun
+from zemosaic_patch.options import (
+    CanvasChoice,
+    CanvasOptions,
+    CometOptions,
+    MosaicRun,
+    OutputOptions,
+    StackOptions,
+    TileRun,
+)
 from zemosaic_patch.outputs import is_ours, is_output_folder
 from zemosaic_patch.reports import CanvasReport, Registered, Stacked
 from zemosaic_patch.result_files import Written, write_result
@@ -402,11 +410,14 @@ def _cards(
     return cards
 
 
-def told_of(settings: Any) -> dict[str, Any]:
-    """Return settings, ready for JSON, without the place of any file."""
-    choice = settings.canvas
+def told_of(run: TileRun | MosaicRun) -> dict[str, Any]:
+    """Return how a result is made, by the names of options, ready for JSON and without the place of any file."""
+    choice = run.canvas
     named = replace(choice, reference=_name(choice.reference), like=_name(choice.like))
-    return asdict(replace(settings, canvas=named))
+    groups = [CanvasOptions.of(named), StackOptions.of(run.stack)]
+    if isinstance(run, MosaicRun):
+        groups += [OutputOptions.of(run.output), CometOptions.of(run.comet)]
+    return given(groups)
 
 
 def _name(path: str | None) -> str | None:

@@ -3,7 +3,7 @@
 
 import argparse
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from nanstack.settings import CanvasSettings, JoinSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
-from zemosaic_patch import options
+from zemosaic_patch import cli, commands, options
 from zemosaic_patch.arguments import add_options, config_defaults, declarations, read, table, write_config
 from zemosaic_patch.commands import TOLD, load
 from zemosaic_patch.errors import UsageError
@@ -149,6 +149,15 @@ def test_each_option_of_a_join_reaches_its_settings(words, changes):
 def test_each_option_of_an_output_reaches_it():
     made = [parsed(MOSAIC, "-o", "out", *words)[3].output() for words in (["--format", "fz"], ["--picture", "tif"])]
     assert made == [MosaicOutput(format="fz"), MosaicOutput(picture="tif")]
+
+
+@pytest.mark.parametrize("words", [["--comet", "-5,3,8,-2.5"], ["--comet=-5,3,8,-2.5"]])
+def test_a_comet_may_begin_beyond_the_first_pixel(words, monkeypatch):
+    heard = []
+    command = replace(commands.load("mosaic"), run=lambda *groups: heard.extend(groups))
+    monkeypatch.setattr(commands, "load", lambda name: command)
+    assert cli.main(["mosaic", "frames", "-o", "out", *words]) == 0
+    assert heard[4].choice().marks == Marks((-5, 3), (8, -2.5), "frames")
 
 
 def test_a_comet_is_chosen_by_four_numbers():

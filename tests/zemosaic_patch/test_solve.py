@@ -249,6 +249,31 @@ def patient(ask):
 
 
 @posix
+def test_a_program_that_found_nothing_is_asked_once(tmp_path, install):
+    """Until it is installed anew, the run is started again, or other frames are there; one that was late is asked."""
+    _, surveys, _ = night(tmp_path, names=NAMES[:2])
+    nothing = "#!{python}\nimport sys\nopen({log!r}, 'a').write('[]\\n')\nsys.exit(1)\n"
+    install("solve-field", nothing)
+    kept, told = tmp_path / "kept", Told()
+    placed(surveys, kept)
+    first = len(asked(tmp_path))
+    placed(surveys, kept, told)
+    assert len(asked(tmp_path)) == first > 0
+    (line,) = told.warnings
+    assert line.startswith("solve-field found no solution")
+    assert line.endswith("in an earlier run: it is asked again with --overwrite")
+    placed([replace(one, facts=replace(one.facts, pointing=(80.0, 20.0))) for one in surveys], kept)
+    assert len(asked(tmp_path)) == 2 * first, "about another place"
+    solve.forget_failures(kept)
+    assert list(kept.iterdir()) == []
+    placed(surveys, kept)
+    assert len(asked(tmp_path)) == 3 * first
+    install("solve-field", nothing + "# another version\n")
+    placed(surveys, kept)
+    assert len(asked(tmp_path)) == 4 * first
+
+
+@posix
 def test_a_solver_gets_stars_brightest_first_and_what_headers_say(tmp_path, install):
     _, surveys, _ = night(tmp_path)
     keep = f"shutil.copy(sys.argv[-1], {str(tmp_path / 'list')!r} + Path(sys.argv[-1]).name)"

@@ -53,10 +53,18 @@ def run(
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.cluster import crew_at
-    from zemosaic_patch.mosaic_files import earlier_output, is_former, is_of_the_other_kind, prepare, remove_former
+    from zemosaic_patch.mosaic_files import (
+        SOLUTIONS,
+        earlier_output,
+        is_former,
+        is_of_the_other_kind,
+        prepare,
+        remove_former,
+    )
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import check_replaceable, claim, is_ours
     from zemosaic_patch.progress import Bars
+    from zemosaic_patch.solve import forget_failures
     from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import TILE
 
@@ -88,6 +96,8 @@ def run(
     ):
         claim(files.output, kept_config(files), paths)
         prepare(files.output, output.picture, inputs, anew=files.overwrite, stacks=stacks)
+        if files.overwrite:
+            forget_failures(files.output / SOLUTIONS)
         keep_options(files, canvas, stack, output, comet, join)
         heard = Noting(bars)
         tell_ignored(found, heard)

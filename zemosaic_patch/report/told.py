@@ -406,7 +406,9 @@ def _made(told: Mapping) -> tuple[Entry, ...]:
         ),
         "canvas that shows something": _with(stack.get("shown_percent"), " %"),
         "outliers": _join(
-            _text(stack.get("rejection")), _with(stack.get("rejected_percent"), " % of the samples rejected")
+            _text(stack.get("rejection")),
+            _with(stack.get("rejected_percent"), " % of the samples rejected"),
+            "those on trails among them" if _number(stack.get("masked_samples")) else "",
         ),
         "photosites dropped": _drizzle(_mapping(stack.get("drizzle")), stack),
         "trails": _join(
