@@ -185,12 +185,6 @@ class Judged(NamedTuple):
     mean: np.ndarray  # float32, (h, w, C), of all frames; NaN where there is none
     box: Box  # the pixels of the grid, counted from the canvas's origin
     coarser: int  # pixels of the canvas along the side of one of these
-    of_mean: tuple[Box, int] | None = None  # the mean's own box and pixels, where these are others
-
-    @property
-    def grid_of_mean(self) -> tuple[Box, int]:
-        """The pixels of the mean, counted from the canvas's origin, and how much coarser than the canvas's they are."""
-        return self.of_mean or (self.box, self.coarser)
 
 
 def colours_of(pattern: str) -> tuple[int, int, int, int]:
@@ -225,19 +219,19 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     samples, where, colours, mesh, finer = photosites
     rows, columns = np.mgrid[where.top : where.bottom, where.left : where.right]
     x, y = _place(mesh, rows, columns)
-    row, column, inside = _pixel_of_grid(x, y, judged.box, judged.coarser)
-    mean_row, mean_column, known = _pixel_of_grid(x, y, *judged.grid_of_mean)
-    inside &= known
+    row, column = (np.floor((v + 0.5) / judged.coarser) for v in (y, x))
+    inside = (row >= judged.box.top) & (row < judged.box.bottom)
+    inside &= (column >= judged.box.left) & (column < judged.box.right)
     for channel, data in _by_channel(samples, where, colours):
         i, j = np.nonzero(inside & np.isfinite(data))
-        good = judged.good[row[i, j], column[i, j], channel]
-        i, j = i[good], j[good]
+        at = row[i, j].astype(int) - judged.box.top, column[i, j].astype(int) - judged.box.left, channel
+        good = judged.good[at]
+        i, j, at = i[good], j[good], tuple(part[good] if np.ndim(part) else part for part in at)
         u, v = x[i, j], y[i, j]
         gain, *level = worth.levelling[:, channel]
         value = gain * polynomial_at(worth.flat, v, u) * data[i, j] + polynomial_at(np.array(level), v, u)
         value -= mean_at(judged, channel, u, v)
-        nearest = judged.mean[mean_row[i, j], mean_column[i, j], channel].astype(np.float64)
-        above = np.maximum(nearest - worth.sky[channel], 0)
+        above = np.maximum(judged.mean[at].astype(np.float64) - worth.sky[channel], 0)
         variance = worth.variance[channel] + worth.photon[channel] * above
         for pixel_row, pixel_column, share in _shares(mesh, i + where.top, j + where.left, drizzle, finer):
             hit = (share > LEAST_SHARE) & (pixel_row >= box.top) & (pixel_row < box.bottom)
@@ -246,14 +240,6 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
             to = pixel_row[hit] - box.top, pixel_column[hit] - box.left
             for total, more in zip(sums[channel], (value[hit], 1.0, weight * variance[hit]), strict=True):
                 np.add.at(total, to, weight * more)
-
-
-def _pixel_of_grid(x: np.ndarray, y: np.ndarray, box: Box, coarser: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the row and column of a grid, from its box's first, that places of the canvas lie in, and if they do."""
-    row, column = (np.floor((v + 0.5) / coarser) - first for v, first in ((y, box.top), (x, box.left)))
-    height, width = box.shape
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return np.where(inside, row, -1).astype(int), np.where(inside, column, -1).astype(int), inside
 
 
 def means(judged: Judged, box: Box) -> np.ndarray:
@@ -265,12 +251,11 @@ def means(judged: Judged, box: Box) -> np.ndarray:
 def mean_at(judged: Judged, channel: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return that mean at places of the canvas, by Keys' cubic convolution; the nearest stands for taps without one."""
     mean = np.pad(judged.mean[..., channel].astype(np.float64), MARGIN, constant_values=np.nan)
-    box, coarser = judged.grid_of_mean
-    row, column = ((v + 0.5) / coarser - 0.5 for v in (y, x))
+    row, column = ((v + 0.5) / judged.coarser - 0.5 for v in (y, x))
     top, left = (np.floor(v).astype(int) for v in (row, column))
     down, right = (keys(np.subtract.outer(TAPS, v - np.floor(v))) for v in (row, column))
-    i, j = top - box.top + MARGIN, left - box.left + MARGIN
-    nearest = mean[_nearest(row) - box.top + MARGIN, _nearest(column) - box.left + MARGIN]
+    i, j = top - judged.box.top + MARGIN, left - judged.box.left + MARGIN
+    nearest = mean[_nearest(row) - judged.box.top + MARGIN, _nearest(column) - judged.box.left + MARGIN]
     total = np.zeros(np.shape(x))
     for a, b in product(range(len(TAPS)), repeat=2):
         tap = mean[i + TAPS[a], j + TAPS[b]]

@@ -12,7 +12,6 @@ edge, less what it is up to the upper one.
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numba
@@ -48,12 +47,11 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     nodes = tuple(np.ascontiguousarray(v, dtype=np.float64) for v in (mesh.x, mesh.y))
     begins = mesh.box.top // mesh.step, mesh.box.left // mesh.step, mesh.step
     mean = np.ascontiguousarray(np.moveaxis(judged.mean, -1, 0), dtype=np.float32)
-    grids = (judged.box, judged.coarser), judged.grid_of_mean
     pixels = np.moveaxis(sums, 1, -1)
     _drop(
         whole, tuple(map(int, where)), nodes, begins, *_of_lanes(worth, colours, whole.shape[2]),
         (np.ascontiguousarray(judged.good).reshape(-1, len(mean)), mean.reshape(-1)),
-        tuple(float(v) for box, coarser in grids for v in (box.top, box.left, 1.0 / coarser, *box.shape)),
+        (float(judged.box.top), float(judged.box.left), 1.0 / judged.coarser, *map(float, judged.good.shape[:2])),
         (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
         math.ceil(length) + 1, np.float32(worth.weight),
         pixels, (pixels.strides[0] // pixels.itemsize, pixels.strides[1] // pixels.itemsize), tuple(map(int, box)),
@@ -62,12 +60,11 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
 
 def means(judged: Judged, box: Box) -> np.ndarray:
     """Return the mean of the interpolated frames in the middles of pixels, as `nanstack.stack.drizzle.means`."""
-    grid, coarser = judged.grid_of_mean
-    if coarser == 1:
-        return judged.mean[box.within(grid)].astype(np.float64)
+    if judged.coarser == 1:
+        return judged.mean[box.within(judged.box)].astype(np.float64)
     found = np.empty((*box.shape, judged.mean.shape[2]))
-    begins = (int(grid.top), int(grid.left), 1.0 / coarser), (int(box.top), int(box.left))
-    _means(np.ascontiguousarray(judged.mean, dtype=np.float32), *begins, found)
+    grid = (int(judged.box.top), int(judged.box.left), 1.0 / judged.coarser)
+    _means(np.ascontiguousarray(judged.mean, dtype=np.float32), grid, (int(box.top), int(box.left)), found)
     return found
 
 
@@ -84,18 +81,13 @@ def _of_lanes(worth: Worth, colours: tuple[int, ...], each: int) -> tuple[np.nda
 
     Of a mosaic, k is twice the row's parity and the first one's column's; else it is the colour.
     """
-    channel = _colours_of_lanes(colours, each)
-    gain, level = worth.levelling[0], worth.levelling[1:]
-    terms = np.vstack([worth.flat[:, np.newaxis] * gain, level, worth.variance, worth.photon, worth.sky])
-    return channel, np.ascontiguousarray(terms[:, channel].swapaxes(0, 1), dtype=np.float64)
-
-
-@functools.cache
-def _colours_of_lanes(colours: tuple[int, ...], each: int) -> np.ndarray:
-    if each > 1:
-        return np.arange(each)[:, np.newaxis].repeat(LANES, axis=1)
-    row, first, lane = np.ogrid[:2, :2, :LANES]
-    return np.array(colours)[2 * row + (first + lane) % 2].reshape(4, LANES)
+    channel = np.arange(each)[:, np.newaxis].repeat(LANES, axis=1)
+    if each == 1:
+        row, first, lane = np.ogrid[:2, :2, :LANES]
+        channel = np.array(colours)[2 * row + (first + lane) % 2].reshape(4, LANES)
+    gain, *level = worth.levelling
+    terms = [*np.multiply.outer(worth.flat, gain), *level, worth.variance, worth.photon, worth.sky]
+    return channel, np.array(terms, dtype=np.float64)[:, channel].swapaxes(0, 1).copy()
 
 
 @compilation.compiled(error_model="numpy")
@@ -176,7 +168,7 @@ def _line(nodes, first_row, step, row, line):
 @helper
 def _that_may_touch(x, y, bounds, begin, step, width):
     """Return the first photosite of a row, and the last one and one, between which all are that may touch the box."""
-    top, bottom, left, right = bounds[10], bounds[11], bounds[12], bounds[13]
+    top, bottom, left, right = bounds[5], bounds[6], bounds[7], bounds[8]
     first, last = width, 0
     for k in range(x.size - 1):
         across = max(x[k], x[k + 1]) >= left and min(x[k], x[k + 1]) <= right
@@ -227,7 +219,7 @@ def _choose(samples, number, begin, end, colours, good, found, channels):
 @helper
 def _find_means(count, mean, grid, colours, channels, found):
     """Fill in the mean at photosites' places and at the grid's pixels nearest to them."""
-    height, width = int(grid[8]), int(grid[9])
+    height, width = int(grid[3]), int(grid[4])
     for lane in range(count):
         if channels[lane] < 0:
             continue
@@ -238,7 +230,7 @@ def _find_means(count, mean, grid, colours, channels, found):
             row, column = found[ROW * LANES + lane], found[COLUMN * LANES + lane]
             usual = _mean_at(mean, plane, height, width, row, column)
         found[USUAL * LANES + lane] = usual
-        found[NEAR * LANES + lane] = mean[plane + int(found[NEAREST_MEAN * LANES + lane])]
+        found[NEAR * LANES + lane] = mean[plane + int(found[NEAREST * LANES + lane])]
 
 
 @helper
@@ -471,39 +463,26 @@ def _interpolate(typing_context, places, at, column, aside, between, node, begin
 
 
 # what is found of photosites side by side, each for all lanes; the weights of taps for one lane after the other
-NEAREST, NEAREST_MEAN, TAP, ROW, COLUMN, SAMPLE, USUAL, NEAR = range(8)
-WEIGHTS_DOWN, WEIGHTS_RIGHT, FOUND = 8, 12, 16
+NEAREST, TAP, ROW, COLUMN, SAMPLE, USUAL, NEAR, WEIGHTS_DOWN, WEIGHTS_RIGHT, FOUND = 0, 1, 2, 3, 4, 5, 6, 7, 11, 15
 TERMS = 15  # of what samples are worth, for all lanes: see `_of_lanes`
 
 
 @intrinsic
 def _find_nearest(typing_context, places, first, pitch, bounds, found):
-    """Fill in which pixels of the grids each photosite is nearest to, or -1 where no drop is; tell if any is there."""
+    """Fill in which pixel of the grid each photosite is nearest to, or -1 where no drop is; tell if any is there."""
 
     def codegen(context, builder, signature, arguments):
         places, bounds, found = _data(context, builder, signature, arguments, 0, 3, 4)
-        x, y = _load_places(builder, places, arguments)
-        bounds = [Lanes.all(builder, builder.load(builder.gep(bounds, [INDEX(k)]))) for k in range(14)]
-        near = bounds[10:]
-        ranges, pixels = [(near[0], y, near[1]), (near[2], x, near[3])], []
-        for top, left, finer, height, width in (bounds[:5], bounds[5:10]):
-            row, column = ((y + 0.5) * finer - top).floor(), ((x + 0.5) * finer - left).floor()
-            pixels.append(row * width + column)
-            ranges += [(-1, row, height), (-1, column, width)]
-        for number, pixel in zip((NEAREST_MEAN, NEAREST), reversed(pixels), strict=True):
-            for low, place, high in ranges:
-                pixel = pixel.where_less(low, place, -1).where_less(place, high, -1)
-            pixel.store(found, INDEX(number * LANES))
-        there = builder.fcmp_ordered(">=", pixel.value, ir.Constant(VECTOR, [0.0] * LANES))
+        x, y, top, left, finer, height, width, *near = _places_and_bounds(builder, places, arguments, bounds)
+        row, column = ((y + 0.5) * finer - top).floor(), ((x + 0.5) * finer - left).floor()
+        nearest = row * width + column
+        for low, place, high in ((-1, row, height), (-1, column, width), (near[0], y, near[1]), (near[2], x, near[3])):
+            nearest = nearest.where_less(low, place, -1).where_less(place, high, -1)
+        nearest.store(found, INDEX(NEAREST * LANES))
+        there = builder.fcmp_ordered(">=", nearest.value, ir.Constant(VECTOR, [0.0] * LANES))
         return builder.icmp_unsigned("!=", builder.bitcast(there, ir.IntType(LANES)), ir.IntType(LANES)(0))
 
     return types.boolean(places, types.intp, types.intp, bounds, found), codegen
-
-
-def _load_places(builder, places, arguments):
-    """Return x and y of photosites side by side."""
-    first, pitch = arguments[1:3]
-    return [Lanes.load(builder, places, place) for place in (first, builder.add(first, pitch))]
 
 
 @intrinsic
@@ -512,10 +491,7 @@ def _find_taps(typing_context, places, first, pitch, bounds, found):
 
     def codegen(context, builder, signature, arguments):
         places, bounds, found = _data(context, builder, signature, arguments, 0, 3, 4)
-        x, y = _load_places(builder, places, arguments)
-        top, left, finer, height, width = (
-            Lanes.all(builder, builder.load(builder.gep(bounds, [INDEX(k)]))) for k in range(5, 10)
-        )
+        x, y, top, left, finer, height, width, *_ = _places_and_bounds(builder, places, arguments, bounds)
         row, column = (y + 0.5) * finer - top - 0.5, (x + 0.5) * finer - left - 0.5
         above, before = row.floor(), column.floor()
         tap = (above - 1) * width + (before - 1)
@@ -529,14 +505,23 @@ def _find_taps(typing_context, places, first, pitch, bounds, found):
     return types.void(places, types.intp, types.intp, bounds, found), codegen
 
 
+def _places_and_bounds(builder, places, arguments, bounds):
+    """Return x and y of photosites, and all that says where grid and box are, in all lanes."""
+    first, pitch = arguments[1:3]
+    bounds = [builder.load(builder.gep(bounds, [INDEX(k)])) for k in range(9)]
+    x, y = (Lanes.load(builder, places, place) for place in (first, builder.add(first, pitch)))
+    return [x, y, *(Lanes.all(builder, number) for number in bounds)]
+
+
 @intrinsic
 def _find_values(typing_context, places, first, pitch, terms, which, found, values, variances):
     """Fill in by how much samples differ from the mean, and how uncertain they are."""
 
     def codegen(context, builder, signature, arguments):
         places, terms, found, *told = _data(context, builder, signature, arguments, 0, 3, 5, 6, 7)
-        x, y = _load_places(builder, places, arguments)
-        begin = builder.mul(arguments[4], arguments[4].type(TERMS * LANES))
+        first, pitch, which = arguments[1], arguments[2], arguments[4]
+        x, y = (Lanes.load(builder, places, place) for place in (first, builder.add(first, pitch)))
+        begin = builder.mul(which, which.type(TERMS * LANES))
         terms = [Lanes.load(builder, terms, builder.add(begin, begin.type(k * LANES))) for k in range(TERMS)]
         factor, level = (
             of[0] + (of[2] + of[5] * y) * y + (of[1] + of[4] * y + of[3] * x) * x for of in (terms[:6], terms[6:12])

@@ -131,13 +131,9 @@ class Drops(NamedTuple):
     source: Source
     box: Box  # of those that may drop there
 
-    def photosites(self) -> Photosites | None:
-        """Read them; those that no light made are NaN."""
-        if 0 in self.box.shape:
-            return None
-        window = self.source.window(self.box, mended=False)
-        near = self.mesh.cut(_around(window.box))
-        return Photosites(window.samples, window.box, colours_of(self.source.pattern), near, self.dropping.finer)
+    def for_second_step(self) -> Drops:
+        """Return it as it drops once more."""
+        return self._replace(dropping=replace(self.dropping, worth=self.dropping.worth_again))
 
 
 def dropped(
@@ -170,22 +166,18 @@ def dropped(
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
     rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
     mean = _in_planes(mean)
-    good = np.isfinite(samples)
-    np.greater(good, rejected, out=good)  # and not rejected
+    good = np.isfinite(samples) & ~rejected
     near, own = (Box(*(side * times for side in of)) for of in (around, box))
-    photosites = [one.photosites() for one in drops]
-    worths = [one.dropping.worth for one in drops]
-    first = _all_dropped(photosites, worths, [Judged(one, mean, wide, times) for one in good], drizzle, near)
+    first = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
     light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(first)
     within = own.within(near)
     rough = _rough(first, times)
     sums, image = first[(..., *within)], light[within]
     if rough[within].any():
-        asked = _near_to(rough, within, times, reach([one.dropping for one in drops], drizzle))
-        good = good[(slice(None), *around.within(wide))] & asked[..., np.newaxis]
-        known, worths = _in_planes(light), [one.dropping.worth_again for one in drops]
-        judged = [Judged(one, known, around, times, (near, 1)) for one in good]
-        second = _all_dropped(photosites, worths, judged, drizzle, own)
+        fine = _on_canvas(good, around.within(wide), times) & _near_to(rough, within, drops, drizzle)[..., np.newaxis]
+        again = [one.for_second_step() for one in drops]
+        known = _in_planes(light)
+        second = _all_dropped(again, [Judged(one, known, near, 1) for one in fine], drizzle, own)
         image = image + np.where(rough[within][..., np.newaxis], RELAXED * _mean_of(second), 0.0)
         sums[:, VARIANCE] = np.where(rough[within], second[:, VARIANCE], sums[:, VARIANCE])
     inner = box.within(wide)
@@ -202,18 +194,11 @@ def _in_planes(mean: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(mean, -1, 0), dtype=np.float32), 0, -1)
 
 
-def _all_dropped(
-    photosites: Sequence[Photosites | None],
-    worths: Sequence[Worth],
-    judged: Sequence[Judged],
-    drizzle: Drizzle,
-    box: Box,
-) -> np.ndarray:
+def _all_dropped(drops: Sequence[Drops], judged: Sequence[Judged], drizzle: Drizzle, box: Box) -> np.ndarray:
     """Return the sums of what frames drop onto pixels of the canvas: (C, 3, h, w)."""
-    sums, module = no_sums(judged[0].mean.shape[2], box.shape), _kernels() or definition
-    for there, worth, one in zip(photosites, worths, judged, strict=True):
-        if there is not None and one.good.any():
-            module.drop(there, worth, one, drizzle, sums, box)
+    sums = no_sums(judged[0].mean.shape[2], box.shape)
+    for one, of in zip(drops, judged, strict=True):
+        _drop(one, of, drizzle, sums, box)
     return sums
 
 
@@ -229,13 +214,28 @@ def _rough(sums: np.ndarray, times: int) -> np.ndarray:
     return scipy.ndimage.maximum_filter(changed, size=2 * ROUND_ROUGH * times + 1)
 
 
-def _near_to(rough: np.ndarray, within: tuple[slice, slice], times: int, far: int) -> np.ndarray:
-    """Tell of pixels of the grid whether photosites lie there whose drops may fall into a part's rough pixels."""
+def _on_canvas(good: np.ndarray, part: tuple[slice, slice], times: int) -> np.ndarray:
+    """Return what part of a grid says of each pixel of the canvas."""
+    return good[:, part[0], part[1]].repeat(times, axis=1).repeat(times, axis=2)
+
+
+def _near_to(rough: np.ndarray, within: tuple[slice, slice], drops: Sequence[Drops], drizzle: Drizzle) -> np.ndarray:
+    """Tell where photosites lie whose drops may fall into a part's rough pixels."""
     asked = np.zeros_like(rough)
     asked[within] = rough[within]
-    height, width = rough.shape
-    asked = asked.reshape(height // times, times, width // times, times).any(axis=(1, 3))
+    far = math.ceil(max(drizzle.reach(one.dropping.finer) for one in drops)) + 1
     return scipy.ndimage.maximum_filter(asked, size=2 * far + 1)
+
+
+def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
+    """Drop a frame's photosites; those that no light made drop nothing."""
+    one, mesh, source, where = drops
+    if 0 in where.shape:
+        return
+    window = source.window(where, mended=False)
+    colours, near = colours_of(source.pattern), mesh.cut(_around(window.box))
+    photosites = Photosites(window.samples, window.box, colours, near, one.finer)
+    (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
 
 
 def _told(sums: np.ndarray, image: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
