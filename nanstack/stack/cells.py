@@ -30,7 +30,7 @@ from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
 from nanstack.stack.drizzle import TAPS
-from nanstack.stack.drizzled import BYTES_OF_SUMS, Dropping, Drops, ahead, dropped, grid_of, on_grid, reach
+from nanstack.stack.drizzled import AROUND, BYTES_OF_SUMS, Dropping, Drops, dropped, grid_of, on_grid, reach
 from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import NUMBERS, KeptCells
 from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden, with_masked
@@ -62,13 +62,13 @@ class Grid:
         Pixels of the canvas along the side of one of the grid's.
     margin : int
         Pixels around a cell that it hangs on.
-    ahead : int
-        Those of them that photosites are dropped into first; 0 where none are dropped.
+    drops : int
+        Those of them that photosites are dropped into; 0 where none are dropped at all.
     """
 
     times: int = 1
     margin: int = MARGIN
-    ahead: int = 0
+    drops: int = 0
 
     def around(self, box: Box, margin: int | None = None) -> Box:
         """Return a box with what its pixels hang on; there need be nothing."""
@@ -77,8 +77,8 @@ class Grid:
 
     def bytes_of(self, box: Box, frames: int, channels: int) -> int:
         """Return the bytes that the samples of a part of a cell take, and what photosites drop into."""
-        (height, width), (rows, columns) = self.around(box).shape, self.around(box, self.ahead).shape
-        sums = BYTES_OF_SUMS * channels * self.times**2 * rows * columns if self.ahead else 0
+        (height, width), (rows, columns) = self.around(box).shape, self.around(box, self.drops).shape
+        sums = BYTES_OF_SUMS * channels * self.times**2 * rows * columns if self.drops else 0
         return 4 * frames * channels * height * width + sums
 
 
@@ -169,8 +169,7 @@ def layers_of(placed: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasSet
         return [Layer.of(one, canvas) for one in placed]
     there, plane = grid_of(canvas, drizzle), _from_origin(canvas)
     droppings = [Dropping.of(one, plane, settings.interpolation, drizzle) for one in placed]
-    first = ahead(droppings, drizzle)
-    grid = Grid(drizzle.coarser, MARGIN + TAPS[-1] + reach(droppings, drizzle) + first, first)
+    grid = Grid(drizzle.coarser, MARGIN + TAPS[-1] + reach(droppings, drizzle) + AROUND, AROUND)
     return [
         replace(Layer.of(on_grid(one, drizzle), there), grid=grid, dropping=dropping)
         for one, dropping in zip(placed, droppings, strict=True)
@@ -531,10 +530,10 @@ class Work:
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
         inner, found = box.within(wide), hidden(samples, masks, FrameNoise.of(placed))
         gone, stay = (None, None) if found is None else found
-        if grid.ahead:
+        if grid.drops:
             near = grid.around(box, grid.margin - MARGIN - TAPS[-1])
             drops = [self._drops(index, mesh.cut(near)) for index, mesh in meshes.items()]
-            stacked = dropped(samples, placed, drops, self.settings, box, grid.around(box, grid.ahead), wide, gone)
+            stacked = dropped(samples, placed, drops, self.settings, box, grid.around(box, grid.drops), wide, gone)
         else:
             stacked = combined(samples, placed, self.settings, inner)
             stacked = stacked if gone is None else with_hidden(stacked, gone[inner])

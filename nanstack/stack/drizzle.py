@@ -7,8 +7,7 @@ and shares. Of a Bayer mosaic a photosite drops into one colour, so that no colo
 
 A pixel's drops have their middles around its own, and other ones in each colour: alone, they would blur stars and give
 them fringes. So what drops is by how much a photosite differs from the mean of the interpolated frames at its own
-place, and a pixel gets that mean in its middle, too: a step of Fruchter's iteration (2011, PASP 123, 497). Where that
-changes pixels by more than their noise, which stars do that are bright, a second step follows.
+place, and a pixel gets that mean in its middle, too: a step of Fruchter's iteration (2011, PASP 123, 497).
 
 This is the definition, written to be read; `nanstack.stack.drizzle_kernels` is the same, compiled.
 """
@@ -23,7 +22,6 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 
 from nanstack.register.mesh import Box, Mesh
 from nanstack.register.raw_warp import polynomial_at
@@ -35,7 +33,6 @@ FWHM = 2.3548  # of a Gaussian, in its sigma; to the digits that STScI has
 GAUSSIAN_REACH = 1.2  # photosites that a Gaussian drop goes along rows and columns, as STScI has it: drops agree
 LEAST_SHARE = 1e-7  # of a drop: what rounding makes of nothing is less
 TAPS, MARGIN = (-1, 0, 1, 2), 2  # of a cubic, around a place; pixels beside the grid that some of them may lie in
-RELAXED = 1.4  # times what a second step tells is added: of fine detail it tells too little
 FEW = 1e-3  # of the pixels may be without a drop
 VALUE, WEIGHT, VARIANCE = range(3)  # sums in a pixel: of weight x value, of weight, of squared weight x variance
 COLOURS = {"R": 0, "G": 1, "B": 2}
@@ -103,12 +100,12 @@ class Drizzle:
             return max(1.0, 4 * math.pi * (side / FWHM) ** 2)
         return 1 / ((side - 1 / 3) / side**2 if side > 1 else 1 - side / 3) ** 2
 
-    def noisier(self, finer: float, pitch: int) -> tuple[float, float]:
+    def noisier(self, finer: float, pitch: int) -> float:
         """Return how much larger the variance of a pixel is than that of the mean of its drops alone.
 
-        Of many frames, drops smooth as D does, the interpolated mean as K, in frequencies. What is missing of the sky
-        is 1 - K at first, a step leaves 1 - D of that, the second one 1 - `RELAXED` D. By these, a variance is the
-        integral over the plane of the square, which falls into products of integrals along an axis.
+        Of many frames, drops smooth as D does, the interpolated mean as K; both together as D + K - D K, in
+        frequencies. By these, a variance is the integral over the plane of the square, which falls into products of
+        integrals along an axis.
 
         Parameters
         ----------
@@ -116,11 +113,6 @@ class Drizzle:
             By how much the canvas's pixels are finer than the frame's.
         pitch : int
             Photosites from one of a colour to the next, along an axis: 2 of a Bayer mosaic.
-
-        Returns
-        -------
-        tuple of float
-            After one step, and after two.
         """
         return _noisier(self, round(finer, 2), pitch)  # frames' scales differ by less than counts
 
@@ -138,7 +130,7 @@ class Drizzle:
 
 
 @functools.cache
-def _noisier(drizzle: Drizzle, finer: float, pitch: int) -> tuple[float, float]:
+def _noisier(drizzle: Drizzle, finer: float, pitch: int) -> float:
     frequency, place = np.arange(0.5, 600) / 100, (np.arange(-1000, 1000) + 0.5) / 500
     drop = np.sinc(frequency) * np.sinc(frequency * drizzle.pixfrac * finer)
     if drizzle.kernel == "point":
@@ -146,15 +138,9 @@ def _noisier(drizzle: Drizzle, finer: float, pitch: int) -> tuple[float, float]:
     elif drizzle.kernel == "gaussian":
         drop = np.exp(-2 * (np.pi * frequency * drizzle.pixfrac * finer / FWHM) ** 2)
     mean = np.cos(2 * np.pi * np.outer(frequency * pitch * finer, place)) @ keys(place) / 500
-    missing, after = np.array([[1.0, -1.0]]), []  # by powers of D, down, and K
-    for relaxed in (1.0, RELAXED):
-        missing = scipy.signal.convolve2d(missing, [[1.0], [-relaxed]])
-        there = -missing
-        there[0, 0] += 1
-        squared = scipy.signal.convolve2d(there, there)
-        along = [[np.sum(drop**d * mean**k) ** 2 if f else 0 for k, f in enumerate(of)] for d, of in enumerate(squared)]
-        after.append(float(np.sum(squared * along) / np.sum(drop**2) ** 2))
-    return tuple(after)
+    parts = {(2, 0): 1, (0, 2): 1, (2, 2): 1, (1, 1): 2, (2, 1): -2, (1, 2): -2}
+    squared = sum(factor * np.sum(drop**d * mean**m) ** 2 for (d, m), factor in parts.items())
+    return float(squared / np.sum(drop**2) ** 2)
 
 
 class Photosites(NamedTuple):

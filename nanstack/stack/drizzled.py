@@ -19,7 +19,7 @@ import scipy
 from nanstack.canvas import Canvas, coarser
 from nanstack.compilation import where_numba_is
 from nanstack.levels.placed import Level, PlacedFrame, shifted_terms
-from nanstack.levels.sample_noise import pixels_alike
+from nanstack.levels.sample_noise import SHARE_OF_MOSAIC, pixels_alike
 from nanstack.register.camera import Passage
 from nanstack.register.mesh import Box, Mesh, mesh_of, mesh_step
 from nanstack.register.warp import noise_left
@@ -28,7 +28,6 @@ from nanstack.stack import drizzle as definition
 from nanstack.stack import noise_model
 from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import (
-    RELAXED,
     VALUE,
     VARIANCE,
     WEIGHT,
@@ -43,9 +42,10 @@ from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 from nanstack.stack.sources import Source
 from nanstack.stack.stacked import StackedCell
 
-BYTES_OF_SUMS = 48  # of a pixel and colour: three sums, what they tell, and the same of the second step
-ROUGH = 4.0  # sigma by which a first step changes pixels that a second one does good
-ROUND_ROUGH = 2  # photosites around these
+BYTES_OF_SUMS = 64  # of a pixel and colour: three sums, the light they tell, and what one colour is made of
+ROUGH = 4.0  # sigma by which drops change the interpolated mean where a star is bright
+AROUND = 2  # photosites around that, or as far as a colour is taken from
+SPREAD_OF_COLOUR = 1.0  # photosites: of the Gaussian that it is the mean under
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,13 @@ class Dropping:
         Of its mesh.
     finer : float
         By how much the canvas's pixels are finer.
-    worth, worth_again : Worth
-        In the first step and in the second.
+    worth : Worth
     """
 
     there: Passage
     step: int
     finer: float
     worth: Worth
-    worth_again: Worth
 
     @classmethod
     def of(cls, placed: PlacedFrame, canvas: Canvas, interpolation: str, drizzle: Drizzle) -> Dropping:
@@ -76,13 +74,12 @@ class Dropping:
         view, noise = placed.frame.view, placed.noise
         there = Passage.between(view, [canvas.view])[0]
         finer, pattern = canvas.view.focal / view.focal, placed.frame.facts.pattern
-        left = noise_left(pattern, placed.channels, interpolation)
-        worth = []
-        for noisier in drizzle.noisier(finer, 2 if pattern else 1):
-            noises = noise.variance / left * noisier, noise.photon / left * noisier
-            worth.append(Worth(placed.levelling, placed.flat, *noises, noise.sky, placed.weight))
+        left = noise_left(pattern, placed.channels, interpolation) / drizzle.noisier(finer, 2 if pattern else 1)
+        worth = Worth(
+            placed.levelling, placed.flat, noise.variance / left, noise.photon / left, noise.sky, placed.weight
+        )
         step = mesh_step(there, _around(Box.whole(view.camera.shape)))
-        return cls(there, step, finer, *worth)
+        return cls(there, step, finer, worth)
 
     def mesh(self) -> Mesh:
         """Return where all of the frame's photosites lie."""
@@ -118,11 +115,6 @@ def reach(droppings: Sequence[Dropping], drizzle: Drizzle) -> int:
     return math.ceil(max(drizzle.reach(one.finer) for one in droppings) / drizzle.coarser) + 1
 
 
-def ahead(droppings: Sequence[Dropping], drizzle: Drizzle) -> int:
-    """Return how many pixels of the grid around a part its second step hangs on the first step in."""
-    return reach(droppings, drizzle) + 1
-
-
 class Drops(NamedTuple):
     """What a frame may drop onto a part of a canvas."""
 
@@ -130,10 +122,6 @@ class Drops(NamedTuple):
     mesh: Mesh  # of all its photosites
     source: Source
     box: Box  # of those that may drop there
-
-    def for_second_step(self) -> Drops:
-        """Return it as it drops once more."""
-        return self._replace(dropping=replace(self.dropping, worth=self.dropping.worth_again))
 
 
 def dropped(
@@ -146,7 +134,7 @@ def dropped(
     wide: Box,
     hidden: np.ndarray | None = None,
 ) -> StackedCell:
-    """Find outliers, and drop the photosites that are none: twice where stars are bright.
+    """Find outliers, and drop the photosites that are none; bright stars get one colour each.
 
     Parameters
     ----------
@@ -158,7 +146,7 @@ def dropped(
     settings : CanvasSettings
         With a drizzle.
     box, around, wide : Box
-        The part of the grid that is asked for; that and what lies `ahead`; that of the samples, with the margin.
+        The part of the grid that is asked for; that and `AROUND` it; that of the samples, with the margin.
     hidden : ndarray of int, shape (h, w), optional
         How many frames' samples masks took out.
     """
@@ -168,18 +156,13 @@ def dropped(
     mean = _in_planes(mean)
     good = np.isfinite(samples) & ~rejected
     near, own = (Box(*(side * times for side in of)) for of in (around, box))
-    first = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
-    light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(first)
-    within = own.within(near)
-    rough = _rough(first, times)
-    sums, image = first[(..., *within)], light[within]
-    if rough[within].any():
-        fine = _on_canvas(good, around.within(wide), times) & _near_to(rough, within, drops, drizzle)[..., np.newaxis]
-        again = [one.for_second_step() for one in drops]
-        known = _in_planes(light)
-        second = _all_dropped(again, [Judged(one, known, near, 1) for one in fine], drizzle, own)
-        image = image + np.where(rough[within][..., np.newaxis], RELAXED * _mean_of(second), 0.0)
-        sums[:, VARIANCE] = np.where(rough[within], second[:, VARIANCE], sums[:, VARIANCE])
+    sums = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
+    light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(sums)
+    rough = _rough(sums, times)
+    if light.shape[-1] == 3 and rough[own.within(near)].any():
+        dark = _dark_sky(samples, frames)[around.within(wide)].repeat(times, axis=0).repeat(times, axis=1)
+        light = np.where(rough[..., np.newaxis], _of_one_colour(light, dark, times), light)
+    sums, image = sums[(..., *own.within(near))], light[own.within(near)]
     inner = box.within(wide)
     masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
     counts = (np.isfinite(samples[..., 0]).sum(axis=0) + masked)[inner]
@@ -209,22 +192,40 @@ def _mean_of(sums: np.ndarray) -> np.ndarray:
 
 
 def _rough(sums: np.ndarray, times: int) -> np.ndarray:
-    """Tell of pixels whether a first step changed them, or the photosites around them, by more than noise: (h, w)."""
+    """Tell of pixels whether they, or some photosites around them, differ from the mean by more than noise: (h, w)."""
     changed = (sums[:, VALUE] ** 2 > ROUGH**2 * sums[:, VARIANCE]).any(axis=0)
-    return scipy.ndimage.maximum_filter(changed, size=2 * ROUND_ROUGH * times + 1)
+    return scipy.ndimage.maximum_filter(changed, size=2 * AROUND * times + 1)
 
 
-def _on_canvas(good: np.ndarray, part: tuple[slice, slice], times: int) -> np.ndarray:
-    """Return what part of a grid says of each pixel of the canvas."""
-    return good[:, part[0], part[1]].repeat(times, axis=1).repeat(times, axis=2)
+def _dark_sky(samples: np.ndarray, frames: Sequence[PlacedFrame]) -> np.ndarray:
+    """Return the mean dark sky of the frames that show a pixel: (h, w, C)."""
+    there = np.isfinite(samples[..., 0])
+    total = np.tensordot(there, [one.noise.sky for one in frames], axes=(0, 0))
+    return total / np.maximum(there.sum(axis=0), 1)[..., np.newaxis]
 
 
-def _near_to(rough: np.ndarray, within: tuple[slice, slice], drops: Sequence[Drops], drizzle: Drizzle) -> np.ndarray:
-    """Tell where photosites lie whose drops may fall into a part's rough pixels."""
-    asked = np.zeros_like(rough)
-    asked[within] = rough[within]
-    far = math.ceil(max(drizzle.reach(one.dropping.finer) for one in drops)) + 1
-    return scipy.ndimage.maximum_filter(asked, size=2 * far + 1)
+def _of_one_colour(light: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:
+    """Return light above the dark sky with the colour that it has over a photosite's surroundings.
+
+    A star has one colour; which frames' photosites of each colour came to lie in a pixel, and how good their seeing
+    was, is chance.
+
+    Parameters
+    ----------
+    light, dark : ndarray of float64, shape (h, w, 3)
+    times : int
+        Pixels along the side of a photosite.
+    """
+    above = np.nan_to_num(light - dark)
+    grey = above @ SHARE_OF_MOSAIC
+    sigma = (SPREAD_OF_COLOUR * times, SPREAD_OF_COLOUR * times)
+    around, around_grey = (
+        scipy.ndimage.gaussian_filter(of, sigma, axes=(0, 1), radius=AROUND * times, mode="constant")
+        for of in (above, grey)
+    )
+    bright = (around_grey > 0)[..., np.newaxis]
+    share = np.divide(around, around_grey[..., np.newaxis], out=np.zeros(above.shape), where=bright)
+    return np.where(bright, dark + share * grey[..., np.newaxis], light)
 
 
 def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
@@ -275,7 +276,7 @@ def correlation(frames: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasS
 
 def _alike(placed: PlacedFrame, finer: float, drizzle: Drizzle) -> np.ndarray:
     pitch = 2 if placed.frame.facts.pattern else 1
-    return np.full(placed.channels, drizzle.alike(finer) / drizzle.noisier(finer, pitch)[0])
+    return np.full(placed.channels, drizzle.alike(finer) / drizzle.noisier(finer, pitch))
 
 
 @where_numba_is("outliers are found by NumPy, much slower")
