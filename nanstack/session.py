@@ -163,10 +163,10 @@ def _lights(surveys: Sequence[Survey], left_out: dict[Path, str]) -> list[Survey
 
 def by_own_solutions(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:
     """Turn the views of each group onto the sky by the solutions in its frames' headers, as far as these agree."""
-    places = {}
-    order = sorted(range(len(surveys)), key=lambda index: -registrations[index].stars)  # as other placers take them
-    for group in {one.group for one in registrations}:
-        members = [index for index in order if registrations[index].group == group]
+    places, of_groups = {}, {}
+    for index in sorted(range(len(surveys)), key=lambda index: -registrations[index].stars):  # as other placers do
+        of_groups.setdefault(registrations[index].group, []).append(index)
+    for group, members in of_groups.items():
         views = [registrations[index].view for index in members]
         solutions = [surveys[index].facts.wcs for index in members]
         places[group] = place_by_solutions(views, solutions, middle_of(views)) or unknown(views)

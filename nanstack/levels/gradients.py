@@ -4,44 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import scipy
+
+from nanstack.register.regions import Regions
 
 MOST_STEPS = 300
 UNTOLD = 1e-12  # share of a step that shows in no sample: nothing tells how long it is to be
-SURE, SURE_OF_ALL = 1e-6, 1e-9  # what is added to regions' own diagonal, as shares: some steps change nothing
 TINY = np.finfo(np.float64).tiny
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Steps that all unknowns of a region take together, for which a step of each alone takes many rounds.
-
-    The coarse level of a two-level preconditioner (Nicolaides 1987, SIAM J. Numer. Anal. 24, 355).
-
-    Attributes
-    ----------
-    spread : scipy.sparse.csr_array, shape (n, k)
-        Regions' steps to those of the unknowns.
-    solve : callable
-        Makes regions' steps of their sides.
-    """
-
-    spread: scipy.sparse.csr_array
-    solve: Callable[[np.ndarray], np.ndarray]
-
-    @classmethod
-    def of(cls, spread: scipy.sparse.csr_array, normal: scipy.sparse.csr_array) -> Regions:
-        """Return the regions of normal equations (k, k), positive and perhaps singular."""
-        diagonal = normal.diagonal()
-        sure = scipy.sparse.diags_array(SURE * diagonal + SURE_OF_ALL * np.mean(diagonal) + TINY)
-        return cls(spread, scipy.sparse.linalg.splu((normal + sure).tocsc()).solve)
-
-    def __call__(self, sides: np.ndarray) -> np.ndarray:
-        """Return what unknowns are moved by, for sides (n,) or (n, k)."""
-        return self.spread @ self.solve(self.spread.T @ sides)
 
 
 def conjugate_gradients(

@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 import scipy
 
-from nanstack.levels.gradients import Regions, conjugate_gradients
+from nanstack.levels.gradients import conjugate_gradients
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky_samples import SkySamples
+from nanstack.register.regions import MANY_REGIONS, Regions
 
 SLOPE_SAMPLES = 12  # a frame that shows less of the sky has no slope,
 SLOPE_SPREAD = 0.1  # and one that shows it on a narrow strip: its width, in sides of the frame
@@ -28,7 +29,6 @@ SOFT = 3.0  # from so many usual residuals on a sample has less and less of a sa
 FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 POLISHES, RANKS = 8, (0.5, 0.35, 0.65)  # it begins with so many rounds of polishing, by one of these ranks
-MANY_REGIONS = 16  # from so many on, each as large as a frame, steps of single frames take long to tell of each other
 TINY_ADU = 1e-6
 
 

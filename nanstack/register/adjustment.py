@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from nanstack.register.camera import Camera, View, straightened
+from nanstack.register.regions import Regions, moves
 from nanstack.register.resection import Slopes, pixels_at, rotation, slopes
 
 SCALE_SIGMA = 0.003  # of a frame against its camera: heat and focus
@@ -187,7 +188,7 @@ def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, toleran
     """Return sky and stars after one round."""
     axes = tangent_axes(stars)
     matrix, wanted = _equations(sky, stars, seen, axes, prior)
-    return _moved(sky, stars, axes, solved(matrix, wanted, tolerance))
+    return _moved(sky, stars, axes, solved(matrix, wanted, tolerance, moves(sky, stars, axes)))
 
 
 def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> np.ndarray:
@@ -211,7 +212,9 @@ def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> n
     return np.array(sigmas)
 
 
-def solved(matrix: scipy.sparse.csr_array, wanted: np.ndarray, tolerance: float) -> np.ndarray:
+def solved(
+    matrix: scipy.sparse.csr_array, wanted: np.ndarray, tolerance: float, together: scipy.sparse.csr_array | None = None
+) -> np.ndarray:
     """Solve sparse linear equations by least squares, each unknown in a unit of its own, by conjugate gradients.
 
     CGLS (Hestenes and Stiefel 1952; Bjoerck 1996, 7.4). SciPy's LSMR takes its norms from BLAS, whose threads make
@@ -223,25 +226,31 @@ def solved(matrix: scipy.sparse.csr_array, wanted: np.ndarray, tolerance: float)
     wanted : ndarray, shape (m,)
     tolerance : float
         By how much the gradient is to shrink.
+    together : scipy.sparse.csr_array, shape (n, k), optional
+        What steps of regions make of the unknowns: with these, a solution of many regions takes few rounds.
     """
     norms = np.sqrt(np.bincount(matrix.indices, matrix.data**2, matrix.shape[1]))
     scale = 1 / np.where(norms > 0, norms, 1)
     entries = matrix.data * scale[matrix.indices], matrix.indices, matrix.indptr
     matrix = scipy.sparse.csr_array(entries, shape=matrix.shape)
+    regions = None
+    if together is not None:
+        regions = Regions.of_equations(scipy.sparse.diags_array(1 / scale) @ together, matrix)
     transposed = matrix.T
     found, left = np.zeros(matrix.shape[1]), wanted
     gradient = transposed @ left
-    direction, square = gradient, np.sum(gradient**2)
-    enough = tolerance**2 * square
+    direction = gradient if regions is None else gradient + regions(gradient)
+    along, enough = np.sum(gradient * direction), tolerance**2 * np.sum(gradient**2)
     for _ in range(MOST_STEPS):
-        if square <= enough:
+        if np.sum(gradient**2) <= enough:
             break
         effect = matrix @ direction
-        length = square / np.sum(effect**2)
+        length = along / np.sum(effect**2)
         found, left = found + length * direction, left - length * effect
         gradient = transposed @ left
-        before, square = square, np.sum(gradient**2)
-        direction = gradient + square / before * direction
+        eased = gradient if regions is None else gradient + regions(gradient)
+        before, along = along, np.sum(gradient * eased)
+        direction = eased + along / before * direction
     return scale * found
 
 

@@ -35,10 +35,8 @@ def groups_apart(
         return {}
     main, _ = min(counts.items(), key=lambda one: (-one[1], one[0]))
     known = {group for group in counts if group in places and not places[group].approximate}
-    pointings = {
-        group: np.array([frame.pointing for frame, own in zip(frames, groups, strict=True) if own == group])
-        for group in counts
-    }
+    everywhere = np.array([frame.pointing for frame in frames])
+    pointings = {group: everywhere[mine] for group, mine in _members(groups).items()}
     reach = MAX_GAP * max(frame.scale * max(frame.shape[:2]) for frame in frames)
     joined = _chained(main, known, pointings, reach) if main in known else {main}
     return {
@@ -46,6 +44,13 @@ def groups_apart(
         for group in counts
         if group not in joined
     }
+
+
+def _members(groups: Sequence[int]) -> dict[int, np.ndarray]:
+    """Return the indices of the frames of each group."""
+    order = np.argsort(groups, kind="stable")
+    numbers, first = np.unique(np.asarray(groups)[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
 
 
 def _chained(main: int, known: set[int], pointings: Mapping[int, np.ndarray], reach: float) -> set[int]:

@@ -9,6 +9,7 @@ within keyframes is done; any other becomes a keyframe.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
@@ -100,7 +101,7 @@ def _linked(frames: Sequence[Sources], number: int, hits: Hits) -> list[Link]:
         best = these[_agreed(log[these])]
         pairs = np.unique(hits.theirs[best].ravel() * len(frames[number]) + hits.mine[best].ravel())
         start = np.stack(np.divmod(pairs, len(frames[number])), axis=1)
-        size = float(np.exp(np.median(log.real[best])))
+        size = float(np.exp(_median(log.real[best])))
         view = _first_view(frames[keyframe], frames[number], start, size)
         link = verified_link(frames, keyframe, number, view)
         if link is not None:
@@ -148,7 +149,7 @@ def _first_view(one: Sources, other: Sources, pairs: np.ndarray, size: float) ->
     for _ in range(3):
         attitude = attitude_between(rays, one.rays[pairs[:, 0]], weights)
         off = np.linalg.norm(one.rays[pairs[:, 0]] @ attitude.T - rays, axis=1)
-        weights = 1 / (1 + (off / (np.median(off) + 1e-9)) ** 2)
+        weights = 1 / (1 + (off / (_median(off) + 1e-9)) ** 2)
     return View(other.camera, attitude, size)
 
 
@@ -166,7 +167,7 @@ def verified_link(frames: Sequence[Sources], first: int, second: int, view: View
         view = resected(view, one.rays[mine], other.x[theirs], other.y[theirs], np.ones(len(mine)))
         x, y = view.pixels(one.rays[mine])
         off = np.hypot(x - other.x[theirs], y - other.y[theirs])
-        radius = float(np.clip(CLIP_SIGMA * np.median(off) / 1.177, *RADII_PX))
+        radius = min(max(CLIP_SIGMA * _median(off) / 1.177, RADII_PX[0]), RADII_PX[1])
     keep = off < radius
     mine, theirs = mine[keep], theirs[keep]
     if len(mine) < MIN_STARS or _chance(_beside_a_line(other, theirs), inside, other, radius) > MAX_CHANCE:
@@ -195,10 +196,12 @@ def _beside_a_line(frame: Sources, stars: np.ndarray) -> int:
     x, y = frame.x[stars], frame.y[stars]
     near = np.ones(len(stars), dtype=bool)
     for _ in range(3):
-        across, down = x[near] - np.mean(x[near]), y[near] - np.mean(y[near])
-        turn = np.arctan2(2 * np.sum(across * down), np.sum(across**2) - np.sum(down**2)) / 2  # of the longer axis
-        off = np.abs((y - np.median(y[near])) * np.cos(turn) - (x - np.median(x[near])) * np.sin(turn))
-        near = off <= np.median(off)
+        on_x, on_y = x[near], y[near]
+        across, down = on_x - np.add.reduce(on_x) / len(on_x), on_y - np.add.reduce(on_y) / len(on_y)
+        squares = np.add.reduce(across**2) - np.add.reduce(down**2)
+        turn = np.arctan2(2 * np.add.reduce(across * down), squares) / 2  # of the longer axis
+        off = np.abs((y - _median(on_y)) * np.cos(turn) - (x - _median(on_x)) * np.sin(turn))
+        near = off <= _median(off)
     beside = int(np.count_nonzero(off > LINE_PX))
     return beside if len(stars) - beside > max(beside, LINE_STARS) else len(stars)
 
@@ -212,8 +215,19 @@ def _chance(matches: int, inside: int, other: Sources, radius: float) -> float:
 
 def _overlap(one: Sources, view: View) -> float:
     """Return the share of a frame that another shows, by a grid of its pixels."""
-    height, width = view.camera.shape
-    x, y = np.meshgrid((np.arange(8) + 0.5) / 8 * width, (np.arange(8) + 0.5) / 8 * height)
+    x, y = _grid(view.camera.shape)
     x, y = View(one.camera, np.eye(3)).pixels(view.directions(x, y))
     height, width = one.camera.shape
     return float(np.mean((x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)))
+
+
+@lru_cache(maxsize=8)  # frames of a run are of few shapes
+def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    height, width = shape
+    return np.meshgrid((np.arange(8) + 0.5) / 8 * width, (np.arange(8) + 0.5) / 8 * height)
+
+
+def _median(values: np.ndarray) -> float:
+    """Return the median of a few numbers, one at least: NumPy's takes most of its time to look at them."""
+    ordered, half = np.sort(values), len(values) // 2
+    return float(ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2)

@@ -67,13 +67,12 @@ def judge(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> V
     reasons: dict[int, str] = {}
     remarks: list[str] = []
     exposures: dict[int, float] = {}
+    lost: dict[tuple, list[int]] = {}
+    for index, registration in enumerate(registrations):
+        if registration.view is None:
+            lost.setdefault(surveys[index].camera, []).append(index)
     for kind in _kinds(surveys, registrations):
-        lost = [
-            index
-            for index, registration in enumerate(registrations)
-            if registration.view is None and surveys[index].camera == surveys[kind[0]].camera
-        ]
-        reasons.update(_unsharp(surveys, kind, [*kind, *lost]))
+        reasons.update(_unsharp(surveys, kind, [*kind, *lost.get(surveys[kind[0]].camera, [])]))
         sound = [index for index in kind if index not in reasons]
         clouded, found = _clouded(surveys, registrations, sound)
         reasons.update(clouded)

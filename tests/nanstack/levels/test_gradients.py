@@ -7,7 +7,8 @@ import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanstack.levels.gradients import Regions, conjugate_gradients
+from nanstack.levels.gradients import conjugate_gradients
+from nanstack.register.regions import Regions
 
 pytestmark = pytest.mark.numpy_bytes
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Regions of the sky, each with its frames and stars, that move as a whole: where there are many, solutions by rounds
+would take long to tell one end of them of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy
+
+if TYPE_CHECKING:
+    from nanstack.register.adjustment import Sky
+
+MANY_REGIONS = 16  # below, a few rounds do
+ROWS = 500_000  # of equations at once
+SURE, SURE_OF_ALL = 1e-6, 1e-9  # what is added to regions' own diagonal, as shares: some steps change nothing
+TINY = np.finfo(np.float64).tiny
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Steps that all unknowns of a region take together, for which a step of each alone takes many rounds.
+
+    The coarse level of a two-level preconditioner (Nicolaides 1987, SIAM J. Numer. Anal. 24, 355).
+
+    Attributes
+    ----------
+    spread : scipy.sparse.csr_array, shape (n, k)
+        Regions' steps to those of the unknowns.
+    solve : callable
+        Makes regions' steps of their sides.
+    """
+
+    spread: scipy.sparse.csr_array
+    solve: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, spread: scipy.sparse.csr_array, normal: scipy.sparse.csr_array) -> Regions:
+        """Return the regions of normal equations (k, k), positive and perhaps singular."""
+        diagonal = normal.diagonal()
+        sure = scipy.sparse.diags_array(SURE * diagonal + SURE_OF_ALL * np.mean(diagonal) + TINY)
+        return cls(spread, scipy.sparse.linalg.splu((normal + sure).tocsc()).solve)
+
+    @classmethod
+    def of_equations(cls, spread: scipy.sparse.csr_array, matrix: scipy.sparse.csr_array) -> Regions:
+        """Return the regions of equations (m, n) that are to be solved by least squares."""
+        normal = scipy.sparse.csr_array((spread.shape[1],) * 2)
+        for first in range(0, matrix.shape[0], ROWS):
+            part = matrix[first : first + ROWS] @ spread
+            normal = normal + part.T @ part
+        return cls.of(spread, normal)
+
+    def __call__(self, sides: np.ndarray) -> np.ndarray:
+        """Return what unknowns are moved by, for sides (n,) or (n, k)."""
+        return self.spread @ self.solve(self.spread.T @ sides)
+
+
+def moves(sky: Sky, stars: np.ndarray, axes: np.ndarray) -> scipy.sparse.csr_array | None:
+    """Return what turns and sizes of regions make of the unknowns of an adjustment; None where regions are few.
+
+    A region turns around any axis, and shrinks towards its middle, with its frames and its stars (m, 3), whose
+    directions move along two axes each (2, 3, m): nothing moves in its frames' pixels, but where other regions begin.
+    Cameras' focal lengths and distortions are unknowns here, too.
+
+    Returns
+    -------
+    scipy.sparse.csr_array, shape (4 frames + 2 cameras + 2 stars, 4 regions + 2 cameras)
+    """
+    pointing = sky.attitude[:, 2]
+    side = float(np.median(np.min(sky.shapes, axis=1)[sky.camera] * sky.pixel))
+    number = np.unique(np.floor(pointing / side), axis=0, return_inverse=True)[1].ravel()
+    count = int(number.max()) + 1
+    if count < MANY_REGIONS:
+        return None
+    middles = np.stack([np.bincount(number, axis) for axis in pointing.T], axis=1)
+    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
+    of_star = scipy.spatial.cKDTree(middles).query(stars)[1]
+    frames, cameras = len(pointing), len(sky.focal)
+
+    turned = np.zeros((frames, 4, 4))  # its unknowns, by a region's
+    turned[:, :3, :3] = -sky.attitude
+    turned[:, :3, 3] = -np.einsum("nij,nj->ni", sky.attitude, np.cross(pointing, _inwards(pointing, middles[number])))
+    turned[:, 3, 3] = 1
+    shifted = np.empty((len(stars), 2, 4))
+    shifted[:, :, :3] = np.cross(stars, axes.transpose(0, 2, 1)).transpose(1, 0, 2)
+    shifted[:, :, 3] = np.einsum("kin,ni->nk", axes, _inwards(stars, middles[of_star]))
+
+    blocks = [
+        [_by_region(turned, number, count), None],
+        [None, scipy.sparse.eye_array(2 * cameras)],
+        [_by_region(shifted, of_star, count), None],
+    ]
+    return scipy.sparse.block_array(blocks, format="csr")
+
+
+def _inwards(directions: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """Return how directions move as their angles from middles shrink."""
+    return np.sum(directions * middles, axis=1, keepdims=True) * middles - directions
+
+
+def _by_region(blocks: np.ndarray, number: np.ndarray, count: int) -> scipy.sparse.csr_array:
+    """Return blocks (n, u, 4), each in the columns of its region, as a matrix (n u, 4 regions)."""
+    columns = np.broadcast_to((4 * number[:, np.newaxis] + np.arange(4))[:, np.newaxis], blocks.shape)
+    rows = blocks.shape[0] * blocks.shape[1]
+    entries = blocks.ravel(), columns.ravel(), np.arange(0, 4 * rows + 1, 4)
+    return scipy.sparse.csr_array(entries, shape=(rows, 4 * count))
