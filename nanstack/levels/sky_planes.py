@@ -248,8 +248,7 @@ class _Weighed:
         alone is held down: there, a vignetting looks like slopes that grow from panel to panel, and would bend the
         whole.
         """
-        own = np.maximum(self.planes.squares @ self.weights, TINY_ADU)
-        held = np.where(np.arange(len(own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * own, 0.0)
+        own, held = self._own, self._held
 
         def pull(values: np.ndarray) -> np.ndarray:
             return self.planes.back @ (self.weights * self.beside_the_sky(values))
@@ -257,20 +256,32 @@ class _Weighed:
         def effect_of(direction: np.ndarray) -> np.ndarray:
             return pull(self.planes.terms @ direction) * free + held * direction
 
-        side, regions = (pull(off) - held * found) * free, self._regions(held, free)
-        return conjugate_gradients(effect_of, side, own, tolerance, regions)
+        regions = self._regions_of_all if np.all(free) else self._regions(free)
+        return conjugate_gradients(effect_of, (pull(off) - held * found) * free, own, tolerance, regions)
 
-    def _regions(self, held: np.ndarray, free: np.ndarray | bool) -> Regions | None:
-        """Return the steps that frames of a region take together; None where regions are few."""
+    @cached_property
+    def _own(self) -> np.ndarray:
+        return np.maximum(self.planes.squares @ self.weights, TINY_ADU)
+
+    @cached_property
+    def _held(self) -> np.ndarray:
+        return np.where(np.arange(len(self._own)) % 3 > 0, SLOPE_HELD[0] + SLOPE_HELD[1] * self._own, 0.0)
+
+    @cached_property
+    def _regions_of_all(self) -> Regions | None:
+        return self._regions(np.ones(len(self._own), dtype=bool))
+
+    def _regions(self, free: np.ndarray) -> Regions | None:
+        """Return what frames of a region take together of steps in terms that are free; None where regions are few."""
         if self.planes.together is None:
             return None
-        spread = scipy.sparse.diags_array(np.broadcast_to(free, held.shape).astype(np.float64)) @ self.planes.together
+        spread = scipy.sparse.diags_array(free.astype(np.float64)) @ self.planes.together
         shown = self.planes.terms @ spread
         weighed = scipy.sparse.diags_array(self.weights) @ shown
         shape = len(self._total), len(self.node)
         at_nodes = scipy.sparse.coo_array((np.ones(shape[1]), (self.node, np.arange(shape[1]))), shape=shape) @ weighed
         common = at_nodes.T @ (scipy.sparse.diags_array(1 / self._total) @ at_nodes)
-        normal = shown.T @ weighed - common + spread.T @ (scipy.sparse.diags_array(held) @ spread)
+        normal = shown.T @ weighed - common + spread.T @ (scipy.sparse.diags_array(self._held) @ spread)
         return Regions.of(spread.tocsr(), normal)
 
 

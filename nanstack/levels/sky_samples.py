@@ -15,7 +15,8 @@ from nanstack.register.registered import RegisteredFrame, sensor_terms, usual_te
 from nanstack.survey.mesh import mesh_at
 from nanstack.survey.raw import MESH_PX
 
-MOST_SAMPLES = 1_000_000  # of all frames; more would add time and no precision: the grid is made coarser
+MOST_SAMPLES = 1_000_000  # of all frames; more would add time and no precision: the grid is made coarser,
+LEAST_SAMPLES = 40  # but not so coarse that a frame has too few for a plane that outliers do not lead astray
 GRID_POINTS = 17  # along each side of a frame, by which its part of the canvas is known
 BRIGHTER = 4.0  # so much, at most, frames' skies, and the shades with them, differ
 ERRORS = 0.5, 5.0  # limits of a frame's errors, in the usual frame's: noise is not all that can be wrong
@@ -53,7 +54,7 @@ class SkySamples:
 def sky_samples(frames: Sequence[RegisteredFrame], gains: np.ndarray, canvas: Canvas) -> SkySamples:
     """Return what frames' meshes show of the sky at the nodes of a grid, about as far apart as the meshes' cells."""
     cells = sum(frame.survey.sky.shape[0] * frame.survey.sky.shape[1] for frame in frames)
-    coarser = max(1.0, cells / MOST_SAMPLES) ** 0.5
+    coarser = max(1.0, cells / max(MOST_SAMPLES, LEAST_SAMPLES * len(frames))) ** 0.5
     step = MESH_PX * coarser * canvas.view.focal / float(np.median([frame.view.focal for frame in frames]))
     parts = [_samples(frame, gain, canvas, step) for frame, gain in zip(frames, gains, strict=True)]
     across, down, sky, shade = (np.concatenate(part) for part in zip(*parts, strict=True))

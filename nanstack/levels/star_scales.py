@@ -23,7 +23,8 @@ from nanstack.levels.sky import rounded
 from nanstack.register.registered import Flat, RegisteredFrame, corner_terms, sensor_terms
 from nanstack.register.tracks import merged_tracks
 
-MOST_SIGHTINGS = 1_000_000  # of all frames; more would add time and no precision
+MOST_SIGHTINGS = 1_000_000  # of all frames; more would add time and no precision,
+LEAST_SIGHTINGS = 40  # but fewer of a frame would cost some
 SAME_PX = 1.5  # from a star to where other frames have it
 APART = 10.0  # between groups, in a fourth dimension: more than any two directions
 UNSATURATED = 0.5  # of what a photosite holds, for the mean of the colours: one of them may be twice as bright
@@ -111,7 +112,7 @@ def common_stars(frames: Sequence[RegisteredFrame], groups: Sequence[int]) -> Si
     groups : sequence of int
         Of the frames that are on one sphere.
     """
-    most = MOST_SIGHTINGS // len(frames)
+    most = max(MOST_SIGHTINGS // len(frames), LEAST_SIGHTINGS)
     each = [_stars_of(frame, group, most) for frame, group in zip(frames, groups, strict=True)]
     number = np.repeat(np.arange(len(frames)), [len(one[0]) for one in each])
     points, log, noise, terms = (np.concatenate(part) for part in zip(*each, strict=True))

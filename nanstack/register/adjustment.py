@@ -24,7 +24,9 @@ CENTROID_FLOOR_PX = 0.05  # optics and sampling: no star is known better
 SOFT_SIGMA = 3.0  # from about here on a star counts for less (Cauchy's loss)
 ROUGH, FINE = 1e-2, 1e-4  # tolerances of a linear step
 MOST_STEPS = 400
-ASTRAY = 3.0  # a step that makes sightings' usual distance so many times as large was too long
+ASTRAY = 3.0  # a step that makes sightings' usual distance so many times as large was too long,
+MOST_AGAIN = 3  # steps of a round
+LONG = 1.02  # and so many times, long enough for its straight way to leave that of the pixels
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,19 @@ def adjusted(
     """Bring a sky and the directions of its stars (m, 3) into agreement with what was seen.
 
     There are as many rounds as tolerances; each is solved that far only: the next one goes on from there. A step that
-    leads astray, as a long one may where a focal length is far from what its header tells, is not taken.
+    leads astray, as a long one may where a focal length is far from what its header tells, is not taken; after one that
+    leads a little off, the round goes on.
     """
     off = _usual_distance(sky, stars, seen)
     for tolerance in tolerances:
-        stepped = _stepped(sky, stars, seen, prior, tolerance)
-        before, off = off, _usual_distance(*stepped, seen)
-        if off > ASTRAY * before:
-            break
-        sky, stars = stepped
+        for _ in range(MOST_AGAIN):
+            stepped = _stepped(sky, stars, seen, prior, tolerance)
+            before, off = off, _usual_distance(*stepped, seen)
+            if off > ASTRAY * before:
+                return sky, stars
+            sky, stars = stepped
+            if off < LONG * before:
+                break
     return sky, stars
 
 
@@ -188,7 +194,9 @@ def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, toleran
     """Return sky and stars after one round."""
     axes = tangent_axes(stars)
     matrix, wanted = _equations(sky, stars, seen, axes, prior)
-    return _moved(sky, stars, axes, solved(matrix, wanted, tolerance, moves(sky, stars, axes)))
+    side = float(np.median(np.min(sky.shapes, axis=1)[sky.camera] * sky.pixel))
+    together = moves(sky.attitude, side, len(sky.focal), stars, axes)
+    return _moved(sky, stars, axes, solved(matrix, wanted, tolerance, together))
 
 
 def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> np.ndarray:

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
 
-if TYPE_CHECKING:
-    from nanstack.register.adjustment import Sky
-
-MANY_REGIONS = 16  # below, a few rounds do
+MANY_REGIONS = 64  # below, a few rounds do
 ROWS = 500_000  # of equations at once
 SURE, SURE_OF_ALL = 1e-6, 1e-9  # what is added to regions' own diagonal, as shares: some steps change nothing
 TINY = np.finfo(np.float64).tiny
@@ -59,19 +55,30 @@ class Regions:
         return self.spread @ self.solve(self.spread.T @ sides)
 
 
-def moves(sky: Sky, stars: np.ndarray, axes: np.ndarray) -> scipy.sparse.csr_array | None:
+def moves(
+    attitude: np.ndarray, side: float, cameras: int, stars: np.ndarray, axes: np.ndarray
+) -> scipy.sparse.csr_array | None:
     """Return what turns and sizes of regions make of the unknowns of an adjustment; None where regions are few.
 
-    A region turns around any axis, and shrinks towards its middle, with its frames and its stars (m, 3), whose
-    directions move along two axes each (2, 3, m): nothing moves in its frames' pixels, but where other regions begin.
-    Cameras' focal lengths and distortions are unknowns here, too.
+    A region turns around any axis, and shrinks towards its middle, with its frames and its stars: nothing moves in its
+    frames' pixels, but where other regions begin.
+
+    Parameters
+    ----------
+    attitude : ndarray of float64, shape (n, 3, 3)
+        Of the frames.
+    side : float
+        Of a region, in radians.
+    cameras : int
+        Each has two unknowns, which stay.
+    stars, axes : ndarray of float64, shape (m, 3), (2, 3, m)
+        Directions, and along which they move.
 
     Returns
     -------
-    scipy.sparse.csr_array, shape (4 frames + 2 cameras + 2 stars, 4 regions + 2 cameras)
+    scipy.sparse.csr_array, shape (4 n + 2 cameras + 2 m, 4 regions)
     """
-    pointing = sky.attitude[:, 2]
-    side = float(np.median(np.min(sky.shapes, axis=1)[sky.camera] * sky.pixel))
+    pointing = attitude[:, 2]
     number = np.unique(np.floor(pointing / side), axis=0, return_inverse=True)[1].ravel()
     count = int(number.max()) + 1
     if count < MANY_REGIONS:
@@ -79,22 +86,18 @@ def moves(sky: Sky, stars: np.ndarray, axes: np.ndarray) -> scipy.sparse.csr_arr
     middles = np.stack([np.bincount(number, axis) for axis in pointing.T], axis=1)
     middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     of_star = scipy.spatial.cKDTree(middles).query(stars)[1]
-    frames, cameras = len(pointing), len(sky.focal)
 
-    turned = np.zeros((frames, 4, 4))  # its unknowns, by a region's
-    turned[:, :3, :3] = -sky.attitude
-    turned[:, :3, 3] = -np.einsum("nij,nj->ni", sky.attitude, np.cross(pointing, _inwards(pointing, middles[number])))
+    turned = np.zeros((len(attitude), 4, 4))  # its unknowns, by a region's
+    turned[:, :3, :3] = -attitude
+    turned[:, :3, 3] = -np.einsum("nij,nj->ni", attitude, np.cross(pointing, _inwards(pointing, middles[number])))
     turned[:, 3, 3] = 1
     shifted = np.empty((len(stars), 2, 4))
     shifted[:, :, :3] = np.cross(stars, axes.transpose(0, 2, 1)).transpose(1, 0, 2)
     shifted[:, :, 3] = np.einsum("kin,ni->nk", axes, _inwards(stars, middles[of_star]))
 
-    blocks = [
-        [_by_region(turned, number, count), None],
-        [None, scipy.sparse.eye_array(2 * cameras)],
-        [_by_region(shifted, of_star, count), None],
-    ]
-    return scipy.sparse.block_array(blocks, format="csr")
+    of_cameras = scipy.sparse.csr_array((2 * cameras, 4 * count))
+    blocks = _by_region(turned, number, count), of_cameras, _by_region(shifted, of_star, count)
+    return scipy.sparse.vstack(blocks, format="csr")
 
 
 def _inwards(directions: np.ndarray, middles: np.ndarray) -> np.ndarray:

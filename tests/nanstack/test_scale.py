@@ -4,16 +4,20 @@
 import pytest
 
 from nanstack.canvas import union_canvas
+from nanstack.levels import sky_planes
 from nanstack.levels.common_sky import common_sky
 from nanstack.levels.flux import flux_gains, on_one_flux_scale
 from nanstack.progress import Quiet
+from nanstack.register import regions
 from nanstack.register.registered import RegisteredFrame
 from nanstack.register.solution import register
 from nanstack.truth.surveys import from_truth, simulated_surveys
 
 
 @pytest.mark.parametrize("panels", [1, 25])
-def test_places_fluxes_and_skies_of_many_panels_and_of_one_are_those_that_were_simulated(panels):
+def test_places_fluxes_and_skies_of_many_panels_and_of_one_are_those_that_were_simulated(panels, monkeypatch):
+    for module in (regions, sky_planes):
+        monkeypatch.setattr(module, "MANY_REGIONS", 6)  # as if there were hundreds
     simulated = simulated_surveys(100, panels, shape=(960, 540))
     registrations = register(simulated.surveys)
     assert all(one.view is not None and one.group == 0 for one in registrations)
