@@ -23,12 +23,10 @@ import numpy as np
 
 from nanstack.levels.sky import SkyMatch
 from nanstack.memory import Scratch, memory_budget, threads
-from nanstack.stack import definition, noise_model
+from nanstack.stack import definition
 from nanstack.stack.definition import COMBINES, Block, Rejection
-from nanstack.stack.noise_model import FrameNoise, NoiseRejection
 from nanstack.stack.rows import FrameLike, OpenFiles, Rows, blocks_ahead, open_all
 from nanstack.stack.sorting_network import comparators
-from nanstack.stack.stacked import StackedCell
 from nanstack.stack.stacker import Stack, Weights, checked_shape, expand_weights, leveller, weights_of_columns
 
 log = logging.getLogger(__name__)
@@ -51,7 +49,6 @@ KERNELS = {
 }
 KERNEL_OPTIONS = ("--fmad=false",)  # fused operations would round, and so decide, unlike the definition
 # CuPy adds -ftz=true to them: numbers below 1.2e-38, which no image holds, count as zero on a device
-NOISE_KERNELS = ("noise_centers", "noise_marks", "noise_means")
 NEVER = 2**31 - 1  # more samples than a column can have
 
 Array = Any  # of the array module
@@ -444,9 +441,6 @@ def kernel_source() -> str:
         "LINEAR_FIT_ROUNDS": definition.LINEAR_FIT_ROUNDS,
         "SIGMA_OF_MAD": definition.SIGMA_OF_MAD,
         "TINY": float(np.finfo(np.float64).tiny),
-        "HALF_PI": math.pi / 2,
-        "RANGE_OF_NINE": noise_model.RANGE_OF_NINE,
-        "GROW_PX": noise_model.GROW_PX,
         "MEAN": COMBINES.index("mean"),
         "MEDIAN": COMBINES.index("median"),
         "MINIMUM": COMBINES.index("min"),
@@ -492,64 +486,3 @@ def _settings(rejection: Rejection) -> tuple[Any, ...]:
         min_samples = NEVER  # columns of fewer samples are kept whole
     rewinsor = rejection.method == "winsor" and rejection.rewinsor
     return (*map(np.float64, (*kappas, *clip, *fractions)), np.int32(min_samples), np.int32(rewinsor))
-
-
-# --- a cell of a canvas -----------------------------------------------------------------------------------------------
-
-
-def stack_noise(
-    xp: Any, samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]
-) -> StackedCell:
-    """Reject outliers by the frames' noise, as `nanstack.stack.noise_model.stack_noise`, on an array module's device.
-
-    By the CUDA kernels where there are some, else by the definition on the device's arrays.
-
-    Parameters
-    ----------
-    xp : module
-        CuPy, or what stands in for it.
-    samples : ndarray of float32, shape (n, h, w, C), on the host
-    known, rejection, inner
-        See `nanstack.stack.noise_model.stack_noise`.
-
-    Raises
-    ------
-    Exception
-        Whatever the array module raises, where memory runs out, say.
-    """
-    on_device = xp.asarray(samples)
-    there = FrameNoise(*(xp.asarray(part, dtype=np.float64) for part in known))
-    threads = _threads_of(samples.shape[0], 4)
-    kernels = [_compiled(xp, name) for name in NOISE_KERNELS] if threads and hasattr(xp, "RawKernel") else [None]
-    if None in kernels:
-        rejected = noise_model.outliers(on_device, there, rejection)
-        mean = noise_model.mean_of_kept(on_device, rejected, there)
-        planes = *mean, rejected.sum(axis=0), xp.isfinite(on_device).sum(axis=0)
-    else:
-        planes = _noise_by_kernels(xp, kernels, threads, on_device, there, rejection)
-    image, weight, variance, gone, counts = (to_host(xp, plane)[inner] for plane in planes)
-    return StackedCell(
-        image, counts[..., 0].astype(np.uint16), weight.mean(axis=2).astype(np.float32), variance,
-        int(gone.sum()), int(counts.sum()),
-    )  # fmt: skip
-
-
-def _noise_by_kernels(
-    xp: Any, kernels: Sequence[Any], threads: int, samples: Array, known: FrameNoise, rejection: NoiseRejection
-) -> tuple[Array, ...]:
-    """Return image, weight, variance, rejected and finite samples of each pixel and colour."""
-    centers, marks_of, means = kernels
-    frames, *shape = samples.shape
-    height, width, channels = shape
-    table, lanes = comparators(frames), math.prod(shape)
-    center, counts, marks = xp.empty(shape, np.float32), xp.empty(shape, np.int32), xp.empty(samples.shape, np.uint8)
-    image, weight, variance, gone = (xp.empty(shape, kind) for kind in (np.float32, np.float64, np.float32, np.int32))
-    grid = (-(-lanes // threads),), (threads,)
-    sorting = xp.asarray(table), np.int32(len(table))
-    block = samples, *known, *map(np.int32, (frames, height, width * channels, channels)), center, counts
-    centers(
-        *grid, (samples, np.int32(frames), np.int64(lanes), *sorting, center, counts), shared_mem=threads * frames * 4
-    )
-    marks_of(*grid, (*block, *rejection.squares, marks))
-    means(*grid, (*block, marks, image, weight, variance, gone))
-    return image, weight, variance, gone, counts

@@ -8,8 +8,6 @@ but their centre, so that three frames are enough.
 
 What a sample may be off is reckoned in float32, as samples are: far more exact than noise is known, and in half the
 time. Sums of samples are float64.
-
-The same source runs under NumPy and, given CuPy arrays, under CuPy.
 """
 
 from __future__ import annotations
@@ -17,12 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nanstack.levels.placed import PlacedFrame
-from nanstack.stack.definition import array_module
 from nanstack.stack.stacked import StackedCell
 
 GROW_PX = 2  # how far from an outlier, along rows and columns, its neighbours are suspects
@@ -30,8 +27,6 @@ STEEP_PX = 1  # how far around a pixel the sky's steepness is looked for
 REACH_PX = GROW_PX + STEEP_PX  # a pixel's result hangs on samples so far away, and no farther
 WEIGHTS = (1e-100, 1e100)  # the squares of others are no numbers
 RANGE_OF_NINE = 2.97  # of nine normal numbers, in their sigma (Tippett 1925, Biometrika 17, 364)
-
-Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,11 +65,11 @@ class NoiseRejection:
 class FrameNoise(NamedTuple):
     """What is known of the frames of a block: `nanstack.levels.placed.PlacedFrame`, of all in arrays of float64."""
 
-    variance: Array  # (n, C), of the dark sky's samples
-    photon: Array  # (n, C), by how much it grows for each ADU above `sky`
-    sky: Array  # (n, C)
-    blur: Array  # (n,)
-    weight: Array  # (n,), within WEIGHTS
+    variance: np.ndarray  # (n, C), of the dark sky's samples
+    photon: np.ndarray  # (n, C), by how much it grows for each ADU above `sky`
+    sky: np.ndarray  # (n, C)
+    blur: np.ndarray  # (n,)
+    weight: np.ndarray  # (n,), within WEIGHTS
 
     @classmethod
     def of(cls, frames: Sequence[PlacedFrame]) -> FrameNoise:
@@ -92,12 +87,12 @@ class FrameNoise(NamedTuple):
         columns = (np.array([getattr(f.noise, name) for f in frames], float) for name in ("variance", "photon", "sky"))
         return cls(*columns, np.array([float(frame.blur) for frame in frames]), weight)
 
-    def variance_at(self, frame: int, level: Array) -> Array:
+    def variance_at(self, frame: int, level: np.ndarray) -> np.ndarray:
         """Return the variance of a frame's samples where the sky has a level (..., C): float32."""
         variance, photon, sky = (part[frame].astype(np.float32) for part in (self.variance, self.photon, self.sky))
-        return variance + photon * array_module(level).maximum(level - sky, np.float32(0))
+        return variance + photon * np.maximum(level - sky, np.float32(0))
 
-    def squared_blur(self, frame: int) -> Array:
+    def squared_blur(self, frame: int) -> np.ndarray:
         """Return the square of a frame's blur: float32."""
         return (self.blur[frame] * self.blur[frame]).astype(np.float32)
 
@@ -105,66 +100,63 @@ class FrameNoise(NamedTuple):
 class Mean(NamedTuple):
     """What is left of a block, averaged; the arrays have the shape of a frame's part."""
 
-    image: Array  # float32, weighted mean; NaN where no frame has data
-    weight: Array  # float64, sum of the weights of what is left
-    variance: Array  # float32, of the mean; NaN where no frame has data
+    image: np.ndarray  # float32, weighted mean; NaN where no frame has data
+    weight: np.ndarray  # float64, sum of the weights of what is left
+    variance: np.ndarray  # float32, of the mean; NaN where no frame has data
 
 
-def centers(samples: Array) -> tuple[Array, Array]:
+def centers(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where the samples of each pixel lie, and how many there are.
 
     Parameters
     ----------
-    samples : array of float32, shape (n, ...)
+    samples : ndarray of float32, shape (n, ...)
 
     Returns
     -------
-    centers : array of float32, shape (...)
+    centers : ndarray of float32, shape (...)
         The median; of two samples the lower, as what disturbs adds light; NaN where there is none.
-    counts : array of int, shape (...)
+    counts : ndarray of int, shape (...)
         Number of finite samples.
     """
-    xp = array_module(samples)
-    finite = xp.isfinite(samples)
-    ordered = xp.sort(xp.where(finite, samples, np.float32(math.nan)), axis=0)
+    finite = np.isfinite(samples)
+    ordered = np.sort(np.where(finite, samples, np.float32(math.nan)), axis=0)
     counts = finite.sum(axis=0)
     below, above = (
-        xp.take_along_axis(ordered, xp.maximum(counts - 2 + one, 0)[None] // 2, axis=0)[0].astype(np.float64)
+        np.take_along_axis(ordered, np.maximum(counts - 2 + one, 0)[None] // 2, axis=0)[0].astype(np.float64)
         for one in (1, 2)
     )
-    return xp.where(counts == 2, ordered[0], ((below + above) / 2).astype(np.float32)), counts
+    return np.where(counts == 2, ordered[0], ((below + above) / 2).astype(np.float32)), counts
 
 
-def share_of_center(counts: Array) -> Array:
+def share_of_center(counts: np.ndarray) -> np.ndarray:
     """Return the variance of a centre, in units of the mean variance of its samples: float32.
 
     Of a median (pi / 2) / (n + 1/2): exact for many samples, within 2 % for 3 and 5, 17 % too much for 4.
     """
-    xp = array_module(counts)
     few = counts.astype(np.float32) + np.float32(0.5)
-    return xp.where(counts > 2, np.float32(math.pi / 2) / few, np.float32(1))
+    return np.where(counts > 2, np.float32(math.pi / 2) / few, np.float32(1))
 
 
-def steepness(level: Array, noise: Array) -> Array:
+def steepness(level: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Return by how much a level (h, w, C) varies between neighbours, less what its noise makes of nothing: float32.
 
     Parameters
     ----------
-    level : array of float32, shape (h, w, C)
+    level : ndarray of float32, shape (h, w, C)
         NaN where nothing is known.
-    noise : array of float32, shape (h, w, C)
+    noise : ndarray of float32, shape (h, w, C)
         Standard deviation of the level.
     """
-    xp = array_module(level)
     height, width = level.shape[:2]
-    around = xp.full((height + 2, width + 2, level.shape[2]), math.nan, np.float32)
+    around = np.full((height + 2, width + 2, level.shape[2]), math.nan, np.float32)
     around[1:-1, 1:-1] = level
     highest, lowest = around[1:-1, 1:-1], around[1:-1, 1:-1]
     for down in range(3):
         for right in range(3):
             neighbour = around[down : down + height, right : right + width]
-            highest, lowest = xp.fmax(highest, neighbour), xp.fmin(lowest, neighbour)
-    return xp.fmax(highest - lowest - np.float32(RANGE_OF_NINE) * noise, np.float32(0))
+            highest, lowest = np.fmax(highest, neighbour), np.fmin(lowest, neighbour)
+    return np.fmax(highest - lowest - np.float32(RANGE_OF_NINE) * noise, np.float32(0))
 
 
 class Tolerance(NamedTuple):
@@ -177,78 +169,76 @@ class Tolerance(NamedTuple):
     holds for a noisy frame as for a quiet one.
     """
 
-    own: Array  # 1; 0 for two samples, whose `common` holds all
-    mean: Array  # mean variance of the samples
-    shared: Array  # share of the centre, or 0
-    common: Array
-    squared_steepness: Array
+    own: np.ndarray  # 1; 0 for two samples, whose `common` holds all
+    mean: np.ndarray  # mean variance of the samples
+    shared: np.ndarray  # share of the centre, or 0
+    common: np.ndarray
+    squared_steepness: np.ndarray
 
-    def of(self, variance: Array, squared_blur: np.float32) -> Array:
+    def of(self, variance: np.ndarray, squared_blur: np.float32) -> np.ndarray:
         """Return that for samples of a variance."""
-        less = self.shared * array_module(variance).minimum(variance, self.mean)
+        less = self.shared * np.minimum(variance, self.mean)
         return self.own * (variance - less + squared_blur * self.squared_steepness) + self.common
 
 
-def tolerances(samples: Array, center: Array, counts: Array, known: FrameNoise) -> Tolerance:
+def tolerances(samples: np.ndarray, center: np.ndarray, counts: np.ndarray, known: FrameNoise) -> Tolerance:
     """Return what noise and steepness explain at each pixel of a block (n, h, w, C).
 
     Of two samples the centre is one itself: how far the other may be from it is what both add up to.
     """
-    xp = array_module(samples)
     nothing, one = np.float32(0), np.float32(1)
-    total, blurs = xp.zeros(center.shape, np.float32), xp.zeros(center.shape, np.float32)
+    total, blurs = np.zeros(center.shape, np.float32), np.zeros(center.shape, np.float32)
     for frame, layer in enumerate(samples):
-        finite = xp.isfinite(layer)
-        total += xp.where(finite, known.variance_at(frame, center), nothing)
-        blurs += xp.where(finite, known.squared_blur(frame), nothing)
-    mean = total / xp.maximum(counts, 1).astype(np.float32)
+        finite = np.isfinite(layer)
+        total += np.where(finite, known.variance_at(frame, center), nothing)
+        blurs += np.where(finite, known.squared_blur(frame), nothing)
+    mean = total / np.maximum(counts, 1).astype(np.float32)
     share = share_of_center(counts)
     of_center = mean * share
-    steep = steepness(center, xp.sqrt(of_center))
+    steep = steepness(center, np.sqrt(of_center))
     squared = steep * steep
     pair = counts == 2
     return Tolerance(
-        own=xp.where(pair, nothing, one),
+        own=np.where(pair, nothing, one),
         mean=mean,
-        shared=xp.where(counts > 2, share, nothing),
-        common=xp.where(pair, total + blurs * squared, of_center),
+        shared=np.where(counts > 2, share, nothing),
+        common=np.where(pair, total + blurs * squared, of_center),
         squared_steepness=squared,
     )
 
 
 @np.errstate(over="ignore", invalid="ignore")  # beyond float32 nothing is beyond; infinity times 0
-def outliers(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> Array:
+def outliers(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) -> np.ndarray:
     """Return which samples of a block are rejected.
 
     Parameters
     ----------
-    samples : array of float32, shape (n, h, w, C)
+    samples : ndarray of float32, shape (n, h, w, C)
         Finite or no data, in all colours at once.
     known : FrameNoise
     rejection : NoiseRejection
 
     Returns
     -------
-    array of bool, shape of `samples`
+    ndarray of bool, shape of `samples`
         False for no data. Right for pixels that are `REACH_PX` or more away from where the block is cut.
     """
-    xp = array_module(samples)
     center, counts = centers(samples)
     tolerance = tolerances(samples, center, counts, known)
-    rejected = xp.empty(samples.shape, bool)
-    nearest, value = xp.full(center.shape, math.inf, np.float32), xp.full(center.shape, math.nan, np.float32)
+    rejected = np.empty(samples.shape, bool)
+    nearest, value = np.full(center.shape, math.inf, np.float32), np.full(center.shape, math.nan, np.float32)
     for frame, layer in enumerate(samples):
         allowed = tolerance.of(known.variance_at(frame, center), known.squared_blur(frame))
         rejected[frame] = _off(layer, center, allowed, rejection)
-        distance = xp.abs(_distance(layer, center))
+        distance = np.abs(_distance(layer, center))
         closer = (distance < nearest) | ((distance == nearest) & (layer < value))
-        nearest, value = xp.where(closer, distance, nearest), xp.where(closer, layer, value)
+        nearest, value = np.where(closer, distance, nearest), np.where(closer, layer, value)
     nothing_left = rejected.sum(axis=0) == counts
     rejected &= ~(nothing_left & (samples == value))
     return rejected
 
 
-def _off(layer: Array, center: Array, allowed: Array, rejection: NoiseRejection) -> Array:
+def _off(layer: np.ndarray, center: np.ndarray, allowed: np.ndarray, rejection: NoiseRejection) -> np.ndarray:
     """Return which samples of a frame are outliers, or near one and off to the same side."""
     distance = _distance(layer, center)
     off = distance * distance
@@ -257,17 +247,15 @@ def _off(layer: Array, center: Array, allowed: Array, rejection: NoiseRejection)
     return outlying | (suspect & ((_grown(outlying & above) & above) | (_grown(outlying & ~above) & ~above)))
 
 
-def _distance(layer: Array, center: Array) -> Array:
+def _distance(layer: np.ndarray, center: np.ndarray) -> np.ndarray:
     """Return how far samples are from the centre; NaN for no data."""
-    xp = array_module(layer)
-    return xp.where(xp.isfinite(layer), layer, np.float32(math.nan)) - center
+    return np.where(np.isfinite(layer), layer, np.float32(math.nan)) - center
 
 
-def _grown(mask: Array) -> Array:
+def _grown(mask: np.ndarray) -> np.ndarray:
     """Return a mask (h, w, C) and what lies within GROW_PX of it, along rows and columns."""
-    xp = array_module(mask)
     height, width, _ = mask.shape
-    wide = xp.zeros((height + 2 * GROW_PX, width + 2 * GROW_PX, mask.shape[2]), bool)
+    wide = np.zeros((height + 2 * GROW_PX, width + 2 * GROW_PX, mask.shape[2]), bool)
     for down in range(2 * GROW_PX + 1):
         for right in range(2 * GROW_PX + 1):
             wide[down : down + height, right : right + width] |= mask
@@ -275,21 +263,20 @@ def _grown(mask: Array) -> Array:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # nothing through nothing; a variance beyond float32
-def mean_of_kept(samples: Array, rejected: Array, known: FrameNoise) -> Mean:
+def mean_of_kept(samples: np.ndarray, rejected: np.ndarray, known: FrameNoise) -> Mean:
     """Average what is left of a block (n, h, w, C), by the frames' weights."""
-    xp = array_module(samples)
     center, _ = centers(samples)
-    total, weight, squares = (xp.zeros(center.shape) for _ in range(3))
+    total, weight, squares = (np.zeros(center.shape) for _ in range(3))
     for frame, (layer, gone) in enumerate(zip(samples, rejected, strict=True)):
-        own = xp.where(xp.isfinite(layer) & ~gone, known.weight[frame], 0.0)
-        total += own * xp.where(own > 0, layer, 0.0)
+        own = np.where(np.isfinite(layer) & ~gone, known.weight[frame], 0.0)
+        total += own * np.where(own > 0, layer, 0.0)
         weight += own
-        squares += xp.where(own > 0, own * own * known.variance_at(frame, center), 0.0)
+        squares += np.where(own > 0, own * own * known.variance_at(frame, center), 0.0)
     image, variance = (part.astype(np.float32) for part in (total / weight, squares / (weight * weight)))
     return Mean(image, weight, variance)
 
 
-def judged(samples: Array, known: FrameNoise, rejection: NoiseRejection) -> tuple[Array, Array]:
+def judged(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) -> tuple[np.ndarray, np.ndarray]:
     """Return which samples of a block are rejected, as `outliers`, and the mean of the others: float32 (h, w, C)."""
     rejected = outliers(samples, known, rejection)
     return rejected, mean_of_kept(samples, rejected, known).image

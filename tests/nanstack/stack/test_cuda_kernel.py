@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from nanstack.stack import gpu
 from nanstack.stack.definition import COMBINES, METHODS, Rejection, stack_block
-from nanstack.stack.noise_model import FrameNoise, NoiseRejection, stack_noise
 from tests.support.cuda_stand_in import StandIn, compiler, cupy_or_skip, put_in_cupys_place
 
 ROUNDING = 2.4e-7  # of a column's scale: an ulp or two of float32
@@ -134,52 +133,6 @@ def test_source_that_does_not_compile_is_said_once_and_replaced(monkeypatch, cap
     assert "stack_sigma_clip cannot be compiled" in record.getMessage()
 
 
-# --- outliers by the frames' noise ------------------------------------------------------------------------------------
-
-
-def noisy_block(n, channels):
-    """Return a block with outliers, trails, holes, ties and huge numbers, and what is known of its frames."""
-    rng = np.random.default_rng([n, channels])
-    samples = rng.normal(1000, 45, (n, 21, 26, channels)).astype(np.float32)
-    samples[rng.random(samples.shape) < 0.02] += 2000
-    samples[0, 15:18] += 300
-    samples[rng.random(samples.shape[:3]) < 0.3] = np.nan
-    samples[:, :2, :2] = np.nan
-    samples[:, 10, 10] = rng.choice(np.array([-3e38, 3e38, 5.0], np.float32), (n, channels))
-    samples[:, 12] = rng.choice(np.array([900, 1000, 1500], np.float32), (n, 26, channels))
-    parts = (rng.uniform(low, high, (n, channels)) for low, high in ((500, 4000), (0, 2), (900, 1100)))
-    return samples, FrameNoise(*parts, rng.uniform(0, 1, n), rng.uniform(0.1, 3, n))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 20])
-def test_the_noise_kernels_are_the_definition(device, n, channels):
-    samples, known = noisy_block(n, channels)
-    inner = np.s_[3:19, 2:26]
-    for kappas in ((4.0, 2.0), (2.0, 1.0), (0.0, 0.0), (np.inf, 3.0)):
-        rejection = NoiseRejection(*kappas)
-        assert_same_cell(
-            gpu.stack_noise(device, samples, known, rejection, inner), stack_noise(samples, known, rejection, inner)
-        )
-
-
-@pytest.mark.parametrize("kernels", [True, False])
-def test_noise_without_kernels_goes_by_the_definition(monkeypatch, kernels):
-    device = StandIn(kernels=kernels)
-    put_in_cupys_place(monkeypatch, device)
-    samples, known = noisy_block(385 if kernels else 5, 1)
-    found = gpu.stack_noise(device, samples, known, NoiseRejection(), np.s_[:, :])
-    assert_same_cell(found, stack_noise(samples, known, NoiseRejection(), np.s_[:, :]))
-
-
-def assert_same_cell(found, truth):
-    for name in ("coverage", "image", "weight", "variance"):
-        ours, theirs = getattr(found, name), getattr(truth, name)
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), name
-        np.testing.assert_allclose(ours, theirs, rtol=ROUNDING, atol=1e-30, err_msg=name)
-    assert (found.rejected, found.samples) == (truth.rejected, truth.samples)
-
-
 # --- NVIDIA's compilers ----------------------------------------------------------------------------------------------
 
 
@@ -191,7 +144,7 @@ def test_nvcc_compiles_the_source(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     code = (tmp_path / "kernels.cubin").read_bytes()
-    assert all(name.encode() in code for name in (*gpu.KERNELS.values(), *gpu.NOISE_KERNELS))
+    assert all(name.encode() in code for name in gpu.KERNELS.values())
 
 
 def nvrtc():
@@ -224,5 +177,5 @@ def test_nvrtc_compiles_the_source_without_fused_operations():
     text = ctypes.create_string_buffer(size.value)
     library.nvrtcGetPTX(program, text)
     library.nvrtcDestroyProgram(ctypes.byref(program))
-    assert all(f".entry {name}(".encode() in text.value for name in (*gpu.KERNELS.values(), *gpu.NOISE_KERNELS))
+    assert all(f".entry {name}(".encode() in text.value for name in gpu.KERNELS.values())
     assert b"fma.rn" not in text.value, "fused operations round unlike the definition"
