@@ -8,17 +8,15 @@ versions, the same files. One that joins later is asked as it begins its first t
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import logging
 import os
 import secrets
-import sys
 import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +39,15 @@ ALLOWED_FAILURES = 10  # workers that die on a task before it is blamed: one tha
 WORKER_TTL = "60 s"  # without a sign of life, after which its tasks go elsewhere: of workers that are started here
 AHEAD = 4  # items in hand for each thread of the workers
 COUNTED_S = 5.0  # workers come and go: they are counted anew after so many seconds
-ANSWER_S = 10.0  # that a scheduler may take to answer
-PROBE_S = 60.0  # and a worker: it may have to load its libraries first
+ANSWER_S = 10.0  # that a scheduler may take to answer, and each worker
 PATIENCE_S = 30.0  # between looks whether there are workers at all
+RESTORED_S = 30.0  # that a worker started here may be missing: dask starts it again, unless it died as it began
 MEMORY = "memory"  # name of the resource that a task may need
 OF_LIBRARIES = 400 * 2**20  # bytes of a worker that no task gets
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+Versions = tuple[tuple[str, str], ...]
 
 
 @contextmanager
@@ -82,7 +81,9 @@ def crew_at(scheduler: str | None, folder: Path, frame: Path, progress: Progress
         token = folder / f"{PARTIAL}seen-{secrets.token_hex(6)}"
         stack.callback(token.unlink, missing_ok=True)
         token.write_text(token.name)
-        terms = Terms(_versions(), Path(os.path.abspath(token)), Path(os.path.abspath(frame)), frame.stat().st_size)
+        terms = Terms(
+            version_asker(PACKAGES)(), Path(os.path.abspath(token)), Path(os.path.abspath(frame)), frame.stat().st_size
+        )
         client = stack.enter_context(_local_client() if scheduler == LOCAL else _client_at(scheduler))
         print(f"dask dashboard     {client.dashboard_link}", flush=True)
         crew = DaskCrew(client, terms, progress)
@@ -186,29 +187,40 @@ class Terms:
         Its bytes.
     """
 
-    versions: tuple[tuple[str, str], ...]
+    versions: Versions
     token: Path
     frame: Path
     size: int
 
 
-def _versions() -> tuple[tuple[str, str], ...]:
-    return (("Python", f"{sys.version_info[0]}.{sys.version_info[1]}"), *((name, _version(name)) for name in PACKAGES))
+def version_asker(packages: Sequence[str]) -> Callable[[], Versions]:
+    """Return what tells the versions where it is called: it stands alone, as workers may lack this program."""
+
+    def versions() -> Versions:
+        import importlib.metadata
+        import sys
+
+        known = {one.name: one.version for one in importlib.metadata.distributions() if one.name in packages}
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return (("Python", python), *((name, known.get(name, "not installed")) for name in packages))
+
+    return versions
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
+def unlike(there: Versions, wanted: Versions) -> str:
+    """Return which version differs; empty where none does."""
+    for (name, version), (_, own) in zip(there, wanted, strict=True):
+        if version != own:
+            return f"{name} is {version} there, and {own} here: install the same"
+    return ""
 
 
 @functools.lru_cache(8)
 def unfit(terms: Terms) -> str:
     """Return why this process cannot work for a run; empty where it can. It gets ready to."""
-    for (name, here), (_, wanted) in zip(_versions(), terms.versions, strict=True):
-        if here != wanted:
-            return f"it has {name} {here}, and the run {wanted}: install the same there"
+    reason = unlike(version_asker(PACKAGES)(), terms.versions)
+    if reason:
+        return reason
     for path, there in ((terms.token, _is_token), (terms.frame, lambda path: path.stat().st_size == terms.size)):
         try:
             seen = there(path)
@@ -271,6 +283,8 @@ class DaskCrew:
     def __init__(self, client: Client, terms: Terms, progress: Progress) -> None:
         self._client, self._terms, self._progress = client, terms, progress
         self._counted, self._ahead = -COUNTED_S, 0
+        self._wanted = len(client.cluster.worker_spec) if client.cluster else 0
+        self._whole = time.monotonic()
         self._is_alone = False
 
     def check(self) -> None:
@@ -278,27 +292,32 @@ class DaskCrew:
         if not self._client.nthreads():
             self._progress.warn("the scheduler has no workers yet: waiting for them")
             self._client.wait_for_workers(1)
-        name = self._terms.token.name
-        asked = {
-            worker: self._client.submit(unfit, self._terms, workers=[worker], key=f"fit-{worker}-{name}")
-            for worker in self._client.nthreads()
-        }
-        for worker, answer in asked.items():
-            reason = self._answer(worker, answer)
-            if reason:
-                raise FailureError(on_one_line(f"worker {worker} cannot be used: {reason}"))
+        for worker, there in self._answers("versions", version_asker(PACKAGES)).items():
+            self._check(worker, unlike(there, self._terms.versions))
+        for worker, reason in self._answers("fit", unfit, self._terms).items():
+            self._check(worker, reason)
 
-    def _answer(self, worker: str, answer: Future) -> str:
-        """Return why a worker does not fit; empty where it does, or does not answer: dask knows what to do then."""
+    def _answers(self, what: str, ask: Callable[..., Made], *arguments: object) -> dict[str, Made]:
+        """Ask all workers; one that does not answer is left to dask."""
         from distributed import TimeoutError as LateError
 
-        try:
-            return answer.result(timeout=PROBE_S)
-        except LateError:
-            self._progress.warn(f"worker {worker} has not answered for {PROBE_S:.0f} s")
-            return ""
-        except Exception as failure:  # noqa: BLE001  (whatever it cannot load)
-            return f"{_told(failure)}; zemosaic-patch[cluster] must be installed there, as it is here"
+        run = self._terms.token.name
+        asked = {
+            worker: self._client.submit(ask, *arguments, workers=[worker], key=f"{what}-{worker}-{run}")
+            for worker in self._client.nthreads()
+        }
+        answers = {}
+        for worker, answer in asked.items():
+            try:
+                answers[worker] = answer.result(timeout=ANSWER_S)
+            except LateError:
+                self._progress.warn(f"worker {worker} does not answer")
+        return answers
+
+    @staticmethod
+    def _check(worker: str, reason: str) -> None:
+        if reason:
+            raise FailureError(on_one_line(f"worker {worker} cannot be used: {reason}"))
 
     def dismiss(self) -> None:
         """Let the workers forget the run."""
@@ -345,9 +364,20 @@ class DaskCrew:
     def _in_hand(self) -> int:
         """Return how many items workers may have in hand together."""
         if time.monotonic() - self._counted > COUNTED_S:
-            self._ahead = AHEAD * max(1, sum(self._client.nthreads().values()))
+            self._ahead = AHEAD * max(1, sum(self._count().values()))
             self._counted = time.monotonic()
         return self._ahead
+
+    def _count(self) -> dict[str, int]:
+        """Return the threads of each worker; of those started here, have missing ones started anew."""
+        threads, now = self._client.nthreads(), time.monotonic()
+        if len(threads) >= self._wanted:
+            self._whole = now
+        elif now - self._whole > RESTORED_S:
+            self._client.cluster.scale(len(threads))  # gives up those that are missing
+            self._client.cluster.scale(self._wanted)
+            self._whole = now
+        return threads
 
     def _result(self, item: Item, future: Future) -> Made:
         """Wait for what is made of an item, and return it."""
@@ -358,7 +388,7 @@ class DaskCrew:
             try:
                 return future.result(timeout=PATIENCE_S)
             except LateError:
-                if not self._client.nthreads() and not self._is_alone:
+                if not self._count() and not self._wanted and not self._is_alone:
                     self._is_alone = True  # which is told once
                     self._progress.warn("the scheduler has no workers any more: waiting for others")
             except KilledWorker as killed:

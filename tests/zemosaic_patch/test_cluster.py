@@ -10,15 +10,18 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
+import cloudpickle
 from distributed import LocalCluster
 
 from nanstack.io.frames import FrameError
 from tests.support.nights import night, sky_of_stars, turns
 from tests.support.told import Told
 from zemosaic_patch import cli, cluster
+from zemosaic_patch.cluster import unlike
 from zemosaic_patch.errors import FailureError
 
 RUN_FACTS = ("seconds",)  # of mosaic.json
@@ -132,20 +135,30 @@ def test_no_scheduler_at_the_address_is_told_in_a_line(plain, tmp_path, capsys, 
 
 @pytest.mark.parametrize("name", ["Python", "numpy", "numba", "zemosaic-patch"])
 def test_other_versions_are_refused_in_a_line(plain, workers, tmp_path, capsys, monkeypatch, name):
-    here = dict(cluster._versions())
-    monkeypatch.setattr(cluster, "_versions", lambda: tuple((here | {name: "0.1"}).items()))
+    here = dict(cluster.version_asker(cluster.PACKAGES)())
+    other = tuple((here | {name: "0.1"}).items())
+    monkeypatch.setattr(cluster, "unlike", lambda there, wanted: unlike(there, other))
     address = workers.scheduler_address
     code, lines = refusal(capsys, plain / "frames", "-o", tmp_path / "out", "--scheduler", address)
     assert code == 1
     assert len(lines) == 1
-    assert f"it has {name} {here[name]}, and the run 0.1" in lines[0]
+    assert f"cannot be used: {name} is {here[name]} there, and 0.1 here" in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_without_this_program_can_tell_that():
+    sent = cloudpickle.dumps(cluster.version_asker(["numpy", "no-such-package"]))
+    told = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read())()); print('nanstack' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", told], input=sent, capture_output=True)
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    versions = (("Python", python), ("numpy", np.__version__), ("no-such-package", "not installed"))
+    assert ran.stdout.decode().split(os.linesep)[:2] == [str(versions), "False"]
 
 
 @pytest.mark.parametrize("what", ["token", "frame"])
 def test_a_worker_that_does_not_see_the_files_is_refused(workers, tmp_path, what):
     (tmp_path / "token").write_text("token")
-    terms = cluster.Terms(cluster._versions(), tmp_path / "token", tmp_path / "token", 5)
+    terms = cluster.Terms(cluster.version_asker(cluster.PACKAGES)(), tmp_path / "token", tmp_path / "token", 5)
     terms = replace(terms, **{what: tmp_path / "elsewhere"})
     with workers.get_client() as client, pytest.raises(FailureError, match=r"does not see .*elsewhere: frames and out"):
         cluster.DaskCrew(client, terms, Told()).check()
@@ -171,7 +184,7 @@ def failing(item):
 @pytest.fixture
 def crew(workers, tmp_path):
     (tmp_path / "token").write_text("token")
-    terms = cluster.Terms(cluster._versions(), tmp_path / "token", tmp_path / "token", 5)
+    terms = cluster.Terms(cluster.version_asker(cluster.PACKAGES)(), tmp_path / "token", tmp_path / "token", 5)
     with workers.get_client() as client:
         yield cluster.DaskCrew(client, terms, Told())
 
