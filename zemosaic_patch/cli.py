@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from zemosaic_patch import commands, installed_version, process
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.signals import leaving_on_signals
+from zemosaic_patch.signals import leaving, leaving_on_signals
 
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
 REASONS = {  # what the system's words leave out
@@ -40,16 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default those of this process, which is then the command's own.
     """
-    with leaving_on_signals():
-        try:
-            if arguments is None:
-                arguments = sys.argv[1:]
-                process.begin(arguments)
-            _prepare_messages()
-            return _run(list(arguments))
-        except KeyboardInterrupt as stopped:
-            told = str(stopped)  # what became of the output
-            return _complain(f"stopped by the user; {told}" if told else "stopped by the user", 130)
+    own = arguments is None
+    try:
+        with leaving_on_signals(own):
+            try:
+                if own:
+                    arguments = sys.argv[1:]
+                    process.begin(arguments)
+                _prepare_messages()
+                return _run(list(arguments))
+            except KeyboardInterrupt as stopped:
+                told = str(stopped)  # what became of the output
+                return _complain(f"stopped by the user; {told}" if told else "stopped by the user", 130)
+    finally:
+        if own:
+            leaving()
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
+AGAIN_S = 0.2  # a signal that comes sooner after the first is the same one, passed on by a program between
 _asked: list[int] = []  # the signal, until it is obeyed
+_since: list[float] = []  # when it came
 
 
 @contextmanager
-def leaving_on_signals() -> Iterator[None]:
-    """Leave on Ctrl-C and SIGTERM while the block runs."""
+def leaving_on_signals(own: bool = False) -> Iterator[None]:
+    """Leave on Ctrl-C and SIGTERM while the block runs; where the process is its `own`, the second one ends that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     _asked.clear()
-    before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    leave = partial(_leave, own=own)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -26,9 +32,28 @@ def leaving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _leave(number: int, frame: object) -> None:
-    _asked[:] = [number]
+def _leave(number: int, frame: object, own: bool) -> None:
+    now = time.monotonic()
+    if own and _asked:
+        if now - _since[0] > AGAIN_S:
+            end_at_once(number, frame)
+        return
+    _asked[:], _since[:] = [number], [now]
     obey()
+
+
+def end_at_once(number: int, frame: object) -> None:
+    """End the process, whatever its threads are at: nobody waits for what they would clear away."""
+    with suppress(OSError):
+        os.write(2, b"zemosaic-patch: stopped by the user, at once\n")
+    os._exit(128 + number)
+
+
+def leaving() -> None:
+    """Tell that the process is about to end because a signal asked for it: one more ends it at once."""
+    if _asked:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end_at_once)
 
 
 def obey() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -96,3 +97,42 @@ def test_ctrl_c_before_the_command_line_is_looked_at_ends_in_a_line():
     code = f"{STOP}from zemosaic_patch.__main__ import main\nsys.exit(main())"
     found = python(code, "info", STOP_AT="zemosaic_patch.process")
     assert (found.returncode, found.stderr) == (130, "zemosaic-patch: stopped by the user\n")
+
+
+SLOW = """
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from zemosaic_patch import cli
+def run(words):
+    try:
+        print("at work", flush=True)
+        time.sleep(60)
+    finally:
+        print("clearing up", flush=True)
+        if words == ["slowly"]:
+            time.sleep(60)
+        else:
+            threading.Thread(target=time.sleep, args=(60,)).start()  # the end of the process waits for it
+cli._run = run
+code = cli.main()
+print("at the end", flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize(("word", "until"), [("slowly", "clearing up"), ("then waits", "at the end")])
+def test_ctrl_c_once_more_ends_it_at_once(word, until):
+    child = subprocess.Popen(
+        [sys.executable, "-c", SLOW, word], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "at work\n"
+    child.send_signal(signal.SIGINT)
+    while child.stdout.readline() != f"{until}\n":
+        pass
+    time.sleep(0.4)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=10)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    assert err.endswith("zemosaic-patch: stopped by the user, at once\n")
