@@ -8,10 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from nanstack.crew import Crew
+from nanstack.kept_solution import ENOUGH
 from nanstack.progress import Noting, Progress
 from zemosaic_patch.comet_run import CometRun
+from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import (
     CELLS,
+    MOSAIC,
+    REPORT,
     SOLUTION,
     SOLUTIONS,
     SURVEYS,
@@ -22,9 +26,35 @@ from zemosaic_patch.mosaic_files import (
 )
 from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.outputs import Recording
-from zemosaic_patch.reports import CanvasReport
+from zemosaic_patch.reports import CanvasReport, read_json
 from zemosaic_patch.solve import place_groups
-from zemosaic_patch.stack_run import Work, stack_files
+from zemosaic_patch.stack_run import Work, stack_files, told_otherwise
+
+
+def check_as_told(folder: Path, run: MosaicRun, paths: Sequence[Path]) -> None:
+    """Refuse to go on from a mosaic that alone is left of an earlier run, its solution gone, but to the same again.
+
+    It would be replaced by one of other frames, or other pixels, that nobody asked for.
+
+    Raises
+    ------
+    UsageError
+        Saying what differs.
+    """
+    earlier = read_json(folder / REPORT)
+    if earlier is None or not (folder / MOSAIC).exists() or (folder / CELLS / SOLUTION).exists():
+        return
+    frames = [frame.get("name") for frame in earlier.get("frames", []) if isinstance(frame, dict)]
+    given = {path.name for path in paths}
+    there = sum(Path(str(name)).name in given for name in frames)
+    differing = told_otherwise(run, earlier.get("settings"))
+    if there < ENOUGH * len(frames):
+        differing.append(f"{len(frames)} frames, of which {there} are named here")
+    if differing:
+        raise UsageError(
+            f"--resume cannot go on here: {folder / CELLS / SOLUTION} is gone, and the mosaic was made with "
+            f"{', '.join(differing)}; ask for the same again, start again with --overwrite instead, or name another DIR"
+        )
 
 
 def mosaic_of_files(

@@ -39,7 +39,7 @@ from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
-from zemosaic_patch.arguments import as_words, declarations, given
+from zemosaic_patch.arguments import as_words, declarations, given, long_name
 from zemosaic_patch.cautions import counted, in_units
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError, UsageError
@@ -412,12 +412,25 @@ def _cards(
 
 def told_of(run: TileRun | MosaicRun) -> dict[str, Any]:
     """Return how a result is made, by the names of options, ready for JSON and without the place of any file."""
+    return given(_groups_of(run))
+
+
+def _groups_of(run: TileRun | MosaicRun) -> list[Any]:
+    """Return the options that stand for a run, those of pixels and stack first, without the place of any file."""
     choice = run.canvas
     named = replace(choice, reference=_name(choice.reference), like=_name(choice.like))
     groups = [CanvasOptions.of(named), StackOptions.of(run.stack)]
-    if isinstance(run, MosaicRun):
-        groups += [OutputOptions.of(run.output), CometOptions.of(run.comet)]
-    return given(groups)
+    return groups + ([OutputOptions.of(run.output), CometOptions.of(run.comet)] if isinstance(run, MosaicRun) else [])
+
+
+def told_otherwise(run: MosaicRun, told: Any) -> list[str]:
+    """Return what settings, as a report has them, say otherwise than a run of pixels and stack: as words of options."""
+    groups = _groups_of(run)[:2]
+    own = given(groups)
+    if not isinstance(told, dict) or not told.keys() & own.keys():
+        return ["another version"]
+    named = [(long_name(name)[2:], name, option) for group in groups for name, option, _ in declarations(group)]
+    return [as_words(*of, told.get(key)) for key, *of in named if told.get(key) != own.get(key)]
 
 
 def _name(path: str | None) -> str | None:

@@ -292,6 +292,23 @@ def test_another_image_that_changed_under_its_name_is_taken_anew(run, copied):
     assert "the mosaic was made with other pixels of theirs.fits; ask for the same again, start again with" in err[-1]
 
 
+def test_a_mosaic_whose_cells_are_deleted_is_made_again_as_it_was_or_stays(run, copied):
+    out, frames = copied / "out", sorted((copied / "frames").iterdir())
+    data = data_of(out)
+    shutil.rmtree(out / "cells")
+    before = contents(out)
+    for words, why in [
+        ((*frames, "--match-sky", "offset"), "made with --match-sky plane; ask for the same again"),
+        ((*frames[:3],), "made with 8 frames, of which 3 are named here; ask for the same again"),
+    ]:
+        code, _, err = run("mosaic", *words, "-o", out, "--resume")
+        assert code == 2
+        assert "solution.npz is gone, and the mosaic was " + why in err[-1]
+        assert contents(out) == before
+    assert run("mosaic", *frames, "-o", out, "--resume")[0] == 0
+    assert data_of(out) == data
+
+
 def test_a_run_with_other_settings_does_not_go_on_from_a_mosaic(run, copied):
     out = copied / "out"
     before = contents(out)

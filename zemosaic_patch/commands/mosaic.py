@@ -61,7 +61,7 @@ def run(
         prepare,
         remove_former,
     )
-    from zemosaic_patch.mosaic_run import mosaic_of_files
+    from zemosaic_patch.mosaic_run import check_as_told, mosaic_of_files
     from zemosaic_patch.outputs import check_replaceable, claim, is_ours
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.solve import forget_failures
@@ -88,6 +88,8 @@ def run(
             f"--resume cannot go on here: {files.output} holds a mosaic of {there}, and these are {here}; start again "
             "with --overwrite instead, or name another DIR"
         )
+    if files.resume and not files.existing_tiles:
+        check_as_told(files.output, made, paths)
     with (
         own_folder(files.output),
         Bars() as bars,
