@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 
 from nanstack.register.camera import Passage, View
 from nanstack.register.registered import RegisteredFrame, cameras
@@ -19,6 +20,7 @@ SAME_PX = 6.0  # between two lines, beside their widths, that are one
 SAME_SHARE = 0.5  # of the points of a line that lie on the other
 BEYOND_PX = 32.0  # of its ends a trail may go on, too faint to be seen
 REACH_PX = 3.0  # to which a sample hangs on the light beside it
+MOST_ASKED = 1000  # frames that show a place, spread over all that do
 OTHERS, SHARE = 2, 0.05  # frames, and of all that could, that show the same: it is no trail; or all that there are
 
 
@@ -31,12 +33,10 @@ def trails_of(frames: Sequence[RegisteredFrame]) -> list[tuple[Trail, ...]]:
     with_lines = [index for index, frame in enumerate(frames) if frame.survey.trails]
     if not with_lines:
         return found
-    lines, every, camera = _Lines.of([frames[index] for index in with_lines]), _Views.of(frames), cameras(frames)
-    of_camera = np.bincount(camera)[camera]
-    for own, index in enumerate(with_lines):
+    lines = _Lines.of(frames)
+    for index in with_lines:
         sure = [trail for trail in frames[index].survey.trails if trail.is_sure]
-        mine = own, frames[index], every, int(of_camera[index])
-        found[index] = tuple(trail for trail in sure if not lines.stays(trail, *mine))
+        found[index] = tuple(trail for trail in sure if not lines.stays(trail, index, frames[index]))
     return found
 
 
@@ -60,37 +60,54 @@ class _Views:
         From the first frame's pixels to those of all.
     shape : ndarray of float64, shape (n, 2)
         Their heights and widths.
+    reach : ndarray of float64, shape (n,)
+        From their middles to their corners, in radians, and a little more.
+    tree : scipy.spatial.cKDTree
+        Of the directions of their middles.
     """
 
     passage: Passage
     shape: np.ndarray
+    reach: np.ndarray
+    tree: scipy.spatial.cKDTree
 
     @classmethod
     def of(cls, frames: Sequence[RegisteredFrame]) -> _Views:
         views = [frame.view for frame in frames]
-        return cls(Passage.between(views[0], views), np.array([frame.shape[:2] for frame in frames], dtype=np.float64))
+        reach = 0.55 * np.array([np.hypot(*view.shape) / view.focal for view in views])
+        shape = np.array([frame.shape[:2] for frame in frames], dtype=np.float64)
+        tree = scipy.spatial.cKDTree(np.array([view.pointing for view in views]))
+        return cls(Passage.between(views[0], views), shape, reach, tree)
 
-    def places(self, view: View, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where the frames show pixels of a view, (n, pixels) each, and which show half of these: (n,)."""
-        turn = view.axes @ self.passage.seen.axes.T @ self.passage.turn
-        across, down = replace(self.passage, seen=view, turn=turn)[:, np.newaxis](x, y)
-        height, width = self.shape.T[..., np.newaxis]
+    def near(self, index: int) -> np.ndarray:
+        """Return which frames may show what one of them shows, itself too: of many a part, as good as all."""
+        around = self.tree.query_ball_point(self.tree.data[index], self.reach[index] + self.reach.max())
+        around = np.sort(np.array(around))
+        most = np.linspace(0, len(around) - 1, min(len(around), MOST_ASKED)).astype(int)
+        return np.union1d(around[most], [index])
+
+    def places(self, which: np.ndarray, view: View, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return where some frames show pixels of a view, (n, pixels) each, and which show half of these: (n,)."""
+        passage = self.passage[which]
+        turn = view.axes @ passage.seen.axes.T @ passage.turn
+        across, down = replace(passage, seen=view, turn=turn)[:, np.newaxis](x, y)
+        height, width = self.shape[which].T[..., np.newaxis]
         inside = (across > -0.5) & (across < width - 0.5) & (down > -0.5) & (down < height - 0.5)
         return across, down, inside.mean(axis=1) >= SAME_SHARE
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """The lines of the frames that have some, in arrays.
+    """The lines of frames, in arrays.
 
     Attributes
     ----------
     views : _Views
-        Of these frames.
+        Of the frames.
     camera : ndarray of int, shape (n,)
         Their cameras' numbers.
     owner : ndarray of int, shape (m,)
-        Whose each line is.
+        Whose each line is, in ascending order.
     numbers : ndarray of float64, shape (m, 7)
         Those of `Trail`.
     """
@@ -103,37 +120,30 @@ class _Lines:
     @classmethod
     def of(cls, frames: Sequence[RegisteredFrame]) -> _Lines:
         owner = np.repeat(np.arange(len(frames)), [len(frame.survey.trails) for frame in frames])
-        numbers = np.concatenate([np.array(frame.survey.trails) for frame in frames])
+        numbers = np.concatenate([np.array(frame.survey.trails) for frame in frames if frame.survey.trails])
         return cls(_Views.of(frames), cameras(frames), owner, numbers)
 
-    def stays(self, trail: Trail, own: int, frame: RegisteredFrame, every: _Views, of_camera: int) -> bool:
-        """Tell whether others show a frame's line at the same place of the sky, or of the sensor.
-
-        Parameters
-        ----------
-        trail : Trail
-        own : int
-            The frame's number among these.
-        frame : RegisteredFrame
-        every : _Views
-            Of all frames, also such as have no lines.
-        of_camera : int
-            How many of all are of its camera.
-        """
+    def stays(self, trail: Trail, own: int, frame: RegisteredFrame) -> bool:
+        """Tell whether others show the line of a frame at the same place of the sky, or of the sensor."""
         x, y = _points(trail, frame.shape)
-        across, down, shown = self.views.places(frame.view, x, y)
-        there = shown[self.owner] & self._are_near(trail, across[self.owner], down[self.owner])
-        alike = (self.camera == self.camera[own])[self.owner] & self._are_near(trail, x, y)
-        on_sky, on_sensor = (len(np.unique(self.owner[same & (self.owner != own)])) for same in (there, alike))
-        if on_sky and _are_enough(on_sky, np.count_nonzero(every.places(frame.view, x, y)[2]) - 1):
+        near = self.views.near(own)
+        across, down, shown = self.views.places(near, frame.view, x, y)
+        at = np.searchsorted(near, self.owner).clip(max=len(near) - 1)
+        asked = np.flatnonzero((near[at] == self.owner) & shown[at] & (self.owner != own))
+        there = asked[self._are_near(asked, trail, across[at[asked]], down[at[asked]])]
+        if len(there) and _are_enough(len(np.unique(self.owner[there])), np.count_nonzero(shown) - 1):
             return True
-        return _are_enough(on_sensor, of_camera - 1)
+        alike = np.flatnonzero((self.camera == self.camera[own])[self.owner] & (self.owner != own))
+        alike = alike[self._are_near(alike, trail, x, y)]
+        of_camera = int(np.count_nonzero(self.camera == self.camera[own]))
+        return _are_enough(len(np.unique(self.owner[alike])), of_camera - 1)
 
-    def _are_near(self, trail: Trail, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Tell which lines half of a trail's pixels lie on: (m,)."""
+    def _are_near(self, which: np.ndarray, trail: Trail, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Tell which of some lines half of a trail's pixels lie on: (n,)."""
+        numbers = self.numbers[which]
         with np.errstate(invalid="ignore"):  # nowhere is near nothing
-            far = distance(self.numbers.T[:4, :, np.newaxis], x, y)
-            near = far < (SAME_PX + trail.half_width + self.numbers[:, 4])[:, np.newaxis]
+            far = distance(numbers.T[:4, :, np.newaxis], x, y)
+            near = far < (SAME_PX + trail.half_width + numbers[:, 4])[:, np.newaxis]
         return near.mean(axis=1) >= SAME_SHARE
 
 
