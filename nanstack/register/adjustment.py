@@ -8,7 +8,7 @@ linear steps are solved by conjugate gradients. What is measured are pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import scipy
@@ -24,6 +24,7 @@ CENTROID_FLOOR_PX = 0.05  # optics and sampling: no star is known better
 SOFT_SIGMA = 3.0  # from about here on a star counts for less (Cauchy's loss)
 ROUGH, FINE = 1e-2, 1e-4  # tolerances of a linear step
 MOST_STEPS = 400
+AT_ONCE = 200_000  # sightings: what is known of each by the way takes 700 bytes
 ASTRAY = 3.0  # a step that makes sightings' usual distance so many times as large was too long,
 MOST_AGAIN = 3  # steps of a round
 LONG = 1.02  # and so many times, long enough for its straight way to leave that of the pixels
@@ -102,6 +103,10 @@ class Sightings:
     sigma: np.ndarray
     flux: np.ndarray
 
+    def part(self, which: slice) -> Sightings:
+        """Return some of them."""
+        return Sightings(*(getattr(self, field.name)[which] for field in fields(self)))
+
     def of_tracks(self, track: np.ndarray) -> Sightings:
         """Return those that are in a track (0 and above), with its number for their star."""
         known = track >= 0
@@ -155,8 +160,12 @@ def _usual_distance(sky: Sky, stars: np.ndarray, seen: Sightings) -> float:
 
 def distances(sky: Sky, stars: np.ndarray, seen: Sightings) -> np.ndarray:
     """Return how far each sighting is from where the sky has its star, in pixels."""
-    x, y = pixels_at(np.take(stars.T, seen.star, axis=1), *_cameras_at(sky, seen.frame))
-    return np.hypot(seen.x - x, seen.y - y)
+    off = np.empty(len(seen.x))
+    for first in range(0, len(off), AT_ONCE):
+        part = seen.part(slice(first, first + AT_ONCE))
+        x, y = pixels_at(np.take(stars.T, part.star, axis=1), *_cameras_at(sky, part.frame))
+        off[first : first + AT_ONCE] = np.hypot(part.x - x, part.y - y)
+    return off
 
 
 def directions_of(sky: Sky, frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -274,21 +283,25 @@ def _equations(
     sky: Sky, stars: np.ndarray, seen: Sightings, axes: np.ndarray, prior: Prior
 ) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """Return the linear equations of a round, each divided by its standard error, and their right sides."""
-    at = slopes(np.take(stars.T, seen.star, axis=1), *_cameras_at(sky, seen.frame), np.take(axes, seen.star, axis=2))
-    off = np.stack([seen.x - at.x, seen.y - at.y])
-    root = np.sqrt(soft_weights(np.hypot(*off), seen.sigma)) / seen.sigma
-    data, columns = _slopes_by_unknown(sky, seen, at)
+    count, root = len(seen.x), np.sqrt(soft_weights(distances(sky, stars, seen), seen.sigma)) / seen.sigma
     more, more_columns, known = _beforehand(sky, prior)
-    counts = np.concatenate([np.full(2 * len(root), len(columns)), np.ones(len(more), dtype=np.int64)])
-    matrix = scipy.sparse.csr_array(
-        (
-            np.concatenate([(data * root).transpose(2, 0, 1).ravel(), more]),
-            np.concatenate([np.repeat(columns.T, 2, axis=0).ravel(), more_columns]),
-            np.append(0, np.cumsum(counts)),
-        ),
-        shape=(len(counts), 4 * len(sky.scale) + 2 * len(sky.focal) + 2 * len(stars)),
-    )
-    return matrix, np.concatenate([(off * root).T.ravel(), known])
+    entries, columns = np.empty(16 * count + len(more)), np.empty(16 * count + len(more), dtype=np.int32)
+    entries[16 * count :], columns[16 * count :] = more, more_columns
+    wanted = np.append(np.empty(2 * count), known)
+    for first in range(0, count, AT_ONCE):
+        part = seen.part(slice(first, first + AT_ONCE))
+        rows = slice(16 * first, 16 * (first + len(part.x)))
+        at = slopes(
+            np.take(stars.T, part.star, axis=1), *_cameras_at(sky, part.frame), np.take(axes, part.star, axis=2)
+        )
+        data, which = _slopes_by_unknown(sky, part, at)
+        off = np.stack([part.x - at.x, part.y - at.y])
+        entries[rows] = (data * root[first : first + AT_ONCE]).transpose(2, 0, 1).ravel()
+        columns[rows] = np.repeat(which.T, 2, axis=0).ravel()
+        wanted[2 * first : 2 * (first + len(part.x))] = (off * root[first : first + AT_ONCE]).T.ravel()
+    ends = np.append(np.arange(0, 16 * count + 1, 8), 16 * count + 1 + np.arange(len(more)))
+    unknowns = 4 * len(sky.scale) + 2 * len(sky.focal) + 2 * len(stars)
+    return scipy.sparse.csr_array((entries, columns, ends), shape=(len(ends) - 1, unknowns)), wanted
 
 
 def _slopes_by_unknown(sky: Sky, seen: Sightings, at: Slopes) -> tuple[np.ndarray, np.ndarray]:

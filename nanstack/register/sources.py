@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +42,10 @@ class Sources:
         if kept.all():
             return self
         return Sources(self.camera, *(axis[kept] for axis in (self.x, self.y, self.flux, self.error)))
+
+    def bare(self) -> Sources:
+        """Return the same without what was found of it by the way, which takes more memory than itself."""
+        return replace(self)
 
     @cached_property
     def rays(self) -> np.ndarray:
