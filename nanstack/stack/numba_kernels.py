@@ -28,7 +28,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from nanstack import compilation
+from nanstack import compilation, memory
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.stack.definition import (
     CLIP_ROUNDS,
@@ -126,7 +126,7 @@ def stack_columns(
         kernel(start, stop, source, clip, results)
 
     starts = range(0, pixels, run)
-    with ThreadPoolExecutor(max(1, min(len(starts), numba.get_num_threads()))) as pool:
+    with ThreadPoolExecutor(max(1, min(len(starts), numba.get_num_threads(), memory.threads()))) as pool:
         list(pool.map(stack_run, starts))  # a list, as an exception is raised when its result is asked for
 
 
