@@ -54,8 +54,10 @@ def main() -> int:
         (frames,) = options.frames
         print(json.dumps(measured(frames, options.panels, options.seed)))
         return 0
-    print(f"| frames | panels | {' | '.join(STAGES)} | all | peak MiB | place px | whole px | flux % | sky ADU |")
-    print(f"|{'---|' * (len(STAGES) + 8)}")
+    print(
+        f"| frames | panels | joined | {' | '.join(STAGES)} | all | peak MiB | place px | whole px | flux % | sky ADU |"
+    )
+    print(f"|{'---|' * (len(STAGES) + 9)}")
     for frames in options.frames:
         panels = options.panels or max(1, frames // FRAMES_A_PANEL)
         command = [sys.executable, __file__, "--one", f"--frames={frames}", f"--panels={panels}"]
@@ -70,7 +72,7 @@ def row(frames: int, panels: int, told: dict) -> str:
     times = " | ".join(f"{wall:.1f}, {cpu:.1f}" for wall, cpu in seconds)
     off = told["off"]
     truth = f"{off['place_px']:.3f} | {off['whole_px']:.3f} | {100 * off['flux']:.2f} | {off['sky_adu']:.2f}"
-    return f"| {frames} | {panels} | {times} | {told['peak_mib']:.0f} | {truth} |"
+    return f"| {frames} | {panels} | {off['frames']} | {times} | {told['peak_mib']:.0f} | {truth} |"
 
 
 class Clock:
@@ -105,7 +107,7 @@ def measured(count: int, panels: int, seed: int) -> dict:
     clock.seconds["solve"] = tuple(np.subtract(clock.seconds["solve"], clock.seconds["match"]).tolist())
     with clock.of("judge"):
         reasons = judge(surveys, registrations).reasons
-        kept = [k for k, one in enumerate(registrations) if one.view is not None and k not in reasons]
+        kept = [k for k, one in enumerate(registrations) if one.group == 0 and k not in reasons]
         surveys, registrations = [surveys[k] for k in kept], [registrations[k] for k in kept]
         registrations, _ = by_own_solutions(surveys, registrations)
     frames = [RegisteredFrame(s, one.view, one.stars, one.rms) for s, one in zip(surveys, registrations, strict=True)]

@@ -10,16 +10,18 @@ tell from the sky is chosen (`sky_gauge`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
+from nanstack import memory
 from nanstack.canvas import Canvas
 from nanstack.levels.placed import Level
 from nanstack.levels.sample_noise import sky_of
 from nanstack.levels.sky import rounded
 from nanstack.levels.sky_gauge import as_a_whole
-from nanstack.levels.sky_planes import Planes, solution, sum_of
+from nanstack.levels.sky_planes import OneColour, Planes, solution, sum_of
 from nanstack.levels.sky_samples import (
     SkySamples,
     brightnesses,
@@ -111,17 +113,18 @@ def _solved(
     planes, component = Planes.of(samples, len(frames), model), components(samples, len(frames))
     tilts, shows = model == "plane", np.bincount(samples.frame, minlength=len(frames)) > 0
     flattened = np.repeat([_flatness(frames[int(np.argmax(camera == one))]) for one in range(camera.max() + 1)], 3)
-    solved, own, shown, shades = [], [], [], np.zeros((len(frames), 3, gains.shape[1]))
-    for colour in range(gains.shape[1]):
-        bright = brightness[:, colour]
-        columns = _columns_of_shades(samples, bright, camera if tilts else None)
+
+    def of_colour(colour: int) -> tuple[OneColour, np.ndarray]:
+        columns = _columns_of_shades(samples, brightness[:, colour], camera if tilts else None)
         one = solution(samples, colour, planes, columns, flattened[: len(columns)])
-        own.append(-planes.on_the_canvas(one.planes))
-        shown.append(samples.sky[:, colour] - sum_of(columns, one.shade))
-        solved.append(one)
-        if tilts:
-            of_camera = rounded(one.shade, one.shade).reshape(-1, 3)[camera]
-            shades[..., colour] = (shows * bright)[:, np.newaxis] * of_camera
+        return one, samples.sky[:, colour] - sum_of(columns, one.shade)
+
+    with ThreadPoolExecutor(memory.threads()) as pool:
+        solved, shown = zip(*pool.map(of_colour, range(gains.shape[1])), strict=True)
+    own, shades = [-planes.on_the_canvas(one.planes) for one in solved], np.zeros((len(frames), 3, gains.shape[1]))
+    for colour, one in enumerate(solved if tilts else ()):
+        of_camera = rounded(one.shade, one.shade).reshape(-1, 3)[camera]
+        shades[..., colour] = (shows * brightness[:, colour])[:, np.newaxis] * of_camera
     weights = np.stack([one.weights for one in solved], axis=1)
     found, left_open = as_a_whole(
         np.stack(own, axis=2), samples, np.stack(shown, axis=1), weights, component, turn, tilts=tilts

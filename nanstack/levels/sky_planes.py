@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 import scipy
 
+from nanstack.compilation import where_numba_is
 from nanstack.levels.gradients import conjugate_gradients
 from nanstack.levels.photometry import SIGMA_OF_MAD
 from nanstack.levels.sky_samples import SkySamples
@@ -29,6 +31,7 @@ SOFT = 3.0  # from so many usual residuals on a sample has less and less of a sa
 FAR = 10.0  # and from so many on it is none of the sky
 ROUGH, FINE = 1e-2, 1e-5  # tolerances of a round's conjugate gradients: the next one goes on from there
 POLISHES, RANKS = 8, (0.5, 0.35, 0.65)  # it begins with so many rounds of polishing, by one of these ranks
+MANY_SAMPLES = 100_000  # from so many on compiled functions are worth loading
 TINY_ADU = 1e-6
 
 
@@ -253,11 +256,23 @@ class _Weighed:
         def pull(values: np.ndarray) -> np.ndarray:
             return self.planes.back @ (self.weights * self.beside_the_sky(values))
 
+        kernels = _kernels() if len(self.node) > MANY_SAMPLES else None
+        room = np.empty_like(self._total), np.empty_like(own)
+
         def effect_of(direction: np.ndarray) -> np.ndarray:
-            return pull(self.planes.terms @ direction) * free + held * direction
+            if kernels is None:
+                return pull(self.planes.terms @ direction) * free + held * direction
+            kernels.pull_of_planes(direction, *self._samples, *room)
+            return room[1] * free + held * direction
 
         regions = self._regions_of_all if np.all(free) else self._regions(free)
         return conjugate_gradients(effect_of, (pull(off) - held * found) * free, own, tolerance, regions)
+
+    @cached_property
+    def _samples(self) -> tuple[np.ndarray, ...]:
+        own, frames = self.planes.terms.data.reshape(-1, 3), self.planes.terms.shape[1] // 3
+        begins = np.searchsorted(self.planes.terms.indices[::3], 3 * np.arange(frames + 1))
+        return own, begins, self.node.astype(np.int32), self.weights, self._total
 
     @cached_property
     def _own(self) -> np.ndarray:
@@ -283,6 +298,13 @@ class _Weighed:
         common = at_nodes.T @ (scipy.sparse.diags_array(1 / self._total) @ at_nodes)
         normal = shown.T @ weighed - common + spread.T @ (scipy.sparse.diags_array(self._held) @ spread)
         return Regions.of(spread.tocsr(), normal)
+
+
+@where_numba_is("the sky of many frames is solved for by NumPy, some 5 times slower")
+def _kernels() -> ModuleType:
+    from nanstack.levels import sky_kernels
+
+    return sky_kernels
 
 
 def _with_shades(

@@ -26,7 +26,7 @@ from nanstack.survey.stars import Stars
 
 SCALE = 2.37  # arcseconds a pixel
 RADIAL = 0.7  # of the distortion: 1.5 px in the corners of a frame of 1920 x 1080
-OVERLAP = 0.2  # of panels, in sides of a frame
+OVERLAP = 0.3  # of panels, in sides of a frame
 DITHER = 0.04  # of a frame's sides
 NIGHT = 240  # frames
 TURN_DEG = 20.0  # by which the field turns over a night, to either side
