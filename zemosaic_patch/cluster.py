@@ -160,8 +160,9 @@ def _quieten() -> None:
     """Leave it to this program to say what goes wrong: dask would tell it in pages."""
     import distributed  # noqa: F401  (it sets its own levels as it is loaded)
 
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):  # some have levels of their own
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _told(failure: BaseException) -> str:
@@ -320,9 +321,14 @@ class DaskCrew:
             raise FailureError(on_one_line(f"worker {worker} cannot be used: {reason}"))
 
     def dismiss(self) -> None:
-        """Let the workers forget the run."""
-        if self._client.status == "running":
-            self._client.run(_released, on_error="ignore")
+        """Let workers that stay forget the run, each when it next has time: nobody waits for one that hangs."""
+        from distributed import fire_and_forget
+
+        if self._client.status != "running" or self._wanted:
+            return
+        for worker in self._client.nthreads():
+            key = f"forget-{worker}-{self._terms.token.name}"
+            fire_and_forget(self._client.submit(_released, workers=[worker], allow_other_workers=True, key=key))
 
     def in_order(
         self, do: Callable[[Item], Made], items: Iterable[Item], needs: Callable[[Item], int] | None = None
