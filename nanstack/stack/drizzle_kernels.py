@@ -12,6 +12,7 @@ edge, less what it is up to the upper one.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numba
@@ -21,7 +22,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from nanstack import compilation
-from nanstack.register.mesh import Box, Mesh
+from nanstack.register.mesh import Box
 from nanstack.stack.drizzle import FWHM, GAUSSIAN_REACH, KERNELS, LEAST_SHARE, Drizzle, Judged, Photosites, Worth
 
 SQUARE, POINT, GAUSSIAN = range(len(KERNELS))
@@ -39,7 +40,6 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     """Drop a frame's photosites, as `nanstack.stack.drizzle.drop` defines it."""
     samples, where, colours, mesh, finer = photosites
     kind = KERNELS.index(drizzle.kernel)
-    length = drizzle.pixfrac * _longest(mesh) if kind == SQUARE else 2 * GAUSSIAN_REACH * finer
     compilation.announce(_drop, "drizzle")
     whole = np.ascontiguousarray(samples, dtype=np.float32)
     whole = whole.reshape(*whole.shape[:2], -1).view()
@@ -53,27 +53,20 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
         (np.ascontiguousarray(judged.good).reshape(-1, len(mean)), mean.reshape(-1)),
         (float(judged.box.top), float(judged.box.left), 1.0 / judged.coarser, *map(float, judged.good.shape[:2])),
         (kind, float(drizzle.pixfrac) / 2, float(drizzle.pixfrac * finer / FWHM), float(GAUSSIAN_REACH * finer)),
-        math.ceil(length) + 1, np.float32(worth.weight),
+        np.float32(worth.weight),
         pixels, (pixels.strides[0] // pixels.itemsize, pixels.strides[1] // pixels.itemsize), tuple(map(int, box)),
     )  # fmt: skip
 
 
 def means(judged: Judged, box: Box) -> np.ndarray:
     """Return the mean of the interpolated frames in the middles of pixels, as `nanstack.stack.drizzle.means`."""
-    if judged.coarser == 1:
-        return judged.mean[box.within(judged.box)].astype(np.float64)
-    found = np.empty((*box.shape, judged.mean.shape[2]))
-    grid = (int(judged.box.top), int(judged.box.left), 1.0 / judged.coarser)
-    _means(np.ascontiguousarray(judged.mean, dtype=np.float32), grid, (int(box.top), int(box.left)), found)
-    return found
-
-
-def _longest(mesh: Mesh) -> float:
-    """Return the most pixels that a photosite spans along an axis; 0 where it lies nowhere."""
-    with np.errstate(invalid="ignore"):
-        steps = [[np.abs(np.diff(v, axis=axis)) for axis in (0, 1)] for v in (mesh.x, mesh.y)]
-    spans = [sum(np.max(one, where=np.isfinite(one), initial=0) for one in of_axis) for of_axis in steps]
-    return max(spans) / mesh.step
+    grid, coarser = judged.box, judged.coarser
+    if coarser == 1:
+        return judged.mean[box.within(grid)].astype(np.float64)
+    mean = np.ascontiguousarray(np.moveaxis(judged.mean, -1, 0), dtype=np.float32)
+    found = np.full((len(mean), *box.shape), np.nan)
+    _means(mean, (int(grid.top), int(grid.left)), int(coarser), (int(box.top), int(box.left)), found)
+    return np.moveaxis(found, 0, -1)
 
 
 def _of_lanes(worth: Worth, colours: tuple[int, ...], each: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,47 +74,52 @@ def _of_lanes(worth: Worth, colours: tuple[int, ...], each: int) -> tuple[np.nda
 
     Of a mosaic, k is twice the row's parity and the first one's column's; else it is the colour.
     """
-    channel = np.arange(each)[:, np.newaxis].repeat(LANES, axis=1)
-    if each == 1:
-        row, first, lane = np.ogrid[:2, :2, :LANES]
-        channel = np.array(colours)[2 * row + (first + lane) % 2].reshape(4, LANES)
-    gain, *level = worth.levelling
-    terms = [*np.multiply.outer(worth.flat, gain), *level, worth.variance, worth.photon, worth.sky]
-    return channel, np.array(terms, dtype=np.float64)[:, channel].swapaxes(0, 1).copy()
+    channel = _colours_of_lanes(colours, each)
+    gain, level = worth.levelling[0], worth.levelling[1:]
+    terms = np.vstack([worth.flat[:, np.newaxis] * gain, level, worth.variance, worth.photon, worth.sky])
+    return channel, np.ascontiguousarray(terms[:, channel].swapaxes(0, 1), dtype=np.float64)
+
+
+@functools.cache
+def _colours_of_lanes(colours: tuple[int, ...], each: int) -> np.ndarray:
+    if each > 1:
+        return np.arange(each)[:, np.newaxis].repeat(LANES, axis=1)
+    row, first, lane = np.ogrid[:2, :2, :LANES]
+    return np.array(colours)[2 * row + (first + lane) % 2].reshape(4, LANES)
 
 
 @compilation.compiled(error_model="numpy")
-def _means(mean, grid, begin, found):
-    top, left, finer = grid
-    height, width, channels = mean.shape
-    flat, mixed = mean.reshape(height, width * channels), np.empty(width * channels)
-    planes = np.ascontiguousarray(mean.transpose(2, 0, 1)).reshape(-1)
-    for r in range(found.shape[0]):
-        row = (begin[0] + r + 0.5) * finer - 0.5 - top
-        first, down = math.floor(row), _keys(row - math.floor(row))
-        above, own = flat[max(first - 1, 0)], flat[max(first, 0)]
-        below, last = flat[min(first + 1, height - 1)], flat[min(first + 2, height - 1)]
-        for k in range(mixed.size):
-            mixed[k] = down[0] * above[k] + down[1] * own[k] + down[2] * below[k] + down[3] * last[k]
-        for c in range(found.shape[1]):
-            column = (begin[1] + c + 0.5) * finer - 0.5 - left
-            start, right = math.floor(column), _keys(column - math.floor(column))
-            inside = first >= 1 and first + 2 < height and start >= 1 and start + 2 < width
-            for channel in range(channels):
-                total = np.nan
-                if inside:
-                    k = channels * (start - 1) + channel
-                    total = right[0] * mixed[k] + right[1] * mixed[k + channels]
-                    total += right[2] * mixed[k + 2 * channels] + right[3] * mixed[k + 3 * channels]
-                if not math.isfinite(total):
-                    total = _mean_at(planes, channel * height * width, height, width, row, column)
-                found[r, c, channel] = total
+def _means(mean, grid, coarser, begin, found):
+    height, width = mean.shape[1:]
+    planes, mixed = mean.reshape(-1), np.empty(width)
+    for channel in range(len(mean)):
+        for r in range(found.shape[1]):
+            row = (begin[0] + r + 0.5) / coarser - 0.5 - grid[0]
+            out, first = found[channel, r], math.floor(row)
+            if first >= 1 and first + 2 < height:
+                down, rows = _keys(row - first), mean[channel, first - 1 : first + 3]
+                for k in range(width):
+                    mixed[k] = down[0] * rows[0, k] + down[1] * rows[1, k] + down[2] * rows[2, k] + down[3] * rows[3, k]
+                for phase in range(coarser):  # pixels that lie alike in theirs of the grid
+                    column = (begin[1] + phase + 0.5) / coarser - 0.5 - grid[1]
+                    before = math.floor(column) - 1
+                    right = _keys(column - math.floor(column))
+                    for k in range(max(0, -before), min(-(-(out.size - phase) // coarser), width - 3 - before)):
+                        total = right[0] * mixed[before + k] + right[1] * mixed[before + k + 1]
+                        total += right[2] * mixed[before + k + 2] + right[3] * mixed[before + k + 3]
+                        out[phase + coarser * k] = total
+            for c in range(out.size):
+                if not math.isfinite(out[c]):
+                    column = (begin[1] + c + 0.5) / coarser - 0.5 - grid[1]
+                    out[c] = _mean_at(planes, channel * height * width, height, width, row, column)
 
 
 @compilation.compiled(error_model="numpy")
-def _drop(samples, where, nodes, begins, colours, terms, judged, grid, kernel, span, weight, sums, strides, box):
+def _drop(samples, where, nodes, begins, colours, terms, judged, grid, kernel, weight, sums, strides, box):
     top, bottom, left, right = where
     node_row, node_column, step = begins
+    length = 2 * (kernel[1] * _longest(nodes, step) if kernel[0] == SQUARE else kernel[3])
+    span = math.ceil(length) + 1  # pixels, along an axis, that a drop may fall into
     width, pitch, reach = right - left, -(-span // LANES) * LANES, 0.5 * span + 1.0
     bounds = np.array([*grid, box[0] - reach, box[1] + reach, box[2] - reach, box[3] + reach])
     middle, corners = np.empty((2, nodes[0].shape[1])), np.empty((4, nodes[0].shape[1]))
@@ -153,6 +151,22 @@ def _drop(samples, where, nodes, begins, colours, terms, judged, grid, kernel, s
                 if rows == 0:  # else they are shared, with a sample of another colour
                     rows = _share(places, begin, end, kernel, span, pitch, four, dropping[0], sums, strides, box)
                 _add(end - begin, dropping, weight, rows, span, pitch, four, sums, strides, box)
+
+
+@helper
+def _longest(nodes, step):
+    """Return the most pixels that a photosite spans along an axis; 0 where it lies nowhere."""
+    longest = 0.0
+    for axis in range(2):
+        place, down, right = nodes[axis], 0.0, 0.0
+        for i in range(place.shape[0]):
+            for j in range(place.shape[1]):
+                below = abs(place[min(i + 1, place.shape[0] - 1), j] - place[i, j])
+                beside = abs(place[i, min(j + 1, place.shape[1] - 1)] - place[i, j])
+                down = below if math.isfinite(below) and below > down else down
+                right = beside if math.isfinite(beside) and beside > right else right
+        longest = max(longest, (down + right) / step)
+    return longest
 
 
 @helper

@@ -154,7 +154,8 @@ def dropped(
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
     rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
     mean = _in_planes(mean)
-    good = np.isfinite(samples) & ~rejected
+    good = np.isfinite(samples)
+    np.greater(good, rejected, out=good)  # and not rejected
     near, own = (Box(*(side * times for side in of)) for of in (around, box))
     sums = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
     light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(sums)
@@ -182,13 +183,13 @@ def _all_dropped(drops: Sequence[Drops], judged: Sequence[Judged], drizzle: Driz
     sums = no_sums(judged[0].mean.shape[2], box.shape)
     for one, of in zip(drops, judged, strict=True):
         _drop(one, of, drizzle, sums, box)
-    return sums
+    return np.ascontiguousarray(sums)
 
 
 def _mean_of(sums: np.ndarray) -> np.ndarray:
     """Return what drops tell on average: (h, w, C), 0 where there are none."""
     value, weight = sums[:, VALUE], sums[:, WEIGHT]
-    return np.moveaxis(np.divide(value, weight, out=np.zeros(value.shape), where=weight > 0), 0, -1)
+    return np.moveaxis(np.divide(value, weight, out=np.zeros_like(value), where=weight > 0), 0, -1)
 
 
 def _rough(sums: np.ndarray, times: int) -> np.ndarray:
@@ -241,14 +242,14 @@ def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box:
 
 def _told(sums: np.ndarray, image: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
     """Return an image where frames have data, and drops reached each colour."""
-    weight, seen = np.moveaxis(sums[:, WEIGHT], 0, -1), coverage > 0
-    whole = (weight > 0).all(axis=-1) & seen
-    inverse = np.divide(1.0, weight, out=np.full(weight.shape, np.nan), where=whole[..., np.newaxis])
+    weight, seen = sums[:, WEIGHT], coverage > 0
+    whole = (weight > 0).all(axis=0) & seen
+    inverse = np.divide(np.float32(1), weight, out=np.full_like(weight, np.nan), where=whole)
     return StackedCell(
-        np.where(whole[..., np.newaxis], image, np.nan).astype(np.float32),
+        np.moveaxis(np.where(whole, np.moveaxis(image, -1, 0), np.nan).astype(np.float32), 0, -1),
         np.where(whole, coverage, 0).astype(np.uint16),
-        np.where(whole, weight.mean(axis=-1), 0).astype(np.float32),
-        (np.moveaxis(sums[:, VARIANCE], 0, -1) * inverse * inverse).astype(np.float32),
+        np.where(whole, weight.mean(axis=0), 0).astype(np.float32),
+        np.moveaxis(sums[:, VARIANCE] * inverse * inverse, 0, -1),
         rejected,
         samples,
         int(np.count_nonzero(seen & ~whole)),
