@@ -10,8 +10,10 @@ from nanstack.levels.common_sky import common_sky
 from nanstack.levels.flux import flux_gains, on_one_flux_scale
 from nanstack.progress import Quiet
 from nanstack.register import regions
+from nanstack.register.pairs import find_links
 from nanstack.register.registered import RegisteredFrame
 from nanstack.register.solution import register
+from nanstack.register.sources import sources_of
 from nanstack.truth.surveys import from_truth, simulated_surveys
 
 
@@ -51,3 +53,12 @@ def test_compiled_steps_of_the_sky_give_the_same_bytes(monkeypatch):
         monkeypatch.setattr(sky_planes, "MANY_SAMPLES", many)
         terms.append([level.terms for level in common_sky(frames, gains, canvas).levels])
     np.testing.assert_array_equal(*terms)
+
+
+@pytest.mark.parametrize("panels", [1, 8])
+def test_each_frame_is_matched_with_a_few_others_however_many_there_are(panels):
+    for count in (80, 240):
+        surveys = simulated_surveys(count, panels, shape=(960, 540)).surveys
+        links = find_links([sources_of(survey, 100) for survey in surveys], lambda _: None)
+        assert len({link.second for link in links}) > 0.95 * count
+        assert len(links) < 1.5 * count
