@@ -162,7 +162,9 @@ def dropped(
     rough = _rough(sums, times)
     if light.shape[-1] == 3 and rough[own.within(near)].any():
         dark = _dark_sky(samples, frames)[around.within(wide)].repeat(times, axis=0).repeat(times, axis=1)
-        light = np.where(rough[..., np.newaxis], _of_one_colour(light, dark, times), light)
+        for part in scipy.ndimage.find_objects(scipy.ndimage.label(rough)[0]):
+            there = tuple(slice(max(0, one.start - AROUND * times), one.stop + AROUND * times) for one in part)
+            light[there][rough[there]] = _of_one_colour(light[there], dark[there], times)[rough[there]]
     sums, image = sums[(..., *own.within(near))], light[own.within(near)]
     inner = box.within(wide)
     masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
