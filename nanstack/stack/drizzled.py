@@ -164,7 +164,8 @@ def dropped(
         dark = _dark_sky(samples, frames)[around.within(wide)].repeat(times, axis=0).repeat(times, axis=1)
         for part in scipy.ndimage.find_objects(scipy.ndimage.label(rough)[0]):
             there = tuple(slice(max(0, one.start - AROUND * times), one.stop + AROUND * times) for one in part)
-            light[there][rough[there]] = _of_one_colour(light[there], dark[there], times)[rough[there]]
+            of_part = sums[(..., *there)]
+            light[there][rough[there]] = _of_one_colour(light[there], of_part, dark[there], times)[rough[there]]
     sums, image = sums[(..., *own.within(near))], light[own.within(near)]
     inner = box.within(wide)
     masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
@@ -194,6 +195,12 @@ def _mean_of(sums: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.divide(value, weight, out=np.zeros_like(value), where=weight > 0), 0, -1)
 
 
+def _variance_of(sums: np.ndarray) -> np.ndarray:
+    """Return the variance of that: (h, w, C), infinite where there are none."""
+    variance, weight = sums[:, VARIANCE].astype(np.float64), sums[:, WEIGHT].astype(np.float64)
+    return np.moveaxis(np.divide(variance, weight**2, out=np.full_like(variance, np.inf), where=weight > 0), 0, -1)
+
+
 def _rough(sums: np.ndarray, times: int) -> np.ndarray:
     """Tell of pixels whether they, or some photosites around them, differ from the mean by more than noise: (h, w)."""
     changed = (sums[:, VALUE] ** 2 > ROUGH**2 * sums[:, VARIANCE]).any(axis=0)
@@ -207,15 +214,18 @@ def _dark_sky(samples: np.ndarray, frames: Sequence[PlacedFrame]) -> np.ndarray:
     return total / np.maximum(there.sum(axis=0), 1)[..., np.newaxis]
 
 
-def _of_one_colour(light: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:
+def _of_one_colour(light: np.ndarray, sums: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:
     """Return light above the dark sky with the colour that it has over a photosite's surroundings.
 
     A star has one colour; which frames' photosites of each colour came to lie in a pixel, and how good their seeing
-    was, is chance.
+    was, is chance. Where these surroundings are not surely brighter than the sky, they have no colour to give.
 
     Parameters
     ----------
-    light, dark : ndarray of float64, shape (h, w, 3)
+    light : ndarray of float64, shape (h, w, 3)
+    sums : ndarray of float32, shape (3, 3, h, w)
+        Of the drops.
+    dark : ndarray of float64, shape (h, w, 3)
     times : int
         Pixels along the side of a photosite.
     """
@@ -226,7 +236,8 @@ def _of_one_colour(light: np.ndarray, dark: np.ndarray, times: int) -> np.ndarra
         scipy.ndimage.gaussian_filter(of, sigma, axes=(0, 1), radius=AROUND * times, mode="constant")
         for of in (above, grey)
     )
-    bright = (around_grey > 0)[..., np.newaxis]
+    noise = np.sqrt(_variance_of(sums) @ SHARE_OF_MOSAIC**2)
+    bright = (around_grey > ROUGH * noise)[..., np.newaxis]
     share = np.divide(around, around_grey[..., np.newaxis], out=np.zeros(above.shape), where=bright)
     return np.where(bright, dark + share * grey[..., np.newaxis], light)
 

@@ -253,6 +253,22 @@ def test_stars_are_sharper_than_interpolated_ones_and_have_half_the_colour_at_th
     assert np.mean(fringes[9:]) < 0.5 * np.mean(fringes[:9])
 
 
+@pytest.mark.parametrize(("scale", "pixfrac", "kernel"), [(2.0, 0.6, "square"), (1.0, 1.0, "point")])
+def test_around_stars_noise_is_no_colour(tmp_path, scale, pixfrac, kernel):
+    def scene(x, y):
+        light = sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 2) for a in range(-18, 19, 6) for b in range(-18, 19, 6))
+        return np.repeat((1000 + 2000 * light)[..., np.newaxis], 3, axis=-1)
+
+    frames = raw_night(tmp_path, 12, scene, frames_noise=40.0)
+    frames = [replace(one, noise=replace(one.noise, variance=one.noise.variance * 64)) for one in frames]
+    stack = stacked(frames, canvas_for(frames, scale), scale=scale, pixfrac=pixfrac, kernel=kernel)
+    told = np.isfinite(stack.image).all(axis=-1)
+    off = (stack.image - 1000)[told] / np.sqrt(stack.variance[told])
+    assert np.count_nonzero(told) > 1000
+    assert off.min() > -8
+    assert stack.image[told].max() < 3500
+
+
 def test_stars_of_two_colours_keep_them(tmp_path):
     def scene(x, y):
         return 1000 + sum(
