@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zemosaic_patch.arguments import CONFIG
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.mosaic_files import ALL_CELLS, SOLUTIONS, SURVEYS
+from zemosaic_patch.mosaic_files import ALL_CELLS, CELLS, SOLUTION, SOLUTIONS, SURVEYS
 from zemosaic_patch.outputs import WRITTEN
 
 LISTS = (CONFIG, WRITTEN)  # that every run writes
@@ -61,7 +61,7 @@ class _Before:
     files : dict
         What tells a file from a later one of its name, by its path.
     lists : dict
-        The bytes of those that every run writes.
+        The bytes of those that every run writes, with what it found of the frames.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class _Before:
     @classmethod
     def of(cls, folder: Path) -> _Before:
         """Look at a folder."""
-        lists = (folder / name for name in LISTS)
+        lists = (*(folder / name for name in LISTS), folder / CELLS / SOLUTION)
         return cls(folder, _files(folder), {path: path.read_bytes() for path in lists if path.is_file()})
 
     def has_more(self, *, surveys_count: bool = False) -> bool:
@@ -89,11 +89,12 @@ class _Before:
         for path, known in _files(self.folder).items():
             if path not in self.files or (self.files[path] != known and path.parent.name in ALL_CELLS):
                 path.unlink(missing_ok=True)
+        for path, content in self.lists.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
         for name in WORK:
             with suppress(OSError):  # what was there before is in it, or it is not there
                 (self.folder / name).rmdir()
-        for path, content in self.lists.items():
-            path.write_bytes(content)
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:

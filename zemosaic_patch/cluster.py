@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import tempfile
 import time
 import warnings
@@ -114,10 +115,8 @@ def _local_client() -> Iterator[Client]:
 
         each = MEMORY_LIMIT // count
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # where another has the dashboard's usual port, the link names this one's
+            with warnings.catch_warnings(), _deaf_to_ctrl_c():
+                warnings.simplefilter("ignore")  # where another has the dashboard's port, the link names this one's
                 cluster = LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,
@@ -133,6 +132,19 @@ def _local_client() -> Iterator[Client]:
             raise FailureError(f"no workers can be started here ({_told(failure)}): try again") from failure
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster, set_as_default=False))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start threads, and by them processes, that a terminal's Ctrl-C does not reach: this thread ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

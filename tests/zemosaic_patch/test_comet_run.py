@@ -107,6 +107,13 @@ def test_a_mosaic_can_be_gone_on_from_after_a_run_that_was_to_replace_it_was_ref
     assert (folder / "mosaic.fits").read_bytes() == before
 
 
+def test_a_refused_comet_leaves_what_the_mosaic_goes_on_from(run, night, folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path / "out")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert run("mosaic", night.paths[0].parent, "-o", folder, "--resume", "--comet", "5000,60,50,60")[0] == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
