@@ -37,6 +37,8 @@ LOCAL = "local"
 PACKAGES = "zemosaic-patch", "numpy", "scipy", "numba", "distributed"  # those that bytes, and the transport, hang on
 RETRIES = 2  # of what failed, wherever
 ALLOWED_FAILURES = 10  # workers that die on a task before it is blamed: one that is killed takes all it has in hand
+# what glibc comes to by itself, but for dask's own setting: memory given back at once is asked for again by each cell
+ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 WORKER_TTL = "60 s"  # without a sign of life, after which its tasks go elsewhere: of workers that are started here
 AHEAD = 4  # items in hand for each thread of the workers
 COUNTED_S = 5.0  # workers come and go: they are counted anew after so many seconds
@@ -107,6 +109,7 @@ def _local_client() -> Iterator[Client]:
             dask.config.set({
                 "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
                 "distributed.scheduler.worker-ttl": WORKER_TTL,
+                "distributed.nanny.pre-spawn-environ": ALLOCATION,
             })
         )  # fmt: skip
         _quieten()
