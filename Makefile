@@ -6,8 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VENV1 ?= .venv-numpy1
-# by a path: what Numba left behind of a plain installation would hide the sources from setuptools' other way
-EDITABLE := --config-settings editable_mode=compat
+# what Numba left behind of a plain installation would hide the sources
+LEFT = rm -rf $(foreach package,nanstack zemosaic_patch,$(1)/lib/*/site-packages/$(package))
 PYTEST := -m pytest -n 2 --dist worksteal
 
 GPU_PYTHON ?= 3.10 3.11 3.12 3.13
@@ -35,13 +35,15 @@ lint: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(EDITABLE) -e ".[test,lint]"
+	$(BIN)/python -m pip install --quiet -e ".[test,lint]"
+	$(call LEFT,$(VENV))
 	touch $@
 
 $(VENV1)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV1)
 	$(VENV1)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV1)/bin/python -m pip install --quiet $(EDITABLE) -e ".[test]" "numpy<2"
+	$(VENV1)/bin/python -m pip install --quiet -e ".[test]" "numpy<2"
+	$(call LEFT,$(VENV1))
 	touch $@
 
 clean:
