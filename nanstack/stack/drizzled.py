@@ -159,13 +159,9 @@ def dropped(
     near, own = (Box(*(side * times for side in of)) for of in (around, box))
     sums = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
     light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(sums)
-    rough = _rough(sums, times)
-    if light.shape[-1] == 3 and rough[own.within(near)].any():
+    if light.shape[-1] == 3:
         dark = _dark_sky(samples, frames)[around.within(wide)].repeat(times, axis=0).repeat(times, axis=1)
-        for part in scipy.ndimage.find_objects(scipy.ndimage.label(rough)[0]):
-            there = tuple(slice(max(0, one.start - AROUND * times), one.stop + AROUND * times) for one in part)
-            of_part = sums[(..., *there)]
-            light[there][rough[there]] = _of_one_colour(light[there], of_part, dark[there], times)[rough[there]]
+        light = _with_one_colour(light, sums, dark, times)
     sums, image = sums[(..., *own.within(near))], light[own.within(near)]
     inner = box.within(wide)
     masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
@@ -212,6 +208,16 @@ def _dark_sky(samples: np.ndarray, frames: Sequence[PlacedFrame]) -> np.ndarray:
     there = np.isfinite(samples[..., 0])
     total = np.tensordot(there, [one.noise.sky for one in frames], axes=(0, 0))
     return total / np.maximum(there.sum(axis=0), 1)[..., np.newaxis]
+
+
+def _with_one_colour(light: np.ndarray, sums: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:
+    """Return light with its bright stars of one colour each: see `_of_one_colour`."""
+    stars, found = scipy.ndimage.label(_rough(sums, times))[0], light.copy()
+    for number, part in enumerate(scipy.ndimage.find_objects(stars), 1):
+        there = tuple(slice(max(0, one.start - AROUND * times), one.stop + AROUND * times) for one in part)
+        own = stars[there] == number  # of others in reach not all surroundings are there
+        found[there][own] = _of_one_colour(light[there], sums[(..., *there)], dark[there], times)[own]
+    return found
 
 
 def _of_one_colour(light: np.ndarray, sums: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:

@@ -269,6 +269,22 @@ def test_around_stars_noise_is_no_colour(tmp_path, scale, pixfrac, kernel):
     assert stack.image[told].max() < 3500
 
 
+def test_stars_side_by_side_are_coloured_in_any_order():
+    """As what lies around a star hangs on the cell: turned by half a circle, the last one comes first."""
+    rng = np.random.default_rng(2)
+    light = 1000 + rng.normal(0, 5, (60, 80, 3))
+    sums = np.zeros((3, 3, 60, 80), np.float32)
+    sums[:, drizzle.WEIGHT], sums[:, drizzle.VARIANCE] = 1, 25
+    for row, column in ((20, 20), (20, 31), (31, 20), (33, 33)):
+        sums[:, drizzle.VALUE, row, column] = 500
+        light[row - 4 : row + 5, column - 4 : column + 5] += 500 * rng.uniform(0.5, 1.5, (9, 9, 3))
+    dark = np.full(light.shape, 1000.0)
+    found = drizzled._with_one_colour(light, sums, dark, 2)
+    turned = drizzled._with_one_colour(light[::-1, ::-1], sums[..., ::-1, ::-1], dark, 2)[::-1, ::-1]
+    assert np.count_nonzero(found != light) > 900
+    np.testing.assert_allclose(found, turned, rtol=1e-9)
+
+
 def test_stars_of_two_colours_keep_them(tmp_path):
     def scene(x, y):
         return 1000 + sum(
