@@ -29,6 +29,7 @@ from nanstack.truth.simulation import SimulatedFrame, apply, compose, invert, si
 from zemosaic_patch.dropin import patch as dropin
 from zemosaic_patch.dropin.manifest import UNMATCHED
 from zemosaic_patch.names import WINSOR_METHODS
+from zemosaic_patch.own_command import is_packaged
 
 FRAMES, SHAPE = 16, (540, 960)
 SKY_SCATTER = 0.05  # of the second group: what frames of one night differ by
@@ -194,12 +195,23 @@ def _drawn(before: np.ndarray, after: np.ndarray, steps: list[Steps], picture: P
 
 
 def python_of(root: Path) -> str:
-    """Return the Python of a checkout: that of a virtual environment in it, else the one that runs this."""
+    """Return the Python of a checkout: that of a virtual environment in it, else the one that runs this.
+
+    Raises
+    ------
+    dropin.RefusedError
+        Where the packaged program runs this, and there is no Python on the PATH.
+    """
     for environment in (".venv", "venv"):
         for name in ("bin/python", "Scripts/python.exe"):
             if (root / environment / name).is_file():
                 return str(root / environment / name)
-    return sys.executable
+    if not is_packaged():
+        return sys.executable
+    found = shutil.which("python3") or shutil.which("python")
+    if found is None:
+        raise dropin.RefusedError(f"no Python found to run {root}: name ZeMosaic's with --python")
+    return found
 
 
 def run_tiles(root: Path, tiles: Sequence[Tile], scratch: Path, python: str, probe: bool = True) -> dict[str, Any]:

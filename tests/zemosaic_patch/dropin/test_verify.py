@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `verify` measures and shows, on arrays with known steps; real ZeMosaics are in tests/integration."""
 
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -74,3 +75,16 @@ def test_a_tile_is_made_with_the_skies_left_alone_once():
     assert done == ["matched: True"]
     with child.skies(SimpleNamespace(zemosaic_align_stack=None), matched=False):  # a ZeMosaic without the patch
         pass
+
+
+def test_the_packaged_program_looks_for_a_python(tmp_path, monkeypatch):
+    """It is none itself."""
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(verify.dropin.RefusedError, match="--python"):
+        verify.python_of(tmp_path)
+    python = tmp_path / "python3"
+    python.write_bytes(b"")
+    python.chmod(0o755)
+    if os.name == "posix":
+        assert verify.python_of(tmp_path) == str(python)
