@@ -44,7 +44,7 @@ def test_every_import_is_declared():
         for name in imported(path) - set(sys.stdlib_module_names) - OWN - INSTEAD - OF_ZEMOSAIC:
             wanted[MODULES.get(name, name).lower()] = path.name
     extras = PROJECT["optional-dependencies"]
-    requirements = PROJECT["dependencies"] + extras["gpu"] + extras["solve"] + extras["cluster"]
+    requirements = PROJECT["dependencies"] + extras["gpu"] + extras["solve"] + extras["cluster"] + extras["ui"]
     declared = {re.match(r"[\w.-]+", requirement).group().lower() for requirement in requirements}
     assert {name: file for name, file in wanted.items() if name not in declared} == {}
     assert declared - BY_OTHERS - set(wanted) == set()

@@ -557,6 +557,15 @@ class DemoOptions:
 
 
 @dataclass(frozen=True)
+class WindowOptions:
+    """How the window is opened."""
+
+    port: int | None = option("its port on this machine; by default one that is free", int, metavar="N",
+                              within=Range(1, 65535))  # fmt: skip
+    browser: bool = option("open the browser; without, only its address is shown", bool, negatable=True, default=True)
+
+
+@dataclass(frozen=True)
 class ReportFolder:
     """What the command `report` describes."""
 

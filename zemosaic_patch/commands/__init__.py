@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zemosaic_patch.arguments import Command
 
 TOLD = {  # what each does, in a line
+    "ui": "open the window: all of this as a page in the browser",
     "mosaic": "make a mosaic of raw frames, or of master tiles",
     "tile": "make one master tile of a group of frames",
     "demo": "simulate a Seestar's frames of the Pleiades and stack them before and after the fix",

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages of the window, and what all of them have: the way from one to another, language, quit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+from zemosaic_patch.ui import texts
+from zemosaic_patch.ui.texts import text
+
+PAGES = {"/": "make.page", "/patch": "patch.page", "/earlier": "earlier.page"}
+LANGUAGES = {"en": "en-US"}  # codes of Quasar, which has its own words, where they are not ours
+
+
+def title() -> str:
+    """Return what the browser's tab says."""
+    return text("window.title")
+
+
+def language_of_quasar() -> Any:
+    """Return the code of the language that is spoken, as Quasar and the page itself name it."""
+    return LANGUAGES.get(texts.language(), texts.language())
+
+
+def build(app: Any) -> None:
+    """Give an application its pages.
+
+    Parameters
+    ----------
+    app : fastapi.FastAPI
+    """
+    from zemosaic_patch.ui import earlier, making, patching, viewer
+
+    _page("/", making.page_make)
+    _page("/patch", patching.page_patch)
+    _page("/earlier", earlier.page_earlier)
+    viewer.routes(app)
+
+
+def _page(path: str, content: Callable[[], None]) -> None:
+    from nicegui import ui
+
+    @ui.page(path)
+    def shown() -> None:
+        with frame(path):
+            content()
+
+
+@contextmanager
+def frame(path: str) -> Iterator[None]:
+    """Show what all pages have, and what is shown meanwhile within.
+
+    Parameters
+    ----------
+    path : str
+        Of the page, which is marked as the one that is shown.
+    """
+    from nicegui import ui
+
+    ui.page_title(f"{text(PAGES[path])} · {title()}" if path in PAGES else title())
+    ui.add_css((files("zemosaic_patch.ui") / "style.css").read_text(encoding="utf-8"))
+    ui.colors(primary="#1d5c96", positive="#236b35", negative="#a82f28")
+    with ui.element("a").classes("skip").props('href="#content"'):
+        ui.label(text("window.skip"))
+    with ui.element("header").classes("window-head"):
+        _navigation(path)
+        _language()
+        ui.button(text("window.quit"), on_click=_ask_to_quit).props("flat dense no-caps").classes("plain")
+    with ui.element("main").props('id="content" tabindex="-1"'):
+        yield
+
+
+def _navigation(path: str) -> None:
+    from nicegui import ui
+
+    with ui.element("nav") as navigation:
+        navigation.props["aria-label"] = text("window.pages")
+        for place, key in PAGES.items():
+            link = ui.link(text(key), place)
+            if place == path:
+                link.props["aria-current"] = "page"
+
+
+def _language() -> None:
+    from nicegui import app, ui
+
+    def chosen(code: str) -> None:
+        texts.choose(code)
+        app.config.language = language_of_quasar()
+        ui.navigate.reload()
+
+    with ui.button(texts.language().upper()).props("flat dense no-caps").classes("plain") as button, ui.menu():
+        for code, name in texts.languages().items():
+            ui.menu_item(name, lambda code=code: chosen(code))
+    button.props["aria-label"] = text("window.language")
+
+
+def _ask_to_quit() -> None:
+    from nicegui import app, ui
+
+    def leave() -> None:
+        dialog.clear()
+        with dialog, ui.card():
+            ui.label(text("window.quit_done"))
+        ui.timer(0.5, app.shutdown, once=True)
+
+    with ui.dialog() as dialog, ui.card():
+        ui.label(text("window.quit_ask"))
+        with ui.row():
+            ui.button(text("window.quit"), on_click=leave).props("no-caps unelevated").classes("main")
+            ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
+    dialog.open()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window's server: on this machine's own address alone, once for each user."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nanstack.io.files import FolderInUseError, exclusive
+from zemosaic_patch.errors import FailureError
+from zemosaic_patch.ui import state
+from zemosaic_patch.ui.safety import ADDRESS, Guard, new_token
+from zemosaic_patch.ui.state import Running
+
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+LOCK = "window.lock"
+STARTS_S = 15.0  # so long another one may take to tell where it is
+
+
+def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
+    """Serve the window until it is quit; where one runs already, open that.
+
+    Parameters
+    ----------
+    port : int
+        0: any that is free.
+    opens : bool
+        Whether the browser is opened.
+    tell : callable
+        Called with the address.
+
+    Raises
+    ------
+    FailureError
+        Where the port is taken.
+    """
+    try:
+        with exclusive(state.folder(), LOCK):
+            _serve(port, opens, tell)
+    except FolderInUseError:
+        address = _of_the_other()
+        tell(address)
+        if opens:
+            webbrowser.open(address)
+
+
+def application() -> Any:
+    """Return all pages as one application, not guarded yet. It is built once in a process."""
+    os.environ.setdefault("NICEGUI_STORAGE_PATH", str(state.folder() / "nicegui"))  # else the current folder
+    from fastapi import FastAPI
+    from nicegui import ui
+
+    from zemosaic_patch.ui import pages
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    pages.build(app)
+    ui.run_with(
+        app,
+        title=pages.title(),
+        language=pages.language_of_quasar(),
+        dark=None,
+        tailwind=False,
+        show_welcome_message=False,
+        reconnect_timeout=30,
+    )
+    return app
+
+
+def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
+    import uvicorn
+
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    with _bound(port) as listening:
+        running = Running(listening.getsockname()[1], new_token())
+        guarded = Guard(application(), running.token, running.port)
+        config = uvicorn.Config(guarded, log_level="warning", access_log=False, server_header=False)
+        server = uvicorn.Server(config)
+        running.keep()
+        tell(running.address)
+        if opens:
+            threading.Thread(target=_open_when_it_answers, args=(server, running.address), daemon=True).start()
+        try:
+            server.run([listening])
+        finally:
+            running.forget()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether more happened than that a browser left a page before it had all of it."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, RuntimeError) and str(error) == "No response returned.")
+
+
+def _bound(port: int) -> socket.socket:
+    listening = socket.socket()
+    try:
+        listening.bind((ADDRESS, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise FailureError(f"port {port} of {ADDRESS} is taken or not allowed: name another, or no --port") from error
+    return listening
+
+
+def _open_when_it_answers(server: Server, address: str) -> None:
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.02)
+    webbrowser.open(address)
+
+
+def _of_the_other() -> str:
+    """Return the address of the window that runs already; it may be just about to start."""
+    until = time.monotonic() + STARTS_S
+    while time.monotonic() < until:
+        running = Running.kept()
+        if running is not None and _answers(running.port):
+            return running.address
+        time.sleep(0.1)
+    raise FailureError("another window is running, and does not answer: end it, or try again")
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection((ADDRESS, port), timeout=1):
+            return True
+    except OSError:
+        return False
