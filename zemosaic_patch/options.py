@@ -385,10 +385,13 @@ class MosaicOutput:
         Plain, or compressed without loss.
     picture : {'png', 'tif'}
         Kind of the 16-bit pictures.
+    hips : bool
+        Whether it is written as tiles of the sky, too.
     """
 
     format: str = "fits"
     picture: str = "png"
+    hips: bool = False
 
 
 @dataclass(frozen=True)
@@ -459,15 +462,18 @@ class OutputOptions:
 
     format: str = option("write mosaic.fits plain (fits), or compressed without loss (fz)", choices=FORMATS)
     picture: str = option("format of the 16-bit pictures", choices=PICTURES)
+    hips: bool = option(
+        "also write the mosaic as tiles of the sky (HiPS), to hips/, which Aladin and any web server show", bool
+    )
 
     @classmethod
     def of(cls, output: MosaicOutput) -> OutputOptions:
         """Return the options that stand for an output."""
-        return cls(output.format, output.picture)
+        return cls(output.format, output.picture, output.hips)
 
     def output(self) -> MosaicOutput:
         """Return what these options stand for."""
-        return MosaicOutput(self.format, self.picture)
+        return MosaicOutput(self.format, self.picture, self.hips)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,23 @@ def is_ours(path: Path) -> bool:
         return False
 
 
+def is_ours_throughout(folder: Path) -> bool:
+    """Tell whether all that lies in a folder, and below it, is on its list as a run of ours wrote it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    listed = _listed(folder)
+    others = (path for path in folder.rglob("*") if path != folder / WRITTEN)
+    files = [path for path in others if path.is_symlink() or not path.is_dir()]
+    try:
+        return all(_is_as_listed(path, listed.get(path.relative_to(folder).as_posix())) for path in files)
+    except OSError:
+        return False
+
+
+def _is_as_listed(path: Path, known: str | None) -> bool:
+    return not path.is_symlink() and known is not None and known == digest(path)
+
+
 def is_output_folder(folder: Path, results: Sequence[str] = ("mosaic.fits", "tile.fits")) -> bool:
     """Tell whether a run wrote one of some results into a folder, or is about to."""
     listed = _listed(folder)

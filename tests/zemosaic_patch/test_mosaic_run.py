@@ -900,3 +900,21 @@ def test_a_disk_without_room_for_the_mosaic_is_told_before_the_work(run, copied,
     assert code == 1
     assert re.search(r"\d+ x \d+ pixels take \d+ MiB on the disk, which has \d+ MiB free: make room", err[-1])
     assert not list((copied / "new").glob("mosaic*"))
+
+
+def test_a_mosaic_has_its_tiles_of_the_sky_as_long_as_they_are_asked_for(run, copied):
+    out, words = copied / "out", ("mosaic", copied / "frames", "-o", copied / "out")
+    (out / "hips").mkdir()
+    (out / "hips" / "mine.txt").write_text("mine", encoding="utf-8")
+    code, _, err = run(*words, "--resume", "--hips")
+    assert (code, "hips is in the way" in err[-1]) == (2, True)
+    (out / "hips" / "mine.txt").unlink()
+    data = data_of(out)
+    assert run(*words, "--resume", "--hips")[0] == 0
+    assert "obs_title            = M 45\n" in (out / "hips" / "properties").read_text(encoding="utf-8")
+    code, _, err = run(*words, "--resume")
+    assert (code, data_of(out)) == (0, data)
+    assert any("hips is of an earlier run" in line for line in err)
+    assert list((out / "hips").glob("Norder3/*/*.png"))
+    assert run(*words, "--overwrite")[0] == 0
+    assert not (out / "hips").exists()

@@ -53,6 +53,7 @@ def run(
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.cluster import crew_at
+    from zemosaic_patch.hips import check_hips, put_hips
     from zemosaic_patch.mosaic_files import (
         SOLUTIONS,
         earlier_output,
@@ -90,6 +91,8 @@ def run(
         )
     if files.resume and not files.existing_tiles:
         check_as_told(files.output, made, paths)
+    if output.hips:
+        check_hips(files.output)
     with (
         own_folder(files.output),
         Bars() as bars,
@@ -114,6 +117,7 @@ def run(
         for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
             if is_ours(files.output / name):
                 bars.warn(f"{name} is of an earlier run, and stays as it is: --overwrite removes it")
+        put_hips(files.output, output.hips, files.overwrite, bars)
     show(report, files.output)
 
 
