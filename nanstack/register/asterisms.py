@@ -3,16 +3,20 @@
 
 The two stars farthest apart span a plane of complex numbers, 0 and 1; the other two are points of it, and these four
 numbers are the code of the asterism (the idea of Lang et al. 2010, AJ 139, 1782). The codes of many frames lie in one
-search tree: what a frame shows is looked up in all of them at once.
+search tree: what frames show is looked up in all of them at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 import scipy
+
+from nanstack.register.sources import StarLists
 
 TIERS = (
     16,
@@ -20,57 +24,75 @@ TIERS = (
     100,
     250,
 )  # brightest stars that are neighbours of each other: what a shallow frame shows, and a deep one
-BRIGHT_TIERS, BRIGHT = TIERS[:2], 160  # for a first look: tiers, and the number of asterisms
+BRIGHT_TIERS, BRIGHT = TIERS[:1], 100  # for a first look: tiers, and the number of asterisms
 BORDERS = 0.12, 0.25  # depths of the strips along the borders, in sides of the frame
 NEIGHBOURS = 5  # of a star, of which any three make an asterism with it
+APART = 100.0  # between selections, in a third dimension: more than any two places on the plane
 TOLERANCE = 0.008  # of a code: distortion moves it by a few thousandths
 NEAREST = 6  # similar asterisms that are looked at
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
 class Asterisms:
-    """The asterisms of one frame, brightest first.
+    """The asterisms of frames.
 
     Attributes
     ----------
+    frame : ndarray of int, shape (n,)
+        Whose each is; those of a frame lie together, brightest first.
     corners : ndarray of int, shape (n, 4)
-        Numbers of the stars; the first two are farthest apart.
+        Numbers of the stars, in the row of all frames'; the first two are farthest apart.
     codes : ndarray of float64, shape (n, 4)
     """
 
+    frame: np.ndarray
     corners: np.ndarray
     codes: np.ndarray
 
-    def brightest(self, most: int) -> Asterisms:
-        """Return the first of them."""
-        return Asterisms(self.corners[:most], self.codes[:most])
+
+def asterisms(stars: StarLists, frames: Sequence[int]) -> Asterisms:
+    """Return the asterisms that near neighbours make: among the brightest stars, and along each border of a frame."""
+    return _of_selections(stars, frames, lambda places: _tiers(places, TIERS) + _borders(places[: TIERS[-1]]))
 
 
-def asterisms(places: np.ndarray) -> Asterisms:
-    """Return the asterisms that near neighbours make: among the brightest stars, and along each border of the frame.
-
-    Parameters
-    ----------
-    places : ndarray of complex, shape (n,)
-        Of the stars, brightest first, on a plane that keeps angles.
-    """
-    return _of_selections(places, _tiers(places, TIERS) + _borders(places[: TIERS[-1]]))
-
-
-def bright_asterisms(places: np.ndarray) -> Asterisms:
+def bright_asterisms(stars: StarLists, frames: Sequence[int]) -> Asterisms:
     """Return some of the brightest stars' asterisms: enough for a frame that shows the same sky, in less time."""
-    return _of_selections(places, _tiers(places, BRIGHT_TIERS)).brightest(BRIGHT)
+    return _of_selections(stars, frames, lambda places: _tiers(places, BRIGHT_TIERS), BRIGHT)
 
 
-def _of_selections(places: np.ndarray, selections: list[np.ndarray]) -> Asterisms:
-    """Return the asterisms of neighbours within each selection of stars."""
-    found = [chosen[_neighbours(places[chosen])] for chosen in selections if len(chosen) >= 4]
-    if not found:
-        return Asterisms(np.empty((0, 4), dtype=np.int64), np.empty((0, 4)))
-    members = np.sort(np.concatenate(found), axis=1)
-    members = members[np.unique(members @ (np.int64(len(places)) ** np.arange(4)), return_index=True)[1]]
-    members = members[np.argsort(members[:, -1], kind="stable")]
-    return _coded(places, members)
+def _of_selections(
+    stars: StarLists,
+    frames: Sequence[int],
+    select: Callable[[np.ndarray], list[np.ndarray]],
+    most: int | None = None,
+) -> Asterisms:
+    """Return the asterisms of neighbours within each selection of a frame's stars: so many of a frame at most."""
+    selections = [
+        stars.first[number] + chosen
+        for number in frames
+        for chosen in select(stars.plane[stars.first[number] : stars.first[number + 1]])
+        if len(chosen) >= 4
+    ]
+    members = np.concatenate([np.empty((0, 4), dtype=np.int64), *_neighbours(stars.plane, selections)])
+    members = _each_once(np.sort(members, axis=1), int(stars.counts.max(initial=1)))
+    frame = np.searchsorted(stars.first, members[:, -1], side="right") - 1
+    if most is not None:
+        members = members[np.arange(len(frame)) - np.searchsorted(frame, frame) < most]
+    corners, codes = _coded(stars.plane, members)
+    return Asterisms(np.searchsorted(stars.first, corners[:, 0], side="right") - 1, corners, codes)
+
+
+def _each_once(members: np.ndarray, most: int) -> np.ndarray:
+    """Return rows of stars (n, 4), each in ascending order, each once: by their faintest star, within frames of so many
+    stars at most.
+    """
+    apart = members[:, -1:] - members[:, -2::-1]
+    key = members[:, -1]
+    for offset in apart.T:
+        key = key * most + offset
+    return members[np.unique(key, return_index=True)[1]]
 
 
 def _tiers(places: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:
@@ -90,18 +112,22 @@ def _borders(places: np.ndarray) -> list[np.ndarray]:
     return bands
 
 
-def _neighbours(places: np.ndarray) -> np.ndarray:
-    """Return each star with any three of its neighbours."""
-    near = min(NEIGHBOURS, len(places) - 1)
-    points = np.stack([places.real, places.imag], axis=1)
-    ids = scipy.spatial.cKDTree(points).query(points, near + 1)[1]
-    three = np.array(list(combinations(range(1, near + 1), 3)))
-    first = np.broadcast_to(ids[:, None, :1], (len(places), len(three), 1))
-    return np.concatenate([first, ids[:, three]], axis=2).reshape(-1, 4)
+def _neighbours(places: np.ndarray, selections: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Give each star of selections with any three of its neighbours there: (n, 4)."""
+    nears = [min(NEIGHBOURS, len(chosen) - 1) for chosen in selections]
+    for near in sorted(set(nears)):
+        alike = [chosen for chosen, own in zip(selections, nears, strict=True) if own == near]
+        star = np.concatenate(alike)
+        apart = APART * np.repeat(np.arange(len(alike)), [len(chosen) for chosen in alike])
+        points = np.stack([places[star].real, places[star].imag, apart], axis=1)
+        ids = star[scipy.spatial.cKDTree(points, balanced_tree=False).query(points, near + 1)[1]]
+        three = np.array(list(combinations(range(1, near + 1), 3)))
+        first = np.broadcast_to(ids[:, None, :1], (len(star), len(three), 1))
+        yield np.concatenate([first, ids[:, three]], axis=2).reshape(-1, 4)
 
 
-def _coded(places: np.ndarray, members: np.ndarray) -> Asterisms:
-    """Put the stars of asterisms in their order, and compute the codes; without those whose stars coincide."""
+def _coded(places: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stars of asterisms in their order, and the codes; without those whose stars coincide."""
     pairs = np.array(list(combinations(range(4), 2)))
     corners = places[members]
     widest = np.abs(corners[:, pairs[:, 0]] - corners[:, pairs[:, 1]]).argmax(axis=1)
@@ -119,75 +145,76 @@ def _coded(places: np.ndarray, members: np.ndarray) -> Asterisms:
     swapped = inner[:, 0].real > inner[:, 1].real
     inner[swapped] = inner[swapped, ::-1]
     members[swapped, 2:] = members[swapped, :1:-1]
-    return Asterisms(
-        members, np.stack([inner[:, 0].real, inner[:, 0].imag, inner[:, 1].real, inner[:, 1].imag], axis=1)
-    )
+    return members, np.stack([inner[:, 0].real, inner[:, 0].imag, inner[:, 1].real, inner[:, 1].imag], axis=1)
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Asterisms of a frame that were known before.
+    """Asterisms of frames that were known before from others.
 
     Attributes
     ----------
-    frame : ndarray of int, shape (n,)
-        Where each was known from.
+    first, second : ndarray of int, shape (n,)
+        The frame that each was known from, and the one that it was looked up for.
     theirs, mine : ndarray of int, shape (n, 4)
-        Numbers of the stars there, and here.
-    frame: np.ndarray
+        The stars in the one, and in the other, in the row of all frames'.
     distance : ndarray of float64, shape (n,)
         Between the codes.
     """
 
-    frame: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
     theirs: np.ndarray
     mine: np.ndarray
     distance: np.ndarray
 
-    def only(self, kept: np.ndarray) -> Hits:
-        """Return those of a mask."""
-        return Hits(self.frame[kept], self.theirs[kept], self.mine[kept], self.distance[kept])
+    def __getitem__(self, which: np.ndarray) -> Hits:
+        """Return some of them, by a mask or by their numbers."""
+        return Hits(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 class Index:
-    """Asterisms of many frames, to look up those of another."""
+    """Asterisms of many frames, to look up those of others."""
 
     def __init__(self) -> None:
         """Begin with no frames."""
         self._shelves: list[_Shelf] = []  # each holds more frames than the next: a frame moves on seldom
 
-    def add(self, frame: int, known: Asterisms) -> None:
+    def add(self, known: Asterisms) -> None:
         """Keep the asterisms of a frame."""
-        kept = [(frame, known)]
-        while self._shelves and len(self._shelves[-1].kept) <= len(kept):
-            kept = self._shelves.pop().kept + kept
-        self._shelves.append(_Shelf(kept))
+        frames = 1
+        while self._shelves and self._shelves[-1].frames <= frames:
+            before = self._shelves.pop()
+            frames += before.frames
+            known = _together(before.known, known)
+        self._shelves.append(_Shelf(frames, known))
 
     def look_up(self, seen: Asterisms) -> Hits:
-        """Return which asterisms of the frames kept are like those of this one."""
-        parts = [shelf.look_up(seen) for shelf in self._shelves] or [_no_hits()]
-        return Hits(*(np.concatenate([getattr(hits, name) for hits in parts]) for name in Hits.__dataclass_fields__))
+        """Return which asterisms of the frames kept are like those of others."""
+        none = np.empty((0, 4), dtype=np.int64)
+        hits = Hits(none[:, 0], none[:, 0], none, none, np.empty(0))
+        for shelf in self._shelves:
+            hits = _together(hits, shelf.look_up(seen))
+        return hits
+
+
+def _together(one: Record, other: Record) -> Record:
+    """Return records of arrays as one, each array with the other's behind it."""
+    both = (np.concatenate([getattr(one, field.name), getattr(other, field.name)]) for field in fields(one))
+    return type(one)(*both)
 
 
 class _Shelf:
-    """A search tree of the codes of some frames."""
+    """The asterisms of some frames, and a search tree of their codes."""
 
-    def __init__(self, kept: list[tuple[int, Asterisms]]) -> None:
-        self.kept = kept
-        self._frame = np.repeat([frame for frame, _ in kept], [len(known.codes) for _, known in kept]).astype(np.int64)
-        if len(self._frame):
-            self._corners = np.concatenate([known.corners for _, known in kept])
-            self._tree = scipy.spatial.cKDTree(np.concatenate([known.codes for _, known in kept]), balanced_tree=False)
+    def __init__(self, frames: int, known: Asterisms) -> None:
+        self.frames, self.known = frames, known
+        self._tree = scipy.spatial.cKDTree(known.codes, balanced_tree=False)
 
     def look_up(self, seen: Asterisms) -> Hits:
-        if not len(self._frame) or not len(seen.codes):
-            return _no_hits()
         distance, place = self._tree.query(seen.codes, NEAREST, distance_upper_bound=TOLERANCE)
         mine, which = np.nonzero(np.isfinite(distance))
-        place = place[mine, which]
-        return Hits(self._frame[place], self._corners[place], seen.corners[mine], distance[mine, which])
-
-
-def _no_hits() -> Hits:
-    none = np.empty((0, 4), dtype=np.int64)
-    return Hits(none[:, 0], none, none, np.empty(0))
+        place, known = place[mine, which], self.known
+        return Hits(
+            known.frame[place], seen.frame[mine], known.corners[place], seen.corners[mine], distance[mine, which]
+        )

@@ -264,7 +264,12 @@ def attitude_between(
     ndarray of float64, shape (..., 3, 3)
         ``rays ~ directions @ attitude.T``
     """
-    left, _, right = np.linalg.svd((rays * weights[:, None]).swapaxes(-1, -2) @ directions)
+    return nearest_attitude((rays * weights[:, None]).swapaxes(-1, -2) @ directions, mirrored)
+
+
+def nearest_attitude(products: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """Return the attitude of which sums of rays' and directions' products (..., 3, 3) tell: see `attitude_between`."""
+    left, _, right = np.linalg.svd(products)
     hand = np.sign(np.linalg.det(left @ right)) * (-1 if mirrored else 1)
     left[..., 2] *= hand[..., None]
     return left @ right

@@ -33,8 +33,7 @@ def without_hot_pixels(frames: Sequence[Sources], cameras: Sequence[Hashable]) -
         if len(places):
             hot = scipy.spatial.cKDTree(places)
             for number in mine:
-                off = hot.query(frames[number].tree.data)[0] if len(frames[number]) else np.empty(0)
-                frames[number] = frames[number].only(off > SAME_PX)
+                frames[number] = frames[number].only(hot.query(frames[number].places)[0] > SAME_PX)
     return frames
 
 
@@ -46,7 +45,7 @@ def _sampled(numbers: list[int]) -> list[int]:
 
 def _hot_places(frames: list[Sources]) -> np.ndarray:
     """Return the places (n, 2) at which sources stayed though the others moved."""
-    points = np.concatenate([np.stack([frame.x, frame.y], axis=1) for frame in frames])
+    points = np.concatenate([frame.places for frame in frames])
     owner = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
     times = _recurrences(points) + 1
     for share in SHARES:
@@ -80,7 +79,7 @@ def _stayed_while_moved(link: Link, stayed: list[Sources]) -> np.ndarray:
     one, other = stayed[link.first], stayed[link.second]
     if not len(one) or not len(other):
         return np.empty((0, 2))
-    near = other.tree.query(one.tree.data)[0] < SAME_PX
+    near = scipy.spatial.cKDTree(other.places).query(one.places)[0] < SAME_PX
     x, y = link.view.pixels(View(one.camera, np.eye(3)).directions(one.x, one.y))
     moved = np.hypot(x - one.x, y - one.y) > MOVED_PX
-    return np.stack([one.x, one.y], axis=1)[near & moved]
+    return one.places[near & moved]

@@ -104,7 +104,6 @@ def register(surveys: Sequence[Survey], progress: Callable[[float], None] | None
     done = iter(range(1, len(frames) + 1))
     report = progress or (lambda share: None)
     links = find_links(frames, lambda _: report(0.5 * next(done) / len(frames)))
-    frames = [frame.bare() for frame in frames]
     results = [_alone(survey, len(surveys) == 1) for survey in surveys]
     group = groups_of(links, len(frames))
     placed = np.flatnonzero(group >= 0)
