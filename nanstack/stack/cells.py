@@ -30,13 +30,13 @@ from nanstack.register.warp import REACH, warp_mesh
 from nanstack.settings import CanvasSettings
 from nanstack.stack.combine import combined
 from nanstack.stack.drizzle import TAPS
-from nanstack.stack.drizzled import AROUND, BYTES_OF_SUMS, Dropping, Drops, dropped, grid_of, on_grid, reach
+from nanstack.stack.drizzled import AROUND, BYTES_OF_SUMS, Dropping, Drops, Part, dropped, grid_of, on_grid, reach
 from nanstack.stack.foreign import take_off
 from nanstack.stack.kept import NUMBERS, KeptCells
 from nanstack.stack.masks import drawn, hidden, masked_on_canvas, with_hidden, with_masked
 from nanstack.stack.noise_model import FrameNoise
 from nanstack.stack.rows import OpenFiles
-from nanstack.stack.sources import Held, Source, open_source
+from nanstack.stack.sources import Held, Source, Window, open_source
 from nanstack.stack.stacked import StackedCell
 
 SIDE = 256  # of cells
@@ -76,10 +76,11 @@ class Grid:
         return Box(box.top - wide, box.bottom + wide, box.left - wide, box.right + wide)
 
     def bytes_of(self, box: Box, frames: int, channels: int) -> int:
-        """Return the bytes that the samples of a part of a cell take, and what photosites drop into."""
+        """Return the bytes that the samples of a part of a cell take, photosites that drop, and what they drop into."""
         (height, width), (rows, columns) = self.around(box).shape, self.around(box, self.drops).shape
         sums = BYTES_OF_SUMS * channels * self.times**2 * rows * columns if self.drops else 0
-        return 4 * frames * channels * height * width + sums
+        windows = 4 * frames * height * width if self.drops else 0
+        return 4 * frames * channels * height * width + windows + sums
 
 
 @dataclass(frozen=True)
@@ -479,6 +480,10 @@ class Work:
         frames = np.array(cell.frames)
         showing = self.outlines.showing(rows, columns, frames)
         meshes = self.outlines.meshes(cell.grid.around(cell.box), frames)
+        if showing.shape[1:] == (1, 1) and showing.any():
+            return self._part(
+                cell.box, {index: meshes[index] for index in frames[showing[:, 0, 0]].tolist()}, self.sources
+            )
         whole = empty(cell.on_canvas.shape, channels)
         numbers = np.zeros(len(NUMBERS), dtype=np.int64)
         together = self._together(meshes, max(showing.shape[1:]))
@@ -523,26 +528,23 @@ class Work:
         wide = grid.around(box)
         placed = [self.layers[index].placed for index in meshes]
         samples = np.empty((len(placed), *wide.shape, placed[0].channels), dtype=np.float32)
+        drops = []
         for out, one, (index, mesh) in zip(samples, placed, meshes.items(), strict=True):
-            levelled(one, sources[index], mesh.cut(wide), self.settings.interpolation, out)
+            window = levelled(one, sources[index], mesh.cut(wide), self.settings.interpolation, out)
             if one.foreign is not None:
                 take_off(out, one.foreign, wide)
+            if grid.drops:
+                drops.append(Drops(self.layers[index].dropping, self.frame_mesh(index), sources[index].pattern, window))
         masks = [drawn(self.layers[index].masked, wide) for index in meshes]
         inner, found = box.within(wide), hidden(samples, masks, FrameNoise.of(placed))
         gone, stay = (None, None) if found is None else found
         if grid.drops:
-            near = grid.around(box, grid.margin - MARGIN - TAPS[-1])
-            drops = [self._drops(index, mesh.cut(near)) for index, mesh in meshes.items()]
-            stacked = dropped(samples, placed, drops, self.settings, box, grid.around(box, grid.drops), wide, gone)
+            part = Part(box, grid.around(box, grid.drops), wide)
+            stacked = dropped(samples, placed, drops, self.settings, part, gone)
         else:
             stacked = combined(samples, placed, self.settings, inner)
             stacked = stacked if gone is None else with_hidden(stacked, gone[inner])
         return stacked if gone is None else with_masked(stacked, gone[inner], stay[inner])
-
-    def _drops(self, index: int, mesh: Mesh) -> Drops:
-        """Return what a frame may drop where a mesh lies."""
-        source = self.sources[index]
-        return Drops(self.layers[index].dropping, self.frame_mesh(index), source, window_of(mesh, source.shape, 1))
 
 
 def empty(shape: tuple[int, int], channels: int) -> StackedCell:
@@ -569,8 +571,12 @@ def _reach(pattern: str, interpolation: str) -> int:
     return raw_reach(interpolation) if pattern else REACH
 
 
-def levelled(placed: PlacedFrame, source: Source | Held, mesh: Mesh, interpolation: str, out: np.ndarray) -> None:
+def levelled(
+    placed: PlacedFrame, source: Source | Held, mesh: Mesh, interpolation: str, out: np.ndarray
+) -> Window | None:
     """Fill in a frame's samples at the pixels of a part of the canvas, brought to the common flux and sky.
+
+    Return the part of the frame that they came of; None where that is nothing.
 
     Parameters
     ----------
@@ -585,7 +591,7 @@ def levelled(placed: PlacedFrame, source: Source | Held, mesh: Mesh, interpolati
     box = window_of(mesh, source.shape, _reach(source.pattern, interpolation))
     if 0 in box.shape:
         out[:] = np.nan
-        return
+        return None
     window = source.window(box)
     flat, levelling = placed.flat, placed.levelling
     if source.pattern:
@@ -593,7 +599,7 @@ def levelled(placed: PlacedFrame, source: Source | Held, mesh: Mesh, interpolati
         warp_mosaic(
             window.samples, source.pattern, mesh, interpolation, corner=corner, levelling=levelling, flat=flat, out=out
         )
-        return
+        return window.cut(box)
     inside = replace(mesh, x=mesh.x - window.box.left, y=mesh.y - window.box.top)
     samples = warp_mesh(window.samples, inside, interpolation).reshape(out.shape)
     column = np.arange(mesh.part.left, mesh.part.right)[:, np.newaxis]
@@ -601,3 +607,4 @@ def levelled(placed: PlacedFrame, source: Source | Held, mesh: Mesh, interpolati
     gain = levelling[0] * polynomial_at(flat, row, column)
     out[:] = to_float32(gain * samples + polynomial_at(levelling[1:], row, column))
     out[~np.isfinite(out).all(axis=-1)] = np.nan
+    return window.cut(box)

@@ -9,7 +9,8 @@ A pixel's drops have their middles around its own, and other ones in each colour
 them fringes. So what drops is by how much a photosite differs from the mean of the interpolated frames at its own
 place, and a pixel gets that mean in its middle, too: a step of Fruchter's iteration (2011, PASP 123, 497).
 
-This is the definition, written to be read; `nanstack.stack.drizzle_kernels` is the same, compiled.
+This is the definition, written to be read; `nanstack.stack.drizzle_kernels` and `nanstack.stack.light_kernels` are the
+same, compiled.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ KERNELS = ("square", "point", "gaussian")
 TIMES_FINER = (1.0, 4.0)  # times finer than frames' own pixels
 FWHM = 2.3548  # of a Gaussian, in its sigma; to the digits that STScI has
 GAUSSIAN_REACH = 1.2  # photosites that a Gaussian drop goes along rows and columns, as STScI has it: drops agree
+ROUGH = 4.0  # sigma by which drops change the interpolated mean where a star is bright
 LEAST_SHARE = 1e-7  # of a drop: what rounding makes of nothing is less
 TAPS, MARGIN = (-1, 0, 1, 2), 2  # of a cubic, around a place; pixels beside the grid that some of them may lie in
 FEW = 1e-3  # of the pixels may be without a drop
@@ -173,6 +175,23 @@ class Judged(NamedTuple):
     coarser: int  # pixels of the canvas along the side of one of these
 
 
+class Lit(NamedTuple):
+    """The light of pixels of the canvas."""
+
+    light: np.ndarray  # float32, (h, w, C): the mean, and what drops tell beside it where there are any
+    rough: np.ndarray  # bool, (h, w): drops change the mean by more than noise, in some colour
+
+
+class Shown(NamedTuple):
+    """What comes of pixels of the canvas: see `nanstack.stack.stacked.StackedCell`."""
+
+    image: np.ndarray
+    coverage: np.ndarray
+    weight: np.ndarray
+    variance: np.ndarray
+    holes: int
+
+
 def colours_of(pattern: str) -> tuple[int, int, int, int]:
     """Return the channels that a pattern's four photosites drop into; an empty one is mono."""
     return tuple(COLOURS[letter] for letter in pattern) if pattern else (0, 0, 0, 0)
@@ -232,6 +251,48 @@ def means(judged: Judged, box: Box) -> np.ndarray:
     """Return the mean of the interpolated frames in the middles of pixels of the canvas: float64 (h, w, C)."""
     y, x = np.mgrid[box.top : box.bottom, box.left : box.right].astype(np.float64)
     return np.stack([mean_at(judged, channel, x, y) for channel in range(judged.mean.shape[2])], axis=-1)
+
+
+def lit(judged: Judged, sums: np.ndarray, box: Box) -> Lit:
+    """Return the light of pixels of the canvas.
+
+    Parameters
+    ----------
+    judged : Judged
+        Of whichever frame: the mean is one.
+    sums : ndarray of float32, shape (C, 3, h, w)
+        Of these pixels, when all frames have dropped.
+    box : Box
+        The pixels, counted from the canvas's origin.
+    """
+    value, weight = sums[:, VALUE], sums[:, WEIGHT]
+    more = np.divide(value, weight, out=np.zeros(value.shape, np.float32), where=weight > 0)
+    rough = (value**2 > np.float32(ROUGH**2) * sums[:, VARIANCE]).any(axis=0)
+    return Lit((means(judged, box) + np.moveaxis(more, 0, -1)).astype(np.float32), rough)
+
+
+def shown(sums: np.ndarray, light: np.ndarray, counts: np.ndarray, times: int) -> Shown:
+    """Return what pixels show: their light where frames have data, and drops reached each colour.
+
+    Parameters
+    ----------
+    sums : ndarray of float32, shape (C, 3, h, w)
+    light : ndarray of float32, shape (h, w, C)
+    counts : ndarray of int, shape (h / times, w / times)
+        How many frames have data, in the pixels of the grid.
+    times : int
+        Pixels of the canvas along the side of one of these.
+    """
+    weight, coverage = sums[:, WEIGHT], counts.repeat(times, axis=0).repeat(times, axis=1)
+    whole = (weight > 0).all(axis=0) & (coverage > 0)
+    inverse = np.divide(np.float32(1), weight, out=np.full(weight.shape, np.float32(np.nan)), where=whole)
+    return Shown(
+        np.where(whole[..., np.newaxis], light, np.float32(np.nan)),
+        np.where(whole, coverage, 0).astype(np.uint16),
+        np.where(whole, weight.mean(axis=0), np.float32(0)),
+        np.ascontiguousarray(np.moveaxis(sums[:, VARIANCE] * inverse * inverse, 0, -1)),
+        int(np.count_nonzero((coverage > 0) & ~whole)),
+    )
 
 
 def mean_at(judged: Judged, channel: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:

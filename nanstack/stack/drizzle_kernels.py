@@ -58,17 +58,6 @@ def drop(photosites: Photosites, worth: Worth, judged: Judged, drizzle: Drizzle,
     )  # fmt: skip
 
 
-def means(judged: Judged, box: Box) -> np.ndarray:
-    """Return the mean of the interpolated frames in the middles of pixels, as `nanstack.stack.drizzle.means`."""
-    grid, coarser = judged.box, judged.coarser
-    if coarser == 1:
-        return judged.mean[box.within(grid)].astype(np.float64)
-    mean = np.ascontiguousarray(np.moveaxis(judged.mean, -1, 0), dtype=np.float32)
-    found = np.full((len(mean), *box.shape), np.nan)
-    _means(mean, (int(grid.top), int(grid.left)), int(coarser), (int(box.top), int(box.left)), found)
-    return np.moveaxis(found, 0, -1)
-
-
 def _of_lanes(worth: Worth, colours: tuple[int, ...], each: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the colours of photosites side by side, and the terms of what these are worth: (k, LANES), (k, 15, LANES).
 
@@ -86,32 +75,6 @@ def _colours_of_lanes(colours: tuple[int, ...], each: int) -> np.ndarray:
         return np.arange(each)[:, np.newaxis].repeat(LANES, axis=1)
     row, first, lane = np.ogrid[:2, :2, :LANES]
     return np.array(colours)[2 * row + (first + lane) % 2].reshape(4, LANES)
-
-
-@compilation.compiled(error_model="numpy")
-def _means(mean, grid, coarser, begin, found):
-    height, width = mean.shape[1:]
-    planes, mixed = mean.reshape(-1), np.empty(width)
-    for channel in range(len(mean)):
-        for r in range(found.shape[1]):
-            row = (begin[0] + r + 0.5) / coarser - 0.5 - grid[0]
-            out, first = found[channel, r], math.floor(row)
-            if first >= 1 and first + 2 < height:
-                down, rows = _keys(row - first), mean[channel, first - 1 : first + 3]
-                for k in range(width):
-                    mixed[k] = down[0] * rows[0, k] + down[1] * rows[1, k] + down[2] * rows[2, k] + down[3] * rows[3, k]
-                for phase in range(coarser):  # pixels that lie alike in theirs of the grid
-                    column = (begin[1] + phase + 0.5) / coarser - 0.5 - grid[1]
-                    before = math.floor(column) - 1
-                    right = _keys(column - math.floor(column))
-                    for k in range(max(0, -before), min(-(-(out.size - phase) // coarser), width - 3 - before)):
-                        total = right[0] * mixed[before + k] + right[1] * mixed[before + k + 1]
-                        total += right[2] * mixed[before + k + 2] + right[3] * mixed[before + k + 3]
-                        out[phase + coarser * k] = total
-            for c in range(out.size):
-                if not math.isfinite(out[c]):
-                    column = (begin[1] + c + 0.5) / coarser - 0.5 - grid[1]
-                    out[c] = _mean_at(planes, channel * height * width, height, width, row, column)
 
 
 @compilation.compiled(error_model="numpy")

@@ -28,7 +28,7 @@ from nanstack.stack import drizzle as definition
 from nanstack.stack import noise_model
 from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import (
-    VALUE,
+    ROUGH,
     VARIANCE,
     WEIGHT,
     Drizzle,
@@ -39,12 +39,11 @@ from nanstack.stack.drizzle import (
     no_sums,
 )
 from nanstack.stack.noise_model import FrameNoise, NoiseRejection
-from nanstack.stack.sources import Source
+from nanstack.stack.sources import Window
 from nanstack.stack.stacked import StackedCell
 
-BYTES_OF_SUMS = 64  # of a pixel and colour: three sums, the light they tell, and what one colour is made of
-ROUGH = 4.0  # sigma by which drops change the interpolated mean where a star is bright
-AROUND = 2  # photosites around that, or as far as a colour is taken from
+BYTES_OF_SUMS = 40  # of a pixel and colour: its sums, what they tell, and what one colour is made of
+AROUND = 2  # photosites around a bright star, or as far as a colour is taken from
 SPREAD_OF_COLOUR = 1.0  # photosites: of the Gaussian that it is the mean under
 
 
@@ -115,13 +114,25 @@ def reach(droppings: Sequence[Dropping], drizzle: Drizzle) -> int:
     return math.ceil(max(drizzle.reach(one.finer) for one in droppings) / drizzle.coarser) + 1
 
 
+class Part(NamedTuple):
+    """A part of the grid, and what of it that hangs on."""
+
+    box: Box  # what is asked for
+    around: Box  # that and `AROUND` it
+    wide: Box  # that of the samples, with all the margin
+
+    def on_canvas(self, times: int) -> tuple[Box, Box]:
+        """Return where the first two lie on the canvas, with so many pixels along the side of one of the grid."""
+        return tuple(Box(*(side * times for side in of)) for of in (self.box, self.around))
+
+
 class Drops(NamedTuple):
     """What a frame may drop onto a part of a canvas."""
 
     dropping: Dropping
     mesh: Mesh  # of all its photosites
-    source: Source
-    box: Box  # of those that may drop there
+    pattern: str  # of their colours
+    window: Window | None  # has those that may drop there
 
 
 def dropped(
@@ -129,9 +140,7 @@ def dropped(
     frames: Sequence[PlacedFrame],
     drops: Sequence[Drops],
     settings: CanvasSettings,
-    box: Box,
-    around: Box,
-    wide: Box,
+    part: Part,
     hidden: np.ndarray | None = None,
 ) -> StackedCell:
     """Find outliers, and drop the photosites that are none; bright stars get one colour each.
@@ -145,31 +154,31 @@ def dropped(
     drops : sequence of Drops
     settings : CanvasSettings
         With a drizzle.
-    box, around, wide : Box
-        The part of the grid that is asked for; that and `AROUND` it; that of the samples, with the margin.
+    part : Part
     hidden : ndarray of int, shape (h, w), optional
         How many frames' samples masks took out.
     """
-    drizzle, times = settings.drizzle, settings.drizzle.coarser
+    drizzle, times, inner = settings.drizzle, settings.drizzle.coarser, part.box.within(part.wide)
     rejection = NoiseRejection(math.inf) if isinstance(settings.rejection, Rejection) else settings.rejection
-    rejected, mean = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection)
-    mean = _in_planes(mean)
-    good = np.isfinite(samples)
-    np.greater(good, rejected, out=good)  # and not rejected
-    near, own = (Box(*(side * times for side in of)) for of in (around, box))
-    sums = _all_dropped(drops, [Judged(one, mean, wide, times) for one in good], drizzle, near)
-    light = (_kernels() or definition).means(Judged(good[0], mean, wide, times), near) + _mean_of(sums)
-    if light.shape[-1] == 3:
-        dark = _dark_sky(samples, frames)[around.within(wide)].repeat(times, axis=0).repeat(times, axis=1)
-        light = _with_one_colour(light, sums, dark, times)
-    sums, image = sums[(..., *own.within(near))], light[own.within(near)]
-    inner = box.within(wide)
-    masked = np.zeros(samples.shape[1:3], dtype=np.intp) if hidden is None else hidden
-    counts = (np.isfinite(samples[..., 0]).sum(axis=0) + masked)[inner]
+    found = (_noise_kernels() or noise_model).judged(samples, FrameNoise.of(frames), rejection, inner)
+    judged = Judged(found.good[0], _in_planes(found.mean), part.wide, times)
+    own, near = part.on_canvas(times)
+    sums = no_sums(samples.shape[-1], near.shape)
+    for one, good in zip(drops, found.good, strict=True):
+        _drop(one, judged._replace(good=good), drizzle, sums, near)
+    light, rough = (_light_kernels() or definition).lit(judged, sums, near)
+    if light.shape[-1] == 3 and rough.any():
+        _colour_stars(
+            light, rough, sums, _DarkSky(samples[(slice(None), *part.around.within(part.wide))], frames, times)
+        )
+    counts, gone = found.counts[inner], 0
+    if hidden is not None:
+        counts, gone = counts + hidden[inner], int(hidden[inner].sum())
+    image = (_light_kernels() or definition).shown(
+        sums[(..., *own.within(near))], light[own.within(near)], counts, times
+    )
     channels = samples.shape[-1]
-    number = int(rejected[:, inner[0], inner[1]].sum()) + channels * int(masked[inner].sum())
-    coverage = counts.repeat(times, axis=0).repeat(times, axis=1)
-    return _told(sums, image, coverage, number, channels * int(counts.sum()))
+    return StackedCell(*image[:4], found.rejected + channels * gone, channels * int(counts.sum()), image.holes)
 
 
 def _in_planes(mean: np.ndarray) -> np.ndarray:
@@ -177,18 +186,14 @@ def _in_planes(mean: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(mean, -1, 0), dtype=np.float32), 0, -1)
 
 
-def _all_dropped(drops: Sequence[Drops], judged: Sequence[Judged], drizzle: Drizzle, box: Box) -> np.ndarray:
-    """Return the sums of what frames drop onto pixels of the canvas: (C, 3, h, w)."""
-    sums = no_sums(judged[0].mean.shape[2], box.shape)
-    for one, of in zip(drops, judged, strict=True):
-        _drop(one, of, drizzle, sums, box)
-    return np.ascontiguousarray(sums)
-
-
-def _mean_of(sums: np.ndarray) -> np.ndarray:
-    """Return what drops tell on average: (h, w, C), 0 where there are none."""
-    value, weight = sums[:, VALUE], sums[:, WEIGHT]
-    return np.moveaxis(np.divide(value, weight, out=np.zeros_like(value), where=weight > 0), 0, -1)
+def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
+    """Drop a frame's photosites; those that no light made drop nothing."""
+    one, mesh, pattern, window = drops
+    if window is None:
+        return
+    colours, near = colours_of(pattern), mesh.cut(_around(window.box))
+    photosites = Photosites(window.without_spikes(), window.box, colours, near, one.finer)
+    (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
 
 
 def _variance_of(sums: np.ndarray) -> np.ndarray:
@@ -197,27 +202,60 @@ def _variance_of(sums: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.divide(variance, weight**2, out=np.full_like(variance, np.inf), where=weight > 0), 0, -1)
 
 
-def _rough(sums: np.ndarray, times: int) -> np.ndarray:
-    """Tell of pixels whether they, or some photosites around them, differ from the mean by more than noise: (h, w)."""
-    changed = (sums[:, VALUE] ** 2 > ROUGH**2 * sums[:, VARIANCE]).any(axis=0)
-    return scipy.ndimage.maximum_filter(changed, size=2 * AROUND * times + 1)
+@dataclass(frozen=True)
+class _DarkSky:
+    """The mean dark sky of the frames that show a pixel.
+
+    Attributes
+    ----------
+    samples : ndarray of float32, shape (n, h, w, C)
+        On the grid.
+    frames : sequence of PlacedFrame
+    times : int
+        Pixels of the canvas along the side of one of the grid.
+    """
+
+    samples: np.ndarray
+    frames: Sequence[PlacedFrame]
+    times: int
+
+    def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
+        """Return it in pixels of the canvas: (h, w, C)."""
+        squares = tuple(slice(one.start // self.times, -(-one.stop // self.times)) for one in place)
+        there = np.isfinite(self.samples[(slice(None), *squares, 0)])
+        total = np.zeros((*there.shape[1:], self.samples.shape[-1]))
+        for shown, one in zip(there, self.frames, strict=True):
+            total += shown[..., np.newaxis] * one.noise.sky
+        mean = total / np.maximum(there.sum(axis=0), 1)[..., np.newaxis]
+        rows, columns = (np.arange(one.start, one.stop) // self.times - one.start // self.times for one in place)
+        return mean[rows[:, np.newaxis], columns]
 
 
-def _dark_sky(samples: np.ndarray, frames: Sequence[PlacedFrame]) -> np.ndarray:
-    """Return the mean dark sky of the frames that show a pixel: (h, w, C)."""
-    there = np.isfinite(samples[..., 0])
-    total = np.tensordot(there, [one.noise.sky for one in frames], axes=(0, 0))
-    return total / np.maximum(there.sum(axis=0), 1)[..., np.newaxis]
-
-
-def _with_one_colour(light: np.ndarray, sums: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:
-    """Return light with its bright stars of one colour each: see `_of_one_colour`."""
-    stars, found = scipy.ndimage.label(_rough(sums, times))[0], light.copy()
+def _colour_stars(light: np.ndarray, rough: np.ndarray, sums: np.ndarray, dark: _DarkSky) -> None:
+    """Give bright stars one colour each, in place: see `_of_one_colour`."""
+    wide, found = AROUND * dark.times, []
+    stars = scipy.ndimage.label(_grown(rough, wide))[0]
     for number, part in enumerate(scipy.ndimage.find_objects(stars), 1):
-        there = tuple(slice(max(0, one.start - AROUND * times), one.stop + AROUND * times) for one in part)
+        there = tuple(
+            slice(max(0, one.start - wide), min(size, one.stop + wide))
+            for one, size in zip(part, stars.shape, strict=True)
+        )
         own = stars[there] == number  # of others in reach not all surroundings are there
-        found[there][own] = _of_one_colour(light[there], sums[(..., *there)], dark[there], times)[own]
-    return found
+        colours = _of_one_colour(light[there], sums[(..., *there)], dark[there], dark.times)[own]
+        found.append((there, own, colours))
+    for there, own, colours in found:  # when no other one's surroundings are asked for any more
+        light[there][own] = colours
+
+
+def _grown(mask: np.ndarray, by: int) -> np.ndarray:
+    """Return a mask and what lies within so many pixels of it, along rows and columns."""
+    for axis in (0, 1):
+        wide = mask.swapaxes(0, axis).copy()
+        for shift in range(1, by + 1):
+            wide[shift:] |= mask.swapaxes(0, axis)[:-shift]
+            wide[:-shift] |= mask.swapaxes(0, axis)[shift:]
+        mask = wide.swapaxes(0, axis)
+    return mask
 
 
 def _of_one_colour(light: np.ndarray, sums: np.ndarray, dark: np.ndarray, times: int) -> np.ndarray:
@@ -246,33 +284,6 @@ def _of_one_colour(light: np.ndarray, sums: np.ndarray, dark: np.ndarray, times:
     bright = (around_grey > ROUGH * noise)[..., np.newaxis]
     share = np.divide(around, around_grey[..., np.newaxis], out=np.zeros(above.shape), where=bright)
     return np.where(bright, dark + share * grey[..., np.newaxis], light)
-
-
-def _drop(drops: Drops, judged: Judged, drizzle: Drizzle, sums: np.ndarray, box: Box) -> None:
-    """Drop a frame's photosites; those that no light made drop nothing."""
-    one, mesh, source, where = drops
-    if 0 in where.shape:
-        return
-    window = source.window(where, mended=False)
-    colours, near = colours_of(source.pattern), mesh.cut(_around(window.box))
-    photosites = Photosites(window.samples, window.box, colours, near, one.finer)
-    (_kernels() or definition).drop(photosites, one.worth, judged, drizzle, sums, box)
-
-
-def _told(sums: np.ndarray, image: np.ndarray, coverage: np.ndarray, rejected: int, samples: int) -> StackedCell:
-    """Return an image where frames have data, and drops reached each colour."""
-    weight, seen = sums[:, WEIGHT], coverage > 0
-    whole = (weight > 0).all(axis=0) & seen
-    inverse = np.divide(np.float32(1), weight, out=np.full_like(weight, np.nan), where=whole)
-    return StackedCell(
-        np.moveaxis(np.where(whole, np.moveaxis(image, -1, 0), np.nan).astype(np.float32), 0, -1),
-        np.where(whole, coverage, 0).astype(np.uint16),
-        np.where(whole, weight.mean(axis=0), 0).astype(np.float32),
-        np.moveaxis(sums[:, VARIANCE] * inverse * inverse, 0, -1),
-        rejected,
-        samples,
-        int(np.count_nonzero(seen & ~whole)),
-    )
 
 
 def correlation(frames: Sequence[PlacedFrame], canvas: Canvas, settings: CanvasSettings) -> np.ndarray:
@@ -311,3 +322,10 @@ def _kernels() -> ModuleType:
     from nanstack.stack import drizzle_kernels
 
     return drizzle_kernels
+
+
+@where_numba_is("light is told by NumPy, slower")
+def _light_kernels() -> ModuleType:
+    from nanstack.stack import light_kernels
+
+    return light_kernels

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nanstack.register.camera import View
     from nanstack.settings import CanvasSettings
 
-VERSION = 12  # of what a file holds, and of how cells are stacked: those of another one are made anew
+VERSION = 13  # of what a file holds, and of how cells are stacked: those of another one are made anew
 NAME = re.compile(r"cell_[+-]\d{4,}_[+-]\d{4,}\.npz")
 PLANES = ("image", "coverage", "weight", "variance")
 NUMBERS = ("rejected", "samples", "holes", "masked", "spared")

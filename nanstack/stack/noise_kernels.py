@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from nanstack import compilation
-from nanstack.stack.noise_model import GROW_PX, RANGE_OF_NINE, FrameNoise, NoiseRejection
+from nanstack.stack.noise_model import GROW_PX, RANGE_OF_NINE, FrameNoise, Judgement, NoiseRejection
 from nanstack.stack.numba_kernels import find_centers
 from nanstack.stack.stacked import StackedCell
 
@@ -31,14 +31,16 @@ GROWN = 5  # OUTLIER and OUTLIER + 1 are outliers above and below
 
 def outliers(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) -> np.ndarray:
     """Return which samples are rejected, as `nanstack.stack.noise_model.outliers`."""
-    nowhere = slice(0, 0), slice(0, 0)
-    return (_run(samples, known, rejection, nowhere)[0] >= OUTLIER).reshape(samples.shape)
+    return (_marked(samples, known, rejection)[0] >= OUTLIER).reshape(samples.shape)
 
 
-def judged(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples are rejected, and the mean of the others, as `nanstack.stack.noise_model.judged`."""
-    marks, stacked = _run(samples, known, rejection, np.s_[:, :])
-    return (marks >= OUTLIER).reshape(samples.shape), stacked.image
+def judged(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]) -> Judgement:
+    """Return which samples are good, as `nanstack.stack.noise_model.judged`."""
+    marks, counts, (image, _, _, gone) = _marked(samples, known, rejection)
+    _keep_good(samples.reshape(-1), marks.reshape(-1))
+    return Judgement(
+        marks.view(bool).reshape(samples.shape), image, counts[..., 0], int(gone[inner].sum(dtype=np.int64))
+    )
 
 
 def stack_noise(
@@ -51,13 +53,19 @@ def stack_noise(
     samples : ndarray of float32, shape (n, h, w, C), C-contiguous
         Of 1 or 3 colours.
     """
-    return _run(samples, known, rejection, inner)[1]
+    _, counts, (image, variance, weight, gone) = _marked(samples, known, rejection)
+    channels, coverage, weight = samples.shape[-1], counts[inner], weight[inner]
+    mean_weight = (sum(weight[..., channel] for channel in range(channels)) / channels).astype(np.float32)
+    return StackedCell(
+        image[inner].copy(), coverage[..., 0].copy(), mean_weight, variance[inner].copy(),
+        int(gone[inner].sum(dtype=np.int64)), int(coverage.sum(dtype=np.int64)),
+    )  # fmt: skip
 
 
-def _run(
-    samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]
-) -> tuple[np.ndarray, StackedCell]:
-    """Return the marks of a block's samples, and what comes of its inner part."""
+def _marked(
+    samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+    """Return marks of a block's samples, how many there are at each pixel, and image, variance, weight, outliers."""
     frames, height, width, channels = samples.shape
     flat = samples.reshape(frames, -1)
     center, counts = np.empty(flat.shape[1], np.float32), np.empty(flat.shape[1], np.uint16)
@@ -75,12 +83,7 @@ def _run(
         channels,
         tuple(plane.reshape(height, width * channels) for plane in (image, variance, weight, gone)),
     )
-    coverage, weight = counts.reshape(shape)[inner], weight[inner]
-    mean_weight = (sum(weight[..., channel] for channel in range(channels)) / channels).astype(np.float32)
-    return marks, StackedCell(
-        image[inner].copy(), coverage[..., 0].copy(), mean_weight, variance[inner].copy(),
-        int(gone[inner].sum(dtype=np.int64)), int(coverage.sum(dtype=np.int64)),
-    )  # fmt: skip
+    return marks, counts.reshape(shape), (image, variance, weight, gone)
 
 
 def _laid_out(known: FrameNoise, channels: int) -> tuple[np.ndarray, ...]:
@@ -117,6 +120,13 @@ def _stack_noise(samples, known, found, bounds, marks, channels, results):
         final = y - 2 * GROW_PX
         if final >= 0 and _any_gone(gone[final]):
             _settle_row(samples, known, center, counts, marks, final, channels, results)
+
+
+@entry
+def _keep_good(samples, marks):
+    """Turn marks into 1 for samples that are there and no outliers, else 0."""
+    for index in range(marks.size):
+        marks[index] = np.uint8(abs(samples[index]) < INFINITE) & np.uint8(marks[index] < OUTLIER)
 
 
 @helper

@@ -276,10 +276,27 @@ def mean_of_kept(samples: np.ndarray, rejected: np.ndarray, known: FrameNoise) -
     return Mean(image, weight, variance)
 
 
-def judged(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples of a block are rejected, as `outliers`, and the mean of the others: float32 (h, w, C)."""
-    rejected = outliers(samples, known, rejection)
-    return rejected, mean_of_kept(samples, rejected, known).image
+class Judgement(NamedTuple):
+    """Which samples of a block are good, and what these tell."""
+
+    good: np.ndarray  # bool, as the samples: there is data, and it is not rejected
+    mean: np.ndarray  # float32, (h, w, C), of these; NaN where there are none
+    counts: np.ndarray  # uint16, (h, w): of frames with data, good or not
+    rejected: int  # samples of the inner part
+
+
+def judged(samples: np.ndarray, known: FrameNoise, rejection: NoiseRejection, inner: tuple[slice, slice]) -> Judgement:
+    """Return which samples of a block are good, by `outliers`.
+
+    Parameters
+    ----------
+    samples, known, rejection, inner
+        As `stack_noise` has them.
+    """
+    rejected, there = outliers(samples, known, rejection), np.isfinite(samples)
+    mean = mean_of_kept(samples, rejected, known).image
+    counts = there[..., 0].sum(axis=0).astype(np.uint16)
+    return Judgement(there & ~rejected, mean, counts, int(rejected[:, inner[0], inner[1]].sum()))
 
 
 def stack_noise(

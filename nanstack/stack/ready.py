@@ -79,17 +79,20 @@ def _load_warp(settings: CanvasSettings) -> None:
 
 def _load_drizzle(settings: CanvasSettings) -> None:
     """Drop a few photosites."""
-    from nanstack.stack import drizzle_kernels
-    from nanstack.stack.drizzle import Judged, Photosites, Worth
+    from nanstack.stack import drizzle_kernels, light_kernels
+    from nanstack.stack.drizzle import Judged, Photosites, Worth, no_sums
 
-    if settings.drizzle is not None and is_compiled(drizzle_kernels._drop):
+    kernels = drizzle_kernels._drop, light_kernels._light, light_kernels._show
+    if settings.drizzle is not None and all(map(is_compiled, kernels)):
         box, wide = Box.whole((SIDE, SIDE)), Box(-1, SIDE + 1, -1, SIDE + 1)
         photosites = Photosites(
             np.zeros(box.shape, np.float32), box, (0,) * 4, Mesh(*np.zeros((2, 3, 3)), SIDE, wide, wide), 1.0
         )
         worth = Worth(np.zeros((7, 3)), np.zeros(6), *np.zeros((3, 3)), 1.0)
         judged = Judged(np.zeros((SIDE, SIDE, 3), bool), np.zeros((SIDE, SIDE, 3), np.float32), box, 1)
-        drizzle_kernels.drop(photosites, worth, judged, settings.drizzle, np.zeros((3, 3, SIDE, SIDE)), box)
+        sums = no_sums(3, box.shape)
+        drizzle_kernels.drop(photosites, worth, judged, settings.drizzle, sums, box)
+        light_kernels.shown(sums, light_kernels.lit(judged, sums, box).light, np.ones(box.shape), 1)
 
 
 def _load_rejection(settings: CanvasSettings) -> None:

@@ -26,10 +26,31 @@ class Window:
         Of a mosaic, its photosites; NaN or infinite where there is no data.
     box : Box
         Where they are in the frame.
+    spikes : tuple of ndarray of int, shapes (n,)
+        Rows and columns of those samples that stand for some that no light made.
     """
 
     samples: np.ndarray
     box: Box
+    spikes: tuple[np.ndarray, np.ndarray]
+
+    def cut(self, box: Box) -> Window:
+        """Return what of it lies in a box, whose pixels it has all: a view."""
+        if box == self.box:
+            return self
+        row, column = (
+            one - shift for one, shift in zip(self.spikes, np.subtract(box[::2], self.box[::2]), strict=True)
+        )
+        within = (row >= 0) & (row < box.shape[0]) & (column >= 0) & (column < box.shape[1])
+        return Window(self.samples[box.within(self.box)], box, (row[within], column[within]))
+
+    def without_spikes(self) -> np.ndarray:
+        """Return the samples with no data where no light made them."""
+        if not len(self.spikes[0]):
+            return self.samples
+        samples = self.samples.copy()
+        samples[self.spikes] = np.nan
+        return samples
 
 
 @dataclass(frozen=True)
@@ -56,16 +77,17 @@ class Source:
     spikes: np.ndarray
     mended: np.ndarray
 
-    def window(self, box: Box, *, mended: bool = True) -> Window:
-        """Return what of a box is on the frame, spikes mended; or NaN in their places."""
+    def window(self, box: Box) -> Window:
+        """Return what of a box is on the frame, spikes mended."""
         box = box.common(Box.whole(self.shape))
         samples = self.rows.part(box)
         first, last = self.spikes[:, 0].searchsorted(np.array([box.top, box.bottom], np.int32))
         row, column = (self.spikes[first:last] - np.array([box.top, box.left], np.int32)).T
         within = (column >= 0) & (column < samples.shape[1])
+        spikes = row[within], column[within]
         if within.any():  # never in a frame of several colours
-            samples[row[within], column[within]] = self.mended[first:last][within] if mended else np.nan
-        return Window(samples, box)
+            samples[spikes] = self.mended[first:last][within]
+        return Window(samples, box, spikes)
 
 
 class Held:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nanstack.register.mesh import Box, mesh_of
-from nanstack.stack import drizzle, drizzle_kernels
+from nanstack.stack import drizzle, drizzle_kernels, light_kernels
 from nanstack.stack.drizzle import (
     KERNELS,
     VALUE,
@@ -143,17 +143,37 @@ def test_the_kernel_is_the_definition(kernel, scale, kind):
 
 
 @pytest.mark.parametrize("coarser", [1, 2, 4])
-def test_the_mean_between_pixels_is_the_definitions(coarser):
-    mean = np.random.default_rng(3).normal(1000, 100, (19, 23, 3)).astype(np.float32)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_light_is_the_definitions(coarser, channels):
+    rng = np.random.default_rng(3)
+    mean = rng.normal(1000, 100, (19, 23, channels)).astype(np.float32)
     mean[4:6, 7:9] = np.nan
     mean[-1, -1, 0] = np.nan
     grid = Box(-6, 13, 4, 27)
     seen = Judged(np.ones(mean.shape, bool), mean, grid, coarser)
     box = Box(*(side * coarser for side in grid))
-    found, truth = (module.means(seen, box) for module in (drizzle_kernels, drizzle))
-    np.testing.assert_allclose(found, truth, rtol=1e-12)
-    if coarser == 1:
-        np.testing.assert_array_equal(found, mean)
+    sums, counts = sums_in(rng, channels, box), rng.integers(0, 3, grid.shape)
+    found, truth = (module.lit(seen, sums, box) for module in (light_kernels, drizzle))
+    np.testing.assert_allclose(found.light, truth.light, rtol=2e-7)
+    np.testing.assert_array_equal(found.rough, truth.rough)
+    assert 0.1 < truth.rough.mean() < 0.9
+    found, truth = (module.shown(sums, truth.light, counts, coarser) for module in (light_kernels, drizzle))
+    for name in truth._fields:
+        np.testing.assert_array_equal(getattr(found, name), getattr(truth, name), err_msg=name)
+    assert truth.holes == np.sum((truth.coverage == 0) & (np.kron(counts, np.ones((coarser, coarser))) > 0)) > 0
+    if coarser == 1:  # where nothing dropped, the mean itself
+        nothing = light_kernels.lit(seen, no_sums(channels, box.shape), box)
+        np.testing.assert_array_equal(nothing.light, mean)
+        assert not nothing.rough.any()
+
+
+def sums_in(rng, channels, box):
+    """Return sums as of drops, of which some pixels have none."""
+    sums = no_sums(channels, box.shape)
+    sums[:, WEIGHT] = rng.uniform(0.1, 3, (channels, *box.shape)) * (rng.random((channels, *box.shape)) > 0.1)
+    sums[:, VARIANCE] = 25 * sums[:, WEIGHT] ** 2
+    sums[:, VALUE] = sums[:, WEIGHT] * rng.normal(0, 15, (channels, *box.shape))
+    return sums
 
 
 # --- what it must do, whatever the arithmetic -------------------------------------------------------------------------

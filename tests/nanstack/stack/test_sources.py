@@ -138,6 +138,21 @@ def test_spikes_are_mended_in_whatever_window(tmp_path, pattern):
             np.testing.assert_array_equal(part_of(source, box), expected[box.top : box.bottom, box.left : box.right])
 
 
+def test_a_window_has_no_data_in_place_of_spikes_if_asked(tmp_path):
+    numbers = photosites(3)
+    spikes = [(0, 0), (9, 4), (20, 29), (20, 31), (44, 60)]
+    expected = numbers.astype(np.float32)
+    expected[tuple(np.transpose(spikes))] = np.nan
+    path = written(tmp_path, "16 bits", numbers)
+    with opened(frame_of(path, spikes=spikes, mended=[1.0, 2.0, 3.0, 4.0, 5.0])) as source:
+        whole = source.window(Box.whole(SHAPE))
+        for box in BOXES:
+            for window in (source.window(box), whole.cut(box)):
+                assert window.box == box
+                np.testing.assert_array_equal(window.without_spikes(), expected[box.within(whole.box)])
+                assert np.isfinite(window.samples).all()
+
+
 @pytest.mark.parametrize("by_position", [True, False])
 def test_threads_read_more_files_than_may_be_open(tmp_path, monkeypatch, by_position):
     monkeypatch.setattr(rows, "MAX_OPEN_FILES", 2)
