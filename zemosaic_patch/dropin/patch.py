@@ -165,7 +165,7 @@ class Verdict:
     text : str
         That as a sentence.
     unknown : tuple of str
-        The modules that are no published version's, where the patch is not in.
+        The modules that are no published version's without the patch, where it is not, or only half, in.
     manifest : Manifest or None
         What was put in.
     """
@@ -194,7 +194,8 @@ class Verdict:
                 f"can be patched, but {_unpublished(self.unknown)}: look at `zemosaic-patch apply --dry-run`, "
                 "then use --accept-unknown"
                 if self.unknown
-                else "can be patched by `zemosaic-patch apply`: for winsorized tiles, with --all-algorithms for all tiles"
+                else "can be patched by `zemosaic-patch apply`: for winsorized tiles, with --all-algorithms for all "
+                "tiles"
             )
         elif self.state == "outdated":
             update = f"`zemosaic-patch apply{self.manifest.options}`"
@@ -229,7 +230,7 @@ def look(folder: str | Path) -> Verdict:
         left_out=found[-1] if state == "patched" and checkout.manifest.left_out else None,
         state="outdated" if state == "patched" and not _is_current(checkout) else state,
         text=text,
-        unknown=tuple(unknown_modules(checkout.sources)) if state == "none" else (),
+        unknown=_unknown(checkout) if state in ("none", "half") else (),
         manifest=checkout.manifest,
     )
 
@@ -294,6 +295,14 @@ def _changed_engine_files(checkout: Checkout) -> list[str]:
 def unknown_modules(modules: dict[str, Source]) -> list[str]:
     """Return those modules that are no published version's: edited, or newer than this patch."""
     return [name for name, source in modules.items() if not _is_published(name, source.data)]
+
+
+def _unknown(checkout: Checkout) -> tuple[str, ...]:
+    """Return the unknown modules of a checkout without the patch; none where the patch cannot be told from the rest."""
+    try:
+        return tuple(unknown_modules(_plain(checkout)))
+    except RefusedError:  # `condition` says so
+        return ()
 
 
 def _is_published(name: str, data: bytes) -> bool:
