@@ -87,6 +87,16 @@ class SolutionFile:
             new.write_bytes(_packed(self.told, solution))
 
 
+def canvas_in(path: Path) -> Canvas | None:
+    """Return the canvas of a kept solution; None where there is none, or another image told it."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            says = json.loads(kept["told"].tobytes())
+            return None if says["version"] != VERSION else _canvas(says["canvas"])
+    except DAMAGED_ARCHIVE:
+        return None
+
+
 def _others(says: dict, told: Mapping[str, str]) -> list[str]:
     if says["version"] != VERSION:
         return ["another version"]
@@ -153,9 +163,7 @@ def _colours(frame: EarlierFrame) -> list[np.ndarray]:
 
 def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
     cameras = [_camera(camera) for camera in says["cameras"]]
-    canvas, place = says["canvas"], says["place"]
-    if canvas is not None:
-        canvas = Canvas(View(_camera(canvas["camera"]), np.array(canvas["attitude"]), canvas["scale"]))
+    canvas, place = _canvas(says["canvas"]), says["place"]
     if place is not None:
         place = Place(**{n: np.array(value) if isinstance(value, list) else value for n, value in place.items()})
     frames = {}
@@ -169,6 +177,10 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
         )  # fmt: skip
     sky = says["sky"] and SkyTold.from_json(says["sky"])
     return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"], sky, tuple(says["remarks"]))
+
+
+def _canvas(told: dict | None) -> Canvas | None:
+    return told and Canvas(View(_camera(told["camera"]), np.array(told["attitude"]), told["scale"]))
 
 
 def _camera(told: dict) -> Camera:

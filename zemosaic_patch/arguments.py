@@ -112,6 +112,8 @@ def _shape(name: str, option: Option, default: Any) -> dict[str, Any]:
     if option.positional:
         return shape if option.required else {**shape, "nargs": "?" if isinstance(default, str) else "*"}
     shape["dest"] = name
+    if option.repeated:
+        return {**shape, "action": "extend", "nargs": 1, "default": list(default)}
     if option.required:
         shape["required"] = True
     if option.bare is not None:
@@ -270,6 +272,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _words(name: str, option: Option, value: Any) -> list[str]:
     """Return an option as the words that it is on the command line."""
     flag = long_name(name)
+    if option.repeated and isinstance(value, list):
+        return [f"{flag}={one}" for one in value]
     if isinstance(value, bool):
         return [flag] if value else [off_name(name)] if option.negatable else []
     return [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]  # it may begin with a minus

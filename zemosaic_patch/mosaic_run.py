@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +58,12 @@ def check_as_told(folder: Path, run: MosaicRun, paths: Sequence[Path]) -> None:
 
 
 def mosaic_of_files(
-    paths: Sequence[Path], run: MosaicRun, folder: Path, progress: Progress, crew: Crew | None = None
+    paths: Sequence[Path],
+    run: MosaicRun,
+    folder: Path,
+    progress: Progress,
+    crew: Crew | None = None,
+    unwanted: Collection[Path] = (),
 ) -> CanvasReport:
     """Make a mosaic of frame files; what cannot be used is named and left out.
 
@@ -71,6 +76,8 @@ def mosaic_of_files(
     progress : nanstack.progress.Progress
     crew : Crew, optional
         Surveys files and stacks cells elsewhere.
+    unwanted : collection of Path
+        Those of the files that are not to be stacked.
 
     Returns
     -------
@@ -90,6 +97,6 @@ def mosaic_of_files(
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place, crew)
     with Recording(folder) as recording:
         comet = run.comet and CometRun(run.comet, comet_files_of(recording, run))
-        report = stack_files(paths, run, files_of(recording, run), progress, work, comet)
+        report = stack_files(paths, run, files_of(recording, run), progress, work, comet, unwanted)
         describe(report.json(), recording)
     return report

@@ -28,6 +28,7 @@ MATCHES = ("offset", "linear", "plane", "none")  # of ZeMosaic's tiles; the comm
 CANVASES = ("all", "reference")
 FORMATS = ("fits", "fz")
 PICTURES = ("png", "tif")
+PROGRESSES = ("bars", "json")
 STACKS = ("comet", "merged")  # beside the stars: on a comet's motion, and of stars and comet in one
 GONE = {  # options of earlier versions that a kept run.toml may name, and what stands in their place
     "tile_frames": "", "min_frames": "", "workers": "", "norm": "", "gpu": "",
@@ -86,6 +87,8 @@ class Option:
         A short name, '-o'.
     positional, required, negatable : bool
         Without a name; must be given; a flag that has a '--no-...', too.
+    repeated : bool
+        May be given several times, each time with one more value.
     bare, off : str or None
         Its value where only its name is given, and where it is given as '--no-...'.
     kept : bool
@@ -103,6 +106,7 @@ class Option:
     positional: bool = False
     required: bool = False
     negatable: bool = False
+    repeated: bool = False
     bare: str | None = None
     off: str | None = None
     kept: bool = True
@@ -448,6 +452,13 @@ class MosaicFiles:
         Path, metavar="FILE", kept=False,
     )  # fmt: skip
     flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    leave_out: tuple[str, ...] = option(
+        "leave this frame out, by its name or path; once for each such frame", metavar="FILE", repeated=True, default=()
+    )
+    progress: str = option(
+        "how a run tells how far it is: bars on the screen, or lines of JSON there, for programs",
+        choices=PROGRESSES, default=PROGRESSES[0], kept=False,
+    )  # fmt: skip
     scheduler: str | None = option(
         "have frames surveyed and cells stacked by the workers of a dask cluster: that of the scheduler at ADDRESS, or "
         "one on this machine alone (local); it changes nothing of the result",
@@ -560,6 +571,19 @@ class DemoOptions:
         int, metavar="N", within=Range(1),
     )  # fmt: skip
     overwrite: bool = option("replace the files of an earlier demo", bool)
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """What the command `look` is to look at."""
+
+    frames: tuple[str, ...] = option(
+        "FITS or .npy files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
+    )
+    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    keep: Path | None = option("keep what is found out in this folder: the next look takes no time", Path,
+                               metavar="DIR")  # fmt: skip
+    json: bool = option("tell each file as a line of JSON, as soon as it is known, for programs", bool)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,51 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from typing import Any
 
 from zemosaic_patch.signals import obey
 
 UNITS = {"surveying frames": "frame", "stacking": "cell"}
+
+
+def shown(how: str) -> Bars | Lines:
+    """Return what shows how far a run is: see `zemosaic_patch.options.PROGRESSES`."""
+    return Bars() if how == "bars" else Lines()
+
+
+class Lines:
+    """Tells steps and warnings as JSON, a line each, to standard error: a `nanstack.progress.Progress` for programs.
+
+    A line has `seconds` since the beginning, and `step`, `done`, `total`, or `warning`.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to do."""
+
+    def step(self, name: str, done: int, total: int) -> None:
+        """Tell that so many of a step's units are done."""
+        self._tell(step=name, done=done, total=total)
+
+    def warn(self, text: str) -> None:
+        """Tell a warning."""
+        from nanstack.io.layout import on_one_line
+
+        self._tell(warning=on_one_line(text))
+
+    def _tell(self, **what: Any) -> None:
+        obey()
+        line = json.dumps({"seconds": round(time.monotonic() - self._began, 2), **what})
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 class Bars:

@@ -8,9 +8,10 @@ the user.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,10 +63,13 @@ if TYPE_CHECKING:
     from nanstack.stack.stacked import StackedCell
     from nanstack.survey.record import Survey
 
+UNWANTED = "it was left out by hand (--leave-out)"
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
 
 
-def find_frames(names: Sequence[str | Path], output: Path, flat: bool = False, joins_tiles: bool = False) -> FoundFiles:
+def find_frames(
+    names: Sequence[str | Path], output: Path | None, flat: bool = False, joins_tiles: bool = False
+) -> FoundFiles:
     """Return the frame files that names stand for, as `nanstack.io.finding.find_frame_files`; else raise UsageError.
 
     Folders of outputs are passed over; where tiles are to be joined, those of mosaics alone. So is the result of an
@@ -84,8 +88,28 @@ def find_frames(names: Sequence[str | Path], output: Path, flat: bool = False, j
         raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
 
 
-def _lies_in(folder: Path, file: Path) -> bool:
-    return folder.exists() and folder.samefile(file.parent)
+def named_among(paths: Sequence[Path], names: Sequence[str]) -> set[Path]:
+    """Return the files that names stand for: paths, or their last part, which may be that of several.
+
+    Raises
+    ------
+    UsageError
+        For a name of none of them, or where all would be named.
+    """
+    named: set[Path] = set()
+    for name in names:
+        own, place = Path(name), os.path.realpath(name)
+        found = {p for p in paths if p in (own, Path(place)) or p.name == name or os.path.realpath(p) == place}
+        if not found:
+            raise UsageError(f"--leave-out {name} is not among the {len(paths)} frames given: name one of them")
+        named |= found
+    if paths and len(named) == len(set(paths)):
+        raise UsageError("--leave-out names all of the frames: leave some in")
+    return named
+
+
+def _lies_in(folder: Path | None, file: Path) -> bool:
+    return folder is not None and folder.exists() and folder.samefile(file.parent)
 
 
 @dataclass(frozen=True)
@@ -138,6 +162,7 @@ def stack_files(
     progress: Progress,
     work: Work | None = None,
     comet: CometRun | None = None,
+    unwanted: Collection[Path] = (),
 ) -> CanvasReport:
     """Stack frame files, and write the result; what cannot be used is named and left out.
 
@@ -152,6 +177,8 @@ def stack_files(
         Goes on from what an earlier run found; by default nothing is kept.
     comet : CometRun, optional
         What is stacked on a comet's motion, too.
+    unwanted : collection of Path
+        Those of the files that are not to be stacked.
 
     Raises
     ------
@@ -168,7 +195,8 @@ def stack_files(
     solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
     if solution is not None and (to.folder / to.names.image).exists():
         _check_goes_on(solution)
-    session = _session_of(paths, solution, clock, progress, work)
+    session = _session_of([path for path in paths if path not in unwanted], solution, clock, progress, work)
+    session = replace(session, left_out={**session.left_out, **dict.fromkeys(unwanted, UNWANTED)})
     for line in told(named_reasons(session.left_out, session.frames)):
         progress.say(line)
     _check_usable(session, wanted)

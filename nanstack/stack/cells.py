@@ -408,7 +408,7 @@ def _remembering(
         found = kept.load(cell.name, mark)
         if found is None:
             found = stack(cell)
-            kept.save(cell.name, mark, found)
+            kept.save(cell.name, mark, found, cell.on_canvas)
         return found
 
     return make

@@ -215,7 +215,7 @@ def stacked_and_kept(order: Order) -> bool:
     if kept.load(order.name, order.mark) is not None:
         mine = (order.folder / order.name).stat().st_mtime_ns >= order.shelf.path.stat().st_mtime_ns
         return mine  # of a process that died, and did not tell
-    kept.save(order.name, order.mark, bench_of(order.shelf).stacked(order))
+    kept.save(order.name, order.mark, bench_of(order.shelf).stacked(order), order.cell.on_canvas)
     if kept.failure:
         raise OSError(f"{order.folder}: {kept.failure}")
     return True

@@ -18,6 +18,7 @@ import numpy as np
 
 from nanstack.crew import seen_here
 from nanstack.io.files import DAMAGED_ARCHIVE, complete_file, remove_partial_files
+from nanstack.register.mesh import Box
 from nanstack.register.solved import SolvedView
 from nanstack.stack.stacked import StackedCell
 
@@ -93,10 +94,14 @@ class KeptCells:
         (self.made if made else self.used).add(name)
         return seen_here(lambda: self._read(name, fingerprint), self.folder)
 
-    def save(self, name: str, fingerprint: str, cell: StackedCell) -> None:
-        """Keep a cell, in place of the one of that name."""
+    def save(self, name: str, fingerprint: str, cell: StackedCell, box: Box) -> None:
+        """Keep a cell, in place of the one of that name; and its pixels on the canvas, counted from the origin."""
         self.made.add(name)
-        told = {"fingerprint": fingerprint, **{name: getattr(cell, name) for name in NUMBERS}}
+        told = {
+            "fingerprint": fingerprint,
+            "box": list(map(int, box)),
+            **{name: getattr(cell, name) for name in NUMBERS},
+        }
         planes = {plane: getattr(cell, plane) for plane in PLANES}
         try:
             with complete_file(self.folder / name) as new:
@@ -121,6 +126,28 @@ def _is_cell(path: Path) -> bool:
             return kept.files == ["told", *PLANES]
     except DAMAGED_ARCHIVE:
         return False
+
+
+def read_part(path: Path) -> tuple[Box, np.ndarray] | None:
+    """Return where a kept cell lies and what it shows, for a look at a mosaic that is being made.
+
+    Parameters
+    ----------
+    path : Path
+        Of its file.
+
+    Returns
+    -------
+    (Box, ndarray of float32, shape (h, w, C)) or None
+        Its pixels on the canvas, counted from the origin, and its image; None where it is damaged, or an earlier
+        version kept it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            told = json.loads(kept["told"].tobytes())
+            return Box(*told["box"]), kept["image"]
+    except DAMAGED_ARCHIVE:
+        return None
 
 
 class CellMarks:

@@ -144,6 +144,24 @@ def _identity(path: Path) -> str | None:
         return None
 
 
+def hand_on(paths: Sequence[Path], kept: Path, to: Path) -> None:
+    """Give the surveys of files that are kept in a folder to another one, which then need not make them.
+
+    Raises
+    ------
+    OSError
+        Where they cannot be written there.
+    """
+    here, there = Store(kept), Store(to)
+    for identity in filter(None, map(_identity, paths)):
+        try:
+            content = here._file(identity).read_bytes()
+        except OSError:  # there is none
+            continue
+        with complete_file(there._file(identity)) as new:
+            new.write_bytes(content)
+
+
 class Store:
     """Surveys in a folder, one small file each.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TOLD = {  # what each does, in a line
     "ui": "open the window: all of this as a page in the browser",
     "mosaic": "make a mosaic of raw frames, or of master tiles",
+    "look": "say what frames are: nights, targets, what would be left out and why",
     "tile": "make one master tile of a group of frames",
     "demo": "simulate a Seestar's frames of the Pleiades and stack them before and after the fix",
     "report": "make a report of a mosaic or a tile: one page for the browser",

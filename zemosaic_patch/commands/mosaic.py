@@ -64,13 +64,14 @@ def run(
     )
     from zemosaic_patch.mosaic_run import check_as_told, mosaic_of_files
     from zemosaic_patch.outputs import check_replaceable, claim, is_ours
-    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.progress import shown
     from zemosaic_patch.solve import forget_failures
-    from zemosaic_patch.stack_run import find_frames
+    from zemosaic_patch.stack_run import find_frames, named_among
     from zemosaic_patch.tile_files import TILE
 
     found = find_frames(files.frames, files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)
+    unwanted = named_among(paths, files.leave_out)
     check_kind(files.output, TILE, "a single tile")
     earlier = earlier_output(files.output)
     inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
@@ -95,7 +96,7 @@ def run(
         check_hips(files.output)
     with (
         own_folder(files.output),
-        Bars() as bars,
+        shown(files.progress) as bars,
         crew_at(files.scheduler, files.output, paths[0], bars) as crew,
         put_back(files.output, _how_to_go_on(files)),
     ):
@@ -112,7 +113,7 @@ def run(
             process.loaded()
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, heard)
         else:
-            report = mosaic_of_files(paths, made, files.output, heard, crew)
+            report = mosaic_of_files(paths, made, files.output, heard, crew, unwanted)
         remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
         for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
             if is_ours(files.output / name):
@@ -131,7 +132,7 @@ def _check_purpose(
             *changed(canvas, usual_canvas),
             *changed(stack, replace(usual_stack, interpolation=stack.interpolation)),
             *changed(comet, usual_comet),
-            *changed(files, replace(files, scheduler=None)),
+            *changed(files, replace(files, scheduler=None, leave_out=())),
         ]
         reason = "it is for frames, and --existing-tiles joins tiles as they are"
     else:

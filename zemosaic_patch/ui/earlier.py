@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page that is under way."""
+"""The page 'Earlier runs': open one, go on with it, add a night."""
 
 from __future__ import annotations
 
-from zemosaic_patch.ui.texts import text
+import time
+from pathlib import Path
+
+from zemosaic_patch.arguments import CONFIG
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.mosaic_files import MOSAIC
+from zemosaic_patch.ui import folders, jobs
+from zemosaic_patch.ui.jobs import Run
+from zemosaic_patch.ui.safety import chosen
+from zemosaic_patch.ui.texts import counted, text
 
 
 def page_earlier() -> None:
@@ -12,3 +21,157 @@ def page_earlier() -> None:
 
     with ui.element("h1"):
         ui.label(text("earlier.page"))
+    runs = jobs.kept()
+    if not runs:
+        ui.label(text("earlier.none"))
+    for run in runs:
+        _show(run)
+    ui.button(text("earlier.open_folder"), on_click=_open_folder).props("outline no-caps").classes("plain")
+
+
+def _show(run: Run) -> None:
+    from nicegui import ui
+
+    chosen.add(run.folder)
+    has_mosaic = (run.folder / MOSAIC).exists()
+    with ui.element("section").classes("card earlier"):
+        if (run.folder / "coverage.png").exists() and has_mosaic:
+            picture = ui.element("img").props('loading="lazy" alt=""').classes("earlier-picture")
+            picture.props["src"] = f"/preview/{run.key}"
+        with ui.element("div").classes("earlier-told"):
+            with ui.element("h2"):
+                ui.label(run.target or run.folder.name)
+            ui.label(_state(run, has_mosaic)).classes("bad" if _failed(run) else "soft")
+            ui.label(run.output).classes("soft small")
+            with ui.element("div").classes("links"):
+                ui.link(text("earlier.open"), f"/run/{run.key}")
+                if not run.is_running:
+                    _links(run)
+
+
+def _links(run: Run) -> None:
+    from nicegui import ui
+
+    if _failed(run) and (run.folder / CONFIG).exists():
+        ui.button(text("run.go_on"), on_click=lambda: go_on(run)).props("flat dense no-caps").classes("plain")
+    if (run.folder / CONFIG).exists():
+        ui.button(text("run.add_night"), on_click=lambda: _add_night(run)).props("flat dense no-caps").classes("plain")
+    ui.button(text("earlier.forget"), on_click=lambda: _forget(run)).props("flat dense no-caps").classes("plain")
+
+
+def _failed(run: Run) -> bool:
+    return bool(run.pid) and not run.is_running and not run.news().said
+
+
+def _state(run: Run, has_mosaic: bool) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.began))
+    if run.is_running:
+        said = text("earlier.running")
+    elif _failed(run):
+        said = run.news().failure or text("run.stopped")
+    else:
+        said = text("earlier.done") if has_mosaic else text("earlier.gone")
+    count = f"{counted('make.frames', run.count)} · " if run.count else ""
+    return f"{when} · {count}{said}"
+
+
+def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
+    """Go on with a run where it stopped, maybe with more frames, and show it."""
+    from nicegui import ui
+
+    try:
+        begun = continued(run, more)
+    except UsageError as error:
+        ui.notify(str(error), type="negative", multi_line=True)
+        return
+    ui.navigate.to(f"/run/{begun.key}")
+
+
+def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
+    """Go on with a run where it stopped.
+
+    Parameters
+    ----------
+    run : Run
+    more : tuple of str
+        Further folders of frames.
+
+    Raises
+    ------
+    UsageError
+        Where another run is under way, or it cannot be told how this one was made.
+    """
+    from dataclasses import replace
+
+    if jobs.running() is not None:
+        raise UsageError(text("make.one_at_a_time"))
+    try:
+        asked = (run.folder / CONFIG).read_text(encoding="utf-8")
+    except OSError:
+        try:
+            asked = (run.home / jobs.ASKED).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(text("earlier.no_options", folder=run.output)) from error
+    return jobs.begin(replace(run, frames=(*run.frames, *more)), asked, ["--resume"])
+
+
+async def _add_night(run: Run) -> None:
+    from nicegui import ui
+
+    def taken(place: Path) -> None:
+        with here:
+            go_on(run, (str(place),))
+
+    here = ui.context.slot.parent
+    begin = Path(run.frames[0]).parent if run.frames else None
+    await folders.ask(taken, begin if begin is not None and begin.is_dir() else None)
+
+
+def _forget(run: Run) -> None:
+    from nicegui import ui
+
+    jobs.forget(run)
+    ui.navigate.reload()
+
+
+async def _open_folder() -> None:
+    from nicegui import ui
+
+    def taken(place: Path) -> None:
+        with here:
+            try:
+                opened = opened_folder(place)
+            except UsageError as error:
+                ui.notify(str(error), type="negative")
+                return
+            ui.navigate.to(f"/run/{opened.key}")
+
+    here = ui.context.slot.parent
+    await folders.ask(taken)
+
+
+def opened_folder(place: Path) -> Run:
+    """Remember a mosaic that was made without the window.
+
+    Raises
+    ------
+    UsageError
+        Where there is none.
+    """
+    from zemosaic_patch.arguments import _read_toml
+
+    known = next((run for run in jobs.kept() if run.folder == place), None)
+    if known is not None:
+        return known
+    if not (place / MOSAIC).exists():
+        raise UsageError(text("earlier.no_mosaic", folder=str(place)))
+    told = _read_toml(place / CONFIG) if (place / CONFIG).exists() else {}
+    run = Run(
+        f"opened-{time.strftime('%Y%m%d-%H%M%S')}",
+        str(place),
+        tuple(map(str, told.get("frames", ()))),
+        target=place.name,
+        began=(place / MOSAIC).stat().st_mtime,
+    )
+    jobs.keep(run)
+    return run

@@ -1,9 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page that is under way."""
+"""The page 'Make a picture': frames are chosen, looked through, and a run is begun."""
 
 from __future__ import annotations
 
-from zemosaic_patch.ui.texts import text
+import os
+from pathlib import Path
+from typing import Any
+
+from nanstack.survey.store import hand_on
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.mosaic_files import SURVEYS
+from zemosaic_patch.ui import folders, jobs, settings, strip
+from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
+from zemosaic_patch.ui.jobs import Run
+from zemosaic_patch.ui.safety import chosen
+from zemosaic_patch.ui.texts import counted, text
+
+EACH_S = 0.4  # so often a page looks for what is new
+NIGHTS_SHOWN, REASONS_SHOWN = 6, 12
 
 
 def page_make() -> None:
@@ -12,3 +26,277 @@ def page_make() -> None:
 
     with ui.element("h1"):
         ui.label(text("make.page"))
+    _running()
+    shown: dict[str, Any] = {"look": None, "version": -1, "strip": None}
+    whole = ui.element("div")
+
+    def build() -> None:
+        whole.clear()
+        shown["look"], shown["strip"] = desk.looking, None
+        with whole:
+            if desk.looking is None:
+                _first_choice()
+            else:
+                shown["contents"] = ui.element("section").classes("card")
+                shown["frames"] = ui.element("section").classes("card")
+                shown["frames"].set_visibility(False)
+                with ui.element("section").classes("card"):
+                    shown["where"] = _what_to_make()
+
+    def renew() -> None:
+        if desk.looking is not shown["look"]:
+            build()
+        elif desk.version == shown["version"]:
+            return
+        shown["version"] = desk.version
+        if desk.looking is not None:
+            _renew_contents(shown["contents"])
+            _renew_frames(shown)
+            shown["where"].text = _where()
+
+    build()
+    renew()
+    ui.timer(EACH_S, renew)
+
+
+def _running() -> None:
+    """Say that a run is under way, and lead to it."""
+    from nicegui import ui
+
+    run = jobs.running()
+    if run is not None:
+        with ui.element("p").classes("card note"):
+            ui.label(text("make.running", target=run.target))
+            ui.link(text("make.show_run"), f"/run/{run.key}")
+
+
+def choose(place: Path) -> None:
+    """Put a folder's frames on the desk."""
+    if place.is_dir():
+        chosen.add(place)
+    desk.choose([str(place)])
+
+
+def _first_choice() -> None:
+    from nicegui import ui
+
+    async def browse() -> None:
+        await folders.ask(choose)
+
+    def named() -> None:
+        if (place.value or "").strip():
+            choose(folders.meant(place.value))
+
+    with ui.element("section").classes("card first"):
+        ui.label(text("make.first")).classes("lead")
+        ui.button(text("make.choose"), on_click=browse).props("unelevated no-caps size=lg").classes("main")
+        place = ui.input(text("make.paste")).props("outlined").classes("wide").on("keydown.enter", named)
+        ui.button(text("make.take"), on_click=named).props("flat no-caps").classes("plain")
+
+
+# --- what the frames are ----------------------------------------------------------------------------------------------
+
+
+def _renew_contents(section: Any) -> None:
+    from nicegui import ui
+
+    looking = desk.looking
+    section.clear()
+    with section:
+        with ui.element("div").classes("place"):
+            ui.label(", ".join(looking.places)).classes("strong")
+            ui.button(text("make.another"), on_click=_another).props("flat dense no-caps").classes("plain")
+            ui.button(text("make.add"), on_click=_add).props("flat dense no-caps").classes("plain")
+        if looking.failure:
+            ui.label(looking.failure).classes("bad").props('role="alert"')
+        elif not looking.paths:
+            ui.label(text("make.looking")).props('role="status"')
+        else:
+            _tell(desk.contents())
+
+
+async def _another() -> None:
+    await folders.ask(choose, _beside(desk))
+
+
+async def _add() -> None:
+    def more(place: Path) -> None:
+        desk.choose([*desk.looking.places, str(place)])
+
+    await folders.ask(more, _beside(desk))
+
+
+def _beside(desk: Desk) -> Path:
+    place = Path(desk.looking.places[-1])
+    return place.parent if place.parent.is_dir() else Path.home()
+
+
+def _tell(contents: Contents) -> None:
+    from nicegui import ui
+
+    looking = desk.looking
+    status = "make.known" if looking.is_over else "make.so_far"
+    ui.label(text(status, used=contents.used, found=contents.found, known=contents.known)).props('role="status"')
+    if not looking.is_over:
+        ui.linear_progress(contents.known / max(contents.found, 1), show_value=False).props(
+            'aria-hidden="true" animation-speed=200'
+        )
+    if contents.targets:
+        ui.label(text("make.targets", targets=", ".join(contents.targets)))
+    with ui.element("ul"):
+        for night, count, seconds in contents.nights[:NIGHTS_SHOWN]:
+            with ui.element("li"):
+                ui.label(_night(night, count, seconds))
+        if len(contents.nights) > NIGHTS_SHOWN:
+            with ui.element("li"):
+                ui.label(text("make.more_nights", count=len(contents.nights) - NIGHTS_SHOWN))
+    if contents.left_out or looking.passed:
+        _tell_left_out(contents, looking.passed)
+
+
+def _night(night: str, count: int, seconds: str) -> str:
+    name = text("make.night", night=night) if night else text("make.no_night")
+    return f"{name}: {counted('make.frames', count)}" + (f", {seconds}" if seconds else "")
+
+
+def _tell_left_out(contents: Contents, passed: list[str]) -> None:
+    from nicegui import ui
+
+    count = sum(len(names) for _, names in contents.left_out)
+    if count:
+        ui.label(counted("make.left_out", count)).classes("strong")
+    with ui.element("ul").classes("soft"):
+        for reason, names in contents.left_out[:REASONS_SHOWN]:
+            with ui.element("li"):
+                named = names[0] if len(names) == 1 else text("make.and_more", name=names[0], count=len(names) - 1)
+                ui.label(f"{named}: {reason}")
+        if len(contents.left_out) > REASONS_SHOWN:
+            with ui.element("li"):
+                ui.label(text("make.more_reasons", count=len(contents.left_out) - REASONS_SHOWN))
+        for line in passed:
+            with ui.element("li"):
+                ui.label(line)
+
+
+def _renew_frames(shown: dict[str, Any]) -> None:
+    """Show the strip, as soon as there are frames; afterwards what has changed in it."""
+    from nicegui import ui
+
+    if not desk.looking.paths:
+        return
+    if shown["strip"] is None:
+        section = shown["frames"]
+        section.set_visibility(True)
+        with section:
+            with ui.element("h2"):
+                ui.label(text("strip.frames"))
+            shown["strip"] = strip.element()(desk)
+    else:
+        shown["strip"].renew(desk)
+
+
+# --- what is made of them ---------------------------------------------------------------------------------------------
+
+
+def _what_to_make() -> Any:
+    """Show what can be chosen, and the way to begin; return the label that is to say where the picture goes."""
+    from nicegui import ui
+
+    def set_(options: dict[str, Any]) -> None:
+        desk.changed = options
+        own.refresh()
+
+    @ui.refreshable
+    def own() -> None:
+        with ui.element("div").classes("settings"):
+            settings.show_in_sight(desk.changed, set_)
+        with ui.expansion(
+            text("make.more"), value=is_open["more"], on_value_change=lambda e: is_open.update(more=e.value)
+        ):
+            ui.input(
+                text("make.output"),
+                value=desk.output,
+                placeholder=str(output_for(desk)),
+                on_change=lambda event: setattr(desk, "output", event.value),
+            ).props("outlined").classes("wide")
+            with ui.element("div").classes("options"):
+                settings.show_all(desk.changed, set_)
+
+    is_open = {"more": False}
+    own()
+    with ui.element("div").classes("start"):
+        ui.button(text("make.start"), on_click=_start).props("unelevated no-caps size=lg").classes("main")
+        return ui.label().classes("soft")
+
+
+def _where() -> str:
+    return "" if desk.looking is None or not desk.looking.paths else text("make.into", folder=str(output_for(desk)))
+
+
+def output_for(desk: Desk) -> Path:
+    """Return where the mosaic of the frames on the desk goes: beside them, named after the target, as nothing there."""
+    if desk.output.strip():
+        return folders.meant(desk.output)
+    if desk.looking is None or not desk.looking.places:
+        return Path.home()
+    first = Path(os.path.abspath(desk.looking.places[0]))
+    home = first.parent if os.access(first.parent, os.W_OK) else Path.home()
+    targets = desk.contents().targets
+    name = text("make.mosaic_of", target=_as_name(targets[0] if targets else first.name))
+    number, folder = 1, home / name
+    while os.path.lexists(folder):
+        number += 1
+        folder = home / f"{name} {number}"
+    return folder
+
+
+def _as_name(target: str) -> str:
+    """Return a target as a part of a file's name, on any system."""
+    kept = "".join(letter if letter.isalnum() or letter in " -+_." else " " for letter in target)
+    return " ".join(kept.split()).strip(". ")[:60] or "mosaic"
+
+
+async def _start() -> None:
+    from nicegui import run, ui
+
+    try:
+        begun = await run.io_bound(start)
+    except UsageError as error:
+        ui.notify(str(error), type="negative", multi_line=True)
+        return
+    except OSError as error:
+        ui.notify(f"{error.filename or ''}: {error.strerror or error}", type="negative", multi_line=True)
+        return
+    ui.navigate.to(f"/run/{begun.key}")
+
+
+def start() -> Run:
+    """Begin the run that the desk describes.
+
+    Raises
+    ------
+    UsageError
+        Where there is nothing to begin, or options contradict each other.
+    OSError
+        Where the output cannot be written.
+    """
+    if jobs.running() is not None:
+        raise UsageError(text("make.one_at_a_time"))
+    if desk.looking is None or not desk.looking.paths:
+        raise UsageError(text("make.nothing"))
+    made, groups = settings.run_of(desk.changed)
+    looking, output = desk.looking, output_for(desk)
+    contents = desk.contents()
+    out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
+    looking.end()
+    hand_on(looking.paths, surveys(), output / SURVEYS)
+    chosen.add(output)
+    run = Run(
+        "",
+        str(output),
+        looking.places,
+        target=contents.targets[0] if contents.targets else output.name,
+        count=len(looking.paths) - len(desk.taken_out),
+        north_up=made.canvas.is_north_up,
+    )
+    return jobs.begin(run, settings.as_toml(groups, out), ())

@@ -32,11 +32,20 @@ def build(app: Any) -> None:
     ----------
     app : fastapi.FastAPI
     """
-    from zemosaic_patch.ui import earlier, making, patching, viewer
+    from nicegui import ui
+
+    from zemosaic_patch.ui import earlier, making, patching, running, served, viewer
 
     _page("/", making.page_make)
     _page("/patch", patching.page_patch)
     _page("/earlier", earlier.page_earlier)
+
+    @ui.page("/run/{key}")
+    def run(key: str) -> None:
+        with frame("/run"):
+            running.page_run(key)
+
+    served.routes(app)
     viewer.routes(app)
 
 
@@ -69,7 +78,7 @@ def frame(path: str) -> Iterator[None]:
         _navigation(path)
         _language()
         ui.button(text("window.quit"), on_click=_ask_to_quit).props("flat dense no-caps").classes("plain")
-    with ui.element("main").props('id="content" tabindex="-1"'):
+    with ui.element("div").classes("window-body").props('id="content" tabindex="-1"'):
         yield
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanstack.io.files import FolderInUseError, exclusive
 from zemosaic_patch.errors import FailureError
-from zemosaic_patch.ui import state
+from zemosaic_patch.ui import state, thumbnails
 from zemosaic_patch.ui.safety import ADDRESS, Guard, new_token
 from zemosaic_patch.ui.state import Running
 
@@ -83,6 +83,7 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
         guarded = Guard(application(), running.token, running.port)
         config = uvicorn.Config(guarded, log_level="warning", access_log=False, server_header=False)
         server = uvicorn.Server(config)
+        threading.Thread(target=thumbnails.get_ready, daemon=True).start()
         running.keep()
         tell(running.address)
         if opens:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the window remembers, in the user's own folder: where it runs, and the runs that it began."""
+"""What the window remembers, in the user's own folder."""
 
 from __future__ import annotations
 
@@ -66,16 +66,22 @@ def _running() -> Path:
 
 
 def write(path: Path, told: Any) -> None:
-    """Write what is to be remembered; complete or not there, and readable by this user alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Write what is to be remembered as JSON; complete or not there, and readable by this user alone."""
+    own_folder(path.parent)
     with complete_file(path) as new:
         new.chmod(0o600)
-        new.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8", errors="surrogateescape")
+        new.write_text(json.dumps(told, indent=2) + "\n", encoding="ascii")
 
 
 def read(path: Path) -> Any:
     """Return what is remembered; None where that is nothing, or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        return json.loads(path.read_text(encoding="ascii"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def own_folder(path: Path) -> Path:
+    """Make a folder that this user alone may look into."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -50,6 +50,11 @@ def text(key: str, /, **values: Any) -> str:
     return said.format(**values) if values else said
 
 
+def counted(key: str, count: int) -> str:
+    """Return a text of a number of things, which has another one, its key with '_one', for a single thing."""
+    return text(f"{key}_one" if count == 1 else key, count=count)
+
+
 def keys(code: str) -> dict[str, str]:
     """Return all texts of a language, by their keys."""
     return dict(_texts(code))

@@ -82,8 +82,9 @@ def routes(app: Any) -> None:
     ----------
     app : fastapi.FastAPI
     """
-    from fastapi import BackgroundTasks, HTTPException, Response
+    from fastapi import HTTPException, Response
     from fastapi.responses import FileResponse
+    from starlette.background import BackgroundTask
 
     def asked(make: Callable[[], Any]) -> Any:
         """Return what is made, or answer that it is not there."""
@@ -120,9 +121,7 @@ def routes(app: Any) -> None:
         except HTTPException:
             scratch.cleanup()
             raise
-        afterwards = BackgroundTasks()
-        afterwards.add_task(scratch.cleanup)
-        return FileResponse(path, filename=name, background=afterwards)
+        return FileResponse(path, filename=name, background=BackgroundTask(scratch.cleanup))
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames left out by hand: the mosaic is that of the others, and the report names them."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nanstack.stack.kept import read_part
+from tests.support.pointings import write_pointings
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.stack_run import named_among
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leave_out") / "frames"
+    write_pointings(folder)
+    return folder
+
+
+def image(folder):
+    return fits.getdata(folder / "mosaic.fits")
+
+
+def told(folder):
+    return json.loads((folder / "mosaic.json").read_text())
+
+
+def test_the_mosaic_is_that_of_the_others_and_the_report_names_them(run, frames, tmp_path):
+    paths = sorted(frames.iterdir())
+    out, *others = paths
+    code, _, err = run("mosaic", frames, "-o", tmp_path / "a", "--leave-out", out.name)
+    assert code == 0
+    assert any(out.name in line and "by hand" in line for line in err)
+    assert run("mosaic", *others, "-o", tmp_path / "b")[0] == 0
+    np.testing.assert_array_equal(image(tmp_path / "a"), image(tmp_path / "b"))
+    assert told(tmp_path / "a")["left_out"] == {out.name: "it was left out by hand (--leave-out)"}
+    assert "by hand" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    # run.toml repeats it, and so does going on
+    assert run("mosaic", "--config", tmp_path / "a" / "run.toml", "-o", tmp_path / "c")[0] == 0
+    np.testing.assert_array_equal(image(tmp_path / "c"), image(tmp_path / "a"))
+
+
+def test_going_on_without_a_frame_makes_anew_only_what_it_showed(run, frames, tmp_path):
+    paths = sorted(frames.iterdir())
+    assert run("mosaic", frames, "-o", tmp_path)[0] == 0
+    before = image(tmp_path)
+    names = ["--leave-out", paths[0], "--leave-out", paths[1].name]
+    assert run("mosaic", frames, "-o", tmp_path, "--resume", *names)[0] == 0
+    assert set(told(tmp_path)["left_out"]) == {paths[0].name, paths[1].name}
+    assert not np.array_equal(image(tmp_path), before, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["nothing.fit", "frames", ""])
+def test_what_is_no_frame_is_refused(run, frames, tmp_path, name):
+    code, _, err = run("mosaic", frames, "-o", tmp_path / "out", f"--leave-out={name}")
+    assert code == 2
+    assert err == [f"zemosaic-patch: --leave-out {name} is not among the {len(list(frames.iterdir()))} frames given: "
+                   "name one of them"]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_is_that_of_all_files_of_that_name_and_a_path_of_one(tmp_path):
+    paths = [tmp_path / night / f"{index}.fit" for night in ("a", "b") for index in (1, 2)]
+    assert named_among(paths, ["1.fit"]) == {paths[0], paths[2]}
+    assert named_among(paths, [str(paths[0])]) == {paths[0]}
+    assert named_among(paths, [str(tmp_path / "b" / ".." / "a" / "2.fit")]) == {paths[1]}
+    with pytest.raises(UsageError, match="all of the frames"):
+        named_among(paths, ["1.fit", "2.fit"])
+
+
+def test_tiles_are_joined_as_they_are(run, tmp_path, frames):
+    code, _, err = run("mosaic", "--existing-tiles", frames, "-o", tmp_path, "--leave-out", "x")
+    assert code == 2
+    assert "--leave-out has no effect here" in err[0]
+
+
+def test_steps_are_told_to_programs_and_cells_where_they_lie(run, frames, tmp_path):
+    code, _, err = run("mosaic", frames, "-o", tmp_path, "--progress", "json")
+    assert code == 0
+    lines = [json.loads(line) for line in err]
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds)
+    stacking = [line for line in lines if line.get("step") == "stacking"]
+    cells = sorted((tmp_path / "cells").glob("cell_*.npz"))
+    assert stacking[-1]["done"] == stacking[-1]["total"] == len(cells)
+    # put together, the kept cells are the mosaic
+    whole = np.moveaxis(image(tmp_path), 0, -1)
+    parts = [read_part(path) for path in cells]
+    top, left = (min(getattr(box, side) for box, _ in parts) for side in ("top", "left"))
+    joined = np.full_like(whole, np.nan)
+    for box, part in parts:
+        joined[box.top - top : box.bottom - top, box.left - left : box.right - left] = part
+    np.testing.assert_array_equal(joined, whole)

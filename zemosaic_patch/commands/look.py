@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`look`: what frames are, before a mosaic is made of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from zemosaic_patch import process
+from zemosaic_patch.arguments import Command
+from zemosaic_patch.commands.output import check_address_space, check_frames
+from zemosaic_patch.options import LookOptions
+
+
+def run(options: LookOptions) -> None:
+    """Say what frames are."""
+    check_address_space()
+    check_frames(options.frames)
+    from nanstack.io.layout import on_one_line
+    from zemosaic_patch.look_run import LookedAt, lines, look
+    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.stack_run import find_frames
+
+    found = find_frames(options.frames, None, options.flat)
+    process.loaded()
+    if options.json:
+        _tell(files=list(map(str, found.paths)), passed=found.lines())
+    seen: list[LookedAt] = []
+
+    def hear(one: LookedAt) -> None:
+        seen.append(one)
+        if options.json:
+            _tell(**asdict(one))
+
+    with Bars() as bars:
+        left_out = look(found.paths, options.keep, bars, hear)
+    if options.json:
+        _tell(left_out=left_out)
+        return
+    print("\n".join(map(on_one_line, [*found.lines(), *lines(found.paths, seen, left_out)])))
+
+
+def _tell(**what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+COMMANDS = (
+    Command(
+        "look",
+        "Say what frames are, and make nothing of them: nights, targets, and what a mosaic would leave out and why.",
+        (LookOptions(),),
+        run,
+    ),
+)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What frame files are, before anything is made of them: nights, targets, and what would be left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanstack.io.frames import short_names
+from nanstack.progress import Progress
+from nanstack.session import open_session
+from nanstack.survey.selection import told
+from nanstack.survey.store import survey_files
+from zemosaic_patch.cautions import counted
+
+if TYPE_CHECKING:
+    from nanstack.survey.record import Survey
+
+TOGETHER = 16  # files that are looked at before what they are is told
+EVENING = timedelta(hours=7)  # so long after midnight UTC an evening may begin that is of the day before, in America
+NIGHT_APART = timedelta(hours=6)  # frames with a longer pause between them are of two nights
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """What a file's header says, and what its pixels show.
+
+    Attributes
+    ----------
+    number : int
+        Of the file, among those that were looked at.
+    kind, target, date, filter : str
+        See `nanstack.survey.record.Facts`; empty where nothing says.
+    exposure : float or None
+        Seconds.
+    stars : int
+    width_px : float or None
+        Full width of its stars at half their height.
+    unusable : str
+        Why it is no frame that can be used by itself; empty where it is one.
+    """
+
+    number: int
+    kind: str = ""
+    target: str = ""
+    date: str = ""
+    filter: str = ""
+    exposure: float | None = None
+    stars: int = 0
+    width_px: float | None = None
+    unusable: str = ""
+
+    @classmethod
+    def of(cls, number: int, survey: Survey) -> LookedAt:
+        """Return what is told of a survey."""
+        facts, width = survey.facts, float(survey.stars.fwhm)
+        return cls(
+            number,
+            facts.kind,
+            facts.object,
+            facts.date,
+            facts.filter,
+            facts.exposure,
+            len(survey.stars.x),
+            width if 0 < width < float("inf") else None,
+            facts.evidence if facts.kind != "light" else "",
+        )
+
+
+def look(
+    paths: Sequence[Path], folder: Path | None, progress: Progress, tell: Callable[[LookedAt], None]
+) -> dict[int, str]:
+    """Look at frame files.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    folder : Path, optional
+        Keeps their surveys, which a mosaic goes on from.
+    progress : nanstack.progress.Progress
+    tell : callable
+        Called with what is known of each file, as soon as it is.
+
+    Returns
+    -------
+    dict
+        Numbers of the files that a mosaic of all of them would leave out, and why.
+    """
+    for first in range(0, len(paths), TOGETHER):
+        some = paths[first : first + TOGETHER]
+        surveys, unusable = survey_files(some, folder)
+        known = {survey.path: survey for survey in surveys}
+        for number, path in enumerate(some, first):
+            one = known.get(path)
+            tell(LookedAt.of(number, one) if one else LookedAt(number, unusable=unusable[path]))
+        progress.step("looking at frames", first + len(some), len(paths))
+    session = open_session(paths, folder=folder, progress=progress)
+    return {number: session.left_out[path] for number, path in enumerate(paths) if path in session.left_out}
+
+
+def nights(dates: Iterable[str]) -> dict[str, str]:
+    """Return the night of each time, by the day on whose evening it began: '2025-03-26'; '' where a time is none.
+
+    >>> nights(["2025-03-26T23:50:00", "2025-03-27T01:10:00", "2025-03-27T21:00:00"])["2025-03-27T01:10:00"]
+    '2025-03-26'
+    """
+    found: dict[str, str] = {}
+    times = sorted((time, date) for date in set(dates) if (time := _time(date)) is not None)
+    last, night = None, ""
+    for time, date in times:
+        if last is None or time - last > NIGHT_APART:
+            night = (time - EVENING).date().isoformat()
+        last, found[date] = time, night
+    return found
+
+
+def _time(date: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(date.strip().rstrip("Z")[:19])
+    except ValueError:
+        return None
+
+
+def lines(paths: Sequence[Path], seen: Sequence[LookedAt], left_out: dict[int, str]) -> list[str]:
+    """Return in a few lines what files are: those that a mosaic would show, by nights, and why not the others."""
+    used = [one for one in seen if one.number not in left_out]
+    of_night = nights(one.date for one in used)
+    names = short_names(paths)
+    reasons = {names[paths[number]]: reason for number, reason in sorted(left_out.items())}
+    told_of = [f"frames             {len(used)} to be stacked, {len(left_out)} left out"]
+    for night, count in sorted(Counter(of_night.get(one.date, "") for one in used).items()):
+        some = [one for one in used if of_night.get(one.date, "") == night]
+        told_of.append(f"{f'night {night}' if night else 'no date':<18} {counted(count, 'frame')} of {_targets(some)}")
+    return told_of + [f"left out           {line}" for line in told(reasons)]
+
+
+def _targets(seen: Sequence[LookedAt]) -> str:
+    targets = Counter(one.target or "no target named" for one in seen)
+    exposures = sorted({one.exposure for one in seen if one.exposure is not None})
+    seconds = f", {' and '.join(f'{one:g}' for one in exposures)} s each" if exposures else ""
+    return ", ".join(target for target, _ in targets.most_common()) + seconds

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What lies on the owner's desk: the frames that were chosen, what is known of them, and what is to be made of them.
+
+There is one, which all tabs show. Frames are looked at by the command `look`, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nanstack.io.frames import short_names
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.look_run import LookedAt, nights
+from zemosaic_patch.own_command import own_command
+from zemosaic_patch.stack_run import find_frames
+from zemosaic_patch.ui import state
+
+SURVEYS = "surveys"
+
+
+def surveys() -> Path:
+    """Return the folder that keeps what is known of frames."""
+    return state.folder() / SURVEYS
+
+
+class Looking:
+    """A look at frames, which goes on until all of them are known.
+
+    Parameters
+    ----------
+    places : sequence of str
+        Folders, or files.
+
+    Attributes
+    ----------
+    key : str
+        Tells it from others.
+    paths : list of Path
+        The files that were found.
+    passed : list of str
+        What lies there besides, a line each.
+    seen : dict of int to LookedAt
+    left_out : dict of int to str
+        Why; once all are known.
+    failure : str
+        Why nothing could be looked at.
+    is_over : bool
+    version : int
+        Grows whenever something new is known.
+    """
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self.places = tuple(places)
+        self.key = secrets.token_hex(4)
+        self.paths: list[Path] = []
+        self.passed: list[str] = []
+        self.names: list[str] = []
+        self.seen: dict[int, LookedAt] = {}
+        self.left_out: dict[int, str] = {}
+        self.failure = ""
+        self.is_over = False
+        self.version = 0
+        state.own_folder(surveys())
+        threading.Thread(target=self._find, daemon=True).start()
+        self._process = subprocess.Popen(
+            own_command("look", *map(os.path.abspath, places), "--json", f"--keep={surveys()}"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def end(self) -> None:
+        """Look no further."""
+        self._process.terminate()
+
+    def _find(self) -> None:
+        """Find the files at once, as that other process does a moment later: they can be shown before it has begun."""
+        try:
+            found = find_frames(self.places, None)
+        except UsageError:  # the other one says so
+            return
+        self._are_there(list(found.paths), found.lines())
+
+    def _listen(self) -> None:
+        with self._process:
+            errors: list[bytes] = []
+            reading = threading.Thread(target=lambda: errors.append(self._process.stderr.read()), daemon=True)
+            reading.start()
+            for line in self._process.stdout:
+                self._hear(json.loads(line))
+            reading.join()
+        if not self.paths and self._process.returncode:
+            last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]
+            self.failure = last[0].removeprefix("zemosaic-patch: ") if last else ""
+        self.is_over = True
+        self.version += 1
+
+    def _hear(self, told: dict[str, Any]) -> None:
+        if "files" in told:
+            self._are_there([Path(path) for path in told["files"]], told["passed"])
+        elif "left_out" in told:
+            self.left_out = {int(number): str(reason) for number, reason in told["left_out"].items()}
+        else:
+            one = LookedAt(**told)
+            self.seen[one.number] = one
+        self.version += 1
+
+    def _are_there(self, paths: list[Path], passed: list[str]) -> None:
+        names = short_names(paths)
+        self.names, self.passed, self.paths = [names[path] for path in paths], passed, paths
+        self.version += 1
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What frames are, all in all.
+
+    Attributes
+    ----------
+    found, known, used : int
+        Files that were found; of which it is known what they are; that would be stacked.
+    nights : list of (str, int, str)
+        The night, frames, and how long each was exposed.
+    targets : list of str
+        The commonest first.
+    left_out : list of (str, list of str)
+        A reason, and the files that it is of.
+    """
+
+    found: int
+    known: int
+    used: int
+    nights: list[tuple[str, int, str]]
+    targets: list[str]
+    left_out: list[tuple[str, list[str]]]
+
+
+@dataclass
+class Desk:
+    """What lies there.
+
+    Attributes
+    ----------
+    looking : Looking or None
+    taken_out : set of int
+        Frames that the owner does not want.
+    changed : dict of str to object
+        Options that are not as usual, by their names.
+    output : str
+        The folder that the mosaic goes to, where the owner named one.
+    goes_on : str
+        The key of the earlier run that gets these frames, too; empty for a new one.
+    version : int
+        Grows whenever something changes.
+    """
+
+    looking: Looking | None = None
+    taken_out: set[int] = field(default_factory=set)
+    changed: dict[str, Any] = field(default_factory=dict)
+    output: str = ""
+    own_version: int = 0
+
+    @property
+    def version(self) -> int:
+        """Grows whenever something changes."""
+        return self.own_version + (self.looking.version if self.looking else 0)
+
+    def choose(self, places: Sequence[str]) -> None:
+        """Put other frames on the desk, or none."""
+        if self.looking is not None:
+            self.looking.end()
+            self.own_version += self.looking.version
+        self.looking = Looking(places) if places else None
+        self.taken_out, self.output = set(), ""
+        self.own_version += 1
+
+    def take(self, number: int, out: bool) -> None:
+        """Take a frame out, or put it back."""
+        if self.looking is not None and 0 <= number < len(self.looking.paths):
+            (self.taken_out.add if out else self.taken_out.discard)(number)
+            self.own_version += 1
+
+    def why_not(self, number: int) -> str:
+        """Return why a frame would not be stacked, whatever the owner wants; empty where it would."""
+        looking = self.looking
+        if looking.is_over:
+            return looking.left_out.get(number, "")
+        return looking.seen[number].unusable if number in looking.seen else ""
+
+    def contents(self) -> Contents:
+        """Return what the frames are, as far as that is known."""
+        looking = self.looking
+        seen, reasons = dict(looking.seen), {number: self.why_not(number) for number in list(looking.seen)}
+        used = [one for number, one in seen.items() if not reasons[number] and number not in self.taken_out]
+        of_night = nights(one.date for one in used)
+        by_night: dict[str, list[LookedAt]] = {}
+        for one in used:
+            by_night.setdefault(of_night.get(one.date, ""), []).append(one)
+        left_out: dict[str, list[str]] = {}
+        for number, reason in sorted(reasons.items()):
+            if reason:
+                left_out.setdefault(reason, []).append(looking.names[number])
+        return Contents(
+            len(looking.paths),
+            len(seen),
+            len(used),
+            [(night, len(some), _exposures(some)) for night, some in sorted(by_night.items())],
+            [target for target, _ in Counter(one.target for one in used if one.target).most_common()],
+            sorted(left_out.items(), key=lambda item: -len(item[1])),
+        )
+
+
+def _exposures(seen: Sequence[LookedAt]) -> str:
+    return ", ".join(f"{one:g} s" for one in sorted({one.exposure for one in seen if one.exposure is not None}))
+
+
+desk = Desk()  # of this process, which serves one owner

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder chosen among this machine's own: by its place, typed or pasted, or by going from one to the next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nanstack.io.frames import is_frame_file
+from zemosaic_patch.ui.texts import text
+
+MOST = 2000  # folders that are listed
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What is in a folder.
+
+    Attributes
+    ----------
+    folder : Path
+    folders : tuple of Path
+        Hidden ones apart.
+    frames : int
+        Files that are frames by their names.
+    failure : str
+        Why it cannot be listed.
+    """
+
+    folder: Path
+    folders: tuple[Path, ...] = ()
+    frames: int = 0
+    failure: str = ""
+
+
+def listed(folder: Path) -> Listed:
+    """Return what is in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            there = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    except OSError as failure:
+        return Listed(folder, failure=failure.strerror or str(failure))
+    folders = sorted((name for name, is_folder in there if is_folder), key=str.casefold)
+    frames = sum(is_frame_file(Path(name)) for name, is_folder in there if not is_folder)
+    return Listed(folder, tuple(folder / name for name in folders[:MOST]), frames)
+
+
+def meant(typed: str) -> Path:
+    """Return the place that was typed, pasted or dropped: in quotation marks, as a file:// address, or with a '~'.
+
+    >>> meant('"/data/M 31"').as_posix(), meant("file:///data/M%2031").as_posix()
+    ('/data/M 31', '/data/M 31')
+    """
+    typed = typed.strip().strip("\"'")
+    if typed.lower().startswith("file://"):
+        typed = unquote(urlsplit(typed).path)
+        typed = typed[1:] if sys.platform == "win32" else typed
+    return Path(typed).expanduser()
+
+
+def places() -> list[Path]:
+    """Return where to begin: the user's own folder, and drives."""
+    import psutil
+
+    drives = [Path(one.mountpoint) for one in psutil.disk_partitions()]
+    outer = ("/media", "/mnt", "/run/media", "/Volumes")
+    wanted = [one for one in drives if sys.platform == "win32" or str(one).startswith(outer)]
+    return [Path.home(), *(wanted if sys.platform == "win32" else [Path("/"), *wanted])]
+
+
+async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | None = None) -> None:
+    """Ask for a folder in a dialog.
+
+    Parameters
+    ----------
+    chosen : callable
+        Called with it.
+    begin : Path, optional
+        Where to begin.
+    """
+    from nicegui import run, ui
+
+    async def go(folder: Path) -> None:
+        found = await run.io_bound(listed, folder)
+        typed.value = str(folder)
+        at[0] = folder
+        inside.clear()
+        with inside:
+            _rows(found, go)
+        take.enabled = not found.failure
+        count.text = text("folders.frames", count=found.frames) if not found.failure else found.failure
+
+    async def done() -> None:
+        dialog.close()
+        result = chosen(at[0])
+        if result is not None:
+            await result
+
+    async def named() -> None:
+        await go(meant(typed.value or ""))
+
+    at = [begin or Path.home()]
+    with ui.dialog().props('aria-label="folder"') as dialog, ui.card().classes("folders"):
+        with ui.element("h2"):
+            ui.label(text("folders.choose"))
+        with ui.element("div").classes("folders-places"):
+            for place in places():
+                ui.button(_name(place), on_click=lambda place=place: go(place)).props("flat dense no-caps").classes(
+                    "plain"
+                )
+        typed = ui.input(text("folders.place")).props("outlined dense").classes("wide").on("keydown.enter", named)
+        inside = ui.element("div").classes("folders-list")
+        inside.props["role"] = "list"
+        with ui.element("div").classes("folders-end"):
+            count = ui.label().classes("soft")
+            ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
+            take = ui.button(text("folders.take"), on_click=done).props("unelevated no-caps").classes("main")
+    dialog.on("hide", dialog.delete)
+    dialog.open()
+    await go(at[0])
+
+
+def _name(place: Path) -> str:
+    return text("folders.home") if place == Path.home() else str(place)
+
+
+def _rows(found: Listed, go: Callable[[Path], Awaitable[None]]) -> None:
+    from nicegui import ui
+
+    def row(shown: str, place: Path) -> None:
+        with ui.element("button").classes("folders-row").on("click", lambda: go(place)) as button:
+            ui.label(shown)
+        button.props["type"] = "button"
+
+    if found.folder.parent != found.folder:
+        row(text("folders.up"), found.folder.parent)
+    for folder in found.folders:
+        row(folder.name, folder)

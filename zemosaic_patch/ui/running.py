@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of a run: how far it is, its mosaic as it fills, and the finished one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zemosaic_patch.mosaic_files import MOSAIC
+from zemosaic_patch.ui import earlier, jobs, viewer
+from zemosaic_patch.ui.filling import Filling
+from zemosaic_patch.ui.jobs import Run, Step
+from zemosaic_patch.ui.safety import chosen
+from zemosaic_patch.ui.texts import text
+
+EACH_S = 0.5
+WARNINGS_SHOWN = 8
+SHARES = {"surveying frames": (0.0, 0.25), "registering frames": (0.25, 0.35), "placing on the sky": (0.35, 0.4),
+          "stacking": (0.4, 0.97)}  # fmt: skip # of a run, from and to; the rest is writing
+_fillings: dict[str, Filling] = {}  # of runs that are looked at
+_pictures: dict[str, tuple[int, bytes]] = {}  # of them: how often one was made, and the last one
+
+
+def page_run(key: str) -> None:
+    """Show the page of a run."""
+    from nicegui import ui
+
+    run = jobs.find(key)
+    if run is None:
+        with ui.element("h1"):
+            ui.label(text("run.unknown"))
+        return
+    chosen.add(run.folder)
+    with ui.element("h1"):
+        ui.label(run.target or run.folder.name)
+    if run.is_running:
+        _under_way(run)
+    else:
+        _over(run)
+
+
+def _under_way(run: Run) -> None:
+    from nicegui import run as threads
+    from nicegui import ui
+
+    with ui.element("section").classes("card"):
+        with ui.element("div").classes("progress"):
+            told = ui.label(text("run.begins")).props('role="status"')
+            ui.button(text("run.cancel"), on_click=run.cancel).props("outline no-caps").classes("plain")
+        bar = ui.linear_progress(0, show_value=False).props("rounded size=10px")
+        bar.props["aria-label"] = text("run.progress")
+        warnings = ui.element("ul").classes("soft")
+        ui.label(text("run.goes_on")).classes("soft")
+    with ui.element("div").classes("filling"):
+        picture = ui.element("img").props('alt=""')
+        picture.props["alt"] = text("run.filling")
+        picture.set_visibility(False)
+    shown = {"warnings": 0, "picture": 0}
+
+    async def renew() -> None:
+        if not run.is_running:
+            ui.navigate.reload()
+            return
+        news = run.news()
+        if news.step is not None:
+            told.text, bar.value = _in_words(news.step), _share(news.step)
+        for warning in news.warnings[shown["warnings"] : WARNINGS_SHOWN]:
+            with warnings, ui.element("li"):
+                ui.label(warning)
+        shown["warnings"] = len(news.warnings)
+        number = await threads.io_bound(_filled, run)
+        if number != shown["picture"]:
+            shown["picture"] = number
+            picture.props["src"] = f"/filling/{run.key}?picture={number}"
+            picture.set_visibility(True)
+
+    ui.timer(EACH_S, renew)
+
+
+def _in_words(step: Step) -> str:
+    known = {"surveying frames": "run.surveying", "registering frames": "run.registering",
+             "placing on the sky": "run.placing", "stacking": "run.stacking"}  # fmt: skip
+    if step.name not in known:
+        said = step.name
+    elif step.name == "stacking" and step.done >= step.total:
+        return text("run.writing")
+    else:
+        said = text(known[step.name], done=step.done, total=step.total)
+    return said if step.seconds_left is None or step.done >= step.total else f"{said}, {_left(step.seconds_left)}"
+
+
+def _left(seconds: float) -> str:
+    if seconds < 90:
+        return text("run.seconds_left", count=max(1, round(seconds)))
+    return text("run.minutes_left", count=round(seconds / 60))
+
+
+def _share(step: Step) -> float:
+    """Return how much of a run is done, by what its steps usually take."""
+    first, last = SHARES.get(step.name, (0.97, 1.0))
+    return round(first + (last - first) * step.done / max(step.total, 1), 3)
+
+
+def _filled(run: Run) -> int:
+    """Read the cells that are new; return how many pictures there were of them by now."""
+    filling = _fillings.setdefault(run.key, Filling(run.folder, run.north_up))
+    number, _ = _pictures.get(run.key, (0, b""))
+    if filling.read_on():
+        picture = filling.picture()
+        if picture is not None:
+            _pictures[run.key] = number + 1, picture
+    return _pictures.get(run.key, (0, b""))[0]
+
+
+def filled_picture(key: str) -> bytes | None:
+    """Return the last picture of a run's cells."""
+    return _pictures[key][1] if key in _pictures else None
+
+
+def _over(run: Run) -> None:
+    from nicegui import ui
+
+    _fillings.pop(run.key, None)
+    _pictures.pop(run.key, None)
+    news = run.news()
+    if run.pid and not news.said:
+        with ui.element("section").classes("card"):
+            ui.label(news.failure or text("run.stopped")).classes("bad").props('role="alert"')
+            ui.button(text("run.go_on"), on_click=lambda: earlier.go_on(run)).props("unelevated no-caps").classes(
+                "main"
+            )
+    if (run.folder / MOSAIC).exists():
+        viewer.show_mosaic(run.folder)
+        _afterwards(run)
+    if news.said:
+        _about(news)
+
+
+def _afterwards(run: Run) -> None:
+    from nicegui import ui
+
+    with ui.element("section").classes("card links"):
+        ui.link(text("run.report"), f"/report/{run.key}", new_tab=True)
+        ui.link(text("run.another"), "/")
+        ui.link(text("run.add_night"), "/earlier")
+        ui.label(text("run.where", folder=run.output)).classes("soft")
+
+
+def _about(news: Any) -> None:
+    """Show what the command said at the end, and what it warned of."""
+    from nicegui import ui
+
+    with ui.element("section").classes("card"):
+        with ui.element("h2"):
+            ui.label(text("run.about"))
+        with ui.element("dl").classes("facts"):
+            for line in news.said:
+                name, fact = line[:19].strip(), line[19:].strip()
+                with ui.element("dt"):
+                    ui.label(name)
+                with ui.element("dd"):
+                    ui.label(fact)
+        with ui.element("ul").classes("soft"):
+            for warning in news.warnings:
+                with ui.element("li"):
+                    ui.label(warning)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the pages fetch beside themselves: pictures of frames, of a mosaic that fills, and the report.
+
+No address holds a place of a file: frames go by their numbers, runs by their keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nanstack.io.frames import FrameError
+from zemosaic_patch.mosaic_files import PAGE
+from zemosaic_patch.ui import jobs, running, thumbnails
+from zemosaic_patch.ui.desk import desk
+from zemosaic_patch.ui.safety import NotChosenError, chosen
+
+PREVIEW_PX = 480
+
+
+def routes(app: Any) -> None:
+    """Give an application these addresses.
+
+    Parameters
+    ----------
+    app : fastapi.FastAPI
+    """
+    from fastapi import Response
+
+    def of_frame(look: str, number: int, size: str) -> Response:
+        return _picture(frame_picture(look, number, size), "image/jpeg", "private, max-age=3600")
+
+    def of_filling(key: str) -> Response:
+        return _picture(running.filled_picture(key), "image/png", "no-store")
+
+    def of_run(key: str) -> Response:
+        return _picture(preview(key), "image/jpeg", "no-cache")
+
+    def of_report(key: str) -> Response:
+        found = report(key)
+        return Response(status_code=404) if found is None else Response(found, media_type="text/html")
+
+    app.get("/frame/{look}/{number}/{size}")(of_frame)  # each in a thread of its own
+    app.get("/filling/{key}")(of_filling)
+    app.get("/preview/{key}")(of_run)
+    app.get("/report/{key}")(of_report)
+
+
+def _picture(content: bytes | None, kind: str, kept: str) -> Any:
+    from fastapi import Response
+
+    if content is None:
+        return Response(status_code=404)
+    return Response(content, media_type=kind, headers={"Cache-Control": kept})
+
+
+def frame_picture(look: str, number: int, size: str) -> bytes | None:
+    """Return a frame on the desk as a JPEG; None where there is none.
+
+    Parameters
+    ----------
+    look : str
+        The key of the look at the frames.
+    number : int
+    size : {'small', 'large'}
+    """
+    looking = desk.looking
+    if looking is None or looking.key != look or size not in thumbnails.SIZES:
+        return None
+    if not 0 <= number < len(looking.paths):
+        return None
+    path = looking.paths[number]
+    try:
+        return thumbnails.picture(path, size, path.stat().st_mtime_ns)
+    except (FrameError, OSError, ValueError, MemoryError):
+        return None
+
+
+def preview(key: str) -> bytes | None:
+    """Return a small picture of a run's mosaic, as a JPEG."""
+    found = _in_run(key, ("mosaic_linked.png", "mosaic_linked.tif", "mosaic.png"))
+    return None if found is None else thumbnails.of_picture(found, PREVIEW_PX, found.stat().st_mtime_ns)
+
+
+def report(key: str) -> bytes | None:
+    """Return a run's report, a page of HTML."""
+    found = _in_run(key, (PAGE,))
+    return None if found is None else found.read_bytes()
+
+
+def _in_run(key: str, names: tuple[str, ...]) -> Any:
+    """Return the first of some files that is in a run's folder, where it may be served."""
+    run = jobs.find(key)
+    if run is None:
+        return None
+    for name in names:
+        try:
+            path = chosen.served(name, within=run.folder)
+        except NotChosenError:
+            continue
+        if path.is_file():
+            return path
+    return None

@@ -1,0 +1,64 @@
+// The frames as a strip of small pictures, one of them large above it: arrow keys go from one to the next.
+export default {
+  template: `
+    <div class="strip">
+      <figure v-if="at" class="strip-large">
+        <div class="strip-sky"><img :src="picture(at.n, 'large')" :alt="at.name" :class="{gone: at.state !== 'in' && at.state !== 'wait'}"></div>
+        <figcaption>
+          <span class="strip-name">{{ at.name }}</span>
+          <span class="soft">{{ at.detail }}</span>
+          <span :class="'verdict ' + at.state">{{ words[at.state] }}<template v-if="at.why">: {{ at.why }}</template></span>
+          <button type="button" class="strip-toggle" v-if="at.state !== 'no'" @click="toggle(at)">
+            {{ at.state === 'out' ? words.put_back : words.take_out }}</button>
+        </figcaption>
+      </figure>
+      <p class="soft strip-keys" :id="uid + 'keys'">{{ words.keys }}</p>
+      <div class="strip-row" role="listbox" tabindex="0" :aria-label="words.frames" :aria-describedby="uid + 'keys'"
+           :aria-activedescendant="at ? uid + at.n : null" @keydown="key" ref="row">
+        <div v-for="one in list" :key="one.n" :id="uid + one.n" role="option" :aria-selected="one.n === chosen"
+             :aria-label="one.name + ', ' + words[one.state] + (one.why ? ', ' + one.why : '')"
+             :class="['strip-one', one.state, {chosen: one.n === chosen}]" @click="choose(one.n, true)">
+          <img :src="picture(one.n, 'small')" alt="" loading="lazy" draggable="false">
+          <span aria-hidden="true">{{ marks[one.state] }}</span>
+        </div>
+      </div>
+    </div>`,
+  props: { look: String, items: Array, words: Object },
+  data() {
+    return {
+      list: this.items.slice(),
+      chosen: 0,
+      marks: { wait: "…", in: "✓", out: "✕", no: "–" },
+      uid: "strip" + Math.random().toString(36).slice(2, 8) + "-",
+    };
+  },
+  computed: {
+    at() { return this.list[this.chosen]; },
+  },
+  methods: {
+    picture(n, size) { return `/frame/${this.look}/${n}/${size}`; },
+    merge(items) { for (const one of items) this.list[one.n] = one; },
+    choose(n, focus) {
+      this.chosen = Math.max(0, Math.min(this.list.length - 1, n));
+      for (const near of [1, 2, -1]) {
+        if (this.list[this.chosen + near]) new Image().src = this.picture(this.chosen + near, "large");
+      }
+      if (focus) this.$refs.row.focus({ preventScroll: true });
+      const shown = this.$refs.row.children[this.chosen];
+      const row = this.$refs.row;
+      if (shown.offsetLeft < row.scrollLeft || shown.offsetLeft + shown.offsetWidth > row.scrollLeft + row.clientWidth)
+        row.scrollLeft = shown.offsetLeft - row.clientWidth / 2;
+    },
+    toggle(one) {
+      if (!one || one.state === "no") return;
+      this.$emit("toggle", { number: one.n, out: one.state !== "out" });
+    },
+    key(event) {
+      const to = { ArrowLeft: this.chosen - 1, ArrowRight: this.chosen + 1, Home: 0, End: this.list.length - 1 }[event.key];
+      if (to !== undefined) this.choose(to);
+      else if (event.key === " " || event.key === "Delete") this.toggle(this.at);
+      else return;
+      event.preventDefault();
+    },
+  },
+};

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The frames as a strip of small pictures, which the arrow keys go through."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from zemosaic_patch.ui.desk import Desk
+from zemosaic_patch.ui.texts import text
+
+
+def items(desk: Desk) -> list[dict[str, Any]]:
+    """Return what is shown of each frame, as the page takes it."""
+    return [_item(desk, number) for number in range(len(desk.looking.paths))]
+
+
+def _item(desk: Desk, number: int) -> dict[str, Any]:
+    looking = desk.looking
+    seen, why = looking.seen.get(number), desk.why_not(number)
+    told: list[str] = []
+    if seen is not None:
+        told = [seen.date.replace("T", " ")[:19], "" if seen.exposure is None else f"{seen.exposure:g} s"]
+        told += [text("make.stars", count=seen.stars)] if seen.stars else []
+        told += [text("make.width", width=f"{seen.width_px:.1f}")] if seen.width_px else []
+    return {
+        "n": number,
+        "name": looking.names[number],
+        "detail": " · ".join(filter(None, told)),
+        "state": "no" if why else "out" if number in desk.taken_out else "wait" if seen is None else "in",
+        "why": why,
+    }
+
+
+def words() -> dict[str, str]:
+    """Return the words on the strip."""
+    names = ("wait", "in", "out", "no", "take_out", "put_back", "keys", "frames")
+    return {name: text(f"strip.{name}") for name in names}
+
+
+@cache
+def element() -> Any:
+    """Return the class of the strip, a NiceGUI element."""
+    from nicegui.element import Element
+
+    class Strip(Element, component="strip.js"):
+        """Frames as a strip.
+
+        Parameters
+        ----------
+        desk : Desk
+            With frames.
+        """
+
+        def __init__(self, desk: Desk) -> None:
+            super().__init__()
+            self.shown = items(desk)
+            self.props["look"], self.props["items"], self.props["words"] = desk.looking.key, self.shown, words()
+            self.on("toggle", lambda event: _take(desk, event.args))
+
+        def renew(self, desk: Desk) -> None:
+            """Show what has changed since."""
+            now = items(desk)
+            changed = [one for one, before in zip(now, self.shown, strict=False) if one != before]
+            changed += now[len(self.shown) :]
+            if changed:
+                self.shown = now
+                self.run_method("merge", changed)
+
+    return Strip
+
+
+def _take(desk: Desk, told: Any) -> None:
+    if isinstance(told, dict) and type(told.get("number")) is int and type(told.get("out")) is bool:
+        desk.take(told["number"], told["out"])

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small pictures of frames, as they are looked through before a mosaic is made."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from nanstack.io.frames import read_frame
+from nanstack.survey.raw import binned
+from zemosaic_patch.pictures import levels_of, screen_stretches
+
+SMALL_PX, LARGE_PX = 200, 1000  # of the longer side
+SIZES = {"small": SMALL_PX, "large": LARGE_PX}
+
+
+@lru_cache(4000)
+def picture(path: Path, size: str, time: int) -> bytes:
+    """Return a frame as a JPEG.
+
+    Parameters
+    ----------
+    path : Path
+    size : {'small', 'large'}
+    time : int
+        When the file was changed: tells it from what it was.
+
+    Raises
+    ------
+    nanstack.io.frames.FrameError
+        For what is no frame.
+    """
+    from PIL import Image
+
+    image = _coarse(read_frame(path).data, SIZES[size])
+    shades = levels_of(screen_stretches(image)[0](image))
+    out = io.BytesIO()
+    Image.fromarray(shades).save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _coarse(image: np.ndarray, most: int) -> np.ndarray:
+    """Return an image whose longer side is not more than that, of means of squares of its pixels."""
+    times = -(-max(image.shape[:2]) // most)
+    if image.ndim == 2:
+        return np.ascontiguousarray(binned(image, times))
+    return np.dstack([binned(np.ascontiguousarray(image[..., channel]), times) for channel in range(image.shape[2])])
+
+
+@lru_cache(64)
+def of_picture(path: Path, most: int, time: int) -> bytes | None:
+    """Return a mosaic's picture as a small JPEG; None where it cannot be read.
+
+    Parameters
+    ----------
+    path : Path
+        PNG or TIFF of 16 bits.
+    most : int
+        Pixels of its longer side.
+    time : int
+        When the file was changed.
+    """
+    import cv2
+
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # 8 bits are enough
+    if image is None:
+        return None
+    times = most / max(image.shape[:2])
+    if times < 1:
+        image = cv2.resize(image, None, fx=times, fy=times, interpolation=cv2.INTER_AREA)
+    done, out = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return out.tobytes() if done else None
+
+
+def get_ready() -> None:
+    """Load what pictures of frames need, so that the first one does not wait for it."""
+    from astropy.io import fits  # noqa: F401
+    from astropy.stats import sigma_clipped_stats  # noqa: F401
+    from PIL import Image
+
+    Image.init()
