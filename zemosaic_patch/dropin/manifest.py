@@ -89,9 +89,14 @@ class Manifest:
         return self.version is not None and self.choices.match_sky == UNMATCHED
 
     @property
+    def chosen(self) -> Choices:
+        """What the user chose; where nobody was asked about the skies, the default."""
+        return self.choices if self.version else Choices(self.choices.all_algorithms)
+
+    @property
     def options(self) -> str:
-        """What `apply` is to be given for the same again; where nobody was asked about the skies, its default."""
-        return (self.choices if self.version else Choices(self.choices.all_algorithms)).options
+        """What `apply` is to be given for the same again."""
+        return self.chosen.options
 
     def json(self) -> str:
         """Return the manifest as it is kept."""

@@ -12,7 +12,7 @@ import ast
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -148,14 +148,66 @@ def _checkout_in(root: Path) -> Checkout:
 # -------------------------------------------------------------------------------------------------------- check
 
 
-def check(folder: str | Path) -> tuple[int, list[str]]:
-    """Say what holds in a checkout.
+@dataclass(frozen=True)
+class Verdict:
+    """What holds in a ZeMosaic, and whether the patch is in.
 
-    Returns
-    -------
-    code : int
-        0 where all holds or the patch is in, 1 where not.
-    lines : list of str
+    Attributes
+    ----------
+    root : Path
+    version : str
+        Of the ZeMosaic.
+    findings : tuple of sources.Finding
+    left_out : sources.Finding or None
+        What does not hold, as its owner chose.
+    state : {'none', 'patched', 'outdated', 'half'}
+        The patch's; an outdated one is of another version of this program.
+    text : str
+        That as a sentence.
+    unknown : tuple of str
+        The modules that are no published version's without the patch, where it is not, or only half, in.
+    manifest : Manifest or None
+        What was put in.
+    """
+
+    root: Path
+    version: str
+    findings: tuple[sources.Finding, ...]
+    left_out: sources.Finding | None
+    state: str
+    text: str
+    unknown: tuple[str, ...]
+    manifest: Manifest | None
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state == "patched" or (self.state == "none" and all(one.holds for one in self.findings))
+
+    def lines(self) -> list[str]:
+        """Return it as lines for the screen."""
+        lines = [f"ZeMosaic {self.version} in {self.root}", LEGEND]
+        lines += [f"{self._of(one)}  {one.text}  ({one.place})" for one in self.findings]
+        lines.append(self.text)
+        if self.state == "none":
+            lines.append(
+                f"can be patched, but {_unpublished(self.unknown)}: look at `zemosaic-patch apply --dry-run`, "
+                "then use --accept-unknown"
+                if self.unknown
+                else "can be patched by `zemosaic-patch apply`: for winsorized tiles, with --all-algorithms for all "
+                "tiles"
+            )
+        elif self.state == "outdated":
+            update = f"`zemosaic-patch apply{self.manifest.options}`"
+            lines.append(f"it is {_age(self.manifest)}: {update} brings it up to date")
+        return lines
+
+    def _of(self, finding: sources.Finding) -> str:
+        return "left out" if finding is self.left_out else "holds   " if finding.holds else "AFFECTED"
+
+
+def look(folder: str | Path) -> Verdict:
+    """Look at what holds in a checkout.
 
     Raises
     ------
@@ -171,28 +223,34 @@ def check(folder: str | Path) -> tuple[int, list[str]]:
             raise RefusedError(text) from None
         raise
     state, text = condition(checkout)
-    left_out = {found[-1]} if state == "patched" and checkout.manifest.left_out else set()
-    lines = [f"ZeMosaic {sources.version_of(checkout.root)} in {checkout.root}", LEGEND]
-    lines += [f"{_verdict(one, one in left_out)}  {one.text}  ({one.place})" for one in found]
-    lines.append(text)
-    if state == "none":
-        unknown = unknown_modules(checkout.sources)
-        lines.append(
-            f"can be patched, but {_unpublished(unknown)}: look at `zemosaic-patch apply --dry-run`, "
-            "then use --accept-unknown"
-            if unknown
-            else "can be patched by `zemosaic-patch apply`: for winsorized tiles, with --all-algorithms for all tiles"
-        )
-    elif state == "patched" and not _is_current(checkout):
-        update = f"`zemosaic-patch apply{checkout.manifest.options}`"
-        lines.append(f"it is {_age(checkout.manifest)}: {update} brings it up to date")
-        state = "outdated"
-    clean = state == "patched" or (state == "none" and all(one.holds for one in found))
-    return 0 if clean else 1, lines
+    return Verdict(
+        root=checkout.root,
+        version=sources.version_of(checkout.root),
+        findings=tuple(found),
+        left_out=found[-1] if state == "patched" and checkout.manifest.left_out else None,
+        state="outdated" if state == "patched" and not _is_current(checkout) else state,
+        text=text,
+        unknown=_unknown(checkout) if state in ("none", "half") else (),
+        manifest=checkout.manifest,
+    )
 
 
-def _verdict(finding: sources.Finding, left_out: bool) -> str:
-    return "left out" if left_out else "holds   " if finding.holds else "AFFECTED"
+def check(folder: str | Path) -> tuple[int, list[str]]:
+    """Say what holds in a checkout.
+
+    Returns
+    -------
+    code : int
+        0 where all holds or the patch is in, 1 where not.
+    lines : list of str
+
+    Raises
+    ------
+    NotPatchableError, RefusedError
+        See `look`.
+    """
+    verdict = look(folder)
+    return 0 if verdict.clean else 1, verdict.lines()
 
 
 def _age(manifest: Manifest) -> str:
@@ -239,11 +297,19 @@ def unknown_modules(modules: dict[str, Source]) -> list[str]:
     return [name for name, source in modules.items() if not _is_published(name, source.data)]
 
 
+def _unknown(checkout: Checkout) -> tuple[str, ...]:
+    """Return the unknown modules of a checkout without the patch; none where the patch cannot be told from the rest."""
+    try:
+        return tuple(unknown_modules(_plain(checkout)))
+    except RefusedError:  # `condition` says so
+        return ()
+
+
 def _is_published(name: str, data: bytes) -> bool:
     return sources.fingerprint(data) in KNOWN[name].split()
 
 
-def _unpublished(names: list[str]) -> str:
+def _unpublished(names: Sequence[str]) -> str:
     those = "is not one" if len(names) == 1 else "are not those"
     return f"{' and '.join(names)} {those} of a version that this patch knows (edited, or newer than the patch)"
 

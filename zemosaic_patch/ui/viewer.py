@@ -82,9 +82,8 @@ def routes(app: Any) -> None:
     ----------
     app : fastapi.FastAPI
     """
-    from fastapi import HTTPException, Response
+    from fastapi import BackgroundTasks, HTTPException, Response
     from fastapi.responses import FileResponse
-    from starlette.background import BackgroundTask
 
     def asked(make: Callable[[], Any]) -> Any:
         """Return what is made, or answer that it is not there."""
@@ -121,7 +120,9 @@ def routes(app: Any) -> None:
         except HTTPException:
             scratch.cleanup()
             raise
-        return FileResponse(path, filename=name, background=BackgroundTask(scratch.cleanup))
+        afterwards = BackgroundTasks()
+        afterwards.add_task(scratch.cleanup)
+        return FileResponse(path, filename=name, background=afterwards)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
