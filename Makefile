@@ -1,4 +1,5 @@
 # Two commands: `make demo` and `make test`. Each sets up its own virtual environment first.
+# `make app`: the program that starts without Python, for the system that it is built on, into dist/zemosaic-patch.
 # `make gpu-check`: all that a GPU can show, with the Python that is there (or PYTHON=...) and its CuPy, in six minutes.
 # `make gpu-wheels`: small packages that a machine with a GPU and no network may lack, for GPU_PYTHON, into gpu-wheels/.
 # `make test-numpy1`: what depends on NumPy, under NumPy 1.26; and that it gives the bytes of the other's.
@@ -12,7 +13,7 @@ PYTEST := -m pytest -n 2 --dist worksteal
 
 GPU_PYTHON ?= 3.10 3.11 3.12 3.13
 
-.PHONY: demo test test-numpy1 lint clean gpu-check gpu-wheels
+.PHONY: demo test test-numpy1 lint clean app gpu-check gpu-wheels
 
 demo: $(VENV)/.installed
 	$(BIN)/zemosaic-patch demo --mosaic --overwrite -o zemosaic-patch-demo
@@ -22,6 +23,11 @@ test: $(VENV)/.installed
 
 test-numpy1: $(VENV)/.installed $(VENV1)/.installed
 	ZEMOSAIC_PATCH_OTHER_PYTHON=$(abspath $(BIN)/python) $(VENV1)/bin/python $(PYTEST) -m numpy_bytes
+
+app: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e ".[app]"
+	$(call LEFT,$(VENV))
+	$(BIN)/pyinstaller --noconfirm --log-level WARN packaging/app.spec
 
 gpu-check:
 	$(PYTHON) benchmarks/gpu_check.py
@@ -47,4 +53,4 @@ $(VENV1)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV1) build gpu-wheels *.egg-info zemosaic-patch-demo
+	rm -rf $(VENV) $(VENV1) build dist gpu-wheels *.egg-info zemosaic-patch-demo
