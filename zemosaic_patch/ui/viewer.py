@@ -30,6 +30,7 @@ from zemosaic_patch.ui.tiles import TILE
 
 MOST_OPEN = 3  # mosaics: each keeps its smaller tiles in memory
 PLACE = "/mosaic"  # where the addresses of tiles begin
+SLID_S = 0.03  # how often a slider that is moved tells where it is
 KEPT = {"Cache-Control": "private, max-age=3600"}  # what a key stands for does not change
 
 
@@ -172,6 +173,7 @@ class _Shown:
     def of(cls, folder: Path) -> _Shown:
         key = opened.key(folder)
         mosaic = opened[key]
+        mosaic.tile(mosaic.pyramid.coarsest, 0, 0)  # takes seconds of a large one: its owner is told meanwhile
         return cls(key, mosaic, mosaic.outlines())
 
     @property
@@ -244,10 +246,9 @@ class _Viewer:
             for icon, key, does in buttons:
                 # in the browser alone, as a full screen must be asked for by a press there
                 call = f"() => getElement({self._canvas.id}).{does[0]}({', '.join(map(str, does[1:]))})"
-                with ui.button("" if icon else "1:1", icon=icon or None) as button:
-                    ui.tooltip(text(key))
-                button.props("flat dense no-caps").classes("plain").on("click", js_handler=call)
-                button.props["aria-label"] = text(key)
+                button = ui.button("" if icon else "1:1", icon=icon or None).on("click", js_handler=call)
+                button.props("flat dense no-caps").classes("plain")
+                button.props["aria-label"] = button.props["title"] = text(key)
         group.props["aria-label"] = text("viewer.zoom")
 
     def _layers(self) -> None:
@@ -279,13 +280,13 @@ class _Viewer:
         usual = Look()
 
         def slider(key: str, ends: tuple[float, float], value: float, changed: Callable[[float], Look]) -> Any:
-            with ui.element("div").classes("mosaic-slider"):
-                ui.label(text(key)).props("aria-hidden=true")
-                made = ui.slider(
-                    min=ends[0], max=ends[1], step=0.05, value=value,
-                    on_change=lambda event: self._set(changed(event.value)),
-                )  # fmt: skip
-                made.props["aria-label"] = text(key)
+            """Show the browser's own slider: a screen reader tells all of it, which it does not of Quasar's."""
+            with ui.element("label").classes("mosaic-slider"):
+                ui.label(text(key))
+                made = ui.element("input").props("type=range step=0.05")
+            made.props.update({"min": ends[0], "max": ends[1], "value": value})
+            number = "(event) => emit(event.target.valueAsNumber)"
+            made.on("input", lambda event: self._set(changed(float(event.args))), throttle=SLID_S, js_handler=number)
             return made
 
         stretch = slider("viewer.stretch", STRETCHES, usual.stretch, lambda at: replace(self._look, stretch=at))
@@ -298,7 +299,11 @@ class _Viewer:
         linked.set_visibility(self._shown.mosaic.channels > 1)
 
         def reset() -> None:
-            stretch.value, background.value, linked.value = usual.stretch, usual.background, usual.linked
+            for made, value in ((stretch, usual.stretch), (background, usual.background)):
+                made.props["value"] = value
+                made.update()
+            linked.value = usual.linked
+            self._set(usual)
 
         ui.button(text("viewer.reset"), on_click=reset).props("flat dense no-caps").classes("plain")
 
@@ -309,10 +314,10 @@ class _Viewer:
     def _save(self) -> None:
         from nicegui import ui
 
-        save_as = ui.dropdown_button(text("viewer.save"), icon="download", auto_close=True)
-        with save_as.props("no-caps flat dense").classes("plain"):
+        with ui.button(text("viewer.save"), icon="download").props("no-caps flat dense").classes("plain"), ui.menu():
             for kind in (*BITS, "fits"):
-                ui.item(text(f"viewer.save_{kind}"), on_click=lambda kind=kind: self._download(kind))
+                item = ui.menu_item(text(f"viewer.save_{kind}"), on_click=lambda kind=kind: self._download(kind))
+                item.props("role=menuitem")
 
     def _download(self, kind: str) -> None:
         from nicegui import ui
