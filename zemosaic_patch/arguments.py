@@ -202,7 +202,7 @@ def config_defaults(path: Path, command: Command, parser: argparse.ArgumentParse
         Where the file cannot be read, is not valid TOML, names an unknown option, or gives an option a wrong value.
     """
     known = {name: option for group in command.groups for name, option, _ in declarations(group) if option.kept}
-    values = {name.replace("-", "_"): value for name, value in _read_toml(path).items()}
+    values = {name.replace("-", "_"): value for name, value in read_toml(path).items()}
     _tell_gone(path, [name for name in values if name in GONE and name not in known])
     values = {name: value for name, value in values.items() if name in known or name not in GONE}
     elsewhere = _of_other_commands(known)
@@ -255,7 +255,8 @@ def _tell_gone(path: Path, names: Sequence[str]) -> None:
         print(f"warning: {path}: options of an earlier version are passed over: {', '.join(told)}", file=sys.stderr)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds; UsageError where it cannot be read, or is none."""
     try:
         import tomllib
     except ImportError:  # before Python 3.11

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from zemosaic_patch.arguments import CONFIG
+from zemosaic_patch.arguments import CONFIG, read_toml
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.ui import folders, jobs
@@ -46,15 +47,15 @@ def _show(run: Run) -> None:
             with ui.element("div").classes("links"):
                 ui.link(text("earlier.open"), f"/run/{run.key}")
                 if not run.is_running:
-                    _links(run)
+                    _links(run, has_mosaic)
 
 
-def _links(run: Run) -> None:
+def _links(run: Run, has_mosaic: bool) -> None:
     from nicegui import ui
 
-    if _failed(run) and (run.folder / CONFIG).exists():
+    if _failed(run):
         ui.button(text("run.go_on"), on_click=lambda: go_on(run)).props("flat dense no-caps").classes("plain")
-    if (run.folder / CONFIG).exists():
+    if has_mosaic and (run.folder / CONFIG).exists():
         ui.button(text("run.add_night"), on_click=lambda: _add_night(run)).props("flat dense no-caps").classes("plain")
     ui.button(text("earlier.forget"), on_click=lambda: _forget(run)).props("flat dense no-caps").classes("plain")
 
@@ -101,8 +102,6 @@ def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
     UsageError
         Where another run is under way, or it cannot be told how this one was made.
     """
-    from dataclasses import replace
-
     if jobs.running() is not None:
         raise UsageError(text("make.one_at_a_time"))
     try:
@@ -158,14 +157,12 @@ def opened_folder(place: Path) -> Run:
     UsageError
         Where there is none.
     """
-    from zemosaic_patch.arguments import _read_toml
-
     known = next((run for run in jobs.kept() if run.folder == place), None)
     if known is not None:
         return known
     if not (place / MOSAIC).exists():
         raise UsageError(text("earlier.no_mosaic", folder=str(place)))
-    told = _read_toml(place / CONFIG) if (place / CONFIG).exists() else {}
+    told = read_toml(place / CONFIG) if (place / CONFIG).exists() else {}
     run = Run(
         f"opened-{time.strftime('%Y%m%d-%H%M%S')}",
         str(place),

@@ -162,6 +162,9 @@ def begin(run: Run, asked: str, words: Sequence[str]) -> Run:
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=told, start_new_session=True, cwd=home
         )
     _ours[process.pid] = process
+    for other in kept():
+        if other.output == run.output and other.key != key:  # what is there now is this one's
+            forget(other)
     run = replace(run, pid=process.pid, pid_began=_began(process.pid) or time.time())
     keep(run)
     return run

@@ -60,7 +60,7 @@ def _under_way(run: Run) -> None:
         if not run.is_running:
             ui.navigate.reload()
             return
-        news = run.news()
+        news = await threads.io_bound(run.news)
         if news.step is not None:
             told.text, bar.value = _in_words(news.step), _share(news.step)
         for warning in news.warnings[shown["warnings"] : WARNINGS_SHOWN]:

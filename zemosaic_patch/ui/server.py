@@ -43,7 +43,7 @@ def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
         Where the port is taken.
     """
     try:
-        with exclusive(state.folder(), LOCK):
+        with exclusive(state.own_folder(state.folder()), LOCK):
             _serve(port, opens, tell)
     except FolderInUseError:
         address = _of_the_other()
@@ -56,11 +56,13 @@ def application() -> Any:
     """Return all pages as one application, not guarded yet. It is built once in a process."""
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(state.folder() / "nicegui"))  # else the current folder
     from fastapi import FastAPI
+    from nicegui import app as pages_app
     from nicegui import ui
 
     from zemosaic_patch.ui import pages
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    pages_app.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar without a name, for each request
     pages.build(app)
     ui.run_with(
         app,

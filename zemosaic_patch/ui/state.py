@@ -82,6 +82,7 @@ def read(path: Path) -> Any:
 
 
 def own_folder(path: Path) -> Path:
-    """Make a folder that this user alone may look into."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a folder, of those that are kept here, into which this user alone may look."""
+    for inner in (folder(), path):
+        inner.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path

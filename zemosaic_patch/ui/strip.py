@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
+from zemosaic_patch.look_run import LookedAt
 from zemosaic_patch.ui.desk import Desk
-from zemosaic_patch.ui.texts import text
+from zemosaic_patch.ui.texts import language, text
 
 
 def items(desk: Desk) -> list[dict[str, Any]]:
@@ -18,18 +19,22 @@ def items(desk: Desk) -> list[dict[str, Any]]:
 def _item(desk: Desk, number: int) -> dict[str, Any]:
     looking = desk.looking
     seen, why = looking.seen.get(number), desk.why_not(number)
-    told: list[str] = []
-    if seen is not None:
-        told = [seen.date.replace("T", " ")[:19], "" if seen.exposure is None else f"{seen.exposure:g} s"]
-        told += [text("make.stars", count=seen.stars)] if seen.stars else []
-        told += [text("make.width", width=f"{seen.width_px:.1f}")] if seen.width_px else []
     return {
         "n": number,
         "name": looking.names[number],
-        "detail": " · ".join(filter(None, told)),
+        "detail": "" if seen is None else _detail(seen, language()),
         "state": "no" if why else "out" if number in desk.taken_out else "wait" if seen is None else "in",
         "why": why,
     }
+
+
+@lru_cache(20_000)
+def _detail(seen: LookedAt, language: str) -> str:
+    """Return what a frame's header and its stars say, in a language."""
+    told = [seen.date.replace("T", " ")[:19], "" if seen.exposure is None else f"{seen.exposure:g} s"]
+    told += [text("make.stars", count=seen.stars)] if seen.stars else []
+    told += [text("make.width", width=f"{seen.width_px:.1f}")] if seen.width_px else []
+    return " · ".join(filter(None, told))
 
 
 def words() -> dict[str, str]:

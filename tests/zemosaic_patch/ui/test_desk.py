@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames on the desk: what they are, as the command look says; taken out and put back; and what is begun with them."""
+
+import time
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from tests.support.pointings import write_pointings
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.ui import folders, making, served, settings, state, strip, texts
+from zemosaic_patch.ui.desk import Desk, desk
+
+HTML = "<img src=x onerror=alert(1)>&lt;.fit"
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk") / "M 45"
+    write_pointings(folder)
+    first = min(folder.iterdir())
+    fits.writeto(folder / HTML, fits.getdata(first), fits.Header({"IMAGETYP": "Dark"}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv(state.PLACE, str(tmp_path / "state"))
+    texts.choose("en")
+
+
+@pytest.fixture
+def looked(frames):
+    desk.choose([str(frames)])
+    until = time.monotonic() + 120
+    while not desk.looking.is_over:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    yield desk
+    desk.choose([])
+
+
+def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames):
+    contents = looked.contents()
+    count = len(list(frames.iterdir()))
+    assert (contents.found, contents.known, contents.used) == (count, count, count - 1)
+    assert contents.nights == [("2025-01-05", count - 1, "10 s")]
+    assert contents.targets == ["M 45"]
+    assert contents.left_out == [("its IMAGETYP is Dark", [HTML])]
+
+    # names are data of the page, and never HTML: what makes text of them is the browser
+    items = strip.items(looked)
+    (dark,) = [one for one in items if one["state"] == "no"]
+    assert (dark["name"], dark["why"]) == (HTML, "its IMAGETYP is Dark")
+
+    # a frame is taken out, and put back
+    looked.take(1, out=True)
+    assert looked.contents().used == count - 2
+    assert strip.items(looked)[1]["state"] == "out"
+    looked.take(1, out=False)
+    assert looked.contents() == contents
+    for number in (-1, count, 10**9):
+        looked.take(number, out=True)
+    assert looked.contents() == contents
+
+    # pictures go by numbers
+    key = looked.looking.key
+    assert served.frame_picture(key, 1, "small")[:3] == b"\xff\xd8\xff"
+    for look, number, size in [("other", 1, "small"), (key, -1, "small"), (key, count, "small"), (key, 1, "../x")]:
+        assert served.frame_picture(look, number, size) is None
+
+    # the mosaic goes beside the frames, and never over anything
+    assert making.output_for(looked) == frames.parent / "M 45 mosaic"
+    (frames.parent / "M 45 mosaic").mkdir()
+    assert making.output_for(looked) == frames.parent / "M 45 mosaic 2"
+
+
+def test_what_is_no_folder_is_told_so(tmp_path):
+    mine = Desk()
+    mine.choose([str(tmp_path / "nothing")])
+    while not mine.looking.is_over:
+        time.sleep(0.02)
+    assert "there is no such file or folder" in mine.looking.failure
+    with pytest.raises(UsageError):
+        making.start()  # nothing lies on the desk of all tabs
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("M 31", "M 31"), ("../../etc", "etc"), ("a/b\\c:d", "a b c d"), ("...", "mosaic"), ("", "mosaic"),
+     ("<script>", "script"), ("Ω Cen", "Ω Cen"), ("x" * 300, "x" * 60), ("CON\0", "CON")],
+)  # fmt: skip
+def test_a_target_gives_a_folder_its_name_on_any_system(target, name):
+    assert making._as_name(target) == name
+
+
+def test_folders_are_listed_and_frames_in_them_counted(frames):
+    found = folders.listed(frames.parent)
+    assert frames in found.folders
+    assert folders.listed(frames).frames == len(list(frames.iterdir()))
+    assert folders.listed(frames / "nothing").failure
+
+
+def test_what_was_pasted_is_understood(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert folders.meant(" '/data/M 31' ") == Path("/data/M 31")
+    assert folders.meant("file:///data/M%2031") == Path("/data/M 31")
+    assert folders.meant("~/M 31") == Path("/home/somebody/M 31")
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_in_sight_stand_for_options():
+    changed = {"format": "fz"}
+    for setting in settings.IN_SIGHT:
+        for choice, options in setting.choices.items():
+            made = settings.chosen(setting, choice, changed)
+            assert made == {"format": "fz", **options}
+            assert settings.choice_of(setting, made) == choice
+            settings.run_of(made)  # options that go together
+    assert settings.choice_of(settings.IN_SIGHT[0], {"drizzle": 1.7}) == ""
+
+
+def test_what_was_typed_is_an_options_value_or_refused():
+    options = {name: option for name, option, _ in settings.behind_more()}
+    assert settings.value_of(options["kappa"], "3, 4") == (3.0, 4.0)
+    assert settings.value_of(options["scale"], "2.5") == 2.5
+    assert settings.value_of(options["scale"], " ") is None
+    assert settings.value_of(options["like"], "a b.fits") == "a b.fits"
+    with pytest.raises(UsageError):
+        settings.value_of(options["scale"], "fine")
+
+
+@pytest.mark.parametrize("changed", [{"scale": -1.0}, {"drizzle": 2.0, "combine": "median"}, {"kernel": "point"}])
+def test_options_that_cannot_be_are_refused_before_a_run(changed):
+    with pytest.raises(UsageError):
+        settings.run_of(changed)
+
+
+def test_options_reach_the_command(tmp_path):
+    _, groups = settings.run_of({"drizzle": 2.0, "kappa": (3.0,)})
+    path = tmp_path / "asked.toml"
+    path.write_text(settings.as_toml(groups, ("/data/-x.fit", 'a"b.fit')), encoding="utf-8")
+    from zemosaic_patch.arguments import add_options, config_defaults
+    from zemosaic_patch.cli import Parser
+    from zemosaic_patch.commands import load
+
+    parser = Parser()
+    add_options(parser, load("mosaic"))
+    read = config_defaults(path, load("mosaic"), parser)
+    assert (read["drizzle"], list(read["kappa"])) == (2.0, [3.0])
+    assert list(read["leave_out"]) == ["/data/-x.fit", 'a"b.fit']

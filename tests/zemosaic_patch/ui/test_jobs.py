@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs as jobs: the command's own bytes, whatever becomes of the window; stopped, gone on with, one more night."""
+
+import json
+import os
+import time
+
+import pytest
+from astropy.io import fits
+
+from tests.support.pointings import write_pointings
+from zemosaic_patch import cli
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.mosaic_files import MOSAIC
+from zemosaic_patch.ui import earlier, jobs, settings, state
+from zemosaic_patch.ui.filling import Filling
+from zemosaic_patch.ui.jobs import Run
+
+LONG_S = 300
+USUAL = settings.as_toml(settings.run_of({})[1], ())
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jobs") / "frames"
+    write_pointings(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_command(frames):
+    folder = frames.parent / "by_command"
+    assert cli.main(["mosaic", str(frames), "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv(state.PLACE, str(tmp_path / "state"))
+
+
+def ended(run):
+    until = time.monotonic() + LONG_S
+    while run.is_running:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return run.news()
+
+
+def test_a_run_is_the_command_and_is_found_again(frames, by_command, tmp_path):
+    out = tmp_path / "out; touch x & $(touch y)"  # no shell reads it
+    begun = jobs.begin(Run("", str(out), (str(frames),), target="M 45", count=8), USUAL, ())
+    assert jobs.running() == begun
+    with pytest.raises(UsageError):
+        earlier.continued(begun)  # one at a time
+    news = ended(begun)
+    assert not news.failure
+    assert news.said[0].startswith("frames")
+    assert news.step.name == "stacking"
+    assert news.step.done == news.step.total
+    assert (out / MOSAIC).read_bytes() == (by_command / MOSAIC).read_bytes()
+    assert jobs.running() is None
+    assert jobs.kept() == [begun]
+    assert jobs.find(begun.key) == begun
+    for key in ("", "..", "../runs", f"{begun.key}/", begun.key.upper() + "x", f"../runs/{begun.key}"):
+        assert jobs.find(key) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "state"]
+    if os.name == "posix":
+        assert not os.stat(tmp_path / "state").st_mode & 0o077
+        assert not os.stat(begun.home / jobs.RECORD).st_mode & 0o077
+    jobs.forget(begun)
+    assert jobs.kept() == []
+    assert (out / MOSAIC).exists()
+
+
+def test_a_run_that_was_stopped_goes_on(frames, by_command, tmp_path):
+    begun = jobs.begin(Run("", str(tmp_path / "out"), (str(frames),)), USUAL, ())
+    while begun.is_running and not begun.news().step:
+        time.sleep(0.02)
+    begun.cancel()
+    news = ended(begun)
+    assert not news.said
+    assert "stopped by the user" in news.failure
+    again = earlier.continued(jobs.find(begun.key))
+    assert again.key == begun.key
+    assert not ended(again).failure
+    assert (tmp_path / "out" / MOSAIC).read_bytes() == (by_command / MOSAIC).read_bytes()
+
+
+def test_one_more_night_joins(frames, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for number, night in enumerate((first, second)):
+        night.mkdir()
+        for path in sorted(frames.iterdir())[number::2]:
+            (night / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "out"
+    assert cli.main(["mosaic", str(first), "-o", str(out)]) == 0
+    opened = earlier.opened_folder(out)  # made without the window
+    assert earlier.opened_folder(out) == opened
+    more = earlier.continued(opened, (str(second),))
+    assert more.frames == (str(first), str(second))
+    assert not ended(more).failure
+    assert fits.getheader(out / MOSAIC)["STACKCNT"] == len(list(frames.iterdir()))
+
+
+def test_what_is_wrong_is_said_in_a_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    begun = jobs.begin(Run("", str(tmp_path / "out"), (str(tmp_path / "empty"),)), USUAL, ())
+    news = ended(begun)
+    assert "no frames there" in news.failure
+    assert "zemosaic-patch" not in news.failure
+
+
+def test_what_is_remembered_may_be_damaged(tmp_path):
+    for name, content in (("a", "{"), ("b", "[]"), ("c", '{"key": "other"}'), ("d", json.dumps({"frames": 1}))):
+        state.write(tmp_path / "state" / "runs" / name / jobs.RECORD, {})
+        (tmp_path / "state" / "runs" / name / jobs.RECORD).write_text(content)
+    assert jobs.kept() == []
+
+
+def test_another_process_of_its_number_is_not_taken_for_a_run():
+    assert not Run("x", "", (), pid=os.getpid(), pid_began=time.time() - 86400).is_running
+    assert not Run("x", "", (), pid=0).is_running
+
+
+def test_the_canvas_fills_as_cells_come(by_command, tmp_path):
+    import io
+    import shutil
+
+    import numpy as np
+    from PIL import Image
+
+    cells = tmp_path / "out" / "cells"
+    cells.mkdir(parents=True)
+    filling = Filling(tmp_path / "out", north_up=True)
+    assert filling.read_on() == 0
+    assert filling.picture() is None
+    shutil.copy(by_command / "cells" / "solution.npz", cells)
+    seen = []
+    for path in sorted((by_command / "cells").glob("cell_*.npz")):
+        shutil.copy(path, cells)
+        assert filling.read_on() == 1
+        picture = np.array(Image.open(io.BytesIO(filling.picture())))
+        seen.append(np.count_nonzero(picture[..., 3]))
+    assert seen == sorted(seen)
+    assert seen[0] > 0
+    mosaic = fits.getdata(by_command / MOSAIC)[:, ::-1]
+    height, width = mosaic.shape[1:]
+    assert picture.shape[:2] == (-(-height // 4), -(-width // 4))
+    full = np.isfinite(mosaic[0])[::4, ::4][: picture.shape[0], : picture.shape[1]]
+    shown = picture[..., 3] > 0
+    assert np.mean(full == shown) > 0.94  # but for its rim
+    light = np.nan_to_num(mosaic[1, ::4, ::4])
+    seen = full & shown
+    both = seen & seen[::-1]
+    agrees, turned = (np.corrcoef(light[both], green[both])[0, 1] for green in (picture[..., 1], picture[::-1, :, 1]))
+    assert agrees > max(0.2, 3 * turned)
+    (cells / "cell_+9999_+0000.npz").write_bytes(b"torn")
+    assert filling.read_on() == 1
+    assert filling.picture() is not None

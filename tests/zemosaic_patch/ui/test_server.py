@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server as it runs: once for a user, for its owner alone; what it serves beside pages has no paths in it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from zemosaic_patch.ui import state
+from zemosaic_patch.ui.safety import Guard
+from zemosaic_patch.ui.state import Running
+
+httpx = pytest.importorskip("httpx", reason="the window's packages are not installed")
+pytest.importorskip("nicegui", reason="the window's packages are not installed")
+
+
+def started(folder, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "zemosaic_patch", "ui", "--no-browser", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, state.PLACE: str(folder)},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("window")
+    process = started(folder)
+    address = process.stdout.readline().split()[-1]
+    yield address, folder
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert "Traceback" not in told
+    assert not (folder / "window.json").exists()
+
+
+def test_the_address_leads_in_and_nothing_else_does(window):
+    address, _ = window
+    home = address.partition("?")[0]
+    assert home.startswith("http://127.0.0.1:")
+    with httpx.Client() as stranger:
+        assert stranger.get(home).status_code == 403
+        assert stranger.get(f"{home}_nicegui_ws/socket.io/?EIO=4&transport=polling").status_code == 403
+    with httpx.Client(follow_redirects=True) as owner:
+        page = owner.get(address)
+        assert page.status_code == 200
+        assert "token" not in str(page.url)
+        for path in ("patch", "earlier", "run/nothing"):
+            assert owner.get(home + path).status_code == 200
+        for away in ("https://", "http://", "//cdn"):
+            assert f'src="{away}' not in page.text
+        assert owner.get(home, headers={"host": "evil.example"}).status_code == 403
+        assert owner.get(home, headers={"origin": "http://evil.example"}).status_code == 403
+        assert owner.get(f"{home}docs").status_code == 404
+        assert owner.get(f"{home}openapi.json").status_code == 404
+
+
+PATHS = ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "....//", "%00", "<script>", "a" * 5000]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "place",
+    ["frame/{}/0/small", "frame/x/{}/small", "frame/x/0/{}", "filling/{}", "preview/{}", "report/{}",
+     "mosaic/{}/coverage.png", "mosaic/x/save/{}", "_nicegui/3.0/static/{}", "{}"],
+)  # fmt: skip
+def test_no_parameter_leads_to_a_file(window, place, path):
+    address, _ = window
+    home = address.partition("?")[0]
+    with httpx.Client() as owner:
+        owner.get(address)
+        asked = httpx.URL(home).copy_with(raw_path=f"/{place.format(path)}".encode())
+        answer = owner.get(asked, follow_redirects=True)
+    assert answer.status_code in (400, 404, 405, 422) or answer.url.path in ("/", "//")
+    assert "root:" not in answer.text
+    assert "<script>alert" not in answer.text
+
+
+def test_a_second_start_finds_the_first(window):
+    address, folder = window
+    second = started(folder)
+    told, wrong = second.communicate(timeout=60)
+    assert (second.returncode, wrong) == (0, "")
+    assert told.split()[-1] == address
+    if os.name == "posix":
+        assert not os.stat(folder / "window.json").st_mode & 0o077
+
+
+def test_a_port_that_is_taken_is_named(window, tmp_path):
+    port = window[0].partition("?")[0].rstrip("/").rpartition(":")[2]
+    other = started(tmp_path, "--port", port)
+    _, told = other.communicate(timeout=60)
+    assert other.returncode == 1
+    assert f"port {port}" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_without_its_packages_the_command_says_what_to_install(run, monkeypatch):
+    from zemosaic_patch.commands import ui
+
+    monkeypatch.setattr(ui, "NEEDS", ("no_such_package",))
+    code, _, err = run("ui")
+    assert code == 1
+    assert err == ['zemosaic-patch: the window needs packages that are not installed: pip install "zemosaic-patch[ui]"']
+
+
+def test_nothing_of_it_is_loaded_by_other_commands():
+    told = (
+        "import sys; from zemosaic_patch import cli; cli.main(['info']); "
+        "print([name for name in sys.modules if name.startswith('nicegui')])"
+    )
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_is_kept_of_a_window_may_be_damaged(tmp_path, monkeypatch):
+    monkeypatch.setenv(state.PLACE, str(tmp_path))
+    assert Running.kept() is None
+    for content in ("", "[]", json.dumps({"port": "x", "token": 1}), "\xff"):
+        (tmp_path / "window.json").write_text(content, encoding="latin-1")
+        assert Running.kept() is None
+    Running(8000, "t").keep()
+    assert Running.kept() == Running(8000, "t")
+    assert Guard(None, "t", 8000).port == 8000
