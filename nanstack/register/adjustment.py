@@ -132,18 +132,19 @@ class Prior:
 
 
 def adjusted(
-    sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerances: Sequence[float]
+    sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerances: Sequence[float], soft: bool = True
 ) -> tuple[Sky, np.ndarray]:
     """Bring a sky and the directions of its stars (m, 3) into agreement with what was seen.
 
     There are as many rounds as tolerances; each is solved that far only: the next one goes on from there. A step that
     leads astray, as a long one may where a focal length is far from what its header tells, is not taken; after one that
-    leads a little off, the round goes on.
+    leads a little off, the round goes on. Where it is `soft`, stars that are far off count for little: not so while
+    frames are still to come together, when it is their places that are off.
     """
     off = _usual_distance(sky, stars, seen)
     for tolerance in tolerances:
         for _ in range(MOST_AGAIN):
-            stepped = _stepped(sky, stars, seen, prior, tolerance)
+            stepped = _stepped(sky, stars, seen, prior, tolerance, soft)
             before, off = off, _usual_distance(*stepped, seen)
             if off > ASTRAY * before:
                 return sky, stars
@@ -199,10 +200,12 @@ def soft_weights(off: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return 1 / (1 + (relative / (SOFT_SIGMA * usual)) ** 2)
 
 
-def _stepped(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerance: float) -> tuple[Sky, np.ndarray]:
+def _stepped(
+    sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior, tolerance: float, soft: bool
+) -> tuple[Sky, np.ndarray]:
     """Return sky and stars after one round."""
     axes = tangent_axes(stars)
-    matrix, wanted = _equations(sky, stars, seen, axes, prior)
+    matrix, wanted = _equations(sky, stars, seen, axes, prior, soft)
     side = float(np.median(np.min(sky.shapes, axis=1)[sky.camera] * sky.pixel))
     together = moves(sky.attitude, side, len(sky.focal), stars, axes)
     return _moved(sky, stars, axes, solved(matrix, wanted, tolerance, together))
@@ -280,10 +283,12 @@ def tangent_axes(stars: np.ndarray) -> np.ndarray:
 
 
 def _equations(
-    sky: Sky, stars: np.ndarray, seen: Sightings, axes: np.ndarray, prior: Prior
+    sky: Sky, stars: np.ndarray, seen: Sightings, axes: np.ndarray, prior: Prior, soft: bool = True
 ) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """Return the linear equations of a round, each divided by its standard error, and their right sides."""
-    count, root = len(seen.x), np.sqrt(soft_weights(distances(sky, stars, seen), seen.sigma)) / seen.sigma
+    count, root = len(seen.x), 1 / seen.sigma
+    if soft:
+        root = root * np.sqrt(soft_weights(distances(sky, stars, seen), seen.sigma))
     more, more_columns, known = _beforehand(sky, prior)
     entries, columns = np.empty(16 * count + len(more)), np.empty(16 * count + len(more), dtype=np.int32)
     entries[16 * count :], columns[16 * count :] = more, more_columns

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy
@@ -12,7 +12,8 @@ from nanstack.register.camera import View, attitude_between
 from nanstack.register.links import Link, graph_of, groups_of
 from nanstack.register.sources import Sources
 
-CONTRADICTION = 0.05  # of a frame's diagonal: what adds up along many links is less
+CONTRADICTION = 0.005  # of a frame's diagonal, for each link of the way: what adds up along it is less
+SHORT_WAY = 10  # links, that every way is taken for at least
 
 
 def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.ndarray) -> list[View | None]:
@@ -25,32 +26,60 @@ def first_views(frames: Sequence[Sources], links: Sequence[Link], hinted: np.nda
     hinted : ndarray of bool
         Whether the camera of a frame has its scale from the header: most of these, by their median, give the group's.
     """
-    best = {}
+    best = _best(links)
+    views: list[View | None] = [None] * len(frames)
+    for order, before in _trees(best, len(frames)):
+        steps = [(int(before[child]), int(child)) for child in order[1:]]
+        _place(frames, best, int(order[0]), steps, hinted, views)
+    return views
+
+
+def _best(links: Sequence[Link]) -> dict[tuple[int, int], Link]:
+    """Return of each two frames the link of most stars."""
+    best: dict[tuple[int, int], Link] = {}
     for link in links:
         key = link.first, link.second
         if key not in best or len(best[key].mine) < len(link.mine):
             best[key] = link
-    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph_of(best.values(), len(frames)))
-    group = groups_of(links, len(frames))
-    views: list[View | None] = [None] * len(frames)
+    return best
+
+
+def _trees(best: dict[tuple[int, int], Link], frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each group its frames, root first, and of all frames the one before each, along the best links."""
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph_of(best.values(), frames))
+    group = groups_of(best.values(), frames)
     for number in range(group.max() + 1):
         root = int(np.flatnonzero(group == number)[0])
-        order, before = scipy.sparse.csgraph.breadth_first_order(tree, root, directed=False)
-        steps = [(int(before[child]), int(child)) for child in order[1:]]
-        _place(frames, best, root, steps, hinted, views)
-    return views
+        yield scipy.sparse.csgraph.breadth_first_order(tree, root, directed=False)
 
 
 def agreeing_links(frames: Sequence[Sources], links: Sequence[Link], views: Sequence[View]) -> list[Link]:
     """Return the links that the best ones do not contradict: two pieces of sky may look alike.
 
-    Those along which the frames were laid out agree in any case.
+    The longer the way along the best ones, the more may add up. Those of the way agree in any case.
     """
+    ways = np.maximum(_ways(links, len(frames)), SHORT_WAY).tolist()
     return [
         link
-        for link in links
-        if _misfit(frames, link, views) < CONTRADICTION * np.hypot(*frames[link.second].camera.shape)
+        for link, way in zip(links, ways, strict=True)
+        if _misfit(frames, link, views) < CONTRADICTION * way * np.hypot(*frames[link.second].camera.shape)
     ]
+
+
+def _ways(links: Sequence[Link], frames: int) -> np.ndarray:
+    """Return of how many links the way between the two frames of each is, along the best ones."""
+    before, depth = np.arange(frames), np.zeros(frames, dtype=np.int64)
+    for order, parents in _trees(_best(links), frames):
+        before[order[1:]] = parents[order[1:]]
+        for child in order[1:].tolist():
+            depth[child] = depth[before[child]] + 1
+    ends = np.array([(link.first, link.second) for link in links]).reshape(-1, 2)
+    ways, rows = np.zeros(len(ends), dtype=np.int64), np.arange(len(ends))
+    while (apart := ends[:, 0] != ends[:, 1]).any():
+        lower = depth[ends].argmax(axis=1)
+        ends[rows[apart], lower[apart]] = before[ends[rows[apart], lower[apart]]]
+        ways += apart
+    return ways
 
 
 def _misfit(frames: Sequence[Sources], link: Link, views: Sequence[View]) -> float:

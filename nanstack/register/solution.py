@@ -42,7 +42,7 @@ HINT_SIGMA = 0.02  # of a focal length that headers tell of and stars do not con
 NO_HINT_SIGMA = 1.0
 SAME_SCALE = 0.01  # gap between the scales of one camera's frames, from which on there are two cameras
 HINT_OFF = 0.05  # a focal length farther off than this, in its logarithm, was told wrong
-BY_LINKS = 0.1, 0.1, ROUGH  # tolerances of the rounds that stand on links only
+BY_LINKS = ROUGH, ROUGH  # tolerances of the rounds that stand on links only, each of whose stars counts in full
 MERGE_PX = 4.0, 1.0  # largest and least distance of a star from its track
 MERGE_SIGMA = 5.0
 BEND_SIGNIFICANCE = 5.0  # standard errors from which on a distortion is believed
@@ -130,7 +130,8 @@ def _solved(
     sky, prior = _first_sky(surveys, frames, views, hinted)
     everything = _sightings(frames)
     first_of = np.searchsorted(everything.frame, np.arange(len(frames) + 1))
-    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(links, first_of), prior, BY_LINKS)
+    sky, stars, seen = _adjusted_to(sky, everything, linked_tracks(links, first_of), prior, BY_LINKS, soft=False)
+    sky, stars = adjusted(sky, stars, seen, prior, (ROUGH,))
     report(0.7)
     for share, rounds in ((0.8, (ROUGH, ROUGH)), (0.9, (ROUGH, FINE))):
         track = _merged(sky, everything, group, _merge_radius(sky, stars, seen))
@@ -192,12 +193,12 @@ def _sightings(frames: Sequence[Sources]) -> Sightings:
 
 
 def _adjusted_to(
-    sky: Sky, everything: Sightings, track: np.ndarray, prior: Prior, rounds: Sequence[float]
+    sky: Sky, everything: Sightings, track: np.ndarray, prior: Prior, rounds: Sequence[float], soft: bool = True
 ) -> tuple[Sky, np.ndarray, Sightings]:
     """Adjust a sky to the stars that are in tracks; return it, with these."""
     seen = everything.of_tracks(track)
     stars = mean_directions(directions_of(sky, seen.frame, seen.x, seen.y), seen.star)
-    sky, stars = adjusted(sky, stars, seen, prior, rounds)
+    sky, stars = adjusted(sky, stars, seen, prior, rounds, soft)
     return sky, stars, seen
 
 
