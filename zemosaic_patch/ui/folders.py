@@ -113,8 +113,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
                     "plain"
                 )
         typed = ui.input(text("folders.place")).props("outlined dense").classes("wide").on("keydown.enter", named)
-        inside = ui.element("div").classes("folders-list")
-        inside.props["role"] = "list"
+        inside = ui.element("ul").classes("folders-list")
         with ui.element("div").classes("folders-end"):
             count = ui.label().classes("soft")
             ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
@@ -132,7 +131,10 @@ def _rows(found: Listed, go: Callable[[Path], Awaitable[None]]) -> None:
     from nicegui import ui
 
     def row(shown: str, place: Path) -> None:
-        with ui.element("button").classes("folders-row").on("click", lambda: go(place)) as button:
+        with (
+            ui.element("li"),
+            ui.element("button").classes("folders-row").on("click", lambda: go(place)) as button,
+        ):
             ui.label(shown)
         button.props["type"] = "button"
 
