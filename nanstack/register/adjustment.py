@@ -25,6 +25,7 @@ SOFT_SIGMA = 3.0  # from about here on a star counts for less (Cauchy's loss)
 ROUGH, FINE = 1e-2, 1e-4  # tolerances of a linear step
 MOST_STEPS = 400
 AT_ONCE = 200_000  # sightings: what is known of each by the way takes 700 bytes
+ENTRIES = 16 * AT_ONCE  # of a matrix at once: by the way each takes 16 bytes
 ASTRAY = 3.0  # a step that makes sightings' usual distance so many times as large was too long,
 MOST_AGAIN = 3  # steps of a round
 LONG = 1.02  # and so many times, long enough for its straight way to leave that of the pixels
@@ -222,12 +223,12 @@ def bend_sigmas(sky: Sky, stars: np.ndarray, seen: Sightings, prior: Prior) -> n
     usual = max(float(np.median(np.abs(wanted))) / 0.6745, 1e-3)
     sigmas = []
     for camera in range(len(sky.focal)):
-        own = matrix.indices == 4 * len(sky.scale) + 2 * camera + 1
-        effect = np.zeros(matrix.shape[0])
-        effect[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[own]] = matrix.data[own]
-        entries = np.where(own, 0.0, matrix.data), matrix.indices, matrix.indptr
-        others = scipy.sparse.csr_array(entries, shape=matrix.shape)
-        alone = effect - others @ solved(others, effect, ROUGH)
+        own = np.flatnonzero(matrix.indices == 4 * len(sky.scale) + 2 * camera + 1)
+        entries, effect = matrix.data[own], np.zeros(matrix.shape[0])
+        effect[np.searchsorted(matrix.indptr, own, side="right") - 1] = entries
+        matrix.data[own] = 0  # the others' alone: a copy would take as much memory again
+        alone = effect - matrix @ solved(matrix, effect, ROUGH)
+        matrix.data[own] = entries
         sigmas.append(usual / max(float(np.sqrt(np.sum(alone**2))), 1e-12))
     return np.array(sigmas)
 
@@ -249,29 +250,34 @@ def solved(
     together : scipy.sparse.csr_array, shape (n, k), optional
         What steps of regions make of the unknowns: with these, a solution of many regions takes few rounds.
     """
-    norms = np.sqrt(np.bincount(matrix.indices, matrix.data**2, matrix.shape[1]))
+    norms = _norms(matrix)
     scale = 1 / np.where(norms > 0, norms, 1)
-    entries = matrix.data * scale[matrix.indices], matrix.indices, matrix.indptr
-    matrix = scipy.sparse.csr_array(entries, shape=matrix.shape)
-    regions = None
-    if together is not None:
-        regions = Regions.of_equations(scipy.sparse.diags_array(1 / scale) @ together, matrix)
+    regions = None if together is None else Regions.of_equations(together, matrix, scale)
     transposed = matrix.T
     found, left = np.zeros(matrix.shape[1]), wanted
-    gradient = transposed @ left
+    gradient = scale * (transposed @ left)
     direction = gradient if regions is None else gradient + regions(gradient)
     along, enough = np.sum(gradient * direction), tolerance**2 * np.sum(gradient**2)
     for _ in range(MOST_STEPS):
         if np.sum(gradient**2) <= enough:
             break
-        effect = matrix @ direction
+        effect = matrix @ (scale * direction)
         length = along / np.sum(effect**2)
         found, left = found + length * direction, left - length * effect
-        gradient = transposed @ left
+        gradient = scale * (transposed @ left)
         eased = gradient if regions is None else gradient + regions(gradient)
         before, along = along, np.sum(gradient * eased)
         direction = eased + along / before * direction
     return scale * found
+
+
+def _norms(matrix: scipy.sparse.csr_array) -> np.ndarray:
+    """Return the root of the sum of squares of each column's entries."""
+    squares = np.zeros(matrix.shape[1])
+    for first in range(0, matrix.nnz, ENTRIES):
+        part = slice(first, first + ENTRIES)
+        squares += np.bincount(matrix.indices[part], matrix.data[part] ** 2, len(squares))
+    return np.sqrt(squares)
 
 
 def tangent_axes(stars: np.ndarray) -> np.ndarray:

@@ -42,13 +42,13 @@ class Regions:
         return cls(spread, scipy.sparse.linalg.splu((normal + sure).tocsc()).solve)
 
     @classmethod
-    def of_equations(cls, spread: scipy.sparse.csr_array, matrix: scipy.sparse.csr_array) -> Regions:
-        """Return the regions of equations (m, n) that are to be solved by least squares."""
+    def of_equations(cls, spread: scipy.sparse.csr_array, matrix: scipy.sparse.csr_array, units: np.ndarray) -> Regions:
+        """Return the regions of equations (m, n) that are solved by least squares, each unknown in a unit (n,)."""
         normal = scipy.sparse.csr_array((spread.shape[1],) * 2)
         for first in range(0, matrix.shape[0], ROWS):
             part = matrix[first : first + ROWS] @ spread
             normal = normal + part.T @ part
-        return cls.of(spread, normal)
+        return cls.of((scipy.sparse.diags_array(1 / units) @ spread).tocsr(), normal)
 
     def __call__(self, sides: np.ndarray) -> np.ndarray:
         """Return what unknowns are moved by, for sides (n,) or (n, k)."""
