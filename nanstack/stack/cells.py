@@ -39,7 +39,7 @@ from nanstack.stack.rows import OpenFiles
 from nanstack.stack.sources import Held, Source, Window, open_source
 from nanstack.stack.stacked import StackedCell
 
-SIDE = 256  # of cells
+SIDE = 256  # of cells: see `cut`
 MARGIN = 3  # pixels around a cell that its own pixels hang on: outliers' neighbours, and how steep the sky is there
 PART_BYTES = 24 * 2**20  # of the samples of a part of a cell: with more, each pass over them waits for the memory
 USUAL_SIDE = 64  # of parts, whatever they take of the memory there is: smaller ones cost each frame more
@@ -90,7 +90,7 @@ class Cell:
     Attributes
     ----------
     box : Box
-        Its pixels on the grid, counted from the canvas's origin: of a square, what frames touch.
+        Its pixels on the grid, counted from the canvas's origin: of a rectangle, what frames touch.
     frames : tuple of int
         The frames that may show some of it, or of its margin.
     grid : Grid
@@ -107,7 +107,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of the file that keeps it: by its square."""
+        """Of the file that keeps it: by its place."""
         return f"cell_{self.on_canvas.top // SIDE:+05d}_{self.on_canvas.left // SIDE:+05d}.npz"
 
 
@@ -197,12 +197,24 @@ def window_of(mesh: Mesh, shape: tuple[int, ...], reach: int) -> Box:
     """Return the part of a frame that lies so far around the pixels of a mesh; maybe a box without pixels."""
     if 0 in mesh.box.shape:
         return Box(0, 0, 0, 0)
-    if not (np.isfinite(mesh.x).all() and np.isfinite(mesh.y).all()):
+    nodes = np.stack([mesh.y, mesh.x])
+    if not np.isfinite(nodes).all():
         return Box.whole(shape)
-    (top, bottom), (left, right) = (
-        (math.floor(values.min()) - reach, math.ceil(values.max()) + reach + 1) for values in (mesh.y, mesh.x)
+    nodes = _to_ends(nodes, mesh.step, mesh.box.top, mesh.box.bottom)
+    nodes = _to_ends(nodes.swapaxes(1, 2), mesh.step, mesh.box.left, mesh.box.right)  # between nodes nothing is beyond
+    (top, left), (bottom, right) = nodes.min(axis=(1, 2)).tolist(), nodes.max(axis=(1, 2)).tolist()
+    found = Box(
+        math.floor(top) - reach, math.ceil(bottom) + reach + 1, math.floor(left) - reach, math.ceil(right) + reach + 1
     )
-    return Box(top, bottom, left, right).common(Box.whole(shape))
+    return found.common(Box.whole(shape))
+
+
+def _to_ends(nodes: np.ndarray, step: int, first: int, stop: int) -> np.ndarray:
+    """Return nodes (2, n, ...), along the second axis from the first pixel on, and up to the last one."""
+    begin, end = (place / step - first // step for place in (first, stop - 1))
+    last = min(int(end), nodes.shape[1] - 2)
+    ends = [nodes[:, k] + (nodes[:, k + 1] - nodes[:, k]) * (at - k) for k, at in ((0, begin), (last, end))]
+    return np.concatenate([ends[0][:, np.newaxis], nodes[:, 1 : last + 1], ends[1][:, np.newaxis]], axis=1)
 
 
 # --- which frames show which cells ------------------------------------------------------------------------------------
@@ -277,9 +289,11 @@ def _corners(node: np.ndarray) -> np.ndarray:
 
 
 def cut(layers: Sequence[Layer]) -> list[Cell]:
-    """Cut a canvas into cells: squares, row by row from the top, at multiples of their side from the canvas's origin.
+    """Cut a canvas into cells, row by row from the top, at multiples of their sides from the canvas's origin.
 
-    Squares that no frame shows are left out, and of the others what none of their frames touches.
+    They are `SIDE` pixels of the canvas high, and as many of the grid wide: so that of a finer canvas, too, frames'
+    rows are read few times, and margins are little beside the cells. Those that no frame shows are left out, and of the
+    others what none of their frames touches.
     """
     if not layers:
         return []
@@ -295,23 +309,23 @@ def cut(layers: Sequence[Layer]) -> list[Cell]:
         in_rows = np.flatnonzero(
             (outlines.touched[:, 0] < rows[1] + grid.margin) & (outlines.touched[:, 1] > top - grid.margin)
         )
-        columns = np.arange(first[2] // side * side, last[3] + side, side)
+        columns = np.arange(first[2] // SIDE * SIDE, last[3] + SIDE, SIDE)
         if not len(in_rows) or len(columns) < 2:
             continue
         for left, shown in zip(columns[:-1].tolist(), outlines.showing(rows, columns, in_rows)[:, 0].T, strict=True):
             frames = in_rows[shown]
-            box = _touched_of(Box(top, top + side, left, left + side), outlines.touched[frames])
+            box = _touched_of(Box(top, top + side, left, left + SIDE), outlines.touched[frames])
             if 0 not in box.shape:
                 cells.append(Cell(box, tuple(frames.tolist()), grid))
     return cells
 
 
-def _touched_of(square: Box, touched: np.ndarray) -> Box:
-    """Return what of a square lies in the smallest box around those of its frames."""
+def _touched_of(place: Box, touched: np.ndarray) -> Box:
+    """Return what of a place lies in the smallest box around those of its frames."""
     if not len(touched):
         return Box(0, 0, 0, 0)
     (top, _, left, _), (_, bottom, _, right) = touched.min(axis=0).tolist(), touched.max(axis=0).tolist()
-    return square.common(Box(top, bottom, left, right))
+    return place.common(Box(top, bottom, left, right))
 
 
 def parts_of(cell: Cell, channels: int, most: int) -> tuple[np.ndarray, np.ndarray]:

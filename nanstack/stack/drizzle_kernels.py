@@ -150,8 +150,22 @@ def _that_may_touch(x, y, bounds, begin, step, width):
     for k in range(x.size - 1):
         across = max(x[k], x[k + 1]) >= left and min(x[k], x[k + 1]) <= right
         if across and max(y[k], y[k + 1]) >= top and min(y[k], y[k + 1]) <= bottom:
-            first, last = min(first, begin + k * step), begin + (k + 1) * step
+            begins, ends = _between(x[k], x[k + 1], left, right, 0.0, 1.0)
+            begins, ends = _between(y[k], y[k + 1], top, bottom, begins, ends)
+            if begins <= ends:
+                first = min(first, begin + k * step + math.floor(begins * step))
+                last = begin + k * step + math.ceil(ends * step) + 1
     return max(first, 0), min(last, width)
+
+
+@helper
+def _between(one, other, least, most, begins, ends):
+    """Return the part of the way from a number to another one on which it is within bounds, of a part of this way."""
+    if one < other:
+        return max(begins, (least - one) / (other - one)), min(ends, (most - one) / (other - one))
+    if one > other:
+        return max(begins, (most - one) / (other - one)), min(ends, (least - one) / (other - one))
+    return begins, ends
 
 
 @helper

@@ -43,10 +43,10 @@ def shown(sums: np.ndarray, light: np.ndarray, counts: np.ndarray, times: int) -
 
 @compilation.compiled(error_model="numpy")
 def _light(sums, mean, begin, coarser, light, rough):
-    mixed, usual = np.empty(mean.shape[2]), np.empty(light.shape[1])
+    mixed, usual, sums_of_four = np.empty(mean.shape[2]), np.empty(light.shape[1]), np.empty(mean.shape[2])
     for row in range(light.shape[0]):
         for channel in range(mean.shape[0]):
-            _find_means(mean[channel], begin, coarser, row, mixed, usual)
+            _find_means(mean[channel], begin, coarser, row, mixed, usual, sums_of_four)
             _add_drops(sums[channel, row], usual, light[row, :, channel], rough[row])
 
 
@@ -61,7 +61,7 @@ def _add_drops(sums, usual, light, rough):
 
 
 @helper
-def _find_means(mean, begin, coarser, row, mixed, usual):
+def _find_means(mean, begin, coarser, row, mixed, usual, sums_of_four):
     """Fill in the mean in the middles of a row of pixels, as `nanstack.stack.drizzle.means`: of a colour's plane."""
     height, width = mean.shape
     down = (begin[0] + row + 0.5) / coarser - 0.5 - begin[2]
@@ -69,11 +69,10 @@ def _find_means(mean, begin, coarser, row, mixed, usual):
     if top < 1 or top + 2 >= height:
         usual[:] = np.nan
     else:
-        a, b, c, d = _keys(down - top)
-        for k in range(width):
-            mixed[k] = a * mean[top - 1, k] + b * mean[top, k] + c * mean[top + 1, k] + d * mean[top + 2, k]
+        _mix(mean[top - 1], mean[top], mean[top + 1], mean[top + 2], _keys(down - top), mixed)
         for phase in range(coarser):  # pixels that lie alike in theirs of the grid
-            _mix_columns(mixed, (begin[1] + phase + 0.5) / coarser - 0.5 - begin[3], usual, phase, coarser)
+            place = (begin[1] + phase + 0.5) / coarser - 0.5 - begin[3]
+            _mix_columns(mixed, place, usual[phase::coarser], sums_of_four)
     for column in range(usual.size):
         if not math.isfinite(usual[column]):
             right = (begin[1] + column + 0.5) / coarser - 0.5 - begin[3]
@@ -81,19 +80,25 @@ def _find_means(mean, begin, coarser, row, mixed, usual):
 
 
 @helper
-def _mix_columns(mixed, place, usual, phase, coarser):
-    """Fill in every so manyth mean of a row: NaN where a tap is beyond the grid."""
+def _mix_columns(mixed, place, usual, sums_of_four):
+    """Fill in means of a row, a pixel of the grid from one to the next: NaN where a tap is beyond the grid."""
     before = math.floor(place) - 1
-    a, b, c, d = _keys(place - math.floor(place))
-    count = -(-(usual.size - phase) // coarser)
-    first, last = min(max(0, -before), count), max(0, min(count, mixed.size - 3 - before))
-    for k in range(first):
-        usual[phase + coarser * k] = np.nan
-    for k in range(first, last):
-        total = a * mixed[before + k] + b * mixed[before + k + 1]
-        usual[phase + coarser * k] = total + (c * mixed[before + k + 2] + d * mixed[before + k + 3])
-    for k in range(max(first, last), count):
-        usual[phase + coarser * k] = np.nan
+    first = min(max(0, -before), usual.size)
+    last = max(first, min(usual.size, mixed.size - 3 - before))
+    found, near = sums_of_four[: last - first], mixed[before + first : before + last + 3]
+    count, keys = found.size, _keys(place - math.floor(place))
+    _mix(near[:count], near[1 : count + 1], near[2 : count + 2], near[3 : count + 3], keys, found)
+    usual[:first] = np.nan
+    there = usual[first:last]
+    for k in range(count):
+        there[k] = found[k]
+    usual[last:] = np.nan
+
+
+@helper
+def _mix(one, two, three, four, keys, found):
+    for k in range(found.size):
+        found[k] = (keys[0] * one[k] + keys[1] * two[k]) + (keys[2] * three[k] + keys[3] * four[k])
 
 
 @helper
