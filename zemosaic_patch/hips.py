@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanstack.io.files import exclusive, work_folder
 from nanstack.io.frames import FrameError
 from nanstack.io.layout import Layout, read_layout
 from nanstack.memory import in_order, threads
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 HIPS = "hips"
+LEAST_REPROJECT = "0.19"
 TILE = 512  # pixels a side
 SIDE_DEG = math.degrees(math.sqrt(math.pi / 3)) / TILE  # of a pixel of order 0: 12 tiles are the whole sky
 WIDEST = 1.1  # pixels, against the mosaic's: wider ones lose of what it shows
@@ -55,7 +55,7 @@ def check_hips(folder: Path) -> None:
     UsageError
         Where something of the user's is in the way.
     FailureError
-        Where `reproject` is too old.
+        Where `reproject` is too old, or missing.
     """
     to = folder / HIPS
     if os.path.lexists(to) and not is_ours_throughout(to):
@@ -63,13 +63,24 @@ def check_hips(folder: Path) -> None:
             f"{to} is in the way: not all in it is as an earlier run wrote it; move it elsewhere, or name another "
             "folder with -o"
         )
-    try:
-        from reproject.hips import reproject_to_hips  # noqa: F401
-    except ImportError as fault:
+    fault = _fault_of_reproject()
+    if fault:
         raise FailureError(
-            f"--hips needs reproject 0.15 or newer, and with it Python 3.11 or newer ({fault}): "
-            "python -m pip install --upgrade reproject, or leave --hips out"
-        ) from fault
+            f"tiles of the sky need reproject {LEAST_REPROJECT} or newer, which wants Python 3.11 or newer "
+            f"({fault}): python -m pip install --upgrade reproject"
+        )
+
+
+def _fault_of_reproject() -> str:
+    """Return why its writer cannot be used, empty where it can: older ones wrote black where there is no data."""
+    from astropy.utils import minversion
+
+    try:
+        import reproject
+        import reproject.hips
+    except ImportError as missing:
+        return str(missing)
+    return "" if minversion(reproject, LEAST_REPROJECT) else f"this one is {reproject.__version__}"
 
 
 def put_hips(folder: Path, wanted: bool, anew: bool, progress: Progress) -> None:
@@ -89,13 +100,6 @@ def put_hips(folder: Path, wanted: bool, anew: bool, progress: Progress) -> None
         shutil.rmtree(folder / HIPS)
     elif (folder / HIPS).exists():
         progress.warn(f"{HIPS} is of an earlier run, and stays as it is: --hips makes it anew")
-
-
-def add_hips(folder: Path, progress: Progress) -> Path:
-    """Write the HiPS of a finished mosaic, as `write_hips`; no other run may have the folder."""
-    with exclusive(folder), work_folder(folder):
-        check_hips(folder)
-        return write_hips(folder, progress)
 
 
 def write_hips(folder: Path, progress: Progress) -> Path:

@@ -125,6 +125,14 @@ def option(text: str, kind: type = str, **shape: Any) -> Any:
     return field(default=default, metadata={"option": Option(text, kind, **shape)})
 
 
+def progress_option() -> Any:
+    """Declare how a run tells how far it is."""
+    return option(
+        "how a run tells how far it is: bars on the screen, or lines of JSON there, for programs",
+        choices=PROGRESSES, default=PROGRESSES[0], kept=False,
+    )  # fmt: skip
+
+
 def option_of(declared: Field) -> Option:
     """Return what `option` declared of a field."""
     return declared.metadata["option"]
@@ -455,10 +463,7 @@ class MosaicFiles:
     leave_out: tuple[str, ...] = option(
         "leave this frame out, by its name or path; once for each such frame", metavar="FILE", repeated=True, default=()
     )
-    progress: str = option(
-        "how a run tells how far it is: bars on the screen, or lines of JSON there, for programs",
-        choices=PROGRESSES, default=PROGRESSES[0], kept=False,
-    )  # fmt: skip
+    progress: str = progress_option()
     scheduler: str | None = option(
         "have frames surveyed and cells stacked by the workers of a dask cluster: that of the scheduler at ADDRESS, or "
         "one on this machine alone (local); it changes nothing of the result",
@@ -601,6 +606,15 @@ class ReportFolder:
 
     folder: Path = option("folder of a mosaic or a tile: it holds mosaic.json or tile.json", Path, metavar="DIR",
                           positional=True, required=True)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MosaicFolder:
+    """What the command `hips` writes as tiles of the sky."""
+
+    folder: Path = option("folder of a mosaic: it holds mosaic.fits, and gets hips/", Path, metavar="DIR",
+                          positional=True, required=True)  # fmt: skip
+    progress: str = progress_option()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from zemosaic_patch.signals import obey
 
-UNITS = {"surveying frames": "frame", "stacking": "cell"}
+UNITS = {"surveying frames": "frame", "stacking": "cell", "onto the sky's grid": "tile", "drawing its tiles": "tile"}
 
 
 def shown(how: str) -> Bars | Lines:

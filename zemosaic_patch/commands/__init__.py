@@ -19,6 +19,7 @@ TOLD = {  # what each does, in a line
     "tile": "make one master tile of a group of frames",
     "demo": "simulate a Seestar's frames of the Pleiades and stack them before and after the fix",
     "report": "make a report of a mosaic or a tile: one page for the browser",
+    "hips": "write a mosaic as tiles of the sky, for Aladin and the web",
     "info": "show versions, processors, memory, compiled kernels",
     "check": "tell if a ZeMosaic needs the patch (exit code 0: no, or patched; 1: apply mends it; 2: cannot be "
     "patched)",
