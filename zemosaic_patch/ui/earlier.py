@@ -56,7 +56,7 @@ def _links(run: Run, has_mosaic: bool) -> None:
     if _failed(run):
         ui.button(text("run.go_on"), on_click=lambda: go_on(run)).props("flat dense no-caps").classes("plain")
     if has_mosaic and (run.folder / CONFIG).exists():
-        ui.button(text("run.add_night"), on_click=lambda: _add_night(run)).props("flat dense no-caps").classes("plain")
+        ui.button(text("run.add_night"), on_click=lambda: add_night(run)).props("flat dense no-caps").classes("plain")
     ui.button(text("earlier.forget"), on_click=lambda: _forget(run)).props("flat dense no-caps").classes("plain")
 
 
@@ -114,7 +114,8 @@ def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
     return jobs.begin(replace(run, frames=(*run.frames, *more)), asked, ["--resume"])
 
 
-async def _add_night(run: Run) -> None:
+async def add_night(run: Run) -> None:
+    """Ask for the folder of another night, and go on with a run and that."""
     from nicegui import ui
 
     def taken(place: Path) -> None:

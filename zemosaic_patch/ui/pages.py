@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import Any
 from zemosaic_patch.ui import texts
 from zemosaic_patch.ui.texts import text
 
+LEAVES_S = 0.5  # so long the last word takes to the page
 PAGES = {"/": "make.page", "/patch": "patch.page", "/earlier": "earlier.page"}
 LANGUAGES = {"en": "en-US"}  # codes of Quasar, which has its own words, where they are not ours
 
@@ -114,7 +116,7 @@ def _ask_to_quit() -> None:
         dialog.clear()
         with dialog, ui.card():
             ui.label(text("window.quit_done"))
-        ui.timer(0.5, app.shutdown, once=True)
+        asyncio.get_running_loop().call_later(LEAVES_S, app.shutdown)
 
     with ui.dialog() as dialog, ui.card():
         ui.label(text("window.quit_ask"))

@@ -141,7 +141,9 @@ def _afterwards(run: Run) -> None:
     with ui.element("section").classes("card links"):
         ui.link(text("run.report"), f"/report/{run.key}", new_tab=True)
         ui.link(text("run.another"), "/")
-        ui.link(text("run.add_night"), "/earlier")
+        ui.button(text("run.add_night"), on_click=lambda: earlier.add_night(run)).props("flat dense no-caps").classes(
+            "plain"
+        )
         ui.label(text("run.where", folder=run.output)).classes("soft")
 
 

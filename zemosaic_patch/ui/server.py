@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
 LOCK = "window.lock"
+ENDS_S = 1  # so long the last answers may take
 STARTS_S = 15.0  # so long another one may take to tell where it is
 
 
@@ -83,7 +84,13 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
     with _bound(port) as listening:
         running = Running(listening.getsockname()[1], new_token())
         guarded = Guard(application(), running.token, running.port)
-        config = uvicorn.Config(guarded, log_level="warning", access_log=False, server_header=False)
+        config = uvicorn.Config(
+            guarded,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=ENDS_S,  # tabs that are open would be waited for
+        )
         server = uvicorn.Server(config)
         threading.Thread(target=thumbnails.get_ready, daemon=True).start()
         running.keep()
@@ -106,6 +113,7 @@ def _bound(port: int) -> socket.socket:
     listening = socket.socket()
     try:
         listening.bind((ADDRESS, port))
+        listening.listen()  # whoever hears the address now is answered, if a little later
     except (OSError, OverflowError) as error:
         listening.close()
         raise FailureError(f"port {port} of {ADDRESS} is taken or not allowed: name another, or no --port") from error

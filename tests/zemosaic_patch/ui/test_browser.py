@@ -42,15 +42,20 @@ def frames(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("window")
+def started(folder):
+    """Return the program, started, and the address that it shows."""
     environment = {**os.environ, state.PLACE: str(folder), "LANG": "en_GB.UTF-8", "LC_ALL": "en_GB.UTF-8"}
     process = subprocess.Popen(
         [sys.executable, "-m", "zemosaic_patch", "ui", "--no-browser"],
         stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
-    yield process.stdout.readline().split()[-1]
+    return process, process.stdout.readline().split()[-1]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    process, address = started(tmp_path_factory.mktemp("window"))
+    yield address
     process.send_signal(signal.SIGINT)
     process.wait(60)
 
@@ -186,6 +191,40 @@ def test_a_run_goes_on_without_a_tab_is_cancelled_and_goes_on(window, frames, tm
     later.get_by_text("About this picture").wait_for()
     check_readable(later)
     assert (tmp_path / "out" / "mosaic.fits").exists()
+
+
+def test_one_more_night_is_added_on_the_page(window, frames, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for number, night in enumerate((first, second)):
+        night.mkdir()
+        for path in sorted(frames.glob("light_*"))[number::2]:
+            shutil.copy(path, night)
+    page = window()
+    choose(page, first)
+    page.get_by_text(str(first), exact=True).wait_for()
+    page.get_by_text("frames will be used").wait_for()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("About this picture").wait_for()
+    page.get_by_role("button", name="Add a night").click()
+    place = page.get_by_label("Folder", exact=True)
+    place.fill(str(second))
+    place.press("Enter")
+    page.get_by_text("frame files in it").wait_for()
+    page.get_by_role("button", name="Take this folder").click()
+    page.get_by_text(f"{len(list(frames.glob('light_*')))} stacked, 0 left out").wait_for()
+
+
+def test_quit_ends_the_program_whatever_tabs_are_open(chromium, tmp_path):
+    process, address = started(tmp_path)
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Quit").click()
+    page.get_by_role("dialog").get_by_role("button", name="Quit").click()
+    page.get_by_text("The program has ended").wait_for()
+    assert process.wait(30) == 0
+    assert not (tmp_path / "window.json").exists()
+    context.close()
 
 
 @pytest.mark.parametrize("screen", SCREENS)
