@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from nanstack.stack.stacked import StackedCell
     from nanstack.survey.record import Survey
 
-UNWANTED = "it was left out by hand (--leave-out)"
+UNWANTED = "it is not wanted (--leave-out)"
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
 
 

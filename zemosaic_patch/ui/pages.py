@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from zemosaic_patch.ui import texts
+from zemosaic_patch.ui.state import Running
 from zemosaic_patch.ui.texts import text
 
 LEAVES_S = 0.5  # so long the last word takes to the page
@@ -116,6 +117,7 @@ def _ask_to_quit() -> None:
         dialog.clear()
         with dialog, ui.card():
             ui.label(text("window.quit_done"))
+        Running.forget()  # who starts the program from now on wants another one
         asyncio.get_running_loop().call_later(LEAVES_S, app.shutdown)
 
     with ui.dialog() as dialog, ui.card():

@@ -10,7 +10,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nanstack.io.files import FolderInUseError, exclusive
 from zemosaic_patch.errors import FailureError
@@ -18,12 +18,9 @@ from zemosaic_patch.ui import state, thumbnails
 from zemosaic_patch.ui.safety import ADDRESS, Guard, new_token
 from zemosaic_patch.ui.state import Running
 
-if TYPE_CHECKING:
-    from uvicorn import Server
-
 LOCK = "window.lock"
 ENDS_S = 1  # so long the last answers may take
-STARTS_S = 15.0  # so long another one may take to tell where it is
+STARTS_S = 15.0  # so long another one may take to tell where it is, or to end
 
 
 def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
@@ -41,16 +38,23 @@ def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
     Raises
     ------
     FailureError
-        Where the port is taken.
+        Where the port is taken, or another window does not answer.
     """
-    try:
-        with exclusive(state.own_folder(state.folder()), LOCK):
-            _serve(port, opens, tell)
-    except FolderInUseError:
-        address = _of_the_other()
-        tell(address)
-        if opens:
-            webbrowser.open(address)
+    until = time.monotonic() + STARTS_S
+    while time.monotonic() < until:
+        try:
+            with exclusive(state.own_folder(state.folder()), LOCK):
+                _serve(port, opens, tell)
+                return
+        except FolderInUseError:
+            running = Running.kept()
+            if running is not None and _answers(running.port):
+                tell(running.address)
+                if opens:
+                    webbrowser.open(running.address)
+                return
+            time.sleep(0.1)  # it is about to start, or to end
+    raise FailureError("another window is running, and does not answer: end it, or try again")
 
 
 def application() -> Any:
@@ -91,14 +95,13 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
             server_header=False,
             timeout_graceful_shutdown=ENDS_S,  # tabs that are open would be waited for
         )
-        server = uvicorn.Server(config)
         threading.Thread(target=thumbnails.get_ready, daemon=True).start()
         running.keep()
         tell(running.address)
         if opens:
-            threading.Thread(target=_open_when_it_answers, args=(server, running.address), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(running.address,), daemon=True).start()
         try:
-            server.run([listening])
+            uvicorn.Server(config).run([listening])
         finally:
             running.forget()
 
@@ -118,25 +121,6 @@ def _bound(port: int) -> socket.socket:
         listening.close()
         raise FailureError(f"port {port} of {ADDRESS} is taken or not allowed: name another, or no --port") from error
     return listening
-
-
-def _open_when_it_answers(server: Server, address: str) -> None:
-    while not server.started:
-        if server.should_exit:
-            return
-        time.sleep(0.02)
-    webbrowser.open(address)
-
-
-def _of_the_other() -> str:
-    """Return the address of the window that runs already; it may be just about to start."""
-    until = time.monotonic() + STARTS_S
-    while time.monotonic() < until:
-        running = Running.kept()
-        if running is not None and _answers(running.port):
-            return running.address
-        time.sleep(0.1)
-    raise FailureError("another window is running, and does not answer: end it, or try again")
 
 
 def _answers(port: int) -> bool:

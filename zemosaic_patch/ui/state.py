@@ -47,8 +47,9 @@ class Running:
         """Write it down for the next start of the program, for this user's eyes alone."""
         write(_running(), asdict(self))
 
-    def forget(self) -> None:
-        """Say that it has ended."""
+    @staticmethod
+    def forget() -> None:
+        """Say that none runs any more, or is about to end."""
         _running().unlink(missing_ok=True)
 
     @classmethod

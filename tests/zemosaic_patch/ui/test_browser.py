@@ -163,7 +163,7 @@ def test_from_an_empty_profile_to_the_finished_mosaic(window, frames):
         check_readable(tab)
     assert f"{count - 2} stacked, 2 left out" in page.locator(".facts").inner_text()
     told = json.loads((frames.parent / "M 45 mosaic" / "mosaic.json").read_text())
-    assert told["left_out"][name] == "it was left out by hand (--leave-out)"
+    assert told["left_out"][name] == "it is not wanted (--leave-out)"
 
     page.goto(page.url.partition("/run")[0] + "/earlier")
     page.get_by_role("heading", name="M 45").wait_for()
