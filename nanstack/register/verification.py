@@ -104,6 +104,7 @@ class _Pairs:
         height, width = self.stars.shape[:, self.second[run]]
         near = radius[run]
         shown = (x > -near) & (x < width + near) & (y > -near) & (y < height + near)
+        shown &= np.sum(attitude[run, 2].T * self.stars.rays[:, self.star[slots]], axis=0) > 0  # what is ahead
         points = np.stack([x, y, APART_PX * run], axis=1)[shown]
         reach = float(near.max())
         distance, found = self.tree.query(points, distance_upper_bound=reach)

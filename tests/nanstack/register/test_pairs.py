@@ -72,3 +72,11 @@ def test_frames_without_stars_have_no_links(frames):
     empty = frames[0].only(np.zeros(len(frames[0]), dtype=bool))
     assert find_links([empty, empty], lambda _: None) == []
     assert find_links([], lambda _: None) == []
+
+
+def test_stars_behind_a_camera_are_no_partners(frames):
+    one = frames[0]
+    mirrored = replace(one, x=one.camera.shape[1] - 1 - one.x)
+    behind = np.diag([1.0, -1.0, -1.0])  # where a lens that looked through its own back would show them just so
+    trials = Trials(np.array([0]), np.array([1]), behind[np.newaxis], np.ones(1))
+    assert verified_links(StarLists.of([one, mirrored]), trials) == []
