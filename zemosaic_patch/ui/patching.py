@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from zemosaic_patch.dropin.patch import Verdict
 from zemosaic_patch.dropin.sources import Finding
+from zemosaic_patch.ui import folders
 from zemosaic_patch.ui.bench import Bench, Trial
 from zemosaic_patch.ui.texts import text
 
@@ -22,7 +24,7 @@ def page_patch() -> None:
     from nicegui import ui
 
     ui.add_css((files("zemosaic_patch.ui") / "patching.css").read_text(encoding="utf-8"))
-    ui.label(text("patch.page")).classes("title").props("role=heading aria-level=1")
+    _heading("h1", text("patch.page"))
     ui.label(text("patch.intro")).classes("soft")
     _Page()
 
@@ -37,6 +39,7 @@ class _Page:
             self._folder = ui.input(text("patch.folder"), value=bench.folder, placeholder=text("patch.folder_like"))
             self._folder.props("outlined")
             ui.button(text("patch.look")).props("type=submit no-caps unelevated").classes("main")
+            ui.button(text("folders.choose"), on_click=self._browse).props("no-caps flat").classes("plain")
         self._shown = ui.refreshable(self._content)
         with ui.element("div").props("aria-live=polite"):
             self._shown()
@@ -49,8 +52,16 @@ class _Page:
             self._seen = _state()
             self._shown.refresh()
 
+    async def _browse(self) -> None:
+        async def taken(folder: Path) -> None:
+            self._folder.value = str(folder)
+            await self._look()
+
+        await folders.ask(taken)
+
     async def _look(self) -> None:
-        await self._do(lambda: bench.look(self._folder.value.strip()))
+        folder = str(folders.meant(self._folder.value or ""))
+        await self._do(lambda: bench.look(folder))
 
     async def _do(self, act: Callable[[], None]) -> None:
         """Do something beside the page, which stays alive meanwhile; one thing at a time."""
@@ -91,7 +102,7 @@ class _Page:
         lacking = sum(not one.holds for one in verdict.findings)
         with ui.element("section").classes("card"):
             heading = text(f"patch.is_{verdict.state}", version=verdict.version)
-            ui.label(heading).classes("title-small").props("role=heading aria-level=2")
+            _heading("h2", heading)
             ui.label(str(verdict.root)).classes("soft")
             if verdict.state == "none":
                 said = text("patch.lacks", lacking=lacking, all=len(verdict.findings))
@@ -146,6 +157,13 @@ def _state() -> tuple[Any, ...]:
     return bench.folder, bench.busy, bench.refusal, bench.done, bench.verdict, trial, trial and trial.state
 
 
+def _heading(kind: str, said: str) -> None:
+    from nicegui import ui
+
+    with ui.element(kind):
+        ui.label(said)
+
+
 def _finding(finding: Finding, left_out: bool) -> None:
     from nicegui import ui
 
@@ -169,7 +187,7 @@ def _trial(trial: Trial) -> None:
     from nicegui import ui
 
     with ui.element("section").classes("card"):
-        ui.label(text("patch.trial")).classes("title-small").props("role=heading aria-level=2")
+        _heading("h2", text("patch.trial"))
         if trial.state == "running":
             with ui.row(align_items="center"):
                 ui.spinner()
