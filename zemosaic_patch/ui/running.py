@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 from zemosaic_patch.mosaic_files import MOSAIC
+from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import earlier, jobs, viewer
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import Run, Step
@@ -144,7 +146,29 @@ def _afterwards(run: Run) -> None:
         ui.button(text("run.add_night"), on_click=lambda: earlier.add_night(run)).props("flat dense no-caps").classes(
             "plain"
         )
+        _tiles_of_the_sky(run)
         ui.label(text("run.where", folder=run.output)).classes("soft")
+
+
+def _tiles_of_the_sky(run: Run) -> None:
+    """Offer to write the mosaic as tiles of the sky, by the command that does so."""
+    from nicegui import run as threads
+    from nicegui import ui
+
+    async def write() -> None:
+        button.props("loading")
+        ended = await threads.io_bound(
+            subprocess.run, own_command("hips", run.output), capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        button.props(remove="loading")
+        said = (ended.stderr if ended.returncode else ended.stdout).strip().splitlines()
+        ui.notify(
+            said[-1].removeprefix("zemosaic-patch: ") if said else "",
+            type="negative" if ended.returncode else "positive",
+            multi_line=True,
+        )
+
+    button = ui.button(text("run.hips"), on_click=write).props("flat dense no-caps").classes("plain")
 
 
 def _about(news: Any) -> None:

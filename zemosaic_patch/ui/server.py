@@ -114,6 +114,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _bound(port: int) -> socket.socket:
     listening = socket.socket()
+    if os.name == "posix":  # a port that a window had a minute ago; elsewhere this would share one that is in use
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((ADDRESS, port))
         listening.listen()  # whoever hears the address now is answered, if a little later
