@@ -23,6 +23,7 @@ from zemosaic_patch.look_run import LookedAt, nights
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.stack_run import find_frames
 from zemosaic_patch.ui import state
+from zemosaic_patch.ui.background import started
 
 SURVEYS = "surveys"
 
@@ -71,10 +72,8 @@ class Looking:
         self.version = 0
         state.own_folder(surveys())
         threading.Thread(target=self._find, daemon=True).start()
-        self._process = subprocess.Popen(
-            own_command("look", *map(os.path.abspath, places), "--json", f"--keep={surveys()}"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        words = *map(os.path.abspath, places), "--json", f"--keep={surveys()}"
+        self._process = started(own_command("look", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def end(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import state
+from zemosaic_patch.ui.background import started
 
 RECORD, TOLD, SAID, ASKED = "run.json", "told.jsonl", "said.txt", "asked.toml"
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
@@ -158,9 +159,7 @@ def begin(run: Run, asked: str, words: Sequence[str]) -> Run:
         *words,
     )  # fmt: skip
     with open(home / TOLD, "wb") as told, open(home / SAID, "wb") as said:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=told, start_new_session=True, cwd=home
-        )
+        process = started(command, stdout=said, stderr=told, start_new_session=True, cwd=home)
     _ours[process.pid] = process
     for other in kept():
         if other.output == run.output and other.key != key:  # what is there now is this one's

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nanstack.survey.raw import binned
 from zemosaic_patch.pictures import levels_of, screen_stretches
 
 SMALL_PX, LARGE_PX = 200, 1000  # of the longer side
+_one = threading.Lock()  # at a time: several would keep the page itself waiting
 SIZES = {"small": SMALL_PX, "large": LARGE_PX}
 
 
@@ -35,8 +37,9 @@ def picture(path: Path, size: str, time: int) -> bytes:
     """
     from PIL import Image
 
-    image = _coarse(read_frame(path).data, SIZES[size])
-    shades = levels_of(screen_stretches(image)[0](image))
+    with _one:
+        image = _coarse(read_frame(path).data, SIZES[size])
+        shades = levels_of(screen_stretches(image)[0](image))
     out = io.BytesIO()
     Image.fromarray(shades).save(out, "JPEG", quality=80)
     return out.getvalue()
