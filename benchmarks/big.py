@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Thousands of small raw frames onto one canvas, end to end: time a frame, memory and open files.
 
-usage: python benchmarks/big.py [--frames N ...] [--panels WxH] [-o DIR]
+usage: python benchmarks/big.py [--frames N ...] [--panels WxH ...] [-o DIR]
 
 Simulates raw Bayer frames of 480 x 270 pixels of so many panels, which overlap by a tenth, and runs ``zemosaic-patch
 mosaic`` on them. Frames are small in size, so that there can be many: 28x50 panels are a canvas of 12,000 x 12,000
-pixels, 1x1 is one deep field. Memory is that of `load.py`.
+pixels, 1x1 is one deep field. Each number of frames may have panels of its own. Memory is that of `load.py`.
 """
 
 from __future__ import annotations
@@ -36,22 +36,30 @@ MIDDLE = np.array([0.75, 0.15, 0.64]) / np.linalg.norm([0.75, 0.15, 0.64])
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[300, 1000], metavar="N")
-    parser.add_argument("--panels", default="10x10", metavar="WxH")
+    parser.add_argument("--panels", nargs="+", default=["10x10"], metavar="WxH")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("results"), metavar="DIR")
     options = parser.parse_args()
-    panels = tuple(map(int, options.panels.split("x")))
-    lines = ["| frames | canvas | s | s a frame | CPU s a frame | MiB at most | open files at most |", f"|{'---|' * 7}"]
+    panels = options.panels * len(options.frames) if len(options.panels) == 1 else options.panels
+    if len(panels) != len(options.frames):
+        parser.error("--panels: name them once, or for each number of frames")
+    lines = [
+        "| frames | panels | canvas | s | s a frame | CPU s a frame | MiB at most | open files at most |",
+        f"|{'---|' * 8}",
+    ]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        frames = write_frames(folder, panels, max(options.frames))
-        run(["mosaic", *frames[:4]], folder)  # compiles
-        for count in options.frames:
+        frames = {}
+        for kind in dict.fromkeys(panels):
+            most = max(count for count, mine in zip(options.frames, panels, strict=True) if mine == kind)
+            frames[kind] = write_frames(folder / kind, tuple(map(int, kind.split("x"))), most)
+        run(["mosaic", *frames[panels[0]][:4]], folder)  # compiles
+        for count, kind in zip(options.frames, panels, strict=True):
             before = cpu_seconds()
-            seconds, memory, opened = run(["mosaic", *frames[:count]], folder)
+            seconds, memory, opened = run(["mosaic", *frames[kind][:count]], folder)
             height, width = fits.getdata(folder / "out" / "mosaic.fits", "WEIGHT").shape
             each = f"{seconds / count:.4f} | {(cpu_seconds() - before) / count:.4f}"
             told = f"{width} x {height} | {seconds:.1f} | {each} | {memory / 2**20:.0f} | {opened}"
-            lines.append(f"| {count} | {told} |")
+            lines.append(f"| {count} | {kind} | {told} |")
             print(lines[-1], file=sys.stderr)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "big.md").write_text("\n".join(lines) + "\n")
@@ -68,6 +76,7 @@ def cpu_seconds() -> float:
 def write_frames(folder: Path, panels: tuple[int, int], count: int) -> list[Path]:
     """Write frames, panel after panel in turn, as a telescope does that goes round them."""
     rng = np.random.default_rng(3)
+    folder.mkdir()
     field = (panels[1] * STEP[0] + SHAPE[0], panels[0] * STEP[1] + SHAPE[1])
     stars = random_star_field(field, round(STARS_A_PIXEL * field[0] * field[1]), rng, margin=0.1)
     plane = looking(MIDDLE, 0.0, field)

@@ -82,6 +82,12 @@ def test_a_plain_run_loads_nothing_of_dask(plain):
     assert (plain / "out" / "mosaic.fits").exists(), "its process would have failed otherwise"
 
 
+def test_frames_at_a_url_give_the_bytes_of_files(plain, tmp_path):
+    url = (plain / "frames").as_uri()
+    assert cli.main(["mosaic", url, "-o", str(tmp_path / "out")]) == 0
+    assert same(plain / "out", tmp_path / "out")
+
+
 def test_local_workers_give_the_bytes_of_a_plain_run_and_leave_nothing(plain, tmp_path, capfd):
     assert cli.main(["mosaic", str(plain / "frames"), "-o", str(tmp_path), "--scheduler", "local"]) == 0
     out, err = capfd.readouterr()

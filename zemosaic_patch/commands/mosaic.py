@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,29 +57,24 @@ def run(
     from zemosaic_patch.hips import check_hips, put_hips
     from zemosaic_patch.mosaic_files import (
         SOLUTIONS,
-        earlier_output,
         is_former,
         is_of_the_other_kind,
         prepare,
         remove_former,
     )
     from zemosaic_patch.mosaic_run import check_as_told, mosaic_of_files
-    from zemosaic_patch.outputs import check_replaceable, claim, is_ours
+    from zemosaic_patch.outputs import claim, is_ours
     from zemosaic_patch.progress import shown
     from zemosaic_patch.solve import forget_failures
     from zemosaic_patch.stack_run import find_frames, named_among
     from zemosaic_patch.tile_files import TILE
 
-    found = find_frames(files.frames, files.output, files.flat, files.existing_tiles)
+    found = find_frames(_files_of(files), files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)
     unwanted = named_among(paths, files.leave_out)
     check_kind(files.output, TILE, "a single tile")
-    earlier = earlier_output(files.output)
     inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
-    if earlier is not None and not (files.resume or files.overwrite):
-        if earlier.is_file():
-            check_replaceable(earlier, inputs)
-        raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")
+    _check_earlier(files, inputs)
     if files.resume and not files.existing_tiles and is_former(files.output):
         raise UsageError(
             f"{files.output} holds tiles that an earlier version made of frames, and this one works without: add "
@@ -120,6 +116,30 @@ def run(
                 bars.warn(f"{name} is of an earlier run, and stays as it is: --overwrite removes it")
         put_hips(files.output, output.hips, files.overwrite, bars)
     show(report, files.output)
+
+
+def _files_of(files: MosaicFiles) -> Sequence[str]:
+    """Return the names of frames, those at URLs fetched."""
+    from zemosaic_patch.fetched import FETCHED, fetch, is_url
+    from zemosaic_patch.progress import shown
+
+    if not any(map(is_url, files.frames)):
+        return files.frames
+    _check_earlier(files, [])
+    with own_folder(files.output), shown(files.progress) as bars:
+        return fetch(files.frames, files.output / FETCHED, bars, anew=files.overwrite)
+
+
+def _check_earlier(files: MosaicFiles, inputs: Sequence[Path]) -> None:
+    """Refuse to replace what an earlier run wrote, unless that is asked for."""
+    from zemosaic_patch.mosaic_files import earlier_output
+    from zemosaic_patch.outputs import check_replaceable
+
+    earlier = earlier_output(files.output)
+    if earlier is not None and not (files.resume or files.overwrite):
+        if earlier.is_file():
+            check_replaceable(earlier, inputs)
+        raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")
 
 
 def _check_purpose(
