@@ -45,6 +45,7 @@ COUNTED_S = 5.0  # workers come and go: they are counted anew after so many seco
 ANSWER_S = 10.0  # that a scheduler may take to answer, and each worker
 PATIENCE_S = 30.0  # between looks whether there are workers at all
 RESTORED_S = 30.0  # that a worker started here may be missing: dask starts it again, unless it died as it began
+WITH_PORT = "tcp", "tls"  # kinds of addresses that are a host and a port
 MEMORY = "memory"  # name of the resource that a task may need
 OF_LIBRARIES = 400 * 2**20  # bytes of a worker that no task gets
 
@@ -157,6 +158,7 @@ def _client_at(address: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
+        _check_address(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions are compared below
             client = Client(address, timeout=ANSWER_S, set_as_default=False)
@@ -169,6 +171,17 @@ def _client_at(address: str) -> Iterator[Client]:
         ) from failure
     with client:
         yield client
+
+
+def _check_address(address: str) -> None:
+    """Raise ValueError at once for what can be no address: dask would try it for ten seconds."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    kind, place = parse_address(address)
+    get_backend(kind)
+    if kind in WITH_PORT:
+        parse_host_port(place)
 
 
 def _quieten() -> None:

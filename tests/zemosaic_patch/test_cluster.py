@@ -22,7 +22,7 @@ from tests.support.nights import night, sky_of_stars, turns
 from tests.support.told import Told
 from zemosaic_patch import cli, cluster
 from zemosaic_patch.cluster import unlike
-from zemosaic_patch.errors import FailureError
+from zemosaic_patch.errors import FailureError, UsageError
 
 RUN_FACTS = ("seconds",)  # of mosaic.json
 PLAIN = """
@@ -137,6 +137,13 @@ def test_no_scheduler_at_the_address_is_told_in_a_line(plain, tmp_path, capsys, 
         assert lines == [line for line in lines if f"--scheduler {address}: no scheduler answers there" in line]
         assert len(lines) == 1
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["foo", "no such host", "tcp://127.0.0.1", "tcp://127.0.0.1:port", "ftp://h:99"])
+def test_what_can_be_no_address_is_not_tried(address, monkeypatch):
+    monkeypatch.setattr("distributed.Client", None)  # to call it would be a TypeError
+    with pytest.raises(UsageError, match="no scheduler answers there"), cluster._client_at(address):
+        pass
 
 
 @pytest.mark.parametrize("name", ["Python", "numpy", "numba", "zemosaic-patch"])
