@@ -23,6 +23,8 @@ from tests.zemosaic_patch.ui.mosaics import light_of, write_mosaic
 from zemosaic_patch.ui import state
 
 pytestmark = pytest.mark.browser
+PACKAGED = os.environ.get("ZEMOSAIC_PATCH_PROGRAM")  # by `make app`, say; else the source's
+PROGRAM = [PACKAGED] if PACKAGED else [sys.executable, "-m", "zemosaic_patch"]
 CHROMIUM = os.environ.get("ZEMOSAIC_PATCH_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
 )
@@ -49,7 +51,7 @@ def started(folder):
     """Return the program, started, and the address that it shows."""
     environment = {**os.environ, state.PLACE: str(folder), "LANG": "en_GB.UTF-8", "LC_ALL": "en_GB.UTF-8"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "zemosaic_patch", "ui", "--no-browser"],
+        [*PROGRAM, "ui", "--no-browser"],
         stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     return process, process.stdout.readline().split()[-1]
