@@ -104,6 +104,7 @@ class Bench:
         """Look at a folder."""
         if folder != self.folder:
             self.end_trial()
+            self.verdict = None  # of another ZeMosaic
         self.folder, self.done = folder, ()
         self._try(list)
 
