@@ -11,8 +11,10 @@ import os
 import secrets
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,21 @@ from zemosaic_patch.ui import state
 from zemosaic_patch.ui.background import started
 
 SURVEYS = "surveys"
+KEPT_S = 60 * 86_400  # of what is known of frames, some 13 KB each
 
 
 def surveys() -> Path:
     """Return the folder that keeps what is known of frames."""
     return state.folder() / SURVEYS
+
+
+def forget_old() -> None:
+    """Remove what is known of frames and was not asked for in a long time."""
+    oldest = time.time() - KEPT_S
+    for path in surveys().glob("*.npz"):
+        with suppress(OSError):  # another window removes it, too
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 class Looking:
@@ -155,10 +167,8 @@ class Desk:
         Options that are not as usual, by their names.
     output : str
         The folder that the mosaic goes to, where the owner named one.
-    goes_on : str
-        The key of the earlier run that gets these frames, too; empty for a new one.
-    version : int
-        Grows whenever something changes.
+    own_version : int
+        Grows whenever the owner changes something.
     """
 
     looking: Looking | None = None

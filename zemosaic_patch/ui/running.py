@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
 
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import earlier, jobs, viewer
 from zemosaic_patch.ui.filling import Filling
-from zemosaic_patch.ui.jobs import Run, Step
+from zemosaic_patch.ui.jobs import News, Run, Step
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.texts import text
 
@@ -171,7 +170,7 @@ def _tiles_of_the_sky(run: Run) -> None:
     button = ui.button(text("run.hips"), on_click=write).props("flat dense no-caps").classes("plain")
 
 
-def _about(news: Any) -> None:
+def _about(news: News) -> None:
     """Show what the command said at the end, and what it warned of."""
     from nicegui import ui
 

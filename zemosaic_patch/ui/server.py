@@ -14,7 +14,7 @@ from typing import Any
 
 from nanstack.io.files import FolderInUseError, exclusive
 from zemosaic_patch.errors import FailureError
-from zemosaic_patch.ui import state, thumbnails
+from zemosaic_patch.ui import desk, state, thumbnails
 from zemosaic_patch.ui.safety import ADDRESS, Guard, new_token
 from zemosaic_patch.ui.state import Running
 
@@ -95,7 +95,8 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
             server_header=False,
             timeout_graceful_shutdown=ENDS_S,  # tabs that are open would be waited for
         )
-        threading.Thread(target=thumbnails.get_ready, daemon=True).start()
+        for early in (thumbnails.get_ready, desk.forget_old):
+            threading.Thread(target=early, daemon=True).start()
         running.keep()
         tell(running.address)
         if opens:

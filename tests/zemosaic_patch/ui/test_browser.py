@@ -219,6 +219,42 @@ def test_one_more_night_is_added_on_the_page(window, frames, tmp_path):
     page.get_by_text(f"{len(list(frames.glob('light_*')))} stacked, 0 left out").wait_for()
 
 
+EVIL = """async (home) => {
+  const tried = {};
+  const note = (name, promise) => promise.then((got) => { tried[name] = got; }, () => { tried[name] = "refused"; });
+  const answer = async (mode, method) => (await fetch(home, { mode, method, credentials: "include" })).status;
+  await note("fetch", answer("cors", "GET"));
+  await note("post", answer("cors", "POST"));
+  await note("blind", fetch(home, { mode: "no-cors", method: "POST", credentials: "include" }).then((r) => r.type));
+  await note("picture", new Promise((yes, no) => {
+    const one = new Image(); one.onload = () => yes("shown"); one.onerror = no; one.src = home + "favicon.ico"; }));
+  await note("socket", new Promise((yes, no) => {
+    const one = new WebSocket(home.replace("http", "ws") + "_nicegui_ws/socket.io/?EIO=4&transport=websocket");
+    one.onopen = () => yes("open"); one.onerror = no; }));
+  return tried;
+}"""
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_a_page_of_another_server_reads_and_starts_nothing(window, address, tmp_path, name):
+    """Even one on this machine, to which the browser sends the window's cookie along."""
+    import functools
+    import http.server
+    import threading
+
+    (tmp_path / "index.html").write_text("<h1>evil</h1>")
+    serving = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serving) as evil:
+        threading.Thread(target=evil.serve_forever, daemon=True).start()
+        page = window()
+        other = page.context.new_page()
+        other.goto(f"http://{name}:{evil.server_port}/")
+        tried = other.evaluate(EVIL, address.partition("?")[0])
+        evil.shutdown()
+        assert page.evaluate("fetch('/favicon.ico').then((got) => got.status)") == 200  # what is there for its own page
+    assert tried == dict.fromkeys(("fetch", "post", "blind", "picture", "socket"), "refused")
+
+
 def test_quit_ends_the_program_whatever_tabs_are_open(chromium, tmp_path):
     process, address = started(tmp_path)
     context = chromium.new_context()

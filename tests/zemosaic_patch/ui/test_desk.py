@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames on the desk: what they are, as the command look says; taken out and put back; and what is begun with them."""
 
+import os
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from astropy.io import fits
 from tests.support.pointings import write_pointings
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.ui import folders, making, served, settings, state, strip, texts
-from zemosaic_patch.ui.desk import Desk, desk
+from zemosaic_patch.ui.desk import Desk, desk, forget_old, surveys
 
 HTML = "<img src=x onerror=alert(1)>&lt;.fit"
 
@@ -107,6 +108,17 @@ def test_what_was_pasted_is_understood(monkeypatch):
     assert folders.meant(" '/data/M 31' ") == Path("/data/M 31")
     assert folders.meant("file:///data/M%2031") == Path("/data/M 31")
     assert folders.meant("~/M 31") == Path("/home/somebody/M 31")
+
+
+def test_what_is_known_of_frames_is_forgotten_in_the_end(tmp_path):
+    old, new, mine = (surveys() / name for name in ("old.npz", "new.npz", "old.txt"))
+    surveys().mkdir(parents=True)
+    for path in (old, new, mine):
+        path.write_bytes(b"")
+    for path in (old, mine):
+        os.utime(path, (0, 0))
+    forget_old()
+    assert sorted(surveys().iterdir()) == sorted([new, mine])
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
