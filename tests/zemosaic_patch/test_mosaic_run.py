@@ -591,7 +591,7 @@ def test_cards_say_of_existing_tiles_what_they_say_themselves(run, copied):
     def cards(folder):
         assert run("mosaic", "--existing-tiles", *tiles, "-o", copied / folder)[0] == 0
         settings = json.loads((copied / folder / "mosaic.json").read_text())["settings"]
-        assert set(settings) == {"match-tiles", "join", "feather", "interpolation", "format", "picture"}
+        assert set(settings) == {"match-tiles", "join", "feather", "interpolation", "format", "picture", "hips"}
         return fits.getheader(copied / folder / "mosaic.fits")
 
     first = cards("first")
