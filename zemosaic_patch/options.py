@@ -234,7 +234,11 @@ class StackOptions:
         "(sharp), or as much as any other (equal)",
         choices=WEIGHTS,
     )
-    interpolation: str = option("how frames are resampled", choices=INTERPOLATIONS)
+    interpolation: str = option(
+        "how frames are resampled; with --drizzle, how those are among which outliers are found, and whose mean drops "
+        "are added to",
+        choices=INTERPOLATIONS,
+    )
     drizzle: float | None = option(
         "drop each photosite onto the canvas by itself, in its own colour, instead of interpolating: sharper, and asks "
         "for many dithered frames. The canvas is so many times finer than the frames, 1 or 2 say",

@@ -129,6 +129,17 @@ def test_outliers_of_frames_drop_nothing(tmp_path):
     assert np.nanmax(full.image[full.coverage >= 4]) < 1100
 
 
+def test_drops_are_added_to_the_mean_of_frames_as_they_are_interpolated(night):
+    canvas = canvas_for(night, 2.0)
+    usual, other = (
+        stacked_on(canvas, night, None, CanvasSettings(interpolation=way, drizzle=Drizzle(2.0))).image
+        for way in ("bicubic", "lanczos3")
+    )
+    there = np.isfinite(usual) & np.isfinite(other)
+    apart = np.abs(usual - other)[there]
+    assert 0 < np.median(apart) < 5  # of noise, which both show alike
+
+
 @pytest.mark.parametrize(("scale", "pixfrac"), [(1.0, 1.0), (2.0, 1.0)])
 def test_noise_is_what_is_said_of_it(tmp_path, scale, pixfrac):
     frames = raw_night(tmp_path, 30, even)
