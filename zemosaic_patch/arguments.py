@@ -290,6 +290,17 @@ def given(groups: Sequence[Any]) -> dict[str, Any]:
     }
 
 
+def in_effect(groups: Sequence[Any]) -> dict[str, Any]:
+    """Return the options that `given` returns, but for those without effect beside the others."""
+    told, idle = given(groups), set()
+    for group in groups:
+        for name, option, _ in declarations(group):
+            whole, value = option.part_of or (None, None)
+            if whole is not None and (whole not in told or value not in (None, told[whole])):
+                idle.add(long_name(name)[2:])
+    return {name: value for name, value in told.items() if name not in idle}
+
+
 def write_config(groups: Sequence[Any], path: Path) -> None:
     """Write the options of a run, so that ``--config`` repeats it.
 

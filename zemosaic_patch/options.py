@@ -24,6 +24,7 @@ from zemosaic_patch.errors import UsageError
 from zemosaic_patch.names import REJECTIONS, WINSOR_METHODS
 
 NOISE, WINSORIZED = "noise", "winsorized_sigma_clip"
+OF_WINSORIZED = "reject", WINSORIZED
 MATCHES = ("offset", "linear", "plane", "none")  # of ZeMosaic's tiles; the commonest first
 CANVASES = ("all", "reference")
 FORMATS = ("fits", "fz")
@@ -93,6 +94,8 @@ class Option:
         Its value where only its name is given, and where it is given as '--no-...'.
     kept : bool
         Whether a run's settings, run.toml, hold it: not what says where the output goes.
+    part_of : (str, str or None) or None
+        The option without which it has no effect, and the value that this must have; None: any.
     """
 
     text: str
@@ -110,6 +113,7 @@ class Option:
     bare: str | None = None
     off: str | None = None
     kept: bool = True
+    part_of: tuple[str, str | None] | None = None
 
     @property
     def takes(self) -> str:
@@ -215,14 +219,16 @@ class StackOptions:
     winsor: tuple[float, ...] = option(
         f"of {WINSORIZED}: how many of the lowest and highest samples are pulled in before the scatter is measured",
         float, unit="fractions of all", metavar=("LOW", "HIGH"), count=(2, 2), within=Range(0, 0.5, with_high=False),
+        part_of=OF_WINSORIZED,
     )  # fmt: skip
     wsc_impl: str = option(
-        f"which {WINSORIZED}: ZeMosaic's (legacy_quantile) or PixInsight's (pixinsight)", choices=tuple(WINSOR_METHODS)
-    )
+        f"which {WINSORIZED}: ZeMosaic's (legacy_quantile) or PixInsight's (pixinsight)", choices=tuple(WINSOR_METHODS),
+        part_of=OF_WINSORIZED,
+    )  # fmt: skip
     rewinsor: bool = option(
         f"of {WINSORIZED}: replace a rejected sample by its pulled-in value, as ZeMosaic does; --no-rewinsor leaves it "
         "out",
-        bool, negatable=True,
+        bool, negatable=True, part_of=OF_WINSORIZED,
     )  # fmt: skip
     combine: str = option("how the samples that remain are combined", choices=COMBINES)
     match_sky: str = option(
@@ -246,12 +252,12 @@ class StackOptions:
     )  # fmt: skip
     pixfrac: float = option(
         "with --drizzle: side of a drop; smaller ones are sharper, and ask for more frames",
-        float, unit="sides of a photosite", metavar="P", within=Range(0, 1, with_low=False),
+        float, unit="sides of a photosite", metavar="P", within=Range(0, 1, with_low=False), part_of=("drizzle", None),
     )  # fmt: skip
     kernel: str = option(
         "with --drizzle: a drop as even as the photosite (square), all of it in one pixel (point), or a round one",
-        choices=KERNELS,
-    )
+        choices=KERNELS, part_of=("drizzle", None),
+    )  # fmt: skip
 
     @classmethod
     def of(cls, settings: CanvasSettings) -> StackOptions:
@@ -508,9 +514,11 @@ class CometOptions:
     comet_in: str = option(
         "what the numbers of --comet are: pixels of these two frames, or of the mosaic (the ends of the comet's "
         "trail), or right ascension and declination in degrees (sky), at the times of these two frames",
-        choices=COUNTS,
+        choices=COUNTS, part_of=("comet", None),
+    )  # fmt: skip
+    comet_merged: bool = option(
+        "with --comet: also merged.fits, the stars and the comet sharp in one picture", bool, part_of=("comet", None)
     )
-    comet_merged: bool = option("with --comet: also merged.fits, the stars and the comet sharp in one picture", bool)
 
     @classmethod
     def of(cls, choice: CometChoice | None) -> CometOptions:

@@ -40,7 +40,7 @@ from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
-from zemosaic_patch.arguments import as_words, declarations, given, long_name
+from zemosaic_patch.arguments import as_words, declarations, in_effect, long_name
 from zemosaic_patch.cautions import counted, in_units
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError, UsageError
@@ -440,7 +440,7 @@ def _cards(
 
 def told_of(run: TileRun | MosaicRun) -> dict[str, Any]:
     """Return how a result is made, by the names of options, ready for JSON and without the place of any file."""
-    return given(_groups_of(run))
+    return in_effect(_groups_of(run))
 
 
 def _groups_of(run: TileRun | MosaicRun) -> list[Any]:
@@ -454,11 +454,15 @@ def _groups_of(run: TileRun | MosaicRun) -> list[Any]:
 def told_otherwise(run: MosaicRun, told: Any) -> list[str]:
     """Return what settings, as a report has them, say otherwise than a run of pixels and stack: as words of options."""
     groups = _groups_of(run)[:2]
-    own = given(groups)
+    own = in_effect(groups)
     if not isinstance(told, dict) or not told.keys() & own.keys():
         return ["another version"]
     named = [(long_name(name)[2:], name, option) for group in groups for name, option, _ in declarations(group)]
-    return [as_words(*of, told.get(key)) for key, *of in named if told.get(key) != own.get(key)]
+    return [
+        as_words(name, option, told.get(key))
+        for key, name, option in named
+        if told.get(key) != own.get(key) and (key in told or option.part_of is None)  # a part goes without saying
+    ]
 
 
 def _name(path: str | None) -> str | None:

@@ -14,13 +14,34 @@ from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from zemosaic_patch import cli, commands, options
-from zemosaic_patch.arguments import add_options, config_defaults, declarations, read, table, write_config
+from zemosaic_patch.arguments import (
+    add_options,
+    config_defaults,
+    declarations,
+    given,
+    in_effect,
+    read,
+    table,
+    write_config,
+)
 from zemosaic_patch.commands import TOLD, load
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import CanvasChoice, CometChoice, MosaicOutput, MosaicRun, Range, StackOptions, TileRun
+from zemosaic_patch.options import (
+    CanvasChoice,
+    CometChoice,
+    CometOptions,
+    MosaicOutput,
+    MosaicRun,
+    Range,
+    StackOptions,
+    TileRun,
+    mosaic_defaults,
+)
 
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
 TILE, MOSAIC = load("tile"), load("mosaic")
+OF_WINSORIZED = {"winsor": (0.1, 0.1), "wsc_impl": "pixinsight", "rewinsor": True}
+OF_DRIZZLE = {"pixfrac": 0.5, "kernel": "point"}
 
 
 def parsed(command, *words):
@@ -259,3 +280,23 @@ def test_every_option_says_what_it_does():
                 assert option.text
                 assert not option.text.endswith(".")
                 assert option.kind is bool or option.choices or option.metavar
+
+
+@pytest.mark.parametrize(
+    ("group", "others", "changes"),
+    [
+        (StackOptions, {}, {**OF_WINSORIZED, **OF_DRIZZLE}),
+        (StackOptions, {"reject": "winsorized_sigma_clip"}, OF_DRIZZLE),
+        (StackOptions, {"drizzle": 2.0}, OF_WINSORIZED),
+        (CometOptions, {}, {"comet_in": "sky", "comet_merged": True}),
+    ],
+)  # fmt: skip
+def test_what_a_run_is_told_by_is_what_it_would_not_refuse(group, others, changes):
+    usual = next(one for one in mosaic_defaults() if isinstance(one, group))
+    chosen = replace(usual, **others)
+    names = {name.replace("_", "-") for name in changes}
+    assert in_effect([chosen]).keys() == given([chosen]).keys() - names
+    for name, value in changes.items():
+        other = replace(chosen, **{name: value})
+        with pytest.raises(UsageError):
+            other.settings() if group is StackOptions else other.choice()
