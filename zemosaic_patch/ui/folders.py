@@ -95,6 +95,11 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
         count.text = text("folders.frames", count=found.frames) if not found.failure else found.failure
 
     async def done() -> None:
+        place = meant(typed.value or "")
+        if place != at[0]:  # typed, and not gone to yet
+            await go(place)
+        if not take.enabled:
+            return
         dialog.close()
         result = chosen(at[0])
         if result is not None:

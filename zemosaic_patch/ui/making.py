@@ -37,7 +37,9 @@ def page_make() -> None:
             if desk.looking is None:
                 _first_choice()
             else:
-                shown["contents"] = ui.element("section").classes("card")
+                with ui.element("section").classes("card"):
+                    _places()
+                    shown["contents"] = ui.element("div")
                 shown["frames"] = ui.element("section").classes("card")
                 shown["frames"].set_visibility(False)
                 with ui.element("section").classes("card"):
@@ -97,16 +99,22 @@ def _first_choice() -> None:
 # --- what the frames are ----------------------------------------------------------------------------------------------
 
 
+def _places() -> None:
+    """Show where the frames are, and the ways to others: these stay while more and more is known of the frames."""
+    from nicegui import ui
+
+    with ui.element("div").classes("place"):
+        ui.label(", ".join(desk.looking.places)).classes("strong")
+        ui.button(text("make.another"), on_click=_another).props("flat dense no-caps").classes("plain")
+        ui.button(text("make.add"), on_click=_add).props("flat dense no-caps").classes("plain")
+
+
 def _renew_contents(section: Any) -> None:
     from nicegui import ui
 
     looking = desk.looking
     section.clear()
     with section:
-        with ui.element("div").classes("place"):
-            ui.label(", ".join(looking.places)).classes("strong")
-            ui.button(text("make.another"), on_click=_another).props("flat dense no-caps").classes("plain")
-            ui.button(text("make.add"), on_click=_add).props("flat dense no-caps").classes("plain")
         if looking.failure:
             ui.label(looking.failure).classes("bad").props('role="alert"')
         elif not looking.paths:

@@ -132,6 +132,21 @@ def choose(page, folder):
     page.get_by_role("button", name="Take this folder").click()
 
 
+def test_a_folder_that_was_typed_is_the_one_that_is_taken(window, frames):
+    page = window()
+    page.get_by_role("button", name=re.compile("(Choose a|Another) folder")).click()
+    place, take = page.get_by_label("Folder", exact=True), page.get_by_role("button", name="Take this folder")
+    place.fill(str(frames / "nowhere"))
+    take.click()
+    page.get_by_text("No such file or directory").wait_for()
+    place.fill(str(frames))
+    place.press("Enter")
+    page.get_by_text(f"{len(list(frames.iterdir()))} frame files in it").wait_for()
+    place.fill(str(frames.parent))
+    take.click()
+    page.locator(".place").get_by_text(str(frames.parent), exact=True).wait_for()
+
+
 def test_from_an_empty_profile_to_the_finished_mosaic(window, frames):
     page = window()
     check_readable(page)
