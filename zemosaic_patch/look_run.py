@@ -109,7 +109,7 @@ def nights(dates: Iterable[str]) -> dict[str, str]:
     '2025-03-26'
     """
     found: dict[str, str] = {}
-    times = sorted((time, date) for date in set(dates) if (time := _time(date)) is not None)
+    times = sorted((time, date) for date in set(dates) if (time := moment_of(date)) is not None)
     last, night = None, ""
     for time, date in times:
         if last is None or time - last > NIGHT_APART:
@@ -118,7 +118,8 @@ def nights(dates: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _time(date: str) -> datetime | None:
+def moment_of(date: str) -> datetime | None:
+    """Return the moment that a header's DATE-OBS tells; None where it tells none."""
     try:
         return datetime.fromisoformat(date.strip().rstrip("Z")[:19])
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from zemosaic_patch.arguments import CONFIG, read_toml
@@ -13,7 +14,8 @@ from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.ui import folders, jobs
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.safety import chosen
-from zemosaic_patch.ui.texts import counted, text
+from zemosaic_patch.ui.said import said
+from zemosaic_patch.ui.texts import counted, moment, text
 
 
 def page_earlier() -> None:
@@ -65,15 +67,15 @@ def _failed(run: Run) -> bool:
 
 
 def _state(run: Run, has_mosaic: bool) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.began))
+    when = moment(datetime.fromtimestamp(run.began), "form.minute")
     if run.is_running:
-        said = text("earlier.running")
+        state = text("earlier.running")
     elif _failed(run):
-        said = run.news().failure or text("run.stopped")
+        state = said(run.news().failure) or text("run.stopped")
     else:
-        said = text("earlier.done") if has_mosaic else text("earlier.gone")
+        state = text("earlier.done") if has_mosaic else text("earlier.gone")
     count = f"{counted('make.frames', run.count)} · " if run.count else ""
-    return f"{when} · {count}{said}"
+    return f"{when} · {count}{state}"
 
 
 def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
@@ -83,7 +85,7 @@ def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
     try:
         begun = continued(run, more)
     except UsageError as error:
-        ui.notify(str(error), type="negative", multi_line=True)
+        ui.notify(said(str(error)), type="negative", multi_line=True)
         return
     ui.navigate.to(f"/run/{begun.key}")
 
@@ -142,7 +144,7 @@ async def _open_folder() -> None:
             try:
                 opened = opened_folder(place)
             except UsageError as error:
-                ui.notify(str(error), type="negative")
+                ui.notify(said(str(error)), type="negative")
                 return
             ui.navigate.to(f"/run/{opened.key}")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from zemosaic_patch.ui import folders, jobs, settings, strip
 from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.safety import chosen
-from zemosaic_patch.ui.texts import counted, text
+from zemosaic_patch.ui.said import said
+from zemosaic_patch.ui.texts import counted, moment, text
 
 EACH_S = 0.4  # so often a page looks for what is new
 NIGHTS_SHOWN, REASONS_SHOWN = 6, 12
@@ -116,7 +118,7 @@ def _renew_contents(section: Any) -> None:
     section.clear()
     with section:
         if looking.failure:
-            ui.label(looking.failure).classes("bad").props('role="alert"')
+            ui.label(said(looking.failure)).classes("bad").props('role="alert"')
         elif not looking.paths:
             ui.label(text("make.looking")).props('role="status"')
         else:
@@ -163,8 +165,13 @@ def _tell(contents: Contents) -> None:
 
 
 def _night(night: str, count: int, seconds: str) -> str:
-    name = text("make.night", night=night) if night else text("make.no_night")
-    return f"{name}: {counted('make.frames', count)}" + (f", {seconds}" if seconds else "")
+    name = text("make.night", night=_day(night)) if night else text("make.no_night")
+    told = text("make.of_night", night=name, frames=counted("make.frames", count))
+    return f"{told}, {said(seconds)}" if seconds else told
+
+
+def _day(night: str) -> str:
+    return moment(datetime.fromisoformat(night), "form.day")
 
 
 def _tell_left_out(contents: Contents, passed: list[str]) -> None:
@@ -177,13 +184,13 @@ def _tell_left_out(contents: Contents, passed: list[str]) -> None:
         for reason, names in contents.left_out[:REASONS_SHOWN]:
             with ui.element("li"):
                 named = names[0] if len(names) == 1 else text("make.and_more", name=names[0], count=len(names) - 1)
-                ui.label(f"{named}: {reason}")
+                ui.label(text("make.why", name=named, reason=said(reason)))
         if len(contents.left_out) > REASONS_SHOWN:
             with ui.element("li"):
                 ui.label(text("make.more_reasons", count=len(contents.left_out) - REASONS_SHOWN))
         for line in passed:
             with ui.element("li"):
-                ui.label(line)
+                ui.label(said(line))
 
 
 def _renew_frames(shown: dict[str, Any]) -> None:
@@ -270,10 +277,10 @@ async def _start() -> None:
     try:
         begun = await run.io_bound(start)
     except UsageError as error:
-        ui.notify(str(error), type="negative", multi_line=True)
+        ui.notify(said(str(error)), type="negative", multi_line=True)
         return
     except OSError as error:
-        ui.notify(f"{error.filename or ''}: {error.strerror or error}", type="negative", multi_line=True)
+        ui.notify(said(f"{error.filename or ''}: {error.strerror or error}"), type="negative", multi_line=True)
         return
     ui.navigate.to(f"/run/{begun.key}")
 

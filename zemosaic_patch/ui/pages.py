@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from zemosaic_patch.ui import texts
+from zemosaic_patch.ui import state, texts
 from zemosaic_patch.ui.state import Running
 from zemosaic_patch.ui.texts import text
 
@@ -21,6 +22,15 @@ LANGUAGES = {"en": "en-US"}  # codes of Quasar, which has its own words, where t
 def title() -> str:
     """Return what the browser's tab says."""
     return text("window.title")
+
+
+def recall_language() -> None:
+    """Speak the language that the owner chose once."""
+    texts.choose(str(state.read(_kept_language())))
+
+
+def _kept_language() -> Path:
+    return state.folder() / "language.json"
 
 
 def language_of_quasar() -> Any:
@@ -70,8 +80,10 @@ def frame(path: str) -> Iterator[None]:
     path : str
         Of the page, which is marked as the one that is shown.
     """
-    from nicegui import ui
+    from nicegui import app, ui
 
+    texts.follow(ui.context.client.request.headers.get("accept-language", ""))
+    app.config.language = language_of_quasar()
     ui.page_title(f"{text(PAGES[path])} · {title()}" if path in PAGES else title())
     ui.add_css((files("zemosaic_patch.ui") / "style.css").read_text(encoding="utf-8"))
     ui.colors(primary="#1d5c96", positive="#236b35", negative="#a82f28")
@@ -97,11 +109,11 @@ def _navigation(path: str) -> None:
 
 
 def _language() -> None:
-    from nicegui import app, ui
+    from nicegui import ui
 
     def chosen(code: str) -> None:
         texts.choose(code)
-        app.config.language = language_of_quasar()
+        state.write(_kept_language(), code)
         ui.navigate.reload()
 
     with ui.button(texts.language().upper()).props("flat dense no-caps").classes("plain") as button, ui.menu():

@@ -12,6 +12,7 @@ from zemosaic_patch.dropin.patch import Verdict
 from zemosaic_patch.dropin.sources import Finding
 from zemosaic_patch.ui import folders
 from zemosaic_patch.ui.bench import Bench, Trial
+from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
 FOLLOWED_S = 0.5  # how often the page looks whether a trial has ended
@@ -85,12 +86,12 @@ class _Page:
                 ui.spinner()
                 ui.label(text("patch.busy"))
         if bench.refusal:
-            _note(bench.refusal, "bad", "alert")
+            _note(said(bench.refusal), "bad", "alert")
         if bench.done:
             with ui.element("div").classes("card"):
                 ui.label(text("patch.done")).classes("soft")
                 for line in bench.done:
-                    ui.label(line)
+                    ui.label(said(line))
         if bench.verdict is not None:
             self._verdict(bench.verdict)
         if bench.trial is not None:
@@ -105,10 +106,10 @@ class _Page:
             _heading("h2", heading)
             ui.label(str(verdict.root)).classes("soft")
             if verdict.state == "none":
-                said = text("patch.lacks", lacking=lacking, all=len(verdict.findings))
-                ui.label(said if lacking else text("patch.lacks_none"))
+                lacks = text("patch.lacks", lacking=lacking, all=len(verdict.findings))
+                ui.label(lacks if lacking else text("patch.lacks_none"))
             elif verdict.state == "half":
-                ui.label(verdict.text)
+                ui.label(said(verdict.text))
             with ui.expansion(text("patch.findings")).classes("patch-findings"):
                 for finding in verdict.findings:
                     _finding(finding, finding is verdict.left_out)
@@ -157,11 +158,11 @@ def _state() -> tuple[Any, ...]:
     return bench.folder, bench.busy, bench.refusal, bench.done, bench.verdict, trial, trial and trial.state
 
 
-def _heading(kind: str, said: str) -> None:
+def _heading(kind: str, words: str) -> None:
     from nicegui import ui
 
     with ui.element(kind):
-        ui.label(said)
+        ui.label(words)
 
 
 def _finding(finding: Finding, left_out: bool) -> None:
@@ -171,15 +172,15 @@ def _finding(finding: Finding, left_out: bool) -> None:
     with ui.element("div").classes("patch-finding"):
         ui.label(text(key)).classes("good" if finding.holds else "soft" if left_out else "bad")
         with ui.element("div"):
-            ui.label(finding.text)
+            ui.label(said(finding.text))
             ui.label(finding.place).classes("soft patch-place")
 
 
-def _note(said: str, kind: str, role: str) -> None:
+def _note(words: str, kind: str, role: str) -> None:
     from nicegui import ui
 
     with ui.element("div").classes("card").props(f"role={role}"):
-        ui.label(said).classes(kind)
+        ui.label(words).classes(kind)
 
 
 def _trial(trial: Trial) -> None:
@@ -208,4 +209,4 @@ def _trial(trial: Trial) -> None:
             ui.element("div").classes("patch-said"),
         ):
             for line in trial.lines:
-                ui.label(line)
+                ui.label(said(line))

@@ -11,6 +11,7 @@ from zemosaic_patch.ui import earlier, jobs, viewer
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import News, Run, Step
 from zemosaic_patch.ui.safety import chosen
+from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
 EACH_S = 0.5
@@ -66,7 +67,7 @@ def _under_way(run: Run) -> None:
             told.text, bar.value = _in_words(news.step), _share(news.step)
         for warning in news.warnings[shown["warnings"] : WARNINGS_SHOWN]:
             with warnings, ui.element("li"):
-                ui.label(warning)
+                ui.label(said(warning))
         shown["warnings"] = len(news.warnings)
         number = await threads.io_bound(_filled, run)
         if number != shown["picture"]:
@@ -81,12 +82,12 @@ def _in_words(step: Step) -> str:
     known = {"surveying frames": "run.surveying", "registering frames": "run.registering",
              "placing on the sky": "run.placing", "stacking": "run.stacking"}  # fmt: skip
     if step.name not in known:
-        said = step.name
+        words = said(step.name)
     elif step.name == "stacking" and step.done >= step.total:
         return text("run.writing")
     else:
-        said = text(known[step.name], done=step.done, total=step.total)
-    return said if step.seconds_left is None or step.done >= step.total else f"{said}, {_left(step.seconds_left)}"
+        words = text(known[step.name], done=step.done, total=step.total)
+    return words if step.seconds_left is None or step.done >= step.total else f"{words}, {_left(step.seconds_left)}"
 
 
 def _left(seconds: float) -> str:
@@ -125,7 +126,7 @@ def _over(run: Run) -> None:
     news = run.news()
     if run.pid and not news.said:
         with ui.element("section").classes("card"):
-            ui.label(news.failure or text("run.stopped")).classes("bad").props('role="alert"')
+            ui.label(said(news.failure) or text("run.stopped")).classes("bad").props('role="alert"')
             ui.button(text("run.go_on"), on_click=lambda: earlier.go_on(run)).props("unelevated no-caps").classes(
                 "main"
             )
@@ -160,9 +161,9 @@ def _tiles_of_the_sky(run: Run) -> None:
             subprocess.run, own_command("hips", run.output), capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
         button.props(remove="loading")
-        said = (ended.stderr if ended.returncode else ended.stdout).strip().splitlines()
+        told = (ended.stderr if ended.returncode else ended.stdout).strip().splitlines()
         ui.notify(
-            said[-1].removeprefix("zemosaic-patch: ") if said else "",
+            said(told[-1].removeprefix("zemosaic-patch: ")) if told else "",
             type="negative" if ended.returncode else "positive",
             multi_line=True,
         )
@@ -179,7 +180,7 @@ def _about(news: News) -> None:
             ui.label(text("run.about"))
         with ui.element("dl").classes("facts"):
             for line in news.said:
-                name, fact = line[:19].strip(), line[19:].strip()
+                name, fact = (said(part.strip()) for part in (line[:19], line[19:]))
                 with ui.element("dt"):
                     ui.label(name)
                 with ui.element("dd"):
@@ -187,4 +188,4 @@ def _about(news: News) -> None:
         with ui.element("ul").classes("soft"):
             for warning in news.warnings:
                 with ui.element("li"):
-                    ui.label(warning)
+                    ui.label(said(warning))

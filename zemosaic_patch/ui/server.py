@@ -68,6 +68,7 @@ def application() -> Any:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages_app.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar without a name, for each request
+    pages.recall_language()
     pages.build(app)
     ui.run_with(
         app,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zemosaic_patch.arguments import declarations, given, long_name, read
+from zemosaic_patch.arguments import declarations, given, read
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import (
     CanvasOptions,
@@ -21,6 +21,7 @@ from zemosaic_patch.options import (
     mosaic_defaults,
 )
 from zemosaic_patch.ui import texts
+from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
 
@@ -101,7 +102,7 @@ def value_of(option: Option, typed: Any) -> Any:
     """
     if option.kind is bool or option.choices:
         return typed
-    words = str("" if typed is None else typed).replace(",", " ").split() if option.kind in (int, float) else [typed]
+    words = texts.typed_numbers(str("" if typed is None else typed)) if option.kind in (int, float) else [typed]
     if not words or words[0] in ("", None):
         return None
     try:
@@ -148,28 +149,35 @@ def _show(
         try:
             value = value_of(option, typed)
         except UsageError as error:
-            ui.notify(str(error), type="negative")
+            ui.notify(said(str(error)), type="negative")
             return
         rest = {other: kept for other, kept in changed.items() if other != name}
         set_(rest if value in (default, None) else {**rest, name: value})
 
-    now = changed.get(name, default)
+    now, label = changed.get(name, default), text(f"option.{name}")
     with ui.element("div").classes("option"):
         if option.kind is bool:
-            field = ui.checkbox(long_name(name), value=bool(now), on_change=lambda event: to(event.value))
+            field = ui.checkbox(label, value=bool(now), on_change=lambda event: to(event.value))
         elif option.choices:
-            field = ui.select(
-                list(option.choices), label=long_name(name), value=now, on_change=lambda event: to(event.value)
-            ).props("outlined dense options-dense")
+            choices = {choice: text(f"choice.{choice}") for choice in option.choices}
+            field = ui.select(choices, label=label, value=now, on_change=lambda event: to(event.value)).props(
+                "outlined dense options-dense"
+            )
         else:
-            shown = "" if now in (None, ()) else " ".join(map(str, now)) if isinstance(now, tuple) else str(now)
-            field = ui.input(long_name(name), value=shown).props("outlined dense")
+            field = ui.input(label, value=_as_typed(now)).props("outlined dense")
             field.on("change", lambda: to(field.value))
         field.classes("wide")
-        ui.label(_about(name, option)).classes("soft")
+        ui.label(_about(option)).classes("soft")
 
 
-def _about(name: str, option: Option) -> str:
-    """Return what an option does: in the owner's language, where there are words for it."""
-    own = texts.keys(texts.language()).get(f"option.{name}", option.text)
-    return f"{own} ({option.unit})" if option.unit else own
+def _as_typed(value: Any) -> str:
+    """Return an option's value as it would be typed."""
+    if isinstance(value, str):
+        return value
+    numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+    return " ".join(texts.numbers(str(number)) for number in numbers)
+
+
+def _about(option: Option) -> str:
+    """Return what an option does."""
+    return f"{said(option.text)} ({said(option.unit)})" if option.unit else said(option.text)

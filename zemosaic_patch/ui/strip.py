@@ -6,9 +6,10 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import Any
 
-from zemosaic_patch.look_run import LookedAt
+from zemosaic_patch.look_run import LookedAt, moment_of
 from zemosaic_patch.ui.desk import Desk
-from zemosaic_patch.ui.texts import language, text
+from zemosaic_patch.ui.said import said
+from zemosaic_patch.ui.texts import language, moment, numbers, text
 
 
 def items(desk: Desk) -> list[dict[str, Any]]:
@@ -24,16 +25,18 @@ def _item(desk: Desk, number: int) -> dict[str, Any]:
         "name": looking.names[number],
         "detail": "" if seen is None else _detail(seen, language()),
         "state": "no" if why else "out" if number in desk.taken_out else "wait" if seen is None else "in",
-        "why": why,
+        "why": said(why),
     }
 
 
 @lru_cache(20_000)
 def _detail(seen: LookedAt, language: str) -> str:
     """Return what a frame's header and its stars say, in a language."""
-    told = [seen.date.replace("T", " ")[:19], "" if seen.exposure is None else f"{seen.exposure:g} s"]
+    began = moment_of(seen.date)
+    told = [seen.date if began is None else moment(began, "form.second" if "T" in seen.date else "form.day")]
+    told += ["" if seen.exposure is None else numbers(f"{seen.exposure:g} s")]
     told += [text("make.stars", count=seen.stars)] if seen.stars else []
-    told += [text("make.width", width=f"{seen.width_px:.1f}")] if seen.width_px else []
+    told += [text("make.width", width=numbers(f"{seen.width_px:.1f}"))] if seen.width_px else []
     return " · ".join(filter(None, told))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import locale
 import os
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 USUAL = "en"  # what another language has no words for is said in this one
 _chosen: list[str] = []  # the language, once somebody chose it
+_asked: list[str] = []  # that of the browser that asked last
 
 
 def languages() -> dict[str, str]:
@@ -25,9 +27,22 @@ def choose(code: str) -> None:
         _chosen[:] = [code]
 
 
+def follow(accepted: str) -> None:
+    """Speak as a browser asks for, as long as nobody chooses a language.
+
+    Parameters
+    ----------
+    accepted : str
+        Its Accept-Language (RFC 9110, 12.5.4): 'fr-FR,fr;q=0.9,en;q=0.8'.
+    """
+    wanted = [part.replace(" ", "").lower().partition(";q=") for part in accepted.split(",")]
+    codes = [code.partition("-")[0] for code, _, _ in sorted(wanted, key=_liking, reverse=True)]
+    _asked[:] = [code for code in codes if code in languages()][:1]
+
+
 def language() -> str:
-    """Return the code of the language that is spoken: as chosen, or else as this machine is set."""
-    return _chosen[0] if _chosen else _of_this_machine()
+    """Return the code of the language that is spoken: as chosen, or as the browser asks for, or as this machine is."""
+    return (*_chosen, *_asked, _of_this_machine())[0]
 
 
 def text(key: str, /, **values: Any) -> str:
@@ -55,6 +70,26 @@ def counted(key: str, count: int) -> str:
     return text(f"{key}_one" if count == 1 else key, count=count)
 
 
+def numbers(said: str) -> str:
+    """Return words with numbers in them, as Python writes these, with the language's own marks.
+
+    >>> numbers("12,345.6 px")
+    '12,345.6 px'
+    """
+    return said.translate({ord("."): text("form.decimal"), ord(","): text("form.thousands")})
+
+
+def typed_numbers(typed: str) -> list[str]:
+    """Return numbers that were typed, apart by spaces or semicolons, as Python reads them."""
+    marked = typed.replace(text("form.decimal"), ".") if text("form.decimal") != "." else typed.replace(",", " ")
+    return marked.replace(";", " ").split()
+
+
+def moment(when: datetime, form: str) -> str:
+    """Return a moment in the language's form: 'form.day', 'form.minute' or 'form.second'."""
+    return when.strftime(text(form))
+
+
 def keys(code: str) -> dict[str, str]:
     """Return all texts of a language, by their keys."""
     return dict(_texts(code))
@@ -62,6 +97,14 @@ def keys(code: str) -> dict[str, str]:
 
 def _folder() -> Any:
     return files("zemosaic_patch.ui") / "texts"
+
+
+def _liking(wanted: tuple[str, str, str]) -> float:
+    """Return how much a browser would like a language, from 0 to 1."""
+    try:
+        return float(wanted[2] or 1)
+    except ValueError:
+        return 0.0
 
 
 @cache

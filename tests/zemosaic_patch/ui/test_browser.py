@@ -198,7 +198,7 @@ def test_a_run_goes_on_without_a_tab_is_cancelled_and_goes_on(window, frames, tm
     page.get_by_text("frames will be used").wait_for()
     page.get_by_text("More settings").click()
     page.get_by_label("Folder of the result").fill(str(tmp_path / "out"))
-    page.get_by_label("--format").wait_for()
+    page.get_by_label("File of the mosaic").wait_for()
     check_readable(page)
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/run/*")

@@ -51,6 +51,8 @@ def test_the_address_leads_in_and_nothing_else_does(window):
             assert owner.get(home + path).status_code == 200
         for away in ("https://", "http://", "//cdn"):
             assert f'src="{away}' not in page.text
+        assert '<html lang="fr"' in owner.get(home, headers={"accept-language": "fr-FR,en;q=0.5"}).text
+        assert '<html lang="en-US"' in owner.get(home, headers={"accept-language": "en-GB,fr;q=0.5"}).text
         assert owner.get(home, headers={"host": "evil.example"}).status_code == 403
         assert owner.get(home, headers={"origin": "http://evil.example"}).status_code == 403
         assert owner.get(f"{home}docs").status_code == 404

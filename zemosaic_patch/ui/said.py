@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine and the commands say, in the owner's language and in the window's own terms.
+
+They say it in English, in words for whoever types commands. The table `said` of a language's texts holds what the
+window says instead: by the English sentence, with {} for what is put in. So they know nothing of the window, nor of
+languages; what no text is there for is said as it came.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from zemosaic_patch.ui import texts
+
+TABLE = "said."
+PUT_IN = re.compile(r"(\{\}|\{#\})")
+NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+QUANTITY = re.compile(rf"({NUMBER})( ?(?:%|[^\W\d_]+))?")  # a number, maybe with its unit
+BEGINS_A_TAIL = (" ", ",", ";")  # a sentence's end that may be missing, and follows what is put in
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence, and what is said instead.
+
+    Attributes
+    ----------
+    begin, end : str
+        What it begins and ends with.
+    pattern : re.Pattern
+    instead : str
+        Its values in braces, by their order.
+    """
+
+    begin: str
+    end: str
+    pattern: re.Pattern[str]
+    instead: str
+
+    def put_in(self, said: str) -> tuple[str, ...] | None:
+        """Return what was put in; None where another sentence was said."""
+        if not (said.startswith(self.begin) and said.endswith(self.end)):
+            return None
+        found = self.pattern.fullmatch(said)
+        return found and found.groups()
+
+
+def said(sentence: str) -> str:
+    """Return what the program said as the window says it."""
+    return _said(sentence, texts.language())
+
+
+@lru_cache(20_000)
+def _said(sentence: str, code: str) -> str:
+    for known in _sentences(code):
+        values = known.put_in(sentence)
+        if values is not None:
+            return known.instead.format(*(_said(value, code) for value in values))
+    if QUANTITY.fullmatch(sentence):
+        return texts.numbers(sentence)
+    for between in ("; ", ", "):  # things in a row
+        if between in sentence:
+            return between.join(_said(part, code) for part in sentence.split(between))
+    return sentence
+
+
+def sentences(code: str) -> dict[str, str]:
+    """Return what is said instead of sentences, in a language."""
+    return {key.removeprefix(TABLE): own for key, own in texts.keys(code).items() if key.startswith(TABLE)}
+
+
+@cache
+def _sentences(code: str) -> list[Sentence]:
+    """Return the sentences of a language, those of most words first, as one may look like another with more put in."""
+    known = {**sentences(texts.USUAL), **sentences(code)}
+    tails = [_pattern(one, ".*?") for one in known if one.startswith(BEGINS_A_TAIL)]
+    tail = f"((?:{'|'.join(tails)})?)"
+    return [_sentence(one, tail, known[one]) for one in sorted(known, key=_words_in, reverse=True)]
+
+
+def _words_in(sentence: str) -> tuple[int, str]:
+    return len(PUT_IN.sub("", sentence)), sentence
+
+
+def _sentence(sentence: str, tail: str, instead: str) -> Sentence:
+    fixed = PUT_IN.split(sentence)
+    return Sentence(fixed[0], fixed[-1], re.compile(_pattern(sentence, "(.*?)", tail), re.DOTALL), instead)
+
+
+def _pattern(sentence: str, value: str, tail: str = "") -> str:
+    """Return a sentence as a regular expression; of two values that touch the second one is a tail, or nothing."""
+    made, touches = "", False
+    for part in filter(None, PUT_IN.split(sentence)):
+        if not PUT_IN.fullmatch(part):
+            made += re.escape(part)
+        elif part == "{#}":
+            made += value.replace(".*?", NUMBER)
+        else:
+            made += tail if touches else value
+        touches = PUT_IN.fullmatch(part) is not None
+    return made
