@@ -6,6 +6,7 @@ import os
 import sys
 
 LIBRARIES = "LD_LIBRARY_PATH"
+ANEW = "PYINSTALLER_RESET_ENVIRONMENT"
 
 
 def start() -> int:
@@ -24,11 +25,15 @@ def start() -> int:
 
 
 def _leave_libraries_to_ourselves() -> None:
-    """Have other programs, such as the browser, load their own libraries: PyInstaller names ours on Linux."""
+    """Have other programs, such as the browser, load their own libraries: PyInstaller names ours on Linux.
+
+    This program, when it starts itself, is told to name them anew.
+    """
     before = os.environ.pop(f"{LIBRARIES}_ORIG", None)
     os.environ.pop(LIBRARIES, None)
     if before is not None:
         os.environ[LIBRARIES] = before
+    os.environ[ANEW] = "1"
 
 
 if __name__ == "__main__":

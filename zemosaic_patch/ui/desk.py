@@ -65,7 +65,7 @@ class Looking:
     left_out : dict of int to str
         Why; once all are known.
     failure : str
-        Why nothing could be looked at.
+        Why nothing, or not all, could be looked at.
     is_over : bool
     version : int
         Grows whenever something new is known.
@@ -80,7 +80,7 @@ class Looking:
         self.seen: dict[int, LookedAt] = {}
         self.left_out: dict[int, str] = {}
         self.failure = ""
-        self.is_over = False
+        self.is_over = self._is_ended = False
         self.version = 0
         state.own_folder(surveys())
         threading.Thread(target=self._find, daemon=True).start()
@@ -90,6 +90,7 @@ class Looking:
 
     def end(self) -> None:
         """Look no further."""
+        self._is_ended = True
         self._process.terminate()
 
     def _find(self) -> None:
@@ -108,7 +109,7 @@ class Looking:
             for line in self._process.stdout:
                 self._hear(json.loads(line))
             reading.join()
-        if not self.paths and self._process.returncode:
+        if self._process.returncode and not self._is_ended:
             last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]
             self.failure = last[0].removeprefix("zemosaic-patch: ") if last else ""
         self.is_over = True

@@ -87,28 +87,27 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
     async def go(folder: Path) -> None:
         found = await run.io_bound(listed, folder)
         typed.value = str(folder)
-        at[0] = folder
+        shown[:] = [found]
         inside.clear()
         with inside:
             _rows(found, go)
-        take.enabled = not found.failure
         count.text = text("folders.frames", count=found.frames) if not found.failure else found.failure
 
     async def done() -> None:
         place = meant(typed.value or "")
-        if place != at[0]:  # typed, and not gone to yet
+        if not shown or place != shown[0].folder:  # typed, and not gone to yet
             await go(place)
-        if not take.enabled:
+        if shown[0].failure:
             return
         dialog.close()
-        result = chosen(at[0])
+        result = chosen(place)
         if result is not None:
             await result
 
     async def named() -> None:
         await go(meant(typed.value or ""))
 
-    at = [begin or Path.home()]
+    shown: list[Listed] = []
     with ui.dialog().props('aria-label="folder"') as dialog, ui.card().classes("folders"):
         with ui.element("h2"):
             ui.label(text("folders.choose"))
@@ -122,10 +121,10 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
         with ui.element("div").classes("folders-end"):
             count = ui.label().classes("soft")
             ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
-            take = ui.button(text("folders.take"), on_click=done).props("unelevated no-caps").classes("main")
+            ui.button(text("folders.take"), on_click=done).props("unelevated no-caps").classes("main")
     dialog.on("hide", dialog.delete)
     dialog.open()
-    await go(at[0])
+    await go(begin or Path.home())
 
 
 def _name(place: Path) -> str:

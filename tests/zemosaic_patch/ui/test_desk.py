@@ -2,6 +2,7 @@
 """Frames on the desk: what they are, as the command look says; taken out and put back; and what is begun with them."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def test_what_is_no_folder_is_told_so(tmp_path):
     assert "there is no such file or folder" in mine.looking.failure
     with pytest.raises(UsageError):
         making.start()  # nothing lies on the desk of all tabs
+
+
+def test_a_look_that_fails_halfway_says_so(frames, monkeypatch):
+    """The files are known by then: without a word they would look as if none were of use."""
+    fails = "import sys; sys.exit('zemosaic-patch: a library cannot be loaded (libstdc++.so.6): install it')"
+    monkeypatch.setattr("zemosaic_patch.ui.desk.own_command", lambda *words: [sys.executable, "-c", fails])
+    mine = Desk()
+    mine.choose([str(frames)])
+    while not mine.looking.is_over:
+        time.sleep(0.02)
+    assert mine.looking.failure == "a library cannot be loaded (libstdc++.so.6): install it"
 
 
 @pytest.mark.parametrize(
