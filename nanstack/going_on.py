@@ -113,7 +113,7 @@ def _in_order(placed: Sequence[PlacedFrame]) -> list[PlacedFrame]:
 def _remember(kept: SolutionFile, session: Session, found: OnCanvas, progress: Progress) -> None:
     frames = {one.frame.survey.digest: EarlierFrame.of(one) for one in found.frames}
     canvas = found.canvas if isinstance(found.canvas.view, View) else None
-    of_frames = frames, session.refused, found.usual_flux, found.sky, session.remarks
+    of_frames = frames, session.refused, found.usual_flux, found.sky, session.remarks, session.judged
     try:
         kept.remember(KeptSolution(canvas, session.place, *of_frames))
     except OSError as failure:  # a full disk costs the next run some time, not this one its end

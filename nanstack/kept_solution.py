@@ -7,8 +7,9 @@ the others keep theirs to the bit (`nanstack.going_on`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -75,7 +76,9 @@ class KeptSolution:
     frames : dict of str to EarlierFrame
         By the frames' digests.
     refused : dict of str to str
-        Digests of frames that could not be registered, or were judged, and why.
+        Digests of frames that could not be registered, and why.
+    judged : dict of str to str
+        Digests of frames that were, and would make the result worse, and why: they are stacked if they are wanted.
     usual_flux : float
         See `nanstack.session.Session`.
     sky : SkyTold or None
@@ -91,18 +94,32 @@ class KeptSolution:
     usual_flux: float = 1.0
     sky: SkyTold | None = None
     remarks: tuple[str, ...] = ()
+    judged: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def session(self, surveys: Sequence[Survey]) -> Session | None:
-        """Return frames as they were registered; None where one is not known, or the place on the sky is in doubt."""
-        known = [self.frames.get(survey.digest) for survey in surveys]
+    def session(self, surveys: Sequence[Survey], wanted: Collection[Path] = ()) -> Session | None:
+        """Return frames as they were registered; None where one is not known, or the place on the sky is in doubt.
+
+        Parameters
+        ----------
+        surveys : sequence of Survey
+        wanted : collection of Path
+            See `nanstack.session.open_session`.
+        """
         if self.place is None or self.place.approximate or not self._has_enough(surveys):
             return None
-        if any(one is None and s.digest not in self.refused for one, s in zip(known, surveys, strict=True)):
+        left_out = {survey.path: reason for survey in surveys if (reason := self._why_not(survey, wanted))}
+        used = [survey for survey in surveys if survey.path not in left_out]
+        if any(survey.digest not in self.frames for survey in used):
             return None
-        frames = [one.registered(survey) for one, survey in zip(known, surveys, strict=True) if one is not None]
-        refused = {survey.path: self.refused[survey.digest] for survey in surveys if survey.digest in self.refused}
-        digests = {s.digest: refused[s.path] for s in surveys if s.path in refused}
-        return Session(frames, refused, self.place, digests, self.usual_flux, self.remarks)
+        frames = [self.frames[survey.digest].registered(survey) for survey in used]
+        refused = {s.digest: self.refused[s.digest] for s in surveys if s.digest in self.refused}
+        judged = {s.digest: self.judged[s.digest] for s in surveys if s.digest in self.judged}
+        faults = {s.path: judged[s.digest] for s in surveys if s.digest in judged}
+        return Session(frames, left_out, self.place, refused, self.usual_flux, self.remarks, faults, judged)
+
+    def _why_not(self, survey: Survey, wanted: Collection[Path]) -> str:
+        fault = "" if survey.path in wanted else self.judged.get(survey.digest, "")
+        return self.refused.get(survey.digest, fault)
 
     def _has_enough(self, surveys: Sequence[Survey]) -> bool:
         there = {survey.digest for survey in surveys}

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nanstack.crew import Crew
-from nanstack.io.frames import short_names
 from nanstack.levels.flux import on_one_flux_scale
 from nanstack.progress import Noting, Progress, Quiet
 from nanstack.register.field import groups_apart
@@ -19,7 +18,7 @@ from nanstack.register.registered import RegisteredFrame
 from nanstack.register.solution import Registration, register
 from nanstack.register.verdicts import judge
 from nanstack.survey.record import Survey
-from nanstack.survey.selection import duplicates, not_to_stack, unlike_most
+from nanstack.survey.selection import lights
 from nanstack.survey.store import survey_files
 
 Placed = tuple[list[Registration], dict[int, Place]]
@@ -41,6 +40,11 @@ class Session:
         How the sphere came to its place on the sky; None where nobody knows it.
     refused : dict
         Digest of a frame that was surveyed and not registered: why.
+    faults : dict
+        Path of a file that the owner may want all the same: what speaks against it. It is among the frames if it is
+        wanted and stars place it.
+    judged : dict
+        Digest of a frame that stars placed: what of it would make the result worse, as `faults` has it.
     usual_flux : float
         What the frames' factors make of a star's flux, over what it is in the usual frame of these: 1, but where the
         factors are those of an earlier run, which had other frames.
@@ -54,6 +58,18 @@ class Session:
     refused: dict[str, str] = field(default_factory=dict)
     usual_flux: float = 1.0
     remarks: tuple[str, ...] = ()
+    faults: dict[Path, str] = field(default_factory=dict)
+    judged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def taken_in(self) -> dict[Path, str]:
+        """Frames that are there because they are wanted, and what speaks against them."""
+        return {frame.path: self.faults[frame.path] for frame in self.frames if frame.path in self.faults}
+
+    @property
+    def can_be_taken_in(self) -> dict[Path, str]:
+        """Files that are left out, and could be among the frames if they were wanted; what speaks against them."""
+        return {path: reason for path, reason in self.faults.items() if self.left_out.get(path) == reason}
 
     @property
     def knows_its_place(self) -> bool:
@@ -69,6 +85,7 @@ class Session:
 def open_session(
     paths: Sequence[Path],
     *,
+    wanted: Collection[Path] = (),
     folder: Path | None = None,
     place: Placer | None = None,
     known: Recall | None = None,
@@ -81,6 +98,9 @@ def open_session(
     ----------
     paths : sequence of Path
         In any order: it changes nothing.
+    wanted : collection of Path
+        Those that are frames whatever speaks against them, if stars place them: calibration frames by their names,
+        stacks, those of another filter, doubled, trailed, blurred and clouded ones.
     folder : Path, optional
         Keeps the surveys, so that no file is surveyed twice.
     place : callable, optional
@@ -99,21 +119,32 @@ def open_session(
     """
     progress = progress or Quiet()
     surveys, left_out = survey_files(paths, folder, progress=progress, crew=crew)
-    surveys = sorted(_lights(surveys, left_out), key=lambda survey: survey.digest)  # files may be renamed
+    chosen = lights(surveys, wanted)
+    surveys = sorted(chosen.surveys, key=lambda survey: survey.digest)  # files may be renamed
+    left_out |= chosen.left_out
     for remark, count in Counter(survey.facts.remark for survey in surveys if survey.facts.remark).items():
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
     earlier = None if known is None else known(surveys)
     if earlier is not None:
         for remark in earlier.remarks:
             progress.warn(remark)
-        return replace(earlier, frames=_by_name(earlier.frames), left_out={**left_out, **earlier.left_out})
+        return replace(
+            earlier,
+            frames=_by_name(earlier.frames),
+            left_out={**left_out, **earlier.left_out},
+            faults={**earlier.faults, **chosen.faults},
+        )
     digests = {survey.path: survey.digest for survey in surveys}
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
     verdicts, heard = judge(surveys, registrations), Noting(progress)
     for remark in verdicts.remarks:
         heard.warn(remark)
     exposed = {surveys[index].digest: seconds for index, seconds in verdicts.exposures.items()}
-    reasons = [verdicts.reasons.get(index) or one.reason for index, one in enumerate(registrations)]
+    faults = {surveys[index].path: reason for index, reason in verdicts.reasons.items() if registrations[index].view}
+    reasons = [
+        one.reason if survey.path in wanted else verdicts.reasons.get(index) or one.reason
+        for index, (survey, one) in enumerate(zip(surveys, registrations, strict=True))
+    ]
     surveys, registrations = _without(surveys, registrations, reasons, left_out)
     registrations, places = (place or by_own_solutions)(surveys, registrations)
     # a placer that corrects a scale registers anew, and a frame may be lost then
@@ -128,9 +159,18 @@ def open_session(
     frames = [frame for frame, group in zip(frames, groups, strict=True) if group not in apart]
     groups = [group for group in groups if group not in apart]
     main = min(set(groups), key=lambda group: (-groups.count(group), group), default=None)
-    refused = {digest: left_out[path] for path, digest in digests.items() if path in left_out}
+    judged = {digests[path]: reason for path, reason in faults.items() if left_out.get(path, reason) == reason}
+    refused = {digest: left_out[path] for path, digest in digests.items() if path in left_out and digest not in judged}
     frames = _by_name(on_one_flux_scale(frames, groups, heard))
-    return Session(frames, left_out, places.get(main), refused, remarks=tuple(heard.warnings))
+    return Session(
+        frames,
+        left_out,
+        places.get(main),
+        refused,
+        remarks=tuple(heard.warnings),
+        faults={**faults, **chosen.faults},
+        judged=judged,
+    )
 
 
 def _by_name(frames: Sequence[RegisteredFrame]) -> list[RegisteredFrame]:
@@ -144,21 +184,6 @@ def _without(
     left_out.update({survey.path: reason for survey, reason in zip(surveys, reasons, strict=True) if reason})
     kept = [index for index, reason in enumerate(reasons) if not reason]
     return [surveys[index] for index in kept], [registrations[index] for index in kept]
-
-
-def _lights(surveys: Sequence[Survey], left_out: dict[Path, str]) -> list[Survey]:
-    """Return what is to be stacked: light frames, each once, of one filter, all in colour or all mono."""
-    names = short_names(survey.path for survey in surveys)
-    for reasons in (
-        lambda kept: not_to_stack([survey.facts for survey in kept]),
-        lambda kept: duplicates([survey.digest for survey in kept], [names[survey.path] for survey in kept]),
-        lambda kept: unlike_most([survey.facts.filter or "none" for survey in kept], "filter"),
-        lambda kept: unlike_most(["colour" if len(survey.shape) == 3 else "mono" for survey in kept], "kind"),
-    ):
-        out = reasons(surveys)
-        left_out.update({surveys[index].path: reason for index, reason in out.items()})
-        surveys = [survey for index, survey in enumerate(surveys) if index not in out]
-    return list(surveys)
 
 
 def by_own_solutions(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:

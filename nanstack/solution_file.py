@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nanstack.session import Session
     from nanstack.survey.record import Survey
 
-VERSION = 6  # of what is kept
+VERSION = 7  # of what is kept
 NUMBERS = ("attitude", "single", "flat", "colours")
 SINGLE = ("stars", "rms", "factor", "factor_error", "exposed", "weight", "blur")
 
@@ -70,10 +70,10 @@ class SolutionFile:
         except DAMAGED_ARCHIVE:
             return []
 
-    def session(self, surveys: Sequence[Survey]) -> Session | None:
+    def session(self, surveys: Sequence[Survey], wanted: Collection[Path] = ()) -> Session | None:
         """Return frames as an earlier run registered them; None where it cannot be told: see `KeptSolution.session`."""
         earlier, _ = self.recalled()
-        return None if earlier is None else earlier.session(surveys)
+        return None if earlier is None else earlier.session(surveys, wanted)
 
     def remember(self, solution: KeptSolution) -> None:
         """Put a solution in the place of the one that is there: complete, or not at all.
@@ -125,6 +125,7 @@ def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:
         "told": dict(told),
         "digests": list(solution.frames),
         "refused": dict(solution.refused),
+        "judged": dict(solution.judged),
         "usual_flux": solution.usual_flux,
         "remarks": list(solution.remarks),
         "sky": solution.sky and asdict(solution.sky),
@@ -176,7 +177,8 @@ def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
             gain, Level(*level), weight, SampleNoise(variance, photon, sky), blur, on_canvas,
         )  # fmt: skip
     sky = says["sky"] and SkyTold.from_json(says["sky"])
-    return KeptSolution(canvas, place, frames, says["refused"], says["usual_flux"], sky, tuple(says["remarks"]))
+    of_frames = frames, says["refused"], says["usual_flux"], sky, tuple(says["remarks"]), says["judged"]
+    return KeptSolution(canvas, place, *of_frames)
 
 
 def _canvas(told: dict | None) -> Canvas | None:

@@ -71,9 +71,23 @@ class LookedAt:
         )
 
 
-def look(
-    paths: Sequence[Path], folder: Path | None, progress: Progress, tell: Callable[[LookedAt], None]
-) -> dict[int, str]:
+@dataclass(frozen=True)
+class LeftOut:
+    """Which files a mosaic of all of them would leave out, by their numbers.
+
+    Attributes
+    ----------
+    reasons : dict of int to str
+        Why each of them.
+    can_be_taken_in : tuple of int
+        Those that `mosaic --take-in` has in all the same, where stars place them.
+    """
+
+    reasons: dict[int, str]
+    can_be_taken_in: tuple[int, ...]
+
+
+def look(paths: Sequence[Path], folder: Path | None, progress: Progress, tell: Callable[[LookedAt], None]) -> LeftOut:
     """Look at frame files.
 
     Parameters
@@ -87,8 +101,7 @@ def look(
 
     Returns
     -------
-    dict
-        Numbers of the files that a mosaic of all of them would leave out, and why.
+    LeftOut
     """
     for first in range(0, len(paths), TOGETHER):
         some = paths[first : first + TOGETHER]
@@ -99,7 +112,9 @@ def look(
             tell(LookedAt.of(number, one) if one else LookedAt(number, unusable=unusable[path]))
         progress.step("looking at frames", first + len(some), len(paths))
     session = open_session(paths, folder=folder, progress=progress)
-    return {number: session.left_out[path] for number, path in enumerate(paths) if path in session.left_out}
+    reasons = {number: session.left_out[path] for number, path in enumerate(paths) if path in session.left_out}
+    can_be = session.can_be_taken_in
+    return LeftOut(reasons, tuple(number for number, path in enumerate(paths) if path in can_be))
 
 
 def nights(dates: Iterable[str]) -> dict[str, str]:
@@ -126,17 +141,19 @@ def moment_of(date: str) -> datetime | None:
         return None
 
 
-def lines(paths: Sequence[Path], seen: Sequence[LookedAt], left_out: dict[int, str]) -> list[str]:
+def lines(paths: Sequence[Path], seen: Sequence[LookedAt], left_out: LeftOut) -> list[str]:
     """Return in a few lines what files are: those that a mosaic would show, by nights, and why not the others."""
-    used = [one for one in seen if one.number not in left_out]
+    used = [one for one in seen if one.number not in left_out.reasons]
     of_night = nights(one.date for one in used)
     names = short_names(paths)
-    reasons = {names[paths[number]]: reason for number, reason in sorted(left_out.items())}
-    told_of = [f"frames             {len(used)} to be stacked, {len(left_out)} left out"]
+    reasons = {names[paths[number]]: reason for number, reason in sorted(left_out.reasons.items())}
+    told_of = [f"frames             {len(used)} to be stacked, {len(reasons)} left out"]
     for night, count in sorted(Counter(of_night.get(one.date, "") for one in used).items()):
         some = [one for one in used if of_night.get(one.date, "") == night]
         told_of.append(f"{f'night {night}' if night else 'no date':<18} {counted(count, 'frame')} of {_targets(some)}")
-    return told_of + [f"left out           {line}" for line in told(reasons)]
+    told_of += [f"left out           {line}" for line in told(reasons)]
+    count = len(left_out.can_be_taken_in)
+    return told_of + [f"can be taken in    {count} of these, by mosaic --take-in FILE"] * bool(count)
 
 
 def _targets(seen: Sequence[LookedAt]) -> str:

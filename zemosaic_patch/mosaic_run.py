@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.reports import CanvasReport, read_json
 from zemosaic_patch.solve import place_groups
-from zemosaic_patch.stack_run import Work, stack_files, told_otherwise
+from zemosaic_patch.stack_run import Wishes, Work, stack_files, told_otherwise
 
 
 def check_as_told(folder: Path, run: MosaicRun, paths: Sequence[Path]) -> None:
@@ -63,7 +63,7 @@ def mosaic_of_files(
     folder: Path,
     progress: Progress,
     crew: Crew | None = None,
-    unwanted: Collection[Path] = (),
+    wishes: Wishes | None = None,
 ) -> CanvasReport:
     """Make a mosaic of frame files; what cannot be used is named and left out.
 
@@ -76,8 +76,8 @@ def mosaic_of_files(
     progress : nanstack.progress.Progress
     crew : Crew, optional
         Surveys files and stacks cells elsewhere.
-    unwanted : collection of Path
-        Those of the files that are not to be stacked.
+    wishes : Wishes, optional
+        What of the files the owner decides.
 
     Returns
     -------
@@ -97,6 +97,6 @@ def mosaic_of_files(
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place, crew)
     with Recording(folder) as recording:
         comet = run.comet and CometRun(run.comet, comet_files_of(recording, run))
-        report = stack_files(paths, run, files_of(recording, run), progress, work, comet, unwanted)
+        report = stack_files(paths, run, files_of(recording, run), progress, work, comet, wishes)
         describe(report.json(), recording)
     return report

@@ -473,6 +473,11 @@ class MosaicFiles:
     leave_out: tuple[str, ...] = option(
         "leave this frame out, by its name or path; once for each such frame", metavar="FILE", repeated=True, default=()
     )
+    take_in: tuple[str, ...] = option(
+        "take this frame in, by its name or path, though it would make the picture worse (doubled, trailed, blurred, "
+        "clouded) or is of another kind or filter; once for each such frame",
+        metavar="FILE", repeated=True, default=(),
+    )  # fmt: skip
     progress: str = progress_option()
     scheduler: str | None = option(
         "have frames surveyed and cells stacked by the workers of a dask cluster: that of the scheduler at ADDRESS, or "

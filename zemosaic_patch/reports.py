@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -626,6 +626,10 @@ class CanvasReport:
         How the frames were brought to one sky.
     left_out : dict
         Name of a file: why it is not among them.
+    taken_in : dict
+        Name of a frame that is among them because it was wanted: what speaks against it.
+    can_be_taken_in : tuple of str
+        Names of those left out that could be among them in the same way.
     settings : dict
         By which it was made, ready for JSON.
     seconds : dict
@@ -648,6 +652,8 @@ class CanvasReport:
     seconds: dict[str, float]
     comet: CometReport | None = None
     warnings: tuple[str, ...] = ()
+    taken_in: dict[str, str] = field(default_factory=dict)
+    can_be_taken_in: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -713,6 +719,8 @@ class CanvasReport:
             seconds={name: round(value, 3) for name, value in seconds.items()},
             comet=comet,
             warnings=tuple(alike_together(warnings)),
+            taken_in=dict(sorted((names[path], reason) for path, reason in session.taken_in.items())),
+            can_be_taken_in=tuple(sorted(names[path] for path in session.can_be_taken_in)),
         )
 
     def json(self) -> dict[str, Any]:
@@ -739,7 +747,9 @@ class CanvasReport:
         kept = f", {stack.cells_kept} of {stack.cells} parts kept from an earlier run" if stack.cells_kept else ""
         usual, worst = (shown(rms, " px") for rms in (self.registration.rms_px_median, self.registration.rms_px_max))
         rows = {
-            "frames": f"{len(self.frames)} stacked, {len(self.left_out)} left out",
+            "frames": f"{len(self.frames)} stacked"
+            f"{f', {len(self.taken_in)} of them taken in by you' if self.taken_in else ''}"
+            f", {len(self.left_out)} left out",
             "image": f"{self.canvas.told}{kept}",
             "coverage": f"{stack.coverage_median:g} frame{'s' * (stack.coverage_median != 1)} in the usual pixel, "
             f"up to {stack.coverage_max}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,23 +88,63 @@ def find_frames(
         raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
 
 
-def named_among(paths: Sequence[Path], names: Sequence[str]) -> set[Path]:
-    """Return the files that names stand for: paths, or their last part, which may be that of several.
+@dataclass(frozen=True)
+class Wishes:
+    """What of files the owner decides.
+
+    Attributes
+    ----------
+    out : frozenset of Path
+        Those that are not to be stacked.
+    in_ : frozenset of Path
+        Those that are to be, whatever speaks against them, if stars place them.
+    """
+
+    out: frozenset[Path] = frozenset()
+    in_: frozenset[Path] = frozenset()
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], leave_out: Sequence[str], take_in: Sequence[str]) -> Wishes:
+        """Return what options wish of files.
+
+        Raises
+        ------
+        UsageError
+            For a name of none of them, one that is named by both, or where all would be left out.
+        """
+        out, in_ = named_among(paths, leave_out), named_among(paths, take_in, are_out=False)
+        if paths and len(out) == len(set(paths)):
+            raise UsageError("--leave-out names all of the frames: leave some in")
+        if out & in_:
+            raise UsageError(f"--leave-out and --take-in both name {min(out & in_)}: name it by one of them")
+        return cls(frozenset(out), frozenset(in_))
+
+
+def named_among(paths: Sequence[Path], names: Sequence[str], are_out: bool = True) -> set[Path]:
+    """Return the files that names stand for, of frames that are to be left out or else taken in.
+
+    These are paths, their last part, which may be that of several, or what a report calls them.
 
     Raises
     ------
     UsageError
-        For a name of none of them, or where all would be named.
+        For a name of none of them.
     """
+    if not names:
+        return set()
+    known: dict[str, set[Path]] = {}
+    for path, called in short_names(paths).items():
+        for word in {path.name, called, os.path.realpath(path)}:
+            known.setdefault(word, set()).add(path)
     named: set[Path] = set()
     for name in names:
-        own, place = Path(name), os.path.realpath(name)
-        found = {p for p in paths if p in (own, Path(place)) or p.name == name or os.path.realpath(p) == place}
+        found = known.get(name, set()) | known.get(os.path.realpath(name), set())
         if not found:
-            raise UsageError(f"--leave-out {name} is not among the {len(paths)} frames given: name one of them")
+            raise UsageError(
+                f"{'--leave-out' if are_out else '--take-in'} {name} is not among the {len(paths)} frames given: name "
+                "one of them"
+            )
         named |= found
-    if paths and len(named) == len(set(paths)):
-        raise UsageError("--leave-out names all of the frames: leave some in")
     return named
 
 
@@ -162,7 +202,7 @@ def stack_files(
     progress: Progress,
     work: Work | None = None,
     comet: CometRun | None = None,
-    unwanted: Collection[Path] = (),
+    wishes: Wishes | None = None,
 ) -> CanvasReport:
     """Stack frame files, and write the result; what cannot be used is named and left out.
 
@@ -177,8 +217,8 @@ def stack_files(
         Goes on from what an earlier run found; by default nothing is kept.
     comet : CometRun, optional
         What is stacked on a comet's motion, too.
-    unwanted : collection of Path
-        Those of the files that are not to be stacked.
+    wishes : Wishes, optional
+        What of the files the owner decides.
 
     Raises
     ------
@@ -187,7 +227,7 @@ def stack_files(
     FailureError
         Nothing to stack.
     """
-    clock, progress = Clock(), Noting.of(progress)
+    clock, progress, wishes = Clock(), Noting.of(progress), wishes or Wishes()
     choice, settings = run.canvas, run.stack
     make_ready(settings, on_the_sky=work is not None).add_done_callback(lambda _: process.loaded())
     wanted = None if choice.reference is None else _among(paths, choice.reference)
@@ -195,10 +235,8 @@ def stack_files(
     solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
     if solution is not None and (to.folder / to.names.image).exists():
         _check_goes_on(solution)
-    session = _session_of([path for path in paths if path not in unwanted], solution, clock, progress, work)
-    session = replace(session, left_out={**session.left_out, **dict.fromkeys(unwanted, UNWANTED)})
-    for line in told(named_reasons(session.left_out, session.frames)):
-        progress.say(line)
+    session = _session_of(paths, wishes, solution, clock, progress, work)
+    _tell_who_is_in(session, wishes, progress)
     _check_usable(session, wanted)
     registered = Registered.of(session)
     cautions.of_place(session, registered, choice, progress, tries=work is not None)
@@ -274,13 +312,18 @@ def _stacked(settings: CanvasSettings, tally: Tally, kept: KeptCells | None) -> 
 
 
 def _session_of(
-    paths: Sequence[Path], solution: SolutionFile | None, clock: Clock, progress: Progress, work: Work | None
+    paths: Sequence[Path],
+    wishes: Wishes,
+    solution: SolutionFile | None,
+    clock: Clock,
+    progress: Progress,
+    work: Work | None,
 ) -> Session:
     """Return registered frames: as an earlier run, asked for the same, found them, where it knew them all."""
 
     def known(surveys: Sequence[Survey]) -> Session | None:
         clock.ends("survey")
-        return None if solution is None else solution.session(surveys)
+        return None if solution is None else solution.session(surveys, wishes.in_)
 
     def place(surveys: Sequence[Survey], registrations: Sequence[Registration]) -> Placed:
         clock.ends("registration")
@@ -289,9 +332,27 @@ def _session_of(
         return found
 
     kept = {} if work is None else {"folder": work.surveys, "place": place, "crew": work.crew}
-    session = open_session(paths, known=known, progress=progress, **kept)
+    given = [path for path in paths if path not in wishes.out]
+    session = open_session(given, wanted=wishes.in_, known=known, progress=progress, **kept)
     clock.ends("registration")
-    return session
+    return replace(session, left_out={**session.left_out, **dict.fromkeys(wishes.out, UNWANTED)})
+
+
+def _tell_who_is_in(session: Session, wishes: Wishes, progress: Progress) -> None:
+    """Say which files are left out, which are taken in by hand, and which cannot be, and why."""
+    names = short_names([*session.left_out, *(frame.path for frame in session.frames)])
+
+    def lines(reasons: Mapping[Path, str], are_out: bool = False) -> list[str]:
+        return told(dict(sorted((names[path], reason) for path, reason in reasons.items())), are_out)
+
+    in_vain = {path: reason for path, reason in session.left_out.items() if path in wishes.in_}
+    others = {path: reason for path, reason in session.left_out.items() if path not in in_vain}
+    for line in lines(others, are_out=True):
+        progress.say(line)
+    for line in lines(session.taken_in):
+        progress.say(f"taken in by you all the same (--take-in): {line}")
+    for line in lines(in_vain):
+        progress.warn(f"cannot be taken in (--take-in): {line}")
 
 
 def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettings) -> dict[str, str]:
@@ -467,9 +528,3 @@ def told_otherwise(run: MosaicRun, told: Any) -> list[str]:
 
 def _name(path: str | None) -> str | None:
     return None if path is None else Path(path).name
-
-
-def named_reasons(reasons: Mapping[Path, str], others: Sequence[RegisteredFrame]) -> dict[str, str]:
-    """Return the reasons for files by their names, which tell them, and the other frames, apart."""
-    names = short_names([*reasons, *(frame.path for frame in others)])
-    return dict(sorted((names[path], reason) for path, reason in reasons.items()))

@@ -5,13 +5,79 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from nanstack.survey.record import Facts
+from nanstack.io.frames import short_names
+from nanstack.survey.record import Facts, Survey
 
 NAMES_TOLD = 3  # of the files that are left out for one reason
 # what differs between reasons of one kind: numbers, and names of files
 DETAIL = re.compile(r"\S*[^\s.]\.(?:fits?|fts|npy|fz|gz)\b|[+-]?\d+(?:[.,]\d+)*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What of files is to be stacked.
+
+    Attributes
+    ----------
+    surveys : list of Survey
+    left_out : dict
+        Path of a file: why it is not among them.
+    faults : dict
+        Path of a file: what speaks against it, though it may be wanted all the same. It is among them if it is.
+    """
+
+    surveys: list[Survey]
+    left_out: dict[Path, str]
+    faults: dict[Path, str]
+
+
+def lights(surveys: Sequence[Survey], wanted: Collection[Path] = ()) -> Chosen:
+    """Return what is to be stacked: light frames, each once, of one filter, all in colour or all mono.
+
+    Files that are wanted though they are of another kind or filter join them, and change nothing for the others.
+
+    Parameters
+    ----------
+    surveys : sequence of Survey
+    wanted : collection of Path
+    """
+    names = short_names(survey.path for survey in surveys)
+    kept, left_out, faults = list(surveys), {}, {}
+    for noted, reasons in (
+        (faults, lambda kept: not_to_stack([one.facts for one in kept])),
+        (left_out, lambda kept: duplicates([one.digest for one in kept], [names[one.path] for one in kept])),
+        (faults, lambda kept: unlike_most([one.facts.filter or "none" for one in kept], "filter")),
+        (left_out, lambda kept: unlike_most([_colours(one) for one in kept], "kind")),
+    ):
+        out = reasons(kept)
+        noted.update({kept[index].path: reason for index, reason in out.items()})
+        kept = [one for index, one in enumerate(kept) if index not in out]
+    for survey in surveys:
+        if survey.path in faults:
+            reason = _not_beside(survey, kept, names) if survey.path in wanted else faults[survey.path]
+            if reason:
+                left_out[survey.path] = reason
+            else:
+                kept.append(survey)
+    return Chosen(kept, left_out, faults)
+
+
+def _not_beside(survey: Survey, kept: Sequence[Survey], names: Mapping[Path, str]) -> str:
+    """Return why a file cannot be stacked beside others, however much it is wanted; empty where it can."""
+    for other in kept:
+        if other.digest == survey.digest:
+            return _same_as(names[other.path])
+        if _colours(other) != _colours(survey):
+            return _unlike("kind", _colours(survey), _colours(other))
+    return ""
+
+
+def _colours(survey: Survey) -> str:
+    return "colour" if len(survey.shape) == 3 else "mono"
 
 
 def not_to_stack(facts: Sequence[Facts]) -> dict[int, str]:
@@ -61,11 +127,7 @@ def duplicates(contents: Sequence[Hashable], names: Sequence[str]) -> dict[int, 
     for index in sorted(range(len(names)), key=lambda index: (len(names[index]), names[index])):
         used.setdefault(contents[index], index)
     firsts = [used[content] for content in contents]
-    return {
-        index: f"it is the same as {names[first]}, which is used"
-        for index, first in enumerate(firsts)
-        if index != first
-    }
+    return {index: _same_as(names[first]) for index, first in enumerate(firsts) if index != first}
 
 
 def unlike_most(values: Sequence[Hashable], what: str) -> dict[int, str]:
@@ -85,14 +147,18 @@ def unlike_most(values: Sequence[Hashable], what: str) -> dict[int, str]:
     """
     counts = Counter(values)
     kept = min(counts, key=lambda value: (-counts[value], repr(value)), default=None)
-    return {
-        index: f"its {what} is {value}, unlike that of most frames ({kept})"
-        for index, value in enumerate(values)
-        if value != kept
-    }
+    return {index: _unlike(what, value, kept) for index, value in enumerate(values) if value != kept}
 
 
-def told(reasons: Mapping[str, str]) -> list[str]:
+def _same_as(name: str) -> str:
+    return f"it is the same as {name}, which is used"
+
+
+def _unlike(what: str, value: Hashable, most: Hashable) -> str:
+    return f"its {what} is {value}, unlike that of most frames ({most})"
+
+
+def told(reasons: Mapping[str, str], are_out: bool = True) -> list[str]:
     """Return a line for each kind of reason for which files are left out.
 
     Reasons that differ in numbers and names of files only are of one kind; that of the first file is told.
@@ -101,6 +167,8 @@ def told(reasons: Mapping[str, str]) -> list[str]:
     ----------
     reasons : mapping
         What to call a file: why it is left out.
+    are_out : bool
+        Whether to say at the end that they are left out.
 
     Returns
     -------
@@ -110,7 +178,7 @@ def told(reasons: Mapping[str, str]) -> list[str]:
     alike: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         alike.setdefault(DETAIL.sub("#", reason), []).append(name)
-    return [_line(names, reasons[names[0]]) for names in alike.values()]
+    return [_line(names, reasons[names[0]], are_out) for names in alike.values()]
 
 
 def alike_together(lines: Iterable[str]) -> list[str]:
@@ -121,12 +189,15 @@ def alike_together(lines: Iterable[str]) -> list[str]:
     return [first if not others else f"{first} (and {len(others)} more like it)" for first, *others in alike.values()]
 
 
-def _line(names: Sequence[str], reason: str) -> str:
+def _line(names: Sequence[str], reason: str, are_out: bool) -> str:
     first, *others = names
     if not others:
-        return f"{first}: {reason}; left out"
+        return f"{first}: {reason}{'; left out' if are_out else ''}"
     shown = others[:NAMES_TOLD] if len(others) > NAMES_TOLD + 1 else others
     more = len(others) - len(shown)
     listed = ", ".join(shown[:-1] if not more else shown)
     tail = f"{more} more" if more else shown[-1]
-    return f"{first}: {reason}; likewise {f'{listed} and ' if listed else ''}{tail}; {len(names)} left out"
+    return (
+        f"{first}: {reason}; likewise {f'{listed} and ' if listed else ''}{tail}"
+        f"{f'; {len(names)} left out' if are_out else ''}"
+    )

@@ -249,6 +249,32 @@ def test_a_refused_frame_is_refused_again_for_the_reason_it_was(nights, sessions
     assert len(again.frames) == len(session.frames)
 
 
+def test_a_judged_frame_is_known_whether_it_is_wanted_or_not(nights, sessions, tmp_path):
+    first, second, surveys = nights
+    blurred = sessions[1].frames[-1]
+    of_it = {"faults": {blurred.path: "blurred"}, "judged": {blurred.survey.digest: "blurred"}}
+
+    def again(session, wanted):
+        solved(session, tmp_path / "solution.npz")
+        earlier, _ = SolutionFile(tmp_path / "solution.npz").recalled()
+        known = [frame.survey for frame in sessions[1].frames]
+        return earlier.session(known, wanted)
+
+    taken_in = replace(sessions[1], **of_it)
+    for wanted in ([], [blurred.path]):
+        found = again(taken_in, wanted)
+        assert len(found.frames) == len(sessions[1].frames) - (not wanted)
+        assert found.left_out == ({} if wanted else {blurred.path: "blurred"})
+        assert (found.taken_in, found.can_be_taken_in) == (
+            ({blurred.path: "blurred"}, {}) if wanted else ({}, {blurred.path: "blurred"})
+        )
+    # where an earlier run left it out, its place is not known
+    left_out = replace(taken_in, frames=taken_in.frames[:-1], left_out={blurred.path: "blurred"})
+    (tmp_path / "solution.npz").unlink()
+    assert len(again(left_out, []).frames) == len(left_out.frames)
+    assert again(left_out, [blurred.path]) is None
+
+
 def moved(session):
     """As if the frames were registered otherwise: two thirds of them two pixels aside, one way or the other."""
     frames = [

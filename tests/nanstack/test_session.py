@@ -3,6 +3,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,26 @@ def test_each_other_file_is_named_with_what_is_wrong(session, folder, name, reas
 def test_each_file_is_used_or_named(session, folder):
     assert {*session.left_out, *(frame.path for frame in session.frames)} == set(folder.iterdir())
     assert len(session.left_out) == 11
+
+
+WANTED = ["clouds.fit", "doubled.fit", "trailed.fit", "dualband.fit", "Stacked_120.fit"]
+
+
+def test_what_is_wanted_is_taken_in_where_stars_place_it(session, folder):
+    heard, files = Told(), sorted(folder.iterdir())
+    again = open_session(files, wanted=files, progress=heard)
+    assert sorted(names(again)) == sorted([*names(session), *WANTED])
+    assert again.taken_in == {folder / name: session.left_out[folder / name] for name in WANTED}
+    assert session.can_be_taken_in.keys() == {*again.taken_in, folder / "cold.fit"}
+    assert again.can_be_taken_in == session.taken_in == {}
+    truth = {f"light_{index:02d}.fit": transform for index, transform in enumerate(GOOD)}
+    where = replace(again, frames=[one for one in again.frames if one.path.name in truth])
+    assert misplaced(where, truth) < 0.1
+    # a trail and two exposures lie around where they began
+    here = similarity(SHAPE, 5, -4, 3)
+    where = replace(again, frames=[one for one in again.frames if one.path.name in ("light_00.fit", *WANTED)])
+    assert misplaced(where, {"light_00.fit": GOOD[0], **dict.fromkeys(WANTED, here)}) < 12
+    assert again.left_out[folder / "cold.fit"].startswith(("no stars", "only "))
 
 
 @pytest.fixture(scope="module")

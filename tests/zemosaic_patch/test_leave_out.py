@@ -10,7 +10,7 @@ from astropy.io import fits
 from nanstack.stack.kept import read_part
 from tests.support.pointings import write_pointings
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.stack_run import named_among
+from zemosaic_patch.stack_run import Wishes, named_among
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +64,12 @@ def test_what_is_no_frame_is_refused(run, frames, tmp_path, name):
 
 def test_a_name_is_that_of_all_files_of_that_name_and_a_path_of_one(tmp_path):
     paths = [tmp_path / night / f"{index}.fit" for night in ("a", "b") for index in (1, 2)]
-    assert named_among(paths, ["1.fit"]) == {paths[0], paths[2]}
-    assert named_among(paths, [str(paths[0])]) == {paths[0]}
-    assert named_among(paths, [str(tmp_path / "b" / ".." / "a" / "2.fit")]) == {paths[1]}
+    assert named_among(paths, ["1.fit"], "leave_out") == {paths[0], paths[2]}
+    assert named_among(paths, [str(paths[0])], "leave_out") == {paths[0]}
+    assert named_among(paths, ["b/1.fit"], "leave_out") == {paths[2]}, "as the report tells it from the other"
+    assert named_among(paths, [str(tmp_path / "b" / ".." / "a" / "2.fit")], "leave_out") == {paths[1]}
     with pytest.raises(UsageError, match="all of the frames"):
-        named_among(paths, ["1.fit", "2.fit"])
+        Wishes.of(paths, ["1.fit", "2.fit"], [])
 
 
 def test_tiles_are_joined_as_they_are(run, tmp_path, frames):

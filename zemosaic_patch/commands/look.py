@@ -35,7 +35,7 @@ def run(options: LookOptions) -> None:
     with Bars() as bars:
         left_out = look(found.paths, options.keep, bars, hear)
     if options.json:
-        _tell(left_out=left_out)
+        _tell(left_out=left_out.reasons, can_be_taken_in=left_out.can_be_taken_in)
         return
     print("\n".join(map(on_one_line, [*found.lines(), *lines(found.paths, seen, left_out)])))
 

@@ -66,12 +66,12 @@ def run(
     from zemosaic_patch.outputs import claim, is_ours
     from zemosaic_patch.progress import shown
     from zemosaic_patch.solve import forget_failures
-    from zemosaic_patch.stack_run import find_frames, named_among
+    from zemosaic_patch.stack_run import Wishes, find_frames
     from zemosaic_patch.tile_files import TILE
 
     found = find_frames(_files_of(files), files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)
-    unwanted = named_among(paths, files.leave_out)
+    wishes = Wishes.of(paths, files.leave_out, files.take_in)
     check_kind(files.output, TILE, "a single tile")
     inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
     _check_earlier(files, inputs)
@@ -109,7 +109,7 @@ def run(
             process.loaded()
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, heard)
         else:
-            report = mosaic_of_files(paths, made, files.output, heard, crew, unwanted)
+            report = mosaic_of_files(paths, made, files.output, heard, crew, wishes)
         remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
         for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
             if is_ours(files.output / name):
@@ -152,7 +152,7 @@ def _check_purpose(
             *changed(canvas, usual_canvas),
             *changed(stack, replace(usual_stack, interpolation=stack.interpolation)),
             *changed(comet, usual_comet),
-            *changed(files, replace(files, scheduler=None, leave_out=())),
+            *changed(files, replace(files, scheduler=None, leave_out=(), take_in=())),
         ]
         reason = "it is for frames, and --existing-tiles joins tiles as they are"
     else:

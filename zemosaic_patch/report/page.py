@@ -131,6 +131,7 @@ def _page(told: Told, folder: Path) -> str:
             absent=[title.lower() for title in absent],
             table=_table(told),
             left_out=told_together(told.left_out),
+            taken_in=told_together(told.taken_in, are_out=False),
             paper=plots,
             style=style,
             script=script,

@@ -201,6 +201,10 @@ class Told:
     sky : Sky or None
     left_out : dict
         Name of a file: why it is not in the result.
+    taken_in : dict
+        Name of a frame that is in it because the owner wanted it: what speaks against it.
+    can_be_taken_in : tuple of str
+        Names of those left out that could be in it in the same way.
     warnings : tuple of str
         What else was told while it was made.
     made, settings, times : tuple of Entry
@@ -217,6 +221,8 @@ class Told:
     comet: Comet | None
     sky: Sky | None
     left_out: dict[str, str]
+    taken_in: dict[str, str]
+    can_be_taken_in: tuple[str, ...]
     warnings: tuple[str, ...]
     made: tuple[Entry, ...]
     settings: tuple[Entry, ...]
@@ -259,6 +265,8 @@ def _told(told: Mapping, kind: str) -> Told:
         comet=_comet(_mapping(told.get("comet"))),
         sky=_sky(_mapping(told.get("sky"))),
         left_out=_texts(told.get("left_out")),
+        taken_in=_texts(told.get("taken_in")),
+        can_be_taken_in=tuple(map(str, _items(told.get("can_be_taken_in")))),
         warnings=tuple(map(str, _items(told.get("warnings")))),
         made=_made(told),
         settings=_flat(_mapping(told.get("settings"))),

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is stacked of what is there, and how it is told."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nanstack.survey.record import Facts
-from nanstack.survey.selection import alike_together, duplicates, not_to_stack, told, unlike_most
+from nanstack.survey.selection import alike_together, duplicates, lights, not_to_stack, told, unlike_most
 
 LIGHT = Facts()
 DARK = Facts(kind="dark", evidence="its IMAGETYP is Dark")
@@ -45,6 +50,36 @@ def test_the_commonest_is_kept():
     }
     assert unlike_most([2, 1], "binning") == {0: "its binning is 2, unlike that of most frames (1)"}
     assert unlike_most([], "filter") == {}
+
+
+SOME = st.builds(
+    lambda facts, band, shape, digest: (Facts(facts.kind, facts.evidence, filter=band), shape, digest),
+    st.sampled_from([LIGHT, LIGHT, DARK, STACK]),
+    st.sampled_from(["", "LP"]),
+    st.sampled_from([(9, 9), (9, 9, 3)]),
+    st.sampled_from("abcdef"),
+)
+
+
+@given(st.lists(st.tuples(SOME, st.booleans()), max_size=9))
+def test_what_is_wanted_joins_the_others_and_changes_nothing_for_them(drawn):
+    surveys = [
+        SimpleNamespace(path=Path(f"{number}.fit"), facts=facts, shape=shape, digest=digest)
+        for number, ((facts, shape, digest), _) in enumerate(drawn)
+    ]
+    wanted = {one.path for one, (_, is_wanted) in zip(surveys, drawn, strict=True) if is_wanted}
+    before, after = lights(surveys), lights(surveys, wanted)
+    more = [one for one in after.surveys if one not in before.surveys]
+    assert after.surveys == before.surveys + more
+    assert after.faults == before.faults
+    assert {one.path for one in more} <= wanted & before.faults.keys()
+    assert {one.path for one in after.surveys} | after.left_out.keys() == {one.path for one in surveys}
+    assert len({one.digest for one in after.surveys}) == len(after.surveys), "nothing counts twice"
+    assert len({len(one.shape) for one in after.surveys}) < 2
+    # who is wanted, could be there, and is not, is a copy or of another kind
+    for path in wanted & before.faults.keys() & after.left_out.keys():
+        assert after.left_out[path] != before.left_out[path]
+        assert after.left_out[path].startswith(("it is the same as ", "its kind is "))
 
 
 def test_reasons_in_few_lines():
