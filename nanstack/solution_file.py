@@ -87,12 +87,17 @@ class SolutionFile:
             new.write_bytes(_packed(self.told, solution))
 
 
-def canvas_in(path: Path) -> Canvas | None:
-    """Return the canvas of a kept solution; None where there is none, or another image told it."""
+def seen_in(path: Path) -> tuple[Canvas, dict[str, np.ndarray]] | None:
+    """Return the canvas of a kept solution, and the attitudes of its frames by their digests.
+
+    None where there is no such file, or another image told the canvas.
+    """
     try:
         with np.load(path, allow_pickle=False) as kept:
             says = json.loads(kept["told"].tobytes())
-            return None if says["version"] != VERSION else _canvas(says["canvas"])
+            if says["version"] != VERSION or not says["canvas"]:
+                return None
+            return _canvas(says["canvas"]), dict(zip(says["digests"], kept["attitude"], strict=True))
     except DAMAGED_ARCHIVE:
         return None
 

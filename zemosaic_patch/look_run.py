@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nanstack.io.frames import short_names
 from nanstack.progress import Progress
-from nanstack.session import open_session
+from nanstack.session import Session, open_session
 from nanstack.survey.selection import told
 from nanstack.survey.store import survey_files
 from zemosaic_patch.cautions import counted
@@ -20,7 +20,9 @@ from zemosaic_patch.cautions import counted
 if TYPE_CHECKING:
     from nanstack.survey.record import Survey
 
-TOGETHER = 16  # files that are looked at before what they are is told
+TOGETHER = 12  # files that are looked at before what they are is told
+ROUGH_FROM, ROUGH_AGAIN = 24, 5  # files that a first rough picture is made of; the next is of so many times more
+GOLDEN = (5**0.5 - 1) / 2
 EVENING = timedelta(hours=7)  # so long after midnight UTC an evening may begin that is of the day before, in America
 NIGHT_APART = timedelta(hours=6)  # frames with a longer pause between them are of two nights
 
@@ -87,7 +89,13 @@ class LeftOut:
     can_be_taken_in: tuple[int, ...]
 
 
-def look(paths: Sequence[Path], folder: Path | None, progress: Progress, tell: Callable[[LookedAt], None]) -> LeftOut:
+def look(
+    paths: Sequence[Path],
+    folder: Path | None,
+    progress: Progress,
+    tell: Callable[[LookedAt], None],
+    show: Callable[[Session], None] | None = None,
+) -> LeftOut:
     """Look at frame files.
 
     Parameters
@@ -98,23 +106,40 @@ def look(paths: Sequence[Path], folder: Path | None, progress: Progress, tell: C
     progress : nanstack.progress.Progress
     tell : callable
         Called with what is known of each file, as soon as it is.
+    show : callable, optional
+        Called with the frames that are known, now and then, and at last with all of them. It needs the folder.
 
     Returns
     -------
     LeftOut
     """
+    order = range(len(paths)) if show is None else _from_all_over(len(paths))
+    rough_at = ROUGH_FROM
     for first in range(0, len(paths), TOGETHER):
-        some = paths[first : first + TOGETHER]
-        surveys, unusable = survey_files(some, folder)
+        some = {paths[number]: number for number in order[first : first + TOGETHER]}
+        surveys, unusable = survey_files(list(some), folder)
         known = {survey.path: survey for survey in surveys}
-        for number, path in enumerate(some, first):
+        for path, number in some.items():
             one = known.get(path)
             tell(LookedAt.of(number, one) if one else LookedAt(number, unusable=unusable[path]))
         progress.step("looking at frames", first + len(some), len(paths))
+        if show is not None and rough_at <= first + len(some) < len(paths):
+            rough_at *= ROUGH_AGAIN
+            show(open_session([paths[number] for number in order[: first + len(some)]], folder=folder))
     session = open_session(paths, folder=folder, progress=progress)
+    if show is not None:
+        show(session)
     reasons = {number: session.left_out[path] for number, path in enumerate(paths) if path in session.left_out}
     can_be = session.can_be_taken_in
     return LeftOut(reasons, tuple(number for number, path in enumerate(paths) if path in can_be))
+
+
+def _from_all_over(count: int) -> list[int]:
+    """Return numbers below a count, each once, of which any first ones lie evenly among all.
+
+    Multiples of the golden ratio do so, and a telescope that goes round its pointings keeps none of a few away.
+    """
+    return sorted(range(count), key=lambda number: number * GOLDEN % 1)
 
 
 def nights(dates: Iterable[str]) -> dict[str, str]:

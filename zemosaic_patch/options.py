@@ -605,6 +605,8 @@ class LookOptions:
     flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
     keep: Path | None = option("keep what is found out in this folder: the next look takes no time", Path,
                                metavar="DIR")  # fmt: skip
+    rough: Path | None = option("write a rough picture of what they show as PNG, again and again as more of them are "
+                                "known", Path, metavar="FILE")  # fmt: skip
     json: bool = option("tell each file as a line of JSON, as soon as it is known, for programs", bool)
 
 

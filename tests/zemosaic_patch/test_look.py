@@ -3,11 +3,18 @@
 
 import json
 
+import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
+from nanstack.io.layout import read_layout
+from nanstack.progress import Quiet
 from tests.support.pointings import write_pointings
-from zemosaic_patch.look_run import nights
+from zemosaic_patch.look_run import LookedAt, _from_all_over, look, nights
+from zemosaic_patch.rough import Rough, shrunk
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,67 @@ def test_what_is_kept_is_not_found_out_twice(run, frames, tmp_path):
     assert len(kept) > 2
     assert run("look", frames, "--json", "--keep", tmp_path / "kept") == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == kept
+
+
+def test_what_frames_show_is_seen_long_before_all_are_known(frames, tmp_path):
+    paths, heard = sorted(frames.glob("light_*")), []
+    for number in range(5):  # files of other names, and other light
+        for path in paths[:8]:
+            with fits.open(path) as file:
+                file[0].data += number + 1
+                file.writeto(tmp_path / f"{path.stem}_{number}.fits")
+    many = sorted(tmp_path.glob("*.fits"))
+    look(many, tmp_path / "kept", Quiet(), heard.append, heard.append)
+    rough = [place for place, one in enumerate(heard) if not isinstance(one, LookedAt)]
+    assert rough == [24, len(many) + 1]
+    assert len(heard[24].frames) == 24
+    assert len(heard[-1].frames) == len(many)
+    assert sorted(one.number for one in heard if isinstance(one, LookedAt)) == list(range(len(many)))
+
+
+def test_a_rough_picture_is_kept_whole(run, frames, tmp_path):
+    picture = tmp_path / "rough.png"
+    code, out, _ = run("look", frames, "--json", "--keep", tmp_path / "kept", "--rough", picture)
+    assert code == 0
+    assert {"rough": len(list(frames.glob("light_*")))} in records(out)
+    rough = Rough.read(picture)
+    rows = np.array(Image.open(picture))
+    assert rows.shape == rough.shades.shape
+    assert rows.shape[:2] == rough.view.shape
+    assert np.array_equal(rough.shades[::-1] if rough.upside_down else rough.shades, rows)
+    assert len(rough.frames) == len(list(frames.glob("light_*")))
+    for content in (b"", rows.tobytes(), picture.read_bytes()[:100]):
+        picture.write_bytes(content)
+        assert Rough.read(picture) is None
+
+
+def test_a_rough_picture_asks_for_what_it_needs(run, frames, tmp_path):
+    code, _, err = run("look", frames, "--rough", tmp_path / "rough.png")
+    assert code == 2
+    assert "--keep" in err[0]
+
+
+@pytest.mark.parametrize("times", [2, 4, 5])
+def test_a_shrunk_mosaic_holds_the_means_of_its_colours(tmp_path, times):
+    rng = np.random.default_rng(2)
+    samples = rng.integers(100, 60_000, (36, 48), dtype=np.uint16)
+    fits.writeto(tmp_path / "raw.fit", samples, fits.Header({"BAYERPAT": "GRBG"}))
+    seen = shrunk(read_layout(tmp_path / "raw.fit"), times)
+    side = times + times % 2
+    red = [samples[y : y + side, x : x + side][0::2, 1::2].mean() for y, x in ((0, 0), (side, 2 * side))]
+    green = [samples[y : y + side, x : x + side] for y, x in ((0, 0), (side, 2 * side))]
+    green = [(one[0::2, 0::2].mean() + one[1::2, 1::2].mean()) / 2 for one in green]
+    assert seen[[0, 1], [0, 2], 0] == pytest.approx(red, rel=1e-5)
+    assert seen[[0, 1], [0, 2], 1] == pytest.approx(green, rel=1e-5)
+
+
+@given(count=st.integers(0, 3000), first=st.integers(24, 100), period=st.integers(1, 7))
+def test_any_first_frames_are_from_all_over(count, first, period):
+    order = _from_all_over(count)
+    assert sorted(order) == list(range(count))
+    if count >= 2 * first:
+        assert {number % period for number in order[:first]} == set(range(period))
+        assert {number * period // count for number in order[:first]} == set(range(period))
 
 
 def test_no_frames(run, tmp_path):

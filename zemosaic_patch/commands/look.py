@@ -5,20 +5,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import check_address_space, check_frames
+from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import LookOptions
+
+if TYPE_CHECKING:
+    from nanstack.session import Session
 
 
 def run(options: LookOptions) -> None:
     """Say what frames are."""
     check_address_space()
     check_frames(options.frames)
+    if options.rough is not None and options.keep is None:
+        raise UsageError("--rough needs --keep DIR: what is found out of frames is asked for several times")
     from nanstack.io.layout import on_one_line
     from zemosaic_patch.look_run import LookedAt, lines, look
     from zemosaic_patch.progress import Bars
+    from zemosaic_patch.rough import Rough
     from zemosaic_patch.stack_run import find_frames
 
     found = find_frames(options.frames, None, options.flat)
@@ -32,8 +40,17 @@ def run(options: LookOptions) -> None:
         if options.json:
             _tell(**asdict(one))
 
+    def show(session: Session) -> None:
+        try:
+            if session.frames:
+                Rough.of(session).write(options.rough)
+        except (ValueError, OSError) as error:  # a frame that is gone, or frames that lie too far apart
+            bars.warn(on_one_line(f"no rough picture: {error}"))
+        if options.json:
+            _tell(rough=len(session.frames))
+
     with Bars() as bars:
-        left_out = look(found.paths, options.keep, bars, hear)
+        left_out = look(found.paths, options.keep, bars, hear, options.rough and show)
     if options.json:
         _tell(left_out=left_out.reasons, can_be_taken_in=left_out.can_be_taken_in)
         return

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-NICE = 10  # of 19, which is the most
+WAITED_FOR, ALONG = 5, 10  # of 19, which is the most: what the owner looks at just now, and what takes its time
 
 
-def started(command: Sequence[str], **how: Any) -> subprocess.Popen:
+def started(command: Sequence[str], nice: int = ALONG, **how: Any) -> subprocess.Popen:
     """Start a process that lets others go first.
 
     Parameters
     ----------
     command : sequence of str
+    nice : int
+        How readily, where the system knows degrees of that.
     **how
         As of `subprocess.Popen`; nothing is typed to it.
     """
@@ -25,6 +27,6 @@ def started(command: Sequence[str], **how: Any) -> subprocess.Popen:
 
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **how)
     with suppress(psutil.Error, OSError):  # it has ended already, or may not be told
-        behind = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICE
+        behind = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else nice
         psutil.Process(process.pid).nice(behind)
     return process

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import threading
 import time
@@ -19,13 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nanstack.io.files import complete_file
 from nanstack.io.frames import short_names
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.look_run import LookedAt, nights
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.stack_run import find_frames
 from zemosaic_patch.ui import state
-from zemosaic_patch.ui.background import started
+from zemosaic_patch.ui.background import WAITED_FOR, started
 
 SURVEYS = "surveys"
 KEPT_S = 60 * 86_400  # of what is known of frames, some 13 KB each
@@ -39,7 +41,7 @@ def surveys() -> Path:
 def forget_old() -> None:
     """Remove what is known of frames and was not asked for in a long time."""
     oldest = time.time() - KEPT_S
-    for path in surveys().glob("*.npz"):
+    for path in (*surveys().glob("*.npz"), *surveys().glob("rough_*.png")):
         with suppress(OSError):  # another window removes it, too
             if path.stat().st_mtime < oldest:
                 path.unlink()
@@ -64,6 +66,8 @@ class Looking:
     seen : dict of int to LookedAt
     left_out : dict of int to str
         Why; once all are known.
+    rough : int
+        How many frames the rough picture at `rough_path` shows; -1 before there is one.
     failure : str
         Why nothing, or not all, could be looked at.
     is_over : bool
@@ -79,19 +83,30 @@ class Looking:
         self.names: list[str] = []
         self.seen: dict[int, LookedAt] = {}
         self.left_out: dict[int, str] = {}
+        self.rough, self.rough_path = -1, surveys() / f"rough_{self.key}.png"
+        self._rough_to: Path | None = None
         self.failure = ""
         self.is_over = self._is_ended = False
         self.version = 0
         state.own_folder(surveys())
         threading.Thread(target=self._find, daemon=True).start()
-        words = *map(os.path.abspath, places), "--json", f"--keep={surveys()}"
-        self._process = started(own_command("look", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        words = *map(os.path.abspath, places), "--json", f"--keep={surveys()}", f"--rough={self.rough_path}"
+        self._process = started(own_command("look", *words), WAITED_FOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def end(self) -> None:
-        """Look no further."""
-        self._is_ended = True
+    def end(self, rough_to: Path | None = None) -> None:
+        """Look no further; where the rough picture is to go somewhere, make it first, if there is none yet."""
+        self._is_ended, self._rough_to = True, rough_to
+        if rough_to is None or self.rough >= 0 or self.is_over:
+            self._leave()
+
+    def _leave(self) -> None:
         self._process.terminate()
+        if self._rough_to is not None and self.rough > 0:
+            with suppress(OSError), complete_file(self._rough_to) as new:  # it is a help, and no run hangs on it
+                shutil.copyfile(self.rough_path, new)
+        self.rough = 0
+        self.rough_path.unlink(missing_ok=True)
 
     def _find(self) -> None:
         """Find the files at once, as that other process does a moment later: they can be shown before it has begun."""
@@ -118,6 +133,10 @@ class Looking:
     def _hear(self, told: dict[str, Any]) -> None:
         if "files" in told:
             self._are_there([Path(path) for path in told["files"]], told["passed"])
+        elif "rough" in told:
+            self.rough = int(told["rough"])
+            if self._rough_to is not None:
+                self._leave()
         elif "left_out" in told:
             self.left_out = {int(number): str(reason) for number, reason in told["left_out"].items()}
         else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mosaic while it is made: its finished cells, coarsely."""
+"""A mosaic while it is made: its finished cells, coarsely, over a rough picture of its frames."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from nanstack.canvas import Canvas
 from nanstack.register.mesh import Box
-from nanstack.solution_file import canvas_in
+from nanstack.solution_file import seen_in
 from nanstack.stack.kept import read_part
 from zemosaic_patch.mosaic_files import CELLS, SOLUTION
 from zemosaic_patch.pictures import levels_of, screen_stretches
+from zemosaic_patch.rough import Rough
 
 TIMES = 4  # coarser than the mosaic, or as many times more as it is too large
 MOST_SIDE = 1200  # pixels of the picture
@@ -28,10 +30,12 @@ class Filling:
         The folder that it writes to.
     north_up : bool
         Whether the first row is the lowest on the screen.
+    rough : Path, optional
+        Of a rough picture, which shows where no cell is finished yet.
     """
 
-    def __init__(self, output: Path, north_up: bool) -> None:
-        self.folder, self.north_up = output / CELLS, north_up
+    def __init__(self, output: Path, north_up: bool, rough: Path | None = None) -> None:
+        self.folder, self.north_up, self.rough = output / CELLS, north_up, rough
         self._parts: dict[Path, tuple[Box, np.ndarray]] = {}
         self._times: dict[Path, int] = {}
 
@@ -46,11 +50,12 @@ class Filling:
         return len(new)
 
     def picture(self) -> bytes | None:
-        """Return what is finished as a PNG, clear where nothing is yet; None where nothing is at all."""
+        """Return what is finished as a JPEG, over what is rough, or black; None where nothing is finished."""
         parts = list(self._parts.values())
         if not parts:
             return None
-        whole = self._whole([box for box, _ in parts])
+        seen = seen_in(self.folder / SOLUTION)
+        whole = _whole([box for box, _ in parts], seen and seen[0])
         coarser = TIMES * max(1, -(-max(whole.shape) // (TIMES * MOST_SIDE)))
         height, width = (-(-side // coarser) for side in whole.shape)
         canvas = np.full((height, width, parts[0][1].shape[2]), np.nan, np.float32)
@@ -60,16 +65,20 @@ class Filling:
             there = canvas[max(top, 0) : top + len(part), max(left, 0) : left + part.shape[1]]
             part = part[: there.shape[0], : there.shape[1]]
             np.copyto(there, part, where=np.isfinite(part))
-        return _png(canvas[::-1] if self.north_up else canvas)
+        shades = levels_of(screen_stretches(canvas)[0](canvas))
+        rough = Rough.read(self.rough) if self.rough and seen else None
+        below = rough and rough.on(*seen, coarser)
+        np.copyto(shades, 0 if below is None else below, where=~np.isfinite(canvas).all(axis=2, keepdims=True))
+        return _jpeg(shades[::-1] if self.north_up else shades)
 
-    def _whole(self, boxes: list[Box]) -> Box:
-        """Return all pixels of the canvas, counted from its origin; of one that is not known, what cells there are."""
-        canvas = canvas_in(self.folder / SOLUTION)
-        if canvas is not None:
-            (height, width), (x, y) = canvas.shape, canvas.origin
-            return Box(-y, height - y, -x, width - x)
-        tops, bottoms, lefts, rights = zip(*boxes, strict=True)
-        return Box(min(tops), max(bottoms), min(lefts), max(rights))
+
+def _whole(boxes: list[Box], canvas: Canvas | None) -> Box:
+    """Return all pixels of the canvas, counted from its origin; of one that is not known, what cells there are."""
+    if canvas is not None:
+        (height, width), (x, y) = canvas.shape, canvas.origin
+        return Box(-y, height - y, -x, width - x)
+    tops, bottoms, lefts, rights = zip(*boxes, strict=True)
+    return Box(min(tops), max(bottoms), min(lefts), max(rights))
 
 
 def _times(folder: Path) -> dict[Path, int]:
@@ -93,12 +102,9 @@ def _coarse(image: np.ndarray) -> np.ndarray:
     return squares.mean(axis=(1, 3))
 
 
-def _png(canvas: np.ndarray) -> bytes:
+def _jpeg(shades: np.ndarray) -> bytes:
     from PIL import Image
 
-    shades = levels_of(screen_stretches(canvas)[0](np.ascontiguousarray(canvas)))
-    seen = np.isfinite(canvas).all(axis=2)
-    colours = np.repeat(shades, 3, axis=2) if shades.shape[2] == 1 else shades
     out = io.BytesIO()
-    Image.fromarray(np.dstack([colours, np.where(seen, 255, 0).astype(np.uint8)])).save(out, "PNG", compress_level=1)
+    Image.fromarray(shades if shades.shape[2] == 3 else shades[..., 0]).save(out, "JPEG", quality=85)
     return out.getvalue()

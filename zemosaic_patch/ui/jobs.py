@@ -25,6 +25,7 @@ from zemosaic_patch.ui import state
 from zemosaic_patch.ui.background import started
 
 RECORD, TOLD, SAID, ASKED = "run.json", "told.jsonl", "said.txt", "asked.toml"
+ROUGH = "rough.png"  # of its frames, before any of it is finished
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
 LOST_S = 2.0  # a process of that number that began so much earlier or later is another one
 _ours: dict[int, subprocess.Popen] = {}  # processes that this one began, and has to take leave of
@@ -197,7 +198,7 @@ def running() -> Run | None:
 
 def forget(run: Run) -> None:
     """Remember a run no more; its output stays."""
-    for name in (RECORD, TOLD, SAID, ASKED):
+    for name in (RECORD, TOLD, SAID, ASKED, ROUGH):
         (run.home / name).unlink(missing_ok=True)
     with suppress(OSError):  # something else is in it
         run.home.rmdir()

@@ -14,6 +14,7 @@ from zemosaic_patch.mosaic_files import SURVEYS
 from zemosaic_patch.ui import folders, jobs, settings, strip
 from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
 from zemosaic_patch.ui.jobs import Run
+from zemosaic_patch.ui.pictured import Pictured
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import counted, moment, text
@@ -42,6 +43,7 @@ def page_make() -> None:
                 with ui.element("section").classes("card"):
                     _places()
                     shown["contents"] = ui.element("div")
+                shown["rough"] = Pictured(text("run.rough"))
                 shown["frames"] = ui.element("section").classes("card")
                 shown["frames"].set_visibility(False)
                 with ui.element("section").classes("card"):
@@ -56,6 +58,9 @@ def page_make() -> None:
         if desk.looking is not None:
             _renew_contents(shown["contents"])
             _renew_frames(shown)
+            if desk.looking.rough > 0:
+                address = f"/rough/{desk.looking.key}?frames={desk.looking.rough}"
+                shown["rough"].show(address, text("make.rough", count=desk.looking.rough))
             shown["where"].text = _where()
 
     build()
@@ -303,7 +308,6 @@ def start() -> Run:
     looking, output = desk.looking, output_for(desk)
     contents = desk.contents()
     out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
-    looking.end()
     hand_on(looking.paths, surveys(), output / SURVEYS)
     chosen.add(output)
     run = Run(
@@ -314,4 +318,6 @@ def start() -> Run:
         count=len(looking.paths) - len(desk.taken_out),
         north_up=made.canvas.is_north_up,
     )
-    return jobs.begin(run, settings.as_toml(groups, out), ())
+    begun = jobs.begin(run, settings.as_toml(groups, out), ())
+    looking.end(begun.home / jobs.ROUGH)
+    return begun

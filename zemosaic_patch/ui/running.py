@@ -10,6 +10,7 @@ from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import earlier, jobs, viewer
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import News, Run, Step
+from zemosaic_patch.ui.pictured import Pictured
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
@@ -52,11 +53,8 @@ def _under_way(run: Run) -> None:
         bar.props["aria-label"] = text("run.progress")
         warnings = ui.element("ul").classes("soft")
         ui.label(text("run.goes_on")).classes("soft")
-    with ui.element("div").classes("filling"):
-        picture = ui.element("img").props('alt=""')
-        picture.props["alt"] = text("run.filling")
-        picture.set_visibility(False)
-    shown = {"warnings": 0, "picture": 0}
+    picture = Pictured(text("run.filling"))
+    shown = {"warnings": 0}
 
     async def renew() -> None:
         if not run.is_running:
@@ -70,10 +68,11 @@ def _under_way(run: Run) -> None:
                 ui.label(said(warning))
         shown["warnings"] = len(news.warnings)
         number = await threads.io_bound(_filled, run)
-        if number != shown["picture"]:
-            shown["picture"] = number
-            picture.props["src"] = f"/filling/{run.key}?picture={number}"
-            picture.set_visibility(True)
+        is_rough = (run.home / jobs.ROUGH).exists()
+        if number:
+            picture.show(f"/filling/{run.key}?picture={number}", text("run.part_rough") if is_rough else "")
+        elif is_rough:
+            picture.show(f"/rough/{run.key}", text("run.rough"))
 
     ui.timer(EACH_S, renew)
 
@@ -104,7 +103,7 @@ def _share(step: Step) -> float:
 
 def _filled(run: Run) -> int:
     """Read the cells that are new; return how many pictures there were of them by now."""
-    filling = _fillings.setdefault(run.key, Filling(run.folder, run.north_up))
+    filling = _fillings.setdefault(run.key, Filling(run.folder, run.north_up, run.home / jobs.ROUGH))
     number, _ = _pictures.get(run.key, (0, b""))
     if filling.read_on():
         picture = filling.picture()

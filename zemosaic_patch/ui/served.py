@@ -30,7 +30,10 @@ def routes(app: Any) -> None:
         return _picture(frame_picture(look, number, size), "image/jpeg", "private, max-age=3600")
 
     def of_filling(key: str) -> Response:
-        return _picture(running.filled_picture(key), "image/png", "no-store")
+        return _picture(running.filled_picture(key), "image/jpeg", "no-store")
+
+    def of_rough(key: str) -> Response:
+        return _picture(rough(key), "image/png", "no-store")
 
     def of_run(key: str) -> Response:
         return _picture(preview(key), "image/jpeg", "no-cache")
@@ -41,6 +44,7 @@ def routes(app: Any) -> None:
 
     app.get("/frame/{look}/{number}/{size}")(of_frame)  # each in a thread of its own
     app.get("/filling/{key}")(of_filling)
+    app.get("/rough/{key}")(of_rough)
     app.get("/preview/{key}")(of_run)
     app.get("/report/{key}")(of_report)
 
@@ -72,6 +76,22 @@ def frame_picture(look: str, number: int, size: str) -> bytes | None:
     try:
         return thumbnails.picture(path, size, path.stat().st_mtime_ns)
     except (FrameError, OSError, ValueError, MemoryError):
+        return None
+
+
+def rough(key: str) -> bytes | None:
+    """Return the rough picture of a look at frames, or of a run, as a PNG.
+
+    Parameters
+    ----------
+    key : str
+        Of the look, or of the run.
+    """
+    looking, run = desk.looking, jobs.find(key)
+    path = looking.rough_path if looking and looking.key == key else run and run.home / jobs.ROUGH
+    try:
+        return path and path.read_bytes()
+    except OSError:
         return None
 
 

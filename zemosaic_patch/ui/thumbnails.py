@@ -8,11 +8,9 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
-from nanstack.io.frames import read_frame
-from nanstack.survey.raw import binned
+from nanstack.io.layout import image_shape, read_layout
 from zemosaic_patch.pictures import levels_of, screen_stretches
+from zemosaic_patch.rough import shrunk
 
 SMALL_PX, LARGE_PX = 200, 1000  # of the longer side
 _one = threading.Lock()  # at a time: several would keep the page itself waiting
@@ -38,19 +36,12 @@ def picture(path: Path, size: str, time: int) -> bytes:
     from PIL import Image
 
     with _one:
-        image = _coarse(read_frame(path).data, SIZES[size])
+        layout = read_layout(path)
+        image = shrunk(layout, -(-max(image_shape(path, layout.stored)) // SIZES[size]))
         shades = levels_of(screen_stretches(image)[0](image))
     out = io.BytesIO()
-    Image.fromarray(shades).save(out, "JPEG", quality=80)
+    Image.fromarray(shades if shades.shape[2] == 3 else shades[..., 0]).save(out, "JPEG", quality=80)
     return out.getvalue()
-
-
-def _coarse(image: np.ndarray, most: int) -> np.ndarray:
-    """Return an image whose longer side is not more than that, of means of squares of its pixels."""
-    times = -(-max(image.shape[:2]) // most)
-    if image.ndim == 2:
-        return np.ascontiguousarray(binned(image, times))
-    return np.dstack([binned(np.ascontiguousarray(image[..., channel]), times) for channel in range(image.shape[2])])
 
 
 @lru_cache(64)
@@ -80,6 +71,7 @@ def of_picture(path: Path, most: int, time: int) -> bytes | None:
 
 def get_ready() -> None:
     """Load what pictures of frames need, so that the first one does not wait for it."""
+    import cv2  # noqa: F401
     from astropy.io import fits  # noqa: F401
     from astropy.stats import sigma_clipped_stats  # noqa: F401
     from PIL import Image

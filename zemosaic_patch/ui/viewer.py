@@ -145,11 +145,12 @@ def show_mosaic(folder: Path) -> None:
     place.props["aria-label"] = text("viewer.mosaic")
 
     async def build() -> None:
+        reason = ""
         try:
             shown = await run.io_bound(_Shown.of, folder)
         except (FrameError, OSError) as error:
             shown, reason = None, getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        if place.is_deleted:
+        if place.is_deleted or not (shown or reason):  # the page is left, or the window is quit
             return
         place.clear()
         with place:

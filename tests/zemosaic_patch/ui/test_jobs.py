@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs as jobs: the command's own bytes, whatever becomes of the window; stopped, gone on with, one more night."""
 
+import io
 import json
 import os
+import shutil
 import time
 
+import numpy as np
 import pytest
 from astropy.io import fits
+from PIL import Image
 
 from tests.support.pointings import write_pointings
 from zemosaic_patch import cli
@@ -124,12 +128,6 @@ def test_another_process_of_its_number_is_not_taken_for_a_run():
 
 
 def test_the_canvas_fills_as_cells_come(by_command, tmp_path):
-    import io
-    import shutil
-
-    import numpy as np
-    from PIL import Image
-
     cells = tmp_path / "out" / "cells"
     cells.mkdir(parents=True)
     filling = Filling(tmp_path / "out", north_up=True)
@@ -140,21 +138,55 @@ def test_the_canvas_fills_as_cells_come(by_command, tmp_path):
     for path in sorted((by_command / "cells").glob("cell_*.npz")):
         shutil.copy(path, cells)
         assert filling.read_on() == 1
-        picture = np.array(Image.open(io.BytesIO(filling.picture())))
-        seen.append(np.count_nonzero(picture[..., 3]))
+        picture = opened(filling.picture())
+        seen.append(np.count_nonzero(is_shown(picture)))
     assert seen == sorted(seen)
     assert seen[0] > 0
     mosaic = fits.getdata(by_command / MOSAIC)[:, ::-1]
     height, width = mosaic.shape[1:]
     assert picture.shape[:2] == (-(-height // 4), -(-width // 4))
     full = np.isfinite(mosaic[0])[::4, ::4][: picture.shape[0], : picture.shape[1]]
-    shown = picture[..., 3] > 0
-    assert np.mean(full == shown) > 0.94  # but for its rim
-    light = np.nan_to_num(mosaic[1, ::4, ::4])
-    seen = full & shown
-    both = seen & seen[::-1]
-    agrees, turned = (np.corrcoef(light[both], green[both])[0, 1] for green in (picture[..., 1], picture[::-1, :, 1]))
+    assert np.mean(full == is_shown(picture)) > 0.92  # but for its rim
+    agrees, turned = agreement(mosaic, picture)
     assert agrees > max(0.2, 3 * turned)
     (cells / "cell_+9999_+0000.npz").write_bytes(b"torn")
     assert filling.read_on() == 1
     assert filling.picture() is not None
+
+
+def test_a_rough_picture_lies_where_the_mosaic_will(frames, by_command, tmp_path):
+    rough = tmp_path / "rough.png"
+    words = [str(frames), "--keep", str(tmp_path / "kept"), "--rough", str(rough)]
+    assert cli.main(["look", *words, "--flat"]) == 0
+    cells = tmp_path / "out" / "cells"
+    shutil.copytree(by_command / "cells", cells)
+    *later, first = sorted(cells.glob("cell_*.npz"))
+    for path in later:
+        path.unlink()
+    filling = Filling(tmp_path / "out", north_up=True, rough=rough)
+    assert filling.read_on() == 1
+    picture = opened(filling.picture())
+    mosaic = fits.getdata(by_command / MOSAIC)[:, ::-1]
+    full = np.isfinite(mosaic[0])[::4, ::4][: picture.shape[0], : picture.shape[1]]
+    assert np.mean(full == is_shown(picture)) > 0.92
+    agrees, turned = agreement(mosaic, picture)
+    assert agrees > max(0.2, 3 * turned)
+
+    rough.write_bytes(b"something else")
+    assert np.mean(is_shown(opened(filling.picture()))) < 0.9 * np.mean(full)  # what is finished, on black
+
+
+def opened(picture):
+    return np.array(Image.open(io.BytesIO(picture)))
+
+
+def is_shown(picture):
+    return picture.max(axis=2) > 12  # a dark sky is lighter than black, and JPEG spills a little
+
+
+def agreement(mosaic, picture):
+    """Return how alike a picture's green is to a mosaic's, and to it upside down."""
+    light = np.nan_to_num(mosaic[1, ::4, ::4])[: picture.shape[0], : picture.shape[1]]
+    both = is_shown(picture) & (light > 0)
+    both &= both[::-1]
+    return [np.corrcoef(light[both], green[both])[0, 1] for green in (picture[..., 1], picture[::-1, :, 1])]
