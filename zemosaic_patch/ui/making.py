@@ -40,10 +40,11 @@ def page_make() -> None:
             if desk.looking is None:
                 _first_choice()
             else:
-                with ui.element("section").classes("card"):
-                    _places()
-                    shown["contents"] = ui.element("div")
-                shown["rough"] = Pictured(text("run.rough"))
+                with ui.element("section").classes("card beside"):
+                    with ui.element("div"):
+                        _places()
+                        shown["contents"] = ui.element("div")
+                    shown["rough"] = Pictured(text("make.rough_alt"), text("make.rough_soon"))
                 shown["frames"] = ui.element("section").classes("card")
                 shown["frames"].set_visibility(False)
                 with ui.element("section").classes("card"):
@@ -58,9 +59,7 @@ def page_make() -> None:
         if desk.looking is not None:
             _renew_contents(shown["contents"])
             _renew_frames(shown)
-            if desk.looking.rough > 0:
-                address = f"/rough/{desk.looking.key}?frames={desk.looking.rough}"
-                shown["rough"].show(address, text("make.rough", count=desk.looking.rough))
+            _renew_rough(shown["rough"])
             shown["where"].text = _where()
 
     build()
@@ -196,6 +195,15 @@ def _tell_left_out(contents: Contents, passed: list[str]) -> None:
         for line in passed:
             with ui.element("li"):
                 ui.label(said(line))
+
+
+def _renew_rough(picture: Pictured) -> None:
+    """Show what the frames show, as soon as that is known roughly."""
+    looking = desk.looking
+    if looking.rough > 0:
+        picture.show(f"/rough/{looking.key}?frames={looking.rough}", counted("make.rough", looking.rough))
+    elif looking.is_over:
+        picture.hide()
 
 
 def _renew_frames(shown: dict[str, Any]) -> None:

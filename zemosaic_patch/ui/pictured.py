@@ -11,9 +11,11 @@ class Pictured:
     ----------
     alt : str
         What it shows, for who does not see it.
+    told : str
+        What stands under its place before it is there; nothing: it has no place yet.
     """
 
-    def __init__(self, alt: str) -> None:
+    def __init__(self, alt: str, told: str = "") -> None:
         from nicegui import ui
 
         self._whole = ui.element("figure").classes("filling")
@@ -21,9 +23,9 @@ class Pictured:
             self._picture = ui.element("img").props('alt=""')
             self._told = ui.element("figcaption").classes("soft")
             with self._told:
-                self._words = ui.label()
+                self._words = ui.label(told)
         self._picture.props["alt"] = alt
-        self._whole.set_visibility(False)
+        self._whole.set_visibility(bool(told))
 
     def show(self, address: str, told: str) -> None:
         """Show a picture at an address, and what it is in words, if any."""
@@ -32,3 +34,7 @@ class Pictured:
         if self._picture.props.get("src") != address:
             self._picture.props["src"] = address
             self._whole.set_visibility(True)
+
+    def hide(self) -> None:
+        """Show nothing."""
+        self._whole.set_visibility(False)
