@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nanstack.io.frames import is_frame_file
+from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
 MOST = 2000  # folders that are listed
@@ -91,7 +92,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
         inside.clear()
         with inside:
             _rows(found, go)
-        count.text = text("folders.frames", count=found.frames) if not found.failure else found.failure
+        count.text = text("folders.frames", count=found.frames) if not found.failure else said(found.failure)
 
     async def done() -> None:
         place = meant(typed.value or "")
@@ -108,7 +109,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
         await go(meant(typed.value or ""))
 
     shown: list[Listed] = []
-    with ui.dialog().props('aria-label="folder"') as dialog, ui.card().classes("folders"):
+    with ui.dialog() as dialog, ui.card().classes("folders"):
         with ui.element("h2"):
             ui.label(text("folders.choose"))
         with ui.element("div").classes("folders-places"):
@@ -122,6 +123,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
             count = ui.label().classes("soft")
             ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
             ui.button(text("folders.take"), on_click=done).props("unelevated no-caps").classes("main")
+    dialog.props["aria-label"] = text("folders.choose")
     dialog.on("hide", dialog.delete)
     dialog.open()
     await go(begin or Path.home())

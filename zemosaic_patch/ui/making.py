@@ -163,7 +163,7 @@ def _tell(contents: Contents) -> None:
                 ui.label(_night(night, count, seconds))
         if len(contents.nights) > NIGHTS_SHOWN:
             with ui.element("li"):
-                ui.label(text("make.more_nights", count=len(contents.nights) - NIGHTS_SHOWN))
+                ui.label(counted("make.more_nights", len(contents.nights) - NIGHTS_SHOWN))
     if contents.left_out or looking.passed:
         _tell_left_out(contents, looking.passed)
 
@@ -187,11 +187,11 @@ def _tell_left_out(contents: Contents, passed: list[str]) -> None:
     with ui.element("ul").classes("soft"):
         for reason, names in contents.left_out[:REASONS_SHOWN]:
             with ui.element("li"):
-                named = names[0] if len(names) == 1 else text("make.and_more", name=names[0], count=len(names) - 1)
+                named = names[0] if len(names) == 1 else counted("make.and_more", len(names) - 1, name=names[0])
                 ui.label(text("make.why", name=named, reason=said(reason)))
         if len(contents.left_out) > REASONS_SHOWN:
             with ui.element("li"):
-                ui.label(text("make.more_reasons", count=len(contents.left_out) - REASONS_SHOWN))
+                ui.label(counted("make.more_reasons", len(contents.left_out) - REASONS_SHOWN))
         for line in passed:
             with ui.element("li"):
                 ui.label(said(line))

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from zemosaic_patch.ui.texts import text
+
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost")
 TOKEN = "token"
@@ -100,13 +102,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
         if scope["type"] not in ("http", "websocket") or not self._comes_from_here(scope):
-            await _refuse(scope, send, "This program answers its own page alone.")
+            await _refuse(scope, send, text("window.own_page"))
             return
         if not self._knows_the_token(scope):
             if scope["type"] == "http" and scope["method"] == "GET" and self._brings_the_token(scope):
                 await self._welcome(scope, send)
             else:
-                await _refuse(scope, send, "Open this page by the address that the program shows.")
+                await _refuse(scope, send, text("window.address"))
             return
         await self.app(scope, receive, _with_headers(send))
 

@@ -15,9 +15,10 @@ from functools import cache, lru_cache
 from zemosaic_patch.ui import texts
 
 TABLE = "said."
-PUT_IN = re.compile(r"(\{\}|\{#\})")
+PUT_IN = re.compile(r"((?:--)?\{\}|\{#\})")
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 QUANTITY = re.compile(rf"({NUMBER})( ?(?:%|[^\W\d_]+))?")  # a number, maybe with its unit
+OPTION = re.compile(r"(no )?--([a-z][a-z-]*)(?: ((?:(?!, ).)+))?")  # as the command line has it
 BEGINS_A_TAIL = (" ", ",", ";")  # a sentence's end that may be missing, and follows what is put in
 
 
@@ -60,10 +61,26 @@ def _said(sentence: str, code: str) -> str:
             return known.instead.format(*(_said(value, code) for value in values))
     if QUANTITY.fullmatch(sentence):
         return texts.numbers(sentence)
-    for between in ("; ", ", "):  # things in a row
+    if (option := OPTION.fullmatch(sentence)) and f"option.{_field(option[2])}" in texts.keys(code):
+        return _option(*option.groups())
+    for between, own in (("; ", texts.text("form.apart")), (", ", ", ")):  # things in a row
         if between in sentence:
-            return between.join(_said(part, code) for part in sentence.split(between))
+            return own.join(_said(part, code) for part in sentence.split(between))
     return sentence
+
+
+def _option(without: str | None, name: str, value: str | None) -> str:
+    """Return an option of the command line, and maybe its value, as the page names them."""
+    label = texts.text(f"option.{_field(name)}")
+    named = texts.text("settings.named_without" if without else "settings.named", name=label)
+    if value is None:
+        return named
+    choices = texts.keys(texts.language())
+    return f"{named} {choices.get(f'choice.{value}', texts.numbers(value))}"
+
+
+def _field(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def sentences(code: str) -> dict[str, str]:
@@ -97,6 +114,8 @@ def _pattern(sentence: str, value: str, tail: str = "") -> str:
             made += re.escape(part)
         elif part == "{#}":
             made += value.replace(".*?", NUMBER)
+        elif part == "--{}":
+            made += value.replace(".*?", "--.*?")
         else:
             made += tail if touches else value
         touches = PUT_IN.fullmatch(part) is not None

@@ -65,9 +65,9 @@ def text(key: str, /, **values: Any) -> str:
     return said.format(**values) if values else said
 
 
-def counted(key: str, count: int) -> str:
+def counted(key: str, count: int, /, **values: Any) -> str:
     """Return a text of a number of things, which has another one, its key with '_one', for a single thing."""
-    return text(f"{key}_one" if count == 1 else key, count=count)
+    return text(f"{key}_one" if count == 1 else key, count=count, **values)
 
 
 def numbers(said: str) -> str:

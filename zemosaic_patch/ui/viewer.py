@@ -25,6 +25,7 @@ from zemosaic_patch.ui.exports import BITS, save
 from zemosaic_patch.ui.looks import BACKGROUNDS, STRETCHES, Look
 from zemosaic_patch.ui.opened import Mosaic, Outline
 from zemosaic_patch.ui.safety import chosen
+from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 from zemosaic_patch.ui.tiles import TILE
 
@@ -155,7 +156,7 @@ def show_mosaic(folder: Path) -> None:
         place.clear()
         with place:
             if shown is None:
-                ui.label(text("viewer.unreadable", reason=reason)).props("role=alert")
+                ui.label(text("viewer.unreadable", reason=said(reason))).props("role=alert")
             else:
                 _Viewer(shown)
 

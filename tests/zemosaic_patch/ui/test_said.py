@@ -194,3 +194,19 @@ def test_numbers_have_the_marks_of_the_language():
     texts.choose("en")
     assert said("12,345.6 px") == "12,345.6 px"
     assert texts.typed_numbers("0.05, 0.1") == ["0.05", "0.1"]
+
+
+def test_options_of_the_command_line_are_the_settings_of_the_page():
+    texts.choose("fr")
+    assert said("--pixfrac is for --drizzle SCALE") == "« Taille des gouttes (pixfrac) » : ce réglage va avec drizzle"
+    assert said("--scale takes a number from 0.01 to 900, not 0.001") == (
+        "« Échelle » prend un nombre de 0,01 à 900, et non 0,001"
+    )
+    told = (
+        "--resume cannot go on here: the mosaic was made with --weights sharp, no --drizzle; ask for the same again, "
+    )
+    told += "start again with --overwrite instead, or name another DIR"
+    assert said(told) == (
+        "ce travail ne peut pas continuer : la mosaïque a été faite avec « Pondération » rapport signal/bruit et "
+        "netteté, sans « Drizzle » ; créez une autre image"
+    )
