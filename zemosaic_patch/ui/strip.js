@@ -35,6 +35,7 @@ export default {
   computed: {
     at() { return this.list[this.chosen]; },
   },
+  mounted() { this.$emit("ready"); },
   methods: {
     picture(n, size) { return `/frame/${this.look}/${n}/${size}`; },
     merge(items) { for (const one of items) this.list[one.n] = one; },

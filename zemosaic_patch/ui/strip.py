@@ -62,18 +62,21 @@ def element() -> Any:
 
         def __init__(self, desk: Desk) -> None:
             super().__init__()
-            self.shown = items(desk)
+            self.shown = at_first = items(desk)
             self.props["look"], self.props["items"], self.props["words"] = desk.looking.key, self.shown, words()
             self.on("toggle", lambda event: _take(desk, event.args))
+            self.on("ready", lambda: self._merge(at_first))  # what was sent to it before that is lost
+
+        def _merge(self, before: list[dict[str, Any]]) -> None:
+            changed = [one for one, was in zip(self.shown, before, strict=False) if one != was]
+            changed += self.shown[len(before) :]
+            if changed:
+                self.run_method("merge", changed)
 
         def renew(self, desk: Desk) -> None:
             """Show what has changed since."""
-            now = items(desk)
-            changed = [one for one, before in zip(now, self.shown, strict=False) if one != before]
-            changed += now[len(self.shown) :]
-            if changed:
-                self.shown = now
-                self.run_method("merge", changed)
+            before, self.shown = self.shown, items(desk)
+            self._merge(before)
 
     return Strip
 
