@@ -2,7 +2,7 @@
 # `make app`: the program that starts without Python, for the system that it is built on, into dist/zemosaic-patch.
 # `make gpu-check`: all that a GPU can show, with the Python that is there (or PYTHON=...) and its CuPy, in six minutes.
 # `make gpu-wheels`: small packages that a machine with a GPU and no network may lack, for GPU_PYTHON, into gpu-wheels/.
-# `make test-browser`: the window in Chromium, as its owner uses it.
+# `make test-browser`: the window in Chromium, as its owner uses it, and tiles of the sky in Aladin Lite.
 # `make test-numpy1`: what depends on NumPy, under NumPy 1.26; and that it gives the bytes of the other's.
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,7 +24,7 @@ test: $(VENV)/.installed
 
 test-browser: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e ".[browser]"
-	$(BIN)/python -m pytest -m browser tests/zemosaic_patch/ui/test_browser.py
+	$(BIN)/python -m pytest -m browser tests/zemosaic_patch/ui/test_browser.py tests/zemosaic_patch/test_hips_browser.py
 
 test-numpy1: $(VENV)/.installed $(VENV1)/.installed
 	ZEMOSAIC_PATCH_OTHER_PYTHON=$(abspath $(BIN)/python) $(VENV1)/bin/python $(PYTEST) -m numpy_bytes

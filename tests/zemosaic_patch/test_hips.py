@@ -4,20 +4,26 @@
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy_healpix import HEALPix
+from astropy_healpix import HEALPix, uniq_to_level_ipix
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from nanstack.progress import Quiet
 from zemosaic_patch.commands.output import own_folder
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.hips import HIPS, TILE, check_hips, write_hips
+from zemosaic_patch.hips.about import write_coverage
+from zemosaic_patch.hips.folder import HIPS, check_hips, write_hips
+from zemosaic_patch.hips.grid import TILE
 from zemosaic_patch.outputs import record
 from zemosaic_patch.pictures import levels_of, screen_stretches
 
@@ -42,7 +48,7 @@ def scene(x, y):
     return 1000 + np.multiply.outer(hills, np.float32([100, 200, 300]))
 
 
-def write_mosaic(folder, place, colours=3, nothing=None):
+def write_mosaic(folder, place, colours=3, nothing=None, name="M 45"):
     """Write a mosaic of the scene, without data where asked for, as far as a HiPS is made of it."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
@@ -54,7 +60,7 @@ def write_mosaic(folder, place, colours=3, nothing=None):
     if nothing is not None:
         image[nothing] = np.nan
     header = wcs.to_header()
-    header["OBJECT"] = "M 45"
+    header["OBJECT"], header["DATE-OBS"], header["DATE-END"] = name, "2024-01-01T18:00:00", "2024-01-02T06:00:00"
     planes = np.moveaxis(image, 2, 0) if colours > 1 else image[..., 0]
     covered = fits.ImageHDU(np.ones((HEIGHT, WIDTH), np.int32), name="COVERAGE")
     folder.mkdir(exist_ok=True)
@@ -165,9 +171,87 @@ def test_properties_are_those_of_the_standard_and_tell_no_place_of_the_users(hol
     assert float(told["hips_pixel_scale"]) == pytest.approx(side, rel=1e-4)
     assert side * 3600 <= 1.1 * SCALE_ARCSEC < 2 * side * 3600
     assert abs(float(told["hips_initial_ra"]) - 83) + abs(float(told["hips_initial_dec"]) + 5) < 0.01
-    assert str(folder.parent) not in "".join(
-        path.read_text(encoding="utf-8") for path in (folder / HIPS).iterdir() if path.is_file()
+    across = np.hypot(HEIGHT, WIDTH) * SCALE_ARCSEC / 3600
+    assert float(told["hips_initial_fov"]) == pytest.approx(across, rel=1e-3)
+    assert told["dataproduct_subtype"] == "color"
+    assert (told["t_min"], told["t_max"]) == ("60310.75000", "60311.25000")
+    assert not any(
+        str(folder.parent).encode() in path.read_bytes() for path in (folder / HIPS).iterdir() if path.is_file()
     )
+
+
+def test_of_one_colour_there_is_no_subtype(tmp_path):
+    """The standard knows colour, and no word for its absence."""
+    write_mosaic(tmp_path / "out", (10.0, 10.0), colours=1)
+    assert "dataproduct_subtype" not in told_by(hips_of(tmp_path / "out", Quiet()))
+
+
+def cells_of(moc):
+    """Return the orders and numbers of the cells of a MOC, which are told as number + 4 * 4**order."""
+    with fits.open(moc) as hdus:
+        assert (hdus[1].header["ORDERING"], hdus[1].header["COORDSYS"]) == ("NUNIQ", "C")
+        return uniq_to_level_ipix(hdus[1].data["UNIQ"])
+
+
+def test_coverage_is_told_by_cells_of_which_each_holds_data(holed):
+    folder, wcs, image = holed
+    orders, numbers = cells_of(folder / HIPS / "Moc.fits")
+    finest = int(told_by(folder / HIPS)["hips_order"]) + 4
+    assert orders.max() == finest
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(-180, (WIDTH + 180, HEIGHT + 180), (20_000, 2)).T
+    lon, lat = wcs.wcs_pix2world(x, y, 0) * u.deg
+    told = np.zeros(len(x), bool)
+    for order in np.unique(orders):
+        at = HEALPix(nside=2**order, order="nested").lonlat_to_healpix(lon, lat)
+        told |= np.isin(at, numbers[orders == order])
+    data = np.pad(np.isfinite(image[..., 0]), 200)
+    off = scipy.ndimage.distance_transform_edt(~data)[np.rint(y).astype(int) + 200, np.rint(x).astype(int) + 200]
+    across = 2 * HEALPix(nside=2**finest).pixel_resolution.to_value(u.arcsec) / SCALE_ARCSEC
+    inside = (x > 0) & (x < WIDTH - 1) & (y > 0) & (y < HEIGHT - 1) & (off == 0)
+    assert told[inside].mean() > 0.999, "all but where a neighbour has no data"
+    assert not told[off > across].any()
+    assert (off > across).sum() > 5000
+    share = (4.0**-orders).sum() / 12
+    assert float(told_by(folder / HIPS)["moc_sky_fraction"]) == pytest.approx(share, rel=1e-3)
+
+
+@given(st.lists(st.integers(0, 12 * 4**4 - 1)), st.booleans())
+def test_cells_of_a_coverage_are_as_few_as_can_be(numbers, several):
+    """Each four that make a coarser one are that one; together they are what was given."""
+    cells = np.unique(np.array(numbers, np.int64) % (200 if several else 12 * 4**4))
+    if several:
+        cells = np.setdiff1d(np.arange(200), cells)
+    with tempfile.TemporaryDirectory() as folder:
+        write_coverage(Path(folder, "Moc.fits"), cells, 4)
+        orders, numbers = cells_of(Path(folder, "Moc.fits"))
+    finest = [
+        np.arange(number * 4 ** (4 - order), (number + 1) * 4 ** (4 - order))
+        for order, number in zip(orders, numbers, strict=True)
+    ]
+    np.testing.assert_array_equal(np.sort(np.concatenate([*finest, np.empty(0, int)])), cells)
+    for order in range(1, 5):
+        assert np.unique(numbers[orders == order] >> 2, return_counts=True)[1].max(initial=0) < 4
+
+
+def test_the_whole_sky_shows_the_mosaic_where_it_is(holed):
+    folder, wcs, _ = holed
+    sky = np.asarray(Image.open(folder / HIPS / "Norder3" / "Allsky.png"))
+    assert sky.shape == (29 * 64, 27 * 64, 4)
+    tile = HEALPix(nside=8, order="nested").lonlat_to_healpix(*(wcs.wcs_pix2world([[20, 20]], 0).T * u.deg))[0]
+    row, column = (part * 64 for part in divmod(tile, 27))
+    assert sky[row : row + 64, column : column + 64, 3].any()
+    sky = sky.copy()
+    sky[row : row + 64, column : column + 64] = 0
+    assert not sky.any(), "the rest of the sky is clear"
+
+
+def test_the_page_is_safe_from_what_a_picture_is_called(tmp_path):
+    name = "</title><script>alert('M 45')</script>"
+    write_mosaic(tmp_path / "out", (10.0, 10.0), colours=1, name=name)
+    page = (hips_of(tmp_path / "out", Quiet()) / "index.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(" in page
+    assert "<script>alert" not in page
 
 
 def files_in(folder):
@@ -221,7 +305,7 @@ def test_without_a_place_on_the_sky_there_is_none(tmp_path):
 
 def test_a_reproject_that_is_missing_or_old_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("reproject.__version__", "0.18.1")
-    with pytest.raises(FailureError, match=r"reproject 0\.19 or newer.*this one is 0\.18\.1"):
+    with pytest.raises(FailureError, match=r"reproject 0\.21 or newer.*this one is 0\.18\.1"):
         check_hips(tmp_path)
     monkeypatch.setitem(sys.modules, "reproject.hips", None)
     with pytest.raises(FailureError, match="reproject.hips"):

@@ -12,7 +12,7 @@ from zemosaic_patch.options import MosaicFolder
 
 def run(asked: MosaicFolder) -> None:
     """Write the tiles of a folder's mosaic."""
-    from zemosaic_patch.hips import check_hips, write_hips
+    from zemosaic_patch.hips.folder import check_hips, write_hips
     from zemosaic_patch.progress import shown
 
     folder = asked.folder

@@ -54,7 +54,7 @@ def run(
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.cluster import crew_at
-    from zemosaic_patch.hips import check_hips, put_hips
+    from zemosaic_patch.hips.folder import check_hips, put_hips
     from zemosaic_patch.mosaic_files import (
         SOLUTIONS,
         is_former,

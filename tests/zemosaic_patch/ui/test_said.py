@@ -54,7 +54,9 @@ SPEAKING = {
     "zemosaic_patch/dropin/recovery.py": {"OUR_LINES"},
     "zemosaic_patch/dropin/sources.py": {"KEPT", "_block"},
     "zemosaic_patch/dropin/verify.py": {"_drawn"},
-    "zemosaic_patch/hips.py": {"_write_properties"},
+    "zemosaic_patch/hips/folder.py": set(),
+    "zemosaic_patch/hips/grid.py": set(),
+    "zemosaic_patch/hips/tiles.py": set(),
     "zemosaic_patch/mosaic_run.py": set(),
     "zemosaic_patch/options.py": {
         "Range", "Option", "GONE", "progress_option", "TileFiles", "MosaicFiles", "JoinOptions", "DemoOptions",
