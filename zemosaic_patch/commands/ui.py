@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 from zemosaic_patch import process
@@ -20,7 +21,15 @@ def run(options: WindowOptions) -> None:
     process.loaded()
     from zemosaic_patch.ui import server
 
-    server.run(options.port or 0, options.browser, lambda address: print(f"window             {address}", flush=True))
+    server.run(options.port or 0, options.browser, _tell, _warn)
+
+
+def _tell(address: str) -> None:
+    print(f"window             {address}", flush=True)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 COMMANDS = (

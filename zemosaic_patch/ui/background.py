@@ -30,3 +30,14 @@ def started(command: Sequence[str], nice: int = ALONG, **how: Any) -> subprocess
         behind = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else nice
         psutil.Process(process.pid).nice(behind)
     return process
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a process, and those that it began: where it is killed they would go on."""
+    import psutil
+
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended
+                child.terminate()
+    process.terminate()

@@ -14,6 +14,7 @@ from zemosaic_patch.dropin import patch
 from zemosaic_patch.dropin.patch import NotPatchableError, RefusedError, Verdict
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.report.embedded import embed
+from zemosaic_patch.ui.background import end
 
 REFUSALS = (NotPatchableError, RefusedError, OSError)
 PICTURE = "verify.png"
@@ -67,8 +68,8 @@ class Trial:
         self.state = ("good" if self._process.returncode == 0 else "bad") if measured else "failed"  # now all is known
 
     def stop(self) -> None:
-        """End it; nothing is left of it."""
-        self._process.terminate()
+        """End it, and the ZeMosaic that it runs; nothing is left of it."""
+        end(self._process)
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until it has ended."""

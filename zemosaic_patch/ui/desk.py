@@ -22,6 +22,7 @@ from typing import Any
 
 from nanstack.io.files import complete_file
 from nanstack.io.frames import short_names
+from nanstack.io.layout import on_one_line
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.look_run import LookedAt, nights
 from zemosaic_patch.own_command import own_command
@@ -30,6 +31,7 @@ from zemosaic_patch.ui import state
 from zemosaic_patch.ui.background import WAITED_FOR, started
 
 SURVEYS = "surveys"
+OF_FRAMES = ("comet", "comet_in", "comet_merged", "reference")  # options that say something of certain frames
 KEPT_S = 60 * 86_400  # of what is known of frames, some 13 KB each
 
 
@@ -146,7 +148,7 @@ class Looking:
 
     def _are_there(self, paths: list[Path], passed: list[str]) -> None:
         names = short_names(paths)
-        self.names, self.passed, self.paths = [names[path] for path in paths], passed, paths
+        self.names, self.passed, self.paths = [on_one_line(names[path]) for path in paths], passed, paths
         self.version += 1
 
 
@@ -203,7 +205,10 @@ class Desk:
         return self.own_version + (self.looking.version if self.looking else 0)
 
     def choose(self, places: Sequence[str]) -> None:
-        """Put other frames on the desk, or none."""
+        """Put other frames on the desk, or none. What was chosen about the mosaic stays, but for what is of frames."""
+        before = self.looking.places if self.looking is not None else ()
+        if not set(before) <= set(places):
+            self.changed = {name: value for name, value in self.changed.items() if name not in OF_FRAMES}
         if self.looking is not None:
             self.looking.end()
             self.own_version += self.looking.version
@@ -215,6 +220,18 @@ class Desk:
         """Take a frame out, or put it back."""
         if self.looking is not None and 0 <= number < len(self.looking.paths):
             (self.taken_out.add if out else self.taken_out.discard)(number)
+            self.own_version += 1
+
+    def choose_options(self, changed: dict[str, Any]) -> None:
+        """Choose the options that are not as usual."""
+        if changed != self.changed:
+            self.changed = changed
+            self.own_version += 1
+
+    def name_output(self, folder: str | None) -> None:
+        """Name the folder that the mosaic goes to; nothing: the usual one."""
+        if (folder or "") != self.output:
+            self.output = folder or ""
             self.own_version += 1
 
     def why_not(self, number: int) -> str:

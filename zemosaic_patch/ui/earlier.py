@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from nanstack.io.layout import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import MOSAIC
@@ -43,9 +45,9 @@ def _show(run: Run) -> None:
             picture.props["src"] = f"/preview/{run.key}"
         with ui.element("div").classes("earlier-told"):
             with ui.element("h2"):
-                ui.label(run.target or run.folder.name)
+                ui.label(on_one_line(run.target or run.folder.name))
             ui.label(_state(run, has_mosaic)).classes("bad" if _failed(run) else "soft")
-            ui.label(run.output).classes("soft small")
+            ui.label(on_one_line(run.output)).classes("soft small")
             with ui.element("div").classes("links"):
                 ui.link(text("earlier.open"), f"/run/{run.key}")
                 if not run.is_running:
@@ -82,12 +84,7 @@ def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
     """Go on with a run where it stopped, maybe with more frames, and show it."""
     from nicegui import ui
 
-    try:
-        begun = continued(run, more)
-    except UsageError as error:
-        ui.notify(said(str(error)), type="negative", multi_line=True)
-        return
-    ui.navigate.to(f"/run/{begun.key}")
+    ui.navigate.to(f"/run/{continued(run, more).key}")
 
 
 def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
@@ -104,16 +101,16 @@ def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
     UsageError
         Where another run is under way, or it cannot be told how this one was made.
     """
-    if jobs.running() is not None:
-        raise UsageError(text("make.one_at_a_time"))
-    try:
-        asked = (run.folder / CONFIG).read_text(encoding="utf-8")
-    except OSError:
-        try:
-            asked = (run.home / jobs.ASKED).read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(text("earlier.no_options", folder=run.output)) from error
-    return jobs.begin(replace(run, frames=(*run.frames, *more)), asked, ["--resume"])
+    with jobs.alone():
+        return jobs.begin(replace(run, frames=(*run.frames, *more)), _asked(run), ["--resume"])
+
+
+def _asked(run: Run) -> str:
+    """Return the options that a run was begun with."""
+    for path in (run.folder / CONFIG, run.home / jobs.ASKED):
+        with suppress(OSError, ValueError):  # the next one may be there, and whole
+            return path.read_text(encoding="utf-8")
+    raise UsageError(text("earlier.no_options", folder=run.output))
 
 
 async def add_night(run: Run) -> None:
@@ -141,12 +138,7 @@ async def _open_folder() -> None:
 
     def taken(place: Path) -> None:
         with here:
-            try:
-                opened = opened_folder(place)
-            except UsageError as error:
-                ui.notify(said(str(error)), type="negative")
-                return
-            ui.navigate.to(f"/run/{opened.key}")
+            ui.navigate.to(f"/run/{opened_folder(place).key}")
 
     here = ui.context.slot.parent
     await folders.ask(taken)

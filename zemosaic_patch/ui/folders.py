@@ -11,6 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nanstack.io.frames import is_frame_file
+from nanstack.io.layout import on_one_line
+from zemosaic_patch.errors import UsageError
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
@@ -43,8 +45,8 @@ def listed(folder: Path) -> Listed:
     try:
         with os.scandir(folder) as entries:
             there = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
-    except OSError as failure:
-        return Listed(folder, failure=failure.strerror or str(failure))
+    except (OSError, ValueError) as failure:  # a name that no file can have
+        return Listed(folder, failure=getattr(failure, "strerror", None) or str(failure))
     folders = sorted((name for name, is_folder in there if is_folder), key=str.casefold)
     frames = sum(is_frame_file(Path(name)) for name, is_folder in there if not is_folder)
     return Listed(folder, tuple(folder / name for name in folders[:MOST]), frames)
@@ -53,14 +55,38 @@ def listed(folder: Path) -> Listed:
 def meant(typed: str) -> Path:
     """Return the place that was typed, pasted or dropped: in quotation marks, as a file:// address, or with a '~'.
 
+    What does not begin at the root of a disk begins in the user's own folder.
+
+    Raises
+    ------
+    UsageError
+        For what is no place.
+
     >>> meant('"/data/M 31"').as_posix(), meant("file:///data/M%2031").as_posix()
     ('/data/M 31', '/data/M 31')
     """
-    typed = typed.strip().strip("\"'")
-    if typed.lower().startswith("file://"):
-        typed = unquote(urlsplit(typed).path)
-        typed = typed[1:] if sys.platform == "win32" else typed
-    return Path(typed).expanduser()
+    named = plain(typed).strip().strip("\"'").strip()
+    try:
+        if named.lower().startswith("file://"):
+            named = plain(unquote(urlsplit(named).path))
+            named = named[1:] if sys.platform == "win32" else named
+        place = Path.home() / Path(named).expanduser()
+    except (ValueError, RuntimeError) as error:  # no address, or nobody's '~'
+        raise UsageError(text("folders.no_place", typed=named)) from error
+    if not named:
+        raise UsageError(text("folders.empty"))
+    return place
+
+
+def plain(typed: str) -> str:
+    """Return what was typed; UsageError where no name of a file or program can hold it: a NUL, half a letter."""
+    try:
+        impossible = b"\0" in os.fsencode(typed)
+    except UnicodeEncodeError:
+        impossible = True
+    if impossible:
+        raise UsageError(text("folders.no_place", typed=ascii(typed)))
+    return typed
 
 
 def places() -> list[Path]:
@@ -87,7 +113,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
 
     async def go(folder: Path) -> None:
         found = await run.io_bound(listed, folder)
-        typed.value = str(folder)
+        typed.value = on_one_line(str(folder))
         shown[:] = [found]
         inside.clear()
         with inside:
@@ -95,13 +121,12 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
         count.text = text("folders.frames", count=found.frames) if not found.failure else said(found.failure)
 
     async def done() -> None:
-        place = meant(typed.value or "")
-        if not shown or place != shown[0].folder:  # typed, and not gone to yet
-            await go(place)
+        if not shown or typed.value != on_one_line(str(shown[0].folder)):  # typed, and not gone to yet
+            await go(meant(typed.value or ""))
         if shown[0].failure:
             return
         dialog.close()
-        result = chosen(place)
+        result = chosen(shown[0].folder)
         if result is not None:
             await result
 
@@ -130,7 +155,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
 
 
 def _name(place: Path) -> str:
-    return text("folders.home") if place == Path.home() else str(place)
+    return text("folders.home") if place == Path.home() else on_one_line(str(place))
 
 
 def _rows(found: Listed, go: Callable[[Path], Awaitable[None]]) -> None:
@@ -147,4 +172,4 @@ def _rows(found: Listed, go: Callable[[Path], Awaitable[None]]) -> None:
     if found.folder.parent != found.folder:
         row(text("folders.up"), found.folder.parent)
     for folder in found.folders:
-        row(folder.name, folder)
+        row(on_one_line(folder.name), folder)

@@ -12,22 +12,26 @@ import os
 import secrets
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from zemosaic_patch.errors import UsageError
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import state
 from zemosaic_patch.ui.background import started
+from zemosaic_patch.ui.texts import text
 
 RECORD, TOLD, SAID, ASKED = "run.json", "told.jsonl", "said.txt", "asked.toml"
 ROUGH = "rough.png"  # of its frames, before any of it is finished
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
 LOST_S = 2.0  # a process of that number that began so much earlier or later is another one
+_beginning = threading.Lock()  # of a run
 _ours: dict[int, subprocess.Popen] = {}  # processes that this one began, and has to take leave of
 
 
@@ -134,8 +138,23 @@ class Run:
             os.kill(self.pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let a run be begun, while no other one is under way or being begun.
+
+    Raises
+    ------
+    UsageError
+        Where one is.
+    """
+    with _beginning:
+        if running() is not None:
+            raise UsageError(text("make.one_at_a_time"))
+        yield
+
+
 def begin(run: Run, asked: str, words: Sequence[str]) -> Run:
-    """Start a run.
+    """Start a run; see `alone`.
 
     Parameters
     ----------

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nanstack.io.layout import on_one_line
 from nanstack.survey.store import hand_on
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import SURVEYS
@@ -48,7 +50,7 @@ def page_make() -> None:
                 shown["frames"] = ui.element("section").classes("card")
                 shown["frames"].set_visibility(False)
                 with ui.element("section").classes("card"):
-                    shown["where"] = _what_to_make()
+                    shown["begin"] = _what_to_make()
 
     def renew() -> None:
         if desk.looking is not shown["look"]:
@@ -60,7 +62,7 @@ def page_make() -> None:
             _renew_contents(shown["contents"])
             _renew_frames(shown)
             _renew_rough(shown["rough"])
-            shown["where"].text = _where()
+            shown["begin"]()
 
     build()
     renew()
@@ -110,7 +112,7 @@ def _places() -> None:
     from nicegui import ui
 
     with ui.element("div").classes("place"):
-        ui.label(", ".join(desk.looking.places)).classes("strong")
+        ui.label(on_one_line(", ".join(desk.looking.places))).classes("strong")
         ui.button(text("make.another"), on_click=_another).props("flat dense no-caps").classes("plain")
         ui.button(text("make.add"), on_click=_add).props("flat dense no-caps").classes("plain")
 
@@ -122,7 +124,7 @@ def _renew_contents(section: Any) -> None:
     section.clear()
     with section:
         if looking.failure:
-            ui.label(said(looking.failure)).classes("bad").props('role="alert"')
+            ui.label(on_one_line(said(looking.failure))).classes("bad").props('role="alert"')
         elif not looking.paths:
             ui.label(text("make.looking")).props('role="status"')
         else:
@@ -226,45 +228,69 @@ def _renew_frames(shown: dict[str, Any]) -> None:
 # --- what is made of them ---------------------------------------------------------------------------------------------
 
 
-def _what_to_make() -> Any:
-    """Show what can be chosen, and the way to begin; return the label that is to say where the picture goes."""
+def _what_to_make() -> Callable[[], None]:
+    """Show what can be chosen, and the way to begin; return what makes that fit what is known of the frames."""
     from nicegui import ui
 
     def set_(options: dict[str, Any]) -> None:
-        desk.changed = options
-        own.refresh()
+        desk.choose_options(options)
+        renew()
 
-    @ui.refreshable
-    def own() -> None:
-        with ui.element("div").classes("settings"):
-            settings.show_in_sight(desk.changed, set_)
-        with ui.expansion(
-            text("make.more"), value=is_open["more"], on_value_change=lambda e: is_open.update(more=e.value)
-        ):
-            ui.input(
-                text("make.output"),
-                value=desk.output,
-                placeholder=str(output_for(desk)),
-                on_change=lambda event: setattr(desk, "output", event.value),
-            ).props("outlined").classes("wide")
-            with ui.element("div").classes("options"):
-                settings.show_all(desk.changed, set_)
+    def as_usual() -> None:
+        set_({})
 
-    is_open = {"more": False}
-    own()
+    choices = settings.Choices(lambda: desk.changed, set_)
+    with ui.element("div").classes("settings"):
+        fields = settings.show_in_sight(choices)
+    with ui.expansion(text("make.more")):
+        output = ui.input(text("make.output"), on_change=lambda event: desk.name_output(event.value))
+        output.props("outlined").classes("wide")
+        with ui.element("div").classes("options"):
+            fields += settings.show_all(choices)
+    with ui.element("div").classes("unusual").props('role="status"') as unusual:
+        told = ui.label()
+        ui.button(text("make.as_usual"), on_click=as_usual).props("flat dense no-caps").classes("plain")
     with ui.element("div").classes("start"):
-        ui.button(text("make.start"), on_click=_start).props("unelevated no-caps size=lg").classes("main")
-        return ui.label().classes("soft")
+        button = ui.button(text("make.start"), on_click=lambda: _start(button))
+        button.props("unelevated no-caps size=lg").classes("main")
+        where = ui.label().classes("soft")
+
+    shown: list[Any] = []  # the options that fields show
+
+    def renew() -> None:
+        ready = can_start(desk)
+        button.set_enabled(ready)
+        where.text = _where(ready)
+        output.value = desk.output
+        output.props["placeholder"] = on_one_line(str(usual_output(desk)))
+        if shown != [desk.changed]:
+            shown[:] = [desk.changed]
+            told.text = text("make.unusual", settings="; ".join(settings.unusual(desk.changed)))
+            unusual.set_visibility(bool(desk.changed))
+            for field in fields:
+                field()
+
+    return renew
 
 
-def _where() -> str:
-    return "" if desk.looking is None or not desk.looking.paths else text("make.into", folder=str(output_for(desk)))
+def _where(ready: bool) -> str:
+    """Return what is said beside the way to begin: where the picture goes, or why there will be none."""
+    if not ready:
+        return "" if desk.looking.failure or not desk.looking.is_over else text("make.nothing")
+    try:
+        goes = text("make.into", folder=str(output_for(desk)))
+    except UsageError as error:
+        return str(error)
+    return goes if desk.looking.is_over else f"{goes} {text('make.while_looking')}"
 
 
 def output_for(desk: Desk) -> Path:
     """Return where the mosaic of the frames on the desk goes: beside them, named after the target, as nothing there."""
-    if desk.output.strip():
-        return folders.meant(desk.output)
+    return folders.meant(desk.output) if desk.output.strip() else usual_output(desk)
+
+
+def usual_output(desk: Desk) -> Path:
+    """Return where it goes unless the owner names a folder."""
     if desk.looking is None or not desk.looking.places:
         return Path.home()
     first = Path(os.path.abspath(desk.looking.places[0]))
@@ -284,17 +310,15 @@ def _as_name(target: str) -> str:
     return " ".join(kept.split()).strip(". ")[:60] or "mosaic"
 
 
-async def _start() -> None:
+async def _start(button: Any) -> None:
     from nicegui import run, ui
 
+    button.disable()  # whoever clicks twice wants one picture
     try:
         begun = await run.io_bound(start)
-    except UsageError as error:
-        ui.notify(said(str(error)), type="negative", multi_line=True)
-        return
-    except OSError as error:
-        ui.notify(said(f"{error.filename or ''}: {error.strerror or error}"), type="negative", multi_line=True)
-        return
+    except Exception:
+        button.enable()
+        raise
     ui.navigate.to(f"/run/{begun.key}")
 
 
@@ -304,28 +328,33 @@ def start() -> Run:
     Raises
     ------
     UsageError
-        Where there is nothing to begin, or options contradict each other.
+        Where there is nothing to begin, another run is under way, or options contradict each other.
     OSError
         Where the output cannot be written.
     """
-    if jobs.running() is not None:
-        raise UsageError(text("make.one_at_a_time"))
-    if desk.looking is None or not desk.looking.paths:
-        raise UsageError(text("make.nothing"))
-    made, groups = settings.run_of(desk.changed)
-    looking, output = desk.looking, output_for(desk)
-    contents = desk.contents()
-    out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
-    hand_on(looking.paths, surveys(), output / SURVEYS)
-    chosen.add(output)
-    run = Run(
-        "",
-        str(output),
-        looking.places,
-        target=contents.targets[0] if contents.targets else output.name,
-        count=len(looking.paths) - len(desk.taken_out),
-        north_up=made.canvas.is_north_up,
-    )
-    begun = jobs.begin(run, settings.as_toml(groups, out), ())
+    with jobs.alone():
+        if not can_start(desk):
+            raise UsageError(text("make.nothing"))
+        made, groups = settings.run_of(desk.changed)
+        looking, output = desk.looking, output_for(desk)
+        contents = desk.contents()
+        out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
+        hand_on(looking.paths, surveys(), output / SURVEYS)
+        chosen.add(output)
+        run = Run(
+            "",
+            str(output),
+            looking.places,
+            target=contents.targets[0] if contents.targets else output.name,
+            count=len(looking.paths) - len(desk.taken_out),
+            north_up=made.canvas.is_north_up,
+        )
+        begun = jobs.begin(run, settings.as_toml(groups, out), ())
     looking.end(begun.home / jobs.ROUGH)
     return begun
+
+
+def can_start(desk: Desk) -> bool:
+    """Tell whether there is something to make a mosaic of: frames, of which some may be of use."""
+    looking = desk.looking
+    return looking is not None and bool(looking.paths) and not (looking.is_over and desk.contents().used == 0)

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from zemosaic_patch.ui import state, texts
+from zemosaic_patch.ui import faults, state, texts
 from zemosaic_patch.ui.state import Running
 from zemosaic_patch.ui.texts import text
 
@@ -71,6 +71,14 @@ def _page(path: str, content: Callable[[], None]) -> None:
             content()
 
 
+def page_of_fault(error: Exception) -> None:
+    """Show that a page could not be shown."""
+    from nicegui import ui
+
+    with frame(""):
+        ui.label(faults.said_of(error)).classes("bad").props('role="alert"')
+
+
 @contextmanager
 def frame(path: str) -> Iterator[None]:
     """Show what all pages have, and what is shown meanwhile within.
@@ -84,6 +92,7 @@ def frame(path: str) -> Iterator[None]:
 
     texts.follow(ui.context.client.request.headers.get("accept-language", ""))
     app.config.language = language_of_quasar()
+    ui.on_exception(faults.telling())
     ui.page_title(f"{text(PAGES[path])} · {title()}" if path in PAGES else title())
     ui.add_css((files("zemosaic_patch.ui") / "style.css").read_text(encoding="utf-8"))
     ui.colors(primary="#1d5c96", positive="#236b35", negative="#a82f28")

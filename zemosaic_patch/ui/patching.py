@@ -148,7 +148,7 @@ class _Page:
         await self._do(lambda: bench.put_in(accepted))
 
     def _begin_trial(self, python: str) -> None:
-        bench.begin_trial(python)
+        bench.begin_trial(folders.plain(python))
         self._follow()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 
+from nanstack.io.layout import on_one_line
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import earlier, jobs, viewer
@@ -34,7 +35,7 @@ def page_run(key: str) -> None:
         return
     chosen.add(run.folder)
     with ui.element("h1"):
-        ui.label(run.target or run.folder.name)
+        ui.label(on_one_line(run.target or run.folder.name))
     if run.is_running:
         _under_way(run)
     else:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -14,16 +13,17 @@ from typing import Any
 
 from nanstack.io.files import FolderInUseError, exclusive
 from zemosaic_patch.errors import FailureError
-from zemosaic_patch.ui import desk, state, thumbnails
+from zemosaic_patch.ui import desk, faults, state, thumbnails
 from zemosaic_patch.ui.safety import ADDRESS, Guard, new_token
 from zemosaic_patch.ui.state import Running
 
 LOCK = "window.lock"
 ENDS_S = 1  # so long the last answers may take
+TRIAL_ENDS_S = 5.0  # so long a trial may take to leave nothing behind
 STARTS_S = 15.0  # so long another one may take to tell where it is, or to end
 
 
-def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
+def run(port: int, opens: bool, tell: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Serve the window until it is quit; where one runs already, open that.
 
     Parameters
@@ -34,6 +34,8 @@ def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
         Whether the browser is opened.
     tell : callable
         Called with the address.
+    warn : callable
+        Called with what is not as it was asked for.
 
     Raises
     ------
@@ -50,6 +52,8 @@ def run(port: int, opens: bool, tell: Callable[[str], None]) -> None:
             running = Running.kept()
             if running is not None and _answers(running.port):
                 tell(running.address)
+                if port not in (0, running.port):
+                    warn(f"a window is running already, at port {running.port}: quit it to have one at port {port}")
                 if opens:
                     webbrowser.open(running.address)
                 return
@@ -70,6 +74,7 @@ def application() -> Any:
     pages_app.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar without a name, for each request
     pages.recall_language()
     pages.build(app)
+    pages_app.on_page_exception(pages.page_of_fault)
     ui.run_with(
         app,
         title=pages.title(),
@@ -85,12 +90,13 @@ def application() -> Any:
 def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
     import uvicorn
 
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    faults.keep_log()
     with _bound(port) as listening:
         running = Running(listening.getsockname()[1], new_token())
         guarded = Guard(application(), running.token, running.port)
         config = uvicorn.Config(
             guarded,
+            log_config=None,  # as all others do
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -106,12 +112,18 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
             uvicorn.Server(config).run([listening])
         finally:
             running.forget()
+            _leave()
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether more happened than that a browser left a page before it had all of it."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, RuntimeError) and str(error) == "No response returned.")
+def _leave() -> None:
+    """End what works for the window alone; runs go on."""
+    from zemosaic_patch.ui.patching import bench
+
+    desk.desk.choose(())
+    trial = bench.trial
+    bench.end_trial()
+    if trial is not None:
+        trial.wait(TRIAL_ENDS_S)
 
 
 def _bound(port: int) -> socket.socket:

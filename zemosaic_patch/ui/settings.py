@@ -21,6 +21,7 @@ from zemosaic_patch.options import (
     mosaic_defaults,
 )
 from zemosaic_patch.ui import texts
+from zemosaic_patch.ui.folders import plain
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
@@ -72,6 +73,24 @@ def chosen(setting: Setting, choice: str, changed: Mapping[str, Any]) -> dict[st
     return {name: value for name, value in changed.items() if name not in own} | dict(setting.choices[choice])
 
 
+def unusual(changed: Mapping[str, Any]) -> list[str]:
+    """Return what is not as usual, in words: settings in sight by their choice, all other options by their values."""
+    words, told = [], set()
+    for setting in IN_SIGHT:
+        choice = choice_of(setting, changed)
+        if choice not in ("", _usual_choice(setting)):
+            words.append(f"{text(f'settings.{setting.name}')}: {text(f'settings.{setting.name}_{choice}')}")
+            told.update(setting.choices[choice])
+    for name, option, _ in behind_more():
+        if name in changed and name not in told:
+            words.append(text(f"option.{name}") + _as_said(option, changed[name]))
+    return words
+
+
+def _usual_choice(setting: Setting) -> str:
+    return next(iter(setting.choices))
+
+
 def run_of(changed: Mapping[str, Any]) -> tuple[MosaicRun, list[Any]]:
     """Return the run that options stand for, and their records.
 
@@ -98,12 +117,13 @@ def value_of(option: Option, typed: Any) -> Any:
     Raises
     ------
     UsageError
-        For what is no number, where one is wanted.
+        For what is no number, where one is wanted, or nothing that could be said.
     """
     if option.kind is bool or option.choices:
         return typed
-    words = texts.typed_numbers(str("" if typed is None else typed)) if option.kind in (int, float) else [typed]
-    if not words or words[0] in ("", None):
+    plainly = plain(str("" if typed is None else typed))
+    words = texts.typed_numbers(plainly) if option.kind in (int, float) else [plainly]
+    if not words or not words[0]:
         return None
     try:
         values = tuple(option.kind(word) for word in words)
@@ -112,62 +132,97 @@ def value_of(option: Option, typed: Any) -> Any:
     return values if option.count != (1, 1) else values[0] if len(values) == 1 else values
 
 
-def show_in_sight(changed: dict[str, Any], set_: Callable[[dict[str, Any]], None]) -> None:
-    """Show the three settings.
+@dataclass(frozen=True)
+class Choices:
+    """Who knows the options that are not as usual, and who is told of others.
 
-    Parameters
+    Attributes
     ----------
-    changed : dict
-        Options that are not as usual.
+    now : callable
+        Returns them, by their names.
     set_ : callable
         Called with them as they are from now on.
     """
+
+    now: Callable[[], Mapping[str, Any]]
+    set_: Callable[[dict[str, Any]], None]
+
+
+def show_in_sight(choices: Choices) -> list[Callable[[], None]]:
+    """Show the three settings; return what makes each show the choice of now."""
+    return [_show_setting(setting, choices) for setting in IN_SIGHT]
+
+
+def _show_setting(setting: Setting, choices: Choices) -> Callable[[], None]:
     from nicegui import ui
 
-    for setting in IN_SIGHT:
-        shown = {name: text(f"settings.{setting.name}_{name}") for name in setting.choices}
-        ui.select(
-            shown,
-            label=text(f"settings.{setting.name}"),
-            value=choice_of(setting, changed) or None,
-            on_change=lambda event, setting=setting: event.value and set_(chosen(setting, event.value, changed)),
-        ).props("outlined options-dense").classes("setting")
+    def choose(choice: str | None) -> None:
+        if choice:  # else options stand for none
+            choices.set_(chosen(setting, choice, choices.now()))
+
+    field = ui.select(
+        {name: text(f"settings.{setting.name}_{name}") for name in setting.choices},
+        label=text(f"settings.{setting.name}"),
+        value=choice_of(setting, choices.now()) or None,
+        on_change=lambda event: choose(event.value),
+    )
+    field.props("outlined options-dense").classes("setting")
+
+    def renew() -> None:
+        field.value = choice_of(setting, choices.now()) or None
+        _mark(field, field.value != _usual_choice(setting))
+
+    return renew
 
 
-def show_all(changed: dict[str, Any], set_: Callable[[dict[str, Any]], None]) -> None:
-    """Show all options, as they are declared; arguments as of `show_in_sight`."""
-    for name, option, default in behind_more():
-        _show(name, option, default, changed, set_)
+def show_all(choices: Choices) -> list[Callable[[], None]]:
+    """Show all options, as they are declared; as `show_in_sight`."""
+    return [_show(name, option, default, choices) for name, option, default in behind_more()]
 
 
-def _show(
-    name: str, option: Option, default: Any, changed: dict[str, Any], set_: Callable[[dict[str, Any]], None]
-) -> None:
+def _show(name: str, option: Option, default: Any, choices: Choices) -> Callable[[], None]:
     from nicegui import ui
 
     def to(typed: Any) -> None:
-        try:
-            value = value_of(option, typed)
-        except UsageError as error:
-            ui.notify(said(str(error)), type="negative")
-            return
-        rest = {other: kept for other, kept in changed.items() if other != name}
-        set_(rest if value in (default, None) else {**rest, name: value})
+        value = value_of(option, typed)
+        rest = {other: kept for other, kept in choices.now().items() if other != name}
+        choices.set_(rest if value in (default, None) else {**rest, name: value})
 
-    now, label = changed.get(name, default), text(f"option.{name}")
+    def now() -> Any:
+        value = choices.now().get(name, default)
+        return bool(value) if option.kind is bool else value if option.choices else _as_typed(value)
+
+    label = text(f"option.{name}")
     with ui.element("div").classes("option"):
         if option.kind is bool:
-            field = ui.checkbox(label, value=bool(now), on_change=lambda event: to(event.value))
+            field = ui.checkbox(label, value=now(), on_change=lambda event: to(event.value))
         elif option.choices:
-            choices = {choice: text(f"choice.{choice}") for choice in option.choices}
-            field = ui.select(choices, label=label, value=now, on_change=lambda event: to(event.value)).props(
-                "outlined dense options-dense"
-            )
+            shown = {choice: text(f"choice.{choice}") for choice in option.choices}
+            field = ui.select(shown, label=label, value=now(), on_change=lambda event: to(event.value))
+            field.props("outlined dense options-dense")
         else:
-            field = ui.input(label, value=_as_typed(now)).props("outlined dense")
+            field = ui.input(label, value=now()).props("outlined dense")
             field.on("change", lambda: to(field.value))
         field.classes("wide")
         ui.label(_about(option)).classes("soft")
+
+    def renew() -> None:
+        field.value = now()
+        _mark(field, name in choices.now())
+
+    return renew
+
+
+def _mark(field: Any, is_changed: bool) -> None:
+    """Mark what is not as usual."""
+    field.classes(add="changed" if is_changed else "", remove="" if is_changed else "changed")
+
+
+def _as_said(option: Option, value: Any) -> str:
+    """Return what is said of an option's value behind its name."""
+    if option.kind is bool:
+        return ""
+    return f": {text(f'choice.{value}') if option.choices else _as_typed(value)}"
 
 
 def _as_typed(value: Any) -> str:

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from nanstack.io.layout import on_one_line
+
 USUAL = "en"  # what another language has no words for is said in this one
 _chosen: list[str] = []  # the language, once somebody chose it
 _asked: list[str] = []  # that of the browser that asked last
@@ -62,7 +64,12 @@ def text(key: str, /, **values: Any) -> str:
     """
     own = _texts(language())
     said = own[key] if key in own else _texts(USUAL)[key]
-    return said.format(**values) if values else said
+    return said.format(**{name: _shown(value) for name, value in values.items()}) if values else said
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as the page shows it: names may hold what breaks a line, or halves of letters."""
+    return on_one_line(value) if isinstance(value, str) else value
 
 
 def counted(key: str, count: int, /, **values: Any) -> str:

@@ -20,7 +20,7 @@ from astropy.io import fits
 from tests.support.pointings import write_pointings
 from tests.support.small_zemosaic import tree, zemosaic
 from tests.zemosaic_patch.ui.mosaics import light_of, write_mosaic
-from zemosaic_patch.ui import state
+from zemosaic_patch.ui import faults, state
 
 pytestmark = pytest.mark.browser
 PACKAGED = os.environ.get("ZEMOSAIC_PATCH_PROGRAM")  # by `make app`, say; else the source's
@@ -59,10 +59,13 @@ def started(folder):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    process, address = started(tmp_path_factory.mktemp("window"))
+    folder = tmp_path_factory.mktemp("window")
+    process, address = started(folder)
     yield address
     process.send_signal(signal.SIGINT)
     process.wait(60)
+    log = folder / faults.LOG
+    assert not log.exists(), log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,62 @@ def test_a_folder_that_was_typed_is_the_one_that_is_taken(window, frames):
     place.fill(str(frames.parent))
     take.click()
     page.locator(".place").get_by_text(str(frames.parent), exact=True).wait_for()
+
+
+@pytest.mark.parametrize("typed", ["\0", "a\0b", "file://[", "~nobody at all/x", "x" * 5000, "\u202e\n", "/dev/null"])
+def test_nothing_that_is_typed_is_a_fault(window, tmp_path, typed):
+    """Each tells the owner something, and lets them go on; `address` holds the window to an empty log."""
+    page = window()
+    page.get_by_role("button", name=re.compile("(Choose a|Another) folder")).click()
+    place = page.get_by_label("Folder", exact=True)
+    place.fill(typed)
+    place.press("Enter")
+    page.locator(".q-notification, .folders-end").filter(
+        has_text=re.compile("is no place|too long|Not a directory|No such file")
+    ).first.wait_for()
+    place.fill(str(tmp_path))
+    place.press("Enter")
+    page.get_by_text("0 frame files in it").wait_for()
+    page.get_by_role("button", name="Take this folder").click()
+    page.locator(".place").get_by_text(str(tmp_path), exact=True).wait_for()
+    page.get_by_text("no frames there").wait_for()
+    assert page.get_by_role("button", name="Start").is_disabled()
+    page.get_by_text("More settings").click()
+    for label in ("Folder of the result", "Pixels of another image", "Rejection limit (kappa)", "Comet"):
+        field = page.get_by_label(label, exact=True)
+        field.fill(typed)
+        field.press("Tab")
+    page.wait_for_timeout(500)
+    if page.get_by_role("button", name="All as usual").is_visible():
+        page.get_by_role("button", name="All as usual").click()
+    page.goto(re.sub(r"(//[^/]*/).*", r"\1patch", page.url))
+    place = page.get_by_label("ZeMosaic's folder")
+    place.fill(typed)
+    place.press("Enter")
+    page.locator(".q-notification, .bad").first.wait_for()
+
+
+def test_what_is_not_as_usual_is_said_wherever_frames_come_from(window, frames, tmp_path):
+    page = window()
+    choose(page, frames)
+    page.get_by_text("frames will be used").wait_for()
+    page.get_by_text("More settings").click()
+    for label, typed in (("Rejection limit (kappa)", "4"), ("Comet", "1,2,3,4")):
+        page.get_by_label(label, exact=True).fill(typed)
+        page.get_by_label(label, exact=True).press("Tab")
+    page.get_by_text("Not as usual: Rejection limit (kappa): 4.0; Comet: 1,2,3,4").wait_for()
+    assert page.locator(":focus").count(), "the keyboard is where it was"
+    check_readable(page)
+
+    # another tab says so, too; another folder's frames show another comet
+    other = window("dark")
+    other.get_by_text("Not as usual: Rejection limit (kappa): 4.0; Comet: 1,2,3,4").wait_for()
+    choose(other, tmp_path)
+    for tab in (page, other):
+        tab.get_by_text("Not as usual: Rejection limit (kappa): 4.0", exact=True).wait_for()
+    other.get_by_role("button", name="All as usual").click()
+    for tab in (page, other):
+        tab.get_by_text("Not as usual").wait_for(state="hidden")
 
 
 def test_from_an_empty_profile_to_the_finished_mosaic(window, frames):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames on the desk: what they are, as the command look says; taken out and put back; and what is begun with them."""
 
+import json
 import os
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -72,6 +74,10 @@ def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames
     for look, number, size in [("other", 1, "small"), (key, -1, "small"), (key, count, "small"), (key, 1, "../x")]:
         assert served.frame_picture(look, number, size) is None
 
+    # one picture at a time, and only of what there is
+    assert making.can_start(looked)
+    assert not making.can_start(Desk())
+
     # the mosaic goes beside the frames, and never over anything
     assert making.output_for(looked) == frames.parent / "M 45 mosaic"
     (frames.parent / "M 45 mosaic").mkdir()
@@ -120,6 +126,38 @@ def test_what_was_pasted_is_understood(monkeypatch):
     assert folders.meant(" '/data/M 31' ") == Path("/data/M 31")
     assert folders.meant("file:///data/M%2031") == Path("/data/M 31")
     assert folders.meant("~/M 31") == Path("/home/somebody/M 31")
+    assert folders.meant("Pictures/M 31") == Path("/home/somebody/Pictures/M 31")
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "  ", '""', "file://", "file://[", "a\0b", "file:///a%00b", "\ud800", "~no such user/x", "\0"]
+)
+def test_what_is_no_place_is_refused_in_a_line(typed):
+    with pytest.raises(UsageError) as refused:
+        folders.meant(typed)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("named", ["a\0b", "x" * 5000, "\ud800"])
+def test_a_folder_that_cannot_be_is_not_listed(named):
+    assert folders.listed(Path("/") / named).failure
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes elsewhere than here")
+def test_names_that_are_no_text_are_shown_as_text(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9\n")
+    odd.mkdir()
+    fits.writeto(odd / os.fsdecode(b"\xe9.fit"), np.zeros((9, 9), np.float32))
+    mine = Desk()
+    mine.choose([str(odd)])
+    until = time.monotonic() + 60
+    while not mine.looking.is_over:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    json.dumps([strip.items(mine), mine.contents().left_out], ensure_ascii=False).encode()
+    texts.text("make.into", folder=str(odd)).encode()
+    assert mine.looking.paths == [odd / os.fsdecode(b"\xe9.fit")]
+    assert not making.can_start(mine)
 
 
 def test_what_is_known_of_frames_is_forgotten_in_the_end(tmp_path):
@@ -147,6 +185,26 @@ def test_settings_in_sight_stand_for_options():
     assert settings.choice_of(settings.IN_SIGHT[0], {"drizzle": 1.7}) == ""
 
 
+def test_what_is_not_as_usual_is_said_in_words():
+    assert settings.unusual({}) == []
+    assert settings.unusual({"drizzle": 2.0}) == ["Sharpness: Drizzle, twice as fine: for 9 frames or more"]
+    assert settings.unusual({"drizzle": 1.7, "kappa": (2.5, 4.0), "hips": True}) == [
+        "Rejection limit (kappa): 2.5 4.0", "Drizzle: 1.7", "Tiles of the sky (HiPS)"
+    ]  # fmt: skip
+
+
+def test_what_is_said_of_certain_frames_goes_with_them(tmp_path):
+    mine = Desk()
+    mine.choose([str(tmp_path / "a")])
+    chosen = {"drizzle": 1.0, "comet": "1,2,3,4", "comet_merged": True, "reference": "a.fit"}
+    mine.choose_options(chosen)
+    mine.choose([str(tmp_path / "a"), str(tmp_path / "b")])  # one more night
+    assert mine.changed == chosen
+    mine.choose([str(tmp_path / "c")])
+    assert mine.changed == {"drizzle": 1.0}
+    mine.choose(())
+
+
 def test_what_was_typed_is_an_options_value_or_refused():
     options = {name: option for name, option, _ in settings.behind_more()}
     assert settings.value_of(options["kappa"], "3, 4") == (3.0, 4.0)
@@ -161,6 +219,19 @@ def test_what_was_typed_is_an_options_value_or_refused():
 def test_options_that_cannot_be_are_refused_before_a_run(changed):
     with pytest.raises(UsageError):
         settings.run_of(changed)
+
+
+@pytest.mark.parametrize("typed", ["nan", "inf", "-1", "1e999", "9" * 400, "x", "\0", "\ud800", "[", "1 2 3 4", "٣"])
+def test_nonsense_typed_as_an_option_is_refused_or_reaches_the_command_as_text(typed):
+    for name, option, _ in settings.behind_more():
+        if option.kind is bool or option.choices:
+            continue
+        try:
+            value = settings.value_of(option, typed)
+            _, groups = settings.run_of({} if value is None else {name: value})
+        except UsageError:
+            continue
+        assert "\0" not in settings.as_toml(groups, ()).encode().decode()
 
 
 def test_options_reach_the_command(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -75,6 +76,23 @@ def test_a_run_is_the_command_and_is_found_again(frames, by_command, tmp_path):
     jobs.forget(begun)
     assert jobs.kept() == []
     assert (out / MOSAIC).exists()
+
+
+def test_of_two_starts_at_once_one_begins(frames, tmp_path):
+    def start(number):
+        try:
+            with jobs.alone():
+                time.sleep(0.2)
+                return jobs.begin(Run("", str(tmp_path / f"out{number}"), (str(frames),)), USUAL, ())
+        except UsageError:
+            return None
+
+    with ThreadPoolExecutor() as threads:
+        begun = [run for run in threads.map(start, range(3)) if run]
+    assert jobs.kept() == begun
+    assert len(begun) == 1
+    begun[0].cancel()
+    ended(begun[0])
 
 
 def test_a_run_that_was_stopped_goes_on(frames, by_command, tmp_path):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.support.small_zemosaic import zemosaic
 from zemosaic_patch.ui import state
 from zemosaic_patch.ui.safety import Guard
 from zemosaic_patch.ui.state import Running
@@ -32,7 +33,7 @@ def window(tmp_path_factory):
     yield address, folder
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert "Traceback" not in told
+    assert told.splitlines() == ["zemosaic-patch: stopped by the user"]
     assert not (folder / "window.json").exists()
 
 
@@ -90,6 +91,17 @@ def test_a_second_start_finds_the_first(window):
         assert not os.stat(folder / "window.json").st_mode & 0o077
 
 
+def test_a_second_start_at_another_port_says_where_the_first_is(window):
+    address, folder = window
+    port = int(httpx.URL(address).port)
+    for asked, said in ((port, []), (port + 1, [f"at port {port}", f"at port {port + 1}"])):
+        second = started(folder, "--port", str(asked))
+        told, wrong = second.communicate(timeout=60)
+        assert (second.returncode, told.split()[-1]) == (0, address)
+        assert len(wrong.splitlines()) == bool(said)
+        assert all(part in wrong for part in said)
+
+
 def test_a_port_that_is_taken_is_named(window, tmp_path):
     port = window[0].partition("?")[0].rstrip("/").rpartition(":")[2]
     other = started(tmp_path, "--port", port)
@@ -97,6 +109,38 @@ def test_a_port_that_is_taken_is_named(window, tmp_path):
     assert other.returncode == 1
     assert f"port {port}" in told
     assert len(told.splitlines()) == 1
+
+
+TRIED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from zemosaic_patch.ui import desk, patching, server
+
+def later(address):
+    patching.bench.folder = sys.argv[1]
+    patching.bench.begin_trial("")
+    desk.desk.choose([sys.argv[1]])
+    print(patching.bench.trial._process.pid, desk.desk.looking._process.pid, flush=True)
+    threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+try:
+    server.run(0, False, later, print)
+except KeyboardInterrupt:
+    pass
+"""
+
+
+def test_what_works_for_the_window_alone_ends_with_it(tmp_path):
+    import psutil
+
+    zemosaic(tmp_path / "ZeMosaic")
+    own = {state.PLACE: str(tmp_path / "window"), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", TRIED, tmp_path / "ZeMosaic"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **own})
+    numbers = [int(word) for word in done.stdout.split()]
+    assert len(numbers) == 2, done.stderr
+    assert not any(psutil.pid_exists(number) for number in numbers)
+    assert not list(tmp_path.glob("zemosaic-patch-*")), "its scratch is gone, too"
 
 
 def test_without_its_packages_the_command_says_what_to_install(run, monkeypatch):
