@@ -290,7 +290,7 @@ def test_one_more_night_is_added_on_the_page(window, frames, tmp_path):
     place.press("Enter")
     page.get_by_text("frame files in it").wait_for()
     page.get_by_role("button", name="Take this folder").click()
-    page.get_by_text(f"{len(list(frames.glob('light_*')))} stacked, 0 left out").wait_for()
+    page.get_by_text(f"{len(list(frames.glob('light_*')))} stacked, none left out").wait_for()
 
 
 EVIL = """async (home) => {
