@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -73,7 +74,7 @@ def on_the_grid(image: Rows, place: WCS, order: int, work: Path, progress: Progr
         tile_size=TILE,
         tile_depth=len(planes),
         threads=threads(),
-        progress_bar=_counted(progress),
+        progress_bar=lambda tiles: [_Awaited(number, tiles, progress) for number in range(len(tiles))],
     )
     return to
 
@@ -115,15 +116,24 @@ def _with_colours(place: WCS) -> WCS:
     return WCS({**place.to_header(), "WCSAXES": 3, **axis}, fix=False)
 
 
-def _counted(progress: Progress) -> Callable[[Sequence[Any]], Iterator[Any]]:
-    """Return what tells of tiles as they are taken."""
+@dataclass(frozen=True)
+class _Awaited:
+    """A tile that is waited for, one of those that are in work: where that is stopped, no other is begun."""
 
-    def taken(tiles: Sequence[Any]) -> Iterator[Any]:
-        for number, tile in enumerate(tiles, start=1):
-            yield tile
-            progress.step(ON_THE_GRID, number, len(tiles))
+    number: int
+    tiles: Sequence[Future]
+    progress: Progress
 
-    return taken
+    def result(self) -> Any:
+        """Return what the writer made of it."""
+        try:
+            made = self.tiles[self.number].result()
+            self.progress.step(ON_THE_GRID, self.number + 1, len(self.tiles))
+        except BaseException:
+            for tile in self.tiles:
+                tile.cancel()
+            raise
+        return made
 
 
 # --- a tile -----------------------------------------------------------------------------------------------------------
