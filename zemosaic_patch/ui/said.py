@@ -15,8 +15,9 @@ from functools import cache, lru_cache
 from zemosaic_patch.ui import texts
 
 TABLE = "said."
-PUT_IN = re.compile(r"((?:--)?\{\}|\{#\})")
+PUT_IN = re.compile(r"((?:--)?\{\}|\{#\}|\{-\})")
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+WORD = r"[^\s,;:]+"
 QUANTITY = re.compile(rf"({NUMBER})( ?(?:%|[^\W\d_]+))?")  # a number, maybe with its unit
 OPTION = re.compile(r"(no )?--([a-z][a-z-]*)(?: ((?:(?!, ).)+))?")  # as the command line has it
 BEGINS_A_TAIL = (" ", ",", ";")  # a sentence's end that may be missing, and follows what is put in
@@ -114,6 +115,8 @@ def _pattern(sentence: str, value: str, tail: str = "") -> str:
             made += re.escape(part)
         elif part == "{#}":
             made += value.replace(".*?", NUMBER)
+        elif part == "{-}":
+            made += value.replace(".*?", WORD)
         elif part == "--{}":
             made += value.replace(".*?", "--.*?")
         else:

@@ -82,11 +82,11 @@ def window(chromium, address):
     faults, contexts = [], []
     home = address.partition("?")[0]
 
-    def opened(screen="light"):
+    def opened(screen="light", locale="en-GB"):
         width, height = SCREENS[screen]
         scheme = "dark" if screen == "dark" else "light"
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+            viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale, bypass_csp=True
         )  # axe-core is put into the page
         contexts.append(context)
         page = context.new_page()
@@ -247,6 +247,58 @@ def test_from_an_empty_profile_to_the_finished_mosaic(window, frames):
     page.goto(page.url.partition("/run")[0] + "/earlier")
     page.get_by_role("heading", name="M 45").wait_for()
     check_readable(page)
+
+
+def test_a_browser_that_asks_for_french_has_no_english_anywhere(window, frames, tmp_path):
+    page, mine, told = window("phone", "fr-CA"), tmp_path / "M 45", []
+    mine.mkdir()
+    for path in frames.iterdir():
+        shutil.copy(path, mine / path.name.replace(HTML, "dark.fit"))
+    page.goto(re.sub(r"(//[^/]*/).*", r"\1", page.url))
+
+    def read():
+        check_readable(page)
+        assert page.evaluate("document.documentElement.lang") == "fr"
+        told.append(page.locator("body").inner_text().replace(str(tmp_path), ""))
+
+    page.get_by_role("button", name=re.compile("(Choisir un|Autre) dossier")).click()
+    place = page.get_by_label("Dossier", exact=True)
+    place.fill(str(tmp_path / "nowhere"))
+    place.press("Enter")
+    page.get_by_text("ce fichier ou dossier n'existe pas").wait_for()
+    place.fill(str(mine))
+    page.get_by_role("button", name="Choisir ce dossier").click()
+    page.locator(".place").get_by_text(str(mine), exact=True).wait_for()
+    page.get_by_text("seront utilisées").wait_for()
+    page.get_by_text("Autres réglages").click()
+    page.get_by_label("Échelle", exact=True).wait_for()
+    read()
+    page.get_by_role("button", name="Démarrer").click()
+    page.wait_for_url("**/run/*")
+    page.get_by_text("À propos de cette image").wait_for()
+    read()
+    for path in ("earlier", "patch"):
+        page.goto(re.sub(r"(//[^/]*/).*", rf"\1{path}", page.url))
+        read()
+    english = r"\b(?:the|of|is|are|with|and|to|by|not|frames?|stacked|pixels? of|written|left out)\b|--\w"
+    assert [line for page_told in told for line in page_told.splitlines() if re.search(english, line)] == []
+
+
+def test_a_language_that_is_chosen_is_remembered(tmp_path, chromium):
+    folder = tmp_path / "window"
+    for asks, speaks in (("en-GB", "en-US"), ("en-GB", "fr")):
+        process, address = started(folder)
+        page = chromium.new_page(locale=asks)
+        page.goto(address)
+        page.wait_for_selector("h1")
+        assert page.evaluate("document.documentElement.lang") == speaks
+        if speaks != "fr":
+            page.get_by_role("button", name="Language").click()
+            page.get_by_text("Français").click()
+            page.get_by_text("Choisir un dossier").wait_for()
+        page.close()
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
 
 
 def test_a_run_goes_on_without_a_tab_is_cancelled_and_goes_on(window, frames, tmp_path):

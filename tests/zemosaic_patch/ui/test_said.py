@@ -10,6 +10,7 @@ from string import Formatter
 import pytest
 
 import zemosaic_patch
+from nanstack.io.finding import FoundFiles
 from nanstack.register.exposures import Misled
 from nanstack.survey.selection import told
 from zemosaic_patch.ui import texts
@@ -20,7 +21,7 @@ ROOT = Path(zemosaic_patch.__file__).parents[1]
 # What speaks to the window: what is in each that does not, by the names of functions, classes and constants
 SPEAKING = {
     "nanstack/canvas.py": {"coarser"},
-    "nanstack/comet.py": {"through", "__post_init__"},
+    "nanstack/comet.py": {"__post_init__"},
     "nanstack/comet_stack.py": set(),
     "nanstack/going_on.py": set(),
     "nanstack/io/bayer.py": {"debayer"},
@@ -125,7 +126,7 @@ def as_it_was():
 def test_a_language_has_words_for_what_the_program_says(name, code):
     spoken_here = of_source(name)
     assert spoken_here
-    there = {sentence.replace("{#}", "{}") for sentence in sentences(code)}
+    there = {sentence.replace("{#}", "{}").replace("{-}", "{}") for sentence in sentences(code)}
     missing = [f'"{form}" = "..."' for form in spoken_here if form not in there]
     assert not missing, f"texts/{code}.toml lacks under [said]:\n" + "\n".join(missing)
 
@@ -170,6 +171,17 @@ def test_sentences_within_sentences_are_said_too():
     )
 
 
+def test_what_lies_beside_frames_is_said():
+    texts.choose("fr")
+    foreign = tuple(map(Path, ("a.cr2", "b.cr2", "c.nef", "d.ser")))
+    found = FoundFiles((), thumbnails=(Path("a.jpg"),) * 2, pictures=(Path("b.png"),), foreign=foreign)
+    assert list(map(said, found.lines())) == [
+        "non pris en compte : 2 vignettes et 1 image",
+        "non pris en compte : 2 fichiers .cr2, 1 fichier .nef et 1 fichier .ser, qui ne sont pas lus ici ; "
+        "enregistrez-les en FITS",
+    ]
+
+
 def test_ends_that_may_be_missing_are_known_by_their_beginning():
     texts.choose("fr")
     line = "3 frames of Seestar S50, 10 s: multiplied by 1.5 to match the 9 of Seestar S50, 20 s"
@@ -209,6 +221,6 @@ def test_options_of_the_command_line_are_the_settings_of_the_page():
     )
     told += "start again with --overwrite instead, or name another DIR"
     assert said(told) == (
-        "ce travail ne peut pas continuer : la mosaïque a été faite avec « Pondération » rapport signal/bruit et "
+        "ce traitement ne peut pas continuer : la mosaïque a été faite avec « Pondération » rapport signal/bruit et "
         "netteté, sans « Drizzle » ; créez une autre image"
     )
