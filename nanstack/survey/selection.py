@@ -27,7 +27,8 @@ class Chosen:
     left_out : dict
         Path of a file: why it is not among them.
     faults : dict
-        Path of a file: what speaks against it, though it may be wanted all the same. It is among them if it is.
+        Path of a file with stars: what speaks against it, though it may be wanted all the same. It is among them if
+        it is.
     """
 
     surveys: list[Survey]
@@ -63,17 +64,23 @@ def lights(surveys: Sequence[Survey], wanted: Collection[Path] = ()) -> Chosen:
                 left_out[survey.path] = reason
             else:
                 kept.append(survey)
-    return Chosen(kept, left_out, faults)
+    return Chosen(kept, left_out, {one.path: faults[one.path] for one in surveys if one.path in faults and _stars(one)})
 
 
 def _not_beside(survey: Survey, kept: Sequence[Survey], names: Mapping[Path, str]) -> str:
     """Return why a file cannot be stacked beside others, however much it is wanted; empty where it can."""
+    if not _stars(survey):
+        return "no stars"
     for other in kept:
         if other.digest == survey.digest:
             return _same_as(names[other.path])
         if _colours(other) != _colours(survey):
             return _unlike("kind", _colours(survey), _colours(other))
     return ""
+
+
+def _stars(survey: Survey) -> int:
+    return len(survey.stars)
 
 
 def _colours(survey: Survey) -> str:

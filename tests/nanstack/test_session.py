@@ -116,7 +116,7 @@ def test_what_is_wanted_is_taken_in_where_stars_place_it(session, folder):
     again = open_session(files, wanted=files, progress=heard)
     assert sorted(names(again)) == sorted([*names(session), *WANTED])
     assert again.taken_in == {folder / name: session.left_out[folder / name] for name in WANTED}
-    assert session.can_be_taken_in.keys() == {*again.taken_in, folder / "cold.fit"}
+    assert session.can_be_taken_in == again.taken_in
     assert again.can_be_taken_in == session.taken_in == {}
     truth = {f"light_{index:02d}.fit": transform for index, transform in enumerate(GOOD)}
     where = replace(again, frames=[one for one in again.frames if one.path.name in truth])
@@ -125,7 +125,7 @@ def test_what_is_wanted_is_taken_in_where_stars_place_it(session, folder):
     here = similarity(SHAPE, 5, -4, 3)
     where = replace(again, frames=[one for one in again.frames if one.path.name in ("light_00.fit", *WANTED)])
     assert misplaced(where, {"light_00.fit": GOOD[0], **dict.fromkeys(WANTED, here)}) < 12
-    assert again.left_out[folder / "cold.fit"].startswith(("no stars", "only "))
+    assert again.left_out[folder / "cold.fit"] == "no stars"
 
 
 @pytest.fixture(scope="module")

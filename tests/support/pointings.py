@@ -2,6 +2,7 @@
 """Solved frames of several pointings, as files, and the bytes of a mosaic of them."""
 
 import numpy as np
+import scipy
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -55,6 +56,13 @@ def write_pointings(folder, pointings=((-0.4, 0), (0.4, 0)), seed=3, noise=5.0):
             path = folder / f"light_{number}_{index}.fits"
             fits.writeto(path, np.moveaxis(light, -1, 0).astype(np.float32), header)
     return sky.all_pix2world(stars.x, stars.y, 0), stars.flux
+
+
+def write_blurred(path, frame, noise=5.0):
+    """Write a frame once more, blurred, with noise of its own."""
+    light, header = fits.getdata(frame, header=True)
+    soft = scipy.ndimage.gaussian_filter(light, (0, 3, 3)) + np.random.default_rng(1).normal(0, noise, light.shape)
+    fits.writeto(path, soft.astype(np.float32), header)
 
 
 def data_of(folder):

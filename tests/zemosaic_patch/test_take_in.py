@@ -6,11 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
-import scipy
 from astropy.io import fits
 
 from nanstack.register import verdicts
-from tests.support.pointings import write_pointings
+from tests.support.pointings import write_blurred, write_pointings
 
 LAYERS = ("RGB", "COVERAGE", "WEIGHT", "VARIANCE")
 BY_HAND = "taken in by you all the same"  # as the report's heading has it, too
@@ -22,9 +21,7 @@ def frames(tmp_path_factory):
     folder = tmp_path_factory.mktemp("take_in") / "frames"
     write_pointings(folder)
     first, second, *_ = sorted(folder.iterdir())
-    light, header = fits.getdata(first, header=True)
-    soft = scipy.ndimage.gaussian_filter(light, (0, 3, 3)) + np.random.default_rng(1).normal(0, 5, light.shape)
-    fits.writeto(folder / "blurred.fits", soft.astype(np.float32), header)
+    write_blurred(folder / "blurred.fits", first)
     shutil.copy(second, folder / "copied_light.fits")
     (folder / "torn.fits").write_bytes(b"SIMPLE  = no")
     return folder

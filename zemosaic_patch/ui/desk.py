@@ -68,6 +68,8 @@ class Looking:
     seen : dict of int to LookedAt
     left_out : dict of int to str
         Why; once all are known.
+    can_be_taken_in : set of int
+        Those of them that the owner may have in all the same.
     rough : int
         How many frames the rough picture at `rough_path` shows; -1 before there is one.
     failure : str
@@ -85,6 +87,7 @@ class Looking:
         self.names: list[str] = []
         self.seen: dict[int, LookedAt] = {}
         self.left_out: dict[int, str] = {}
+        self.can_be_taken_in: set[int] = set()
         self.rough, self.rough_path = -1, surveys() / f"rough_{self.key}.png"
         self._rough_to: Path | None = None
         self.failure = ""
@@ -141,6 +144,7 @@ class Looking:
                 self._leave()
         elif "left_out" in told:
             self.left_out = {int(number): str(reason) for number, reason in told["left_out"].items()}
+            self.can_be_taken_in = set(told["can_be_taken_in"])
         else:
             one = LookedAt(**told)
             self.seen[one.number] = one
@@ -183,8 +187,8 @@ class Desk:
     Attributes
     ----------
     looking : Looking or None
-    taken_out : set of int
-        Frames that the owner does not want.
+    taken_out, taken_in : set of int
+        Frames that the owner does not want; those that the owner does, though they would be left out.
     changed : dict of str to object
         Options that are not as usual, by their names.
     output : str
@@ -195,6 +199,7 @@ class Desk:
 
     looking: Looking | None = None
     taken_out: set[int] = field(default_factory=set)
+    taken_in: set[int] = field(default_factory=set)
     changed: dict[str, Any] = field(default_factory=dict)
     output: str = ""
     own_version: int = 0
@@ -213,14 +218,22 @@ class Desk:
             self.looking.end()
             self.own_version += self.looking.version
         self.looking = Looking(places) if places else None
-        self.taken_out, self.output = set(), ""
+        self.taken_out, self.taken_in, self.output = set(), set(), ""
         self.own_version += 1
 
     def take(self, number: int, out: bool) -> None:
-        """Take a frame out, or put it back."""
-        if self.looking is not None and 0 <= number < len(self.looking.paths):
+        """Take a frame out, or put it back; take one in that would be left out, or leave it out again."""
+        if self.looking is None or not 0 <= number < len(self.looking.paths):
+            return
+        if not self.why_not(number):
             (self.taken_out.add if out else self.taken_out.discard)(number)
-            self.own_version += 1
+        elif number in self.looking.can_be_taken_in:
+            (self.taken_in.discard if out else self.taken_in.add)(number)
+        self.own_version += 1
+
+    def is_used(self, number: int) -> bool:
+        """Tell whether a frame is to be stacked."""
+        return number in self.taken_in if self.why_not(number) else number not in self.taken_out
 
     def choose_options(self, changed: dict[str, Any]) -> None:
         """Choose the options that are not as usual."""
@@ -235,7 +248,7 @@ class Desk:
             self.own_version += 1
 
     def why_not(self, number: int) -> str:
-        """Return why a frame would not be stacked, whatever the owner wants; empty where it would."""
+        """Return why the program would leave a frame out; empty where it would not."""
         looking = self.looking
         if looking.is_over:
             return looking.left_out.get(number, "")
@@ -244,15 +257,16 @@ class Desk:
     def contents(self) -> Contents:
         """Return what the frames are, as far as that is known."""
         looking = self.looking
-        seen, reasons = dict(looking.seen), {number: self.why_not(number) for number in list(looking.seen)}
-        used = [one for number, one in seen.items() if not reasons[number] and number not in self.taken_out]
+        seen = dict(looking.seen)
+        used = [one for number, one in seen.items() if self.is_used(number)]
         of_night = nights(one.date for one in used)
         by_night: dict[str, list[LookedAt]] = {}
         for one in used:
             by_night.setdefault(of_night.get(one.date, ""), []).append(one)
         left_out: dict[str, list[str]] = {}
-        for number, reason in sorted(reasons.items()):
-            if reason:
+        for number in sorted(seen):
+            reason = self.why_not(number)
+            if reason and number not in self.taken_in:
                 left_out.setdefault(reason, []).append(looking.names[number])
         return Contents(
             len(looking.paths),

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from nanstack.io.layout import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
@@ -87,7 +88,7 @@ def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
     ui.navigate.to(f"/run/{continued(run, more).key}")
 
 
-def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
+def continued(run: Run, more: tuple[str, ...] = (), take_in: tuple[str, ...] | None = None) -> Run:
     """Go on with a run where it stopped.
 
     Parameters
@@ -95,21 +96,28 @@ def continued(run: Run, more: tuple[str, ...] = ()) -> Run:
     run : Run
     more : tuple of str
         Further folders of frames.
+    take_in : tuple of str, optional
+        The frames that are in it though they would be left out; by default as before.
 
     Raises
     ------
     UsageError
         Where another run is under way, or it cannot be told how this one was made.
     """
+    import tomli_w
+
     with jobs.alone():
-        return jobs.begin(replace(run, frames=(*run.frames, *more)), _asked(run), ["--resume"])
+        asked = _asked(run)
+        if take_in is not None:
+            asked["take-in"] = list(take_in)
+        return jobs.begin(replace(run, frames=(*run.frames, *more)), tomli_w.dumps(asked), ["--resume"])
 
 
-def _asked(run: Run) -> str:
+def _asked(run: Run) -> dict[str, Any]:
     """Return the options that a run was begun with."""
     for path in (run.folder / CONFIG, run.home / jobs.ASKED):
-        with suppress(OSError, ValueError):  # the next one may be there, and whole
-            return path.read_text(encoding="utf-8")
+        with suppress(UsageError):  # the next one may be there, and whole
+            return read_toml(path)
     raise UsageError(text("earlier.no_options", folder=run.output))
 
 

@@ -339,6 +339,7 @@ def start() -> Run:
         looking, output = desk.looking, output_for(desk)
         contents = desk.contents()
         out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
+        wanted = tuple(str(looking.paths[number]) for number in sorted(desk.taken_in))
         hand_on(looking.paths, surveys(), output / SURVEYS)
         chosen.add(output)
         run = Run(
@@ -349,7 +350,7 @@ def start() -> Run:
             count=len(looking.paths) - len(desk.taken_out),
             north_up=made.canvas.is_north_up,
         )
-        begun = jobs.begin(run, settings.as_toml(groups, out), ())
+        begun = jobs.begin(run, settings.as_toml(groups, out, wanted), ())
     looking.end(begun.home / jobs.ROUGH)
     return begun
 

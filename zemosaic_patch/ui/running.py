@@ -11,6 +11,7 @@ from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import earlier, jobs, viewer
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import News, Run, Step
+from zemosaic_patch.ui.judged import show_judged
 from zemosaic_patch.ui.pictured import Pictured
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.said import said
@@ -133,6 +134,8 @@ def _over(run: Run) -> None:
     if (run.folder / MOSAIC).exists():
         viewer.show_mosaic(run.folder)
         _afterwards(run)
+        if news.said or not run.pid:
+            show_judged(run)
     if news.said:
         _about(news)
 

@@ -104,11 +104,11 @@ def run_of(changed: Mapping[str, Any]) -> tuple[MosaicRun, list[Any]]:
     return MosaicRun(canvas.choice(), stack.settings(), output.output(), comet.choice()), groups
 
 
-def as_toml(groups: list[Any], leave_out: tuple[str, ...]) -> str:
+def as_toml(groups: list[Any], leave_out: tuple[str, ...], take_in: tuple[str, ...] = ()) -> str:
     """Return options as a `run.toml` has them."""
     import tomli_w
 
-    return tomli_w.dumps(given([MosaicFiles(output=None, leave_out=leave_out), *groups]))
+    return tomli_w.dumps(given([MosaicFiles(output=None, leave_out=leave_out, take_in=take_in), *groups]))
 
 
 def value_of(option: Option, typed: Any) -> Any:

@@ -3,13 +3,13 @@ export default {
   template: `
     <div class="strip">
       <figure v-if="at" class="strip-large">
-        <div class="strip-sky"><img :src="picture(at.n, 'large')" :alt="at.name" :class="{gone: at.state !== 'in' && at.state !== 'wait'}"></div>
+        <div class="strip-sky"><img :src="picture(at.n, 'large')" :alt="at.name" :class="{gone: !used(at)}"></div>
         <figcaption>
           <span class="strip-name">{{ at.name }}</span>
           <span class="soft">{{ at.detail }}</span>
           <span :class="'verdict ' + at.state">{{ words[at.state] }}<template v-if="at.why">: {{ at.why }}</template></span>
-          <button type="button" class="strip-toggle" v-if="at.state !== 'no'" @click="toggle(at)">
-            {{ at.state === 'out' ? words.put_back : words.take_out }}</button>
+          <button type="button" class="strip-toggle" v-if="!at.fixed" @click="toggle(at)">
+            {{ used(at) ? words.take_out : at.state === 'out' ? words.put_back : words.take_in }}</button>
         </figcaption>
       </figure>
       <p class="soft strip-keys" :id="uid + 'keys'">{{ words.keys }}</p>
@@ -28,7 +28,7 @@ export default {
     return {
       list: this.items.slice(),
       chosen: 0,
-      marks: { wait: "…", in: "✓", out: "✕", no: "–" },
+      marks: { wait: "…", in: "✓", by_hand: "+", out: "✕", no: "–" },
       uid: "strip" + Math.random().toString(36).slice(2, 8) + "-",
     };
   },
@@ -50,9 +50,9 @@ export default {
       if (shown.offsetLeft < row.scrollLeft || shown.offsetLeft + shown.offsetWidth > row.scrollLeft + row.clientWidth)
         row.scrollLeft = shown.offsetLeft - row.clientWidth / 2;
     },
+    used(one) { return ["wait", "in", "by_hand"].includes(one.state); },
     toggle(one) {
-      if (!one || one.state === "no") return;
-      this.$emit("toggle", { number: one.n, out: one.state !== "out" });
+      if (one && !one.fixed) this.$emit("toggle", { number: one.n, out: this.used(one) });
     },
     key(event) {
       const to = { ArrowLeft: this.chosen - 1, ArrowRight: this.chosen + 1, Home: 0, End: this.list.length - 1 }[event.key];

@@ -24,9 +24,18 @@ def _item(desk: Desk, number: int) -> dict[str, Any]:
         "n": number,
         "name": looking.names[number],
         "detail": "" if seen is None else _detail(seen, language()),
-        "state": "no" if why else "out" if number in desk.taken_out else "wait" if seen is None else "in",
+        "state": _state(desk, number, why),
+        "fixed": bool(why) and number not in looking.can_be_taken_in,
         "why": said(why),
     }
+
+
+def _state(desk: Desk, number: int, why: str) -> str:
+    if why:
+        return "by_hand" if desk.is_used(number) else "no"
+    if not desk.is_used(number):
+        return "out"
+    return "in" if number in desk.looking.seen else "wait"
 
 
 @lru_cache(20_000)
@@ -42,7 +51,7 @@ def _detail(seen: LookedAt, language: str) -> str:
 
 def words() -> dict[str, str]:
     """Return the words on the strip."""
-    names = ("wait", "in", "out", "no", "take_out", "put_back", "keys", "frames")
+    names = ("wait", "in", "by_hand", "out", "no", "take_out", "put_back", "take_in", "keys", "frames")
     return {name: text(f"strip.{name}") for name in names}
 
 

@@ -53,25 +53,27 @@ def test_the_commonest_is_kept():
 
 
 SOME = st.builds(
-    lambda facts, band, shape, digest: (Facts(facts.kind, facts.evidence, filter=band), shape, digest),
+    lambda facts, band, *rest: (Facts(facts.kind, facts.evidence, filter=band), *rest),
     st.sampled_from([LIGHT, LIGHT, DARK, STACK]),
     st.sampled_from(["", "LP"]),
     st.sampled_from([(9, 9), (9, 9, 3)]),
     st.sampled_from("abcdef"),
+    st.sampled_from([(), (1, 2), (3,)]),
 )
 
 
 @given(st.lists(st.tuples(SOME, st.booleans()), max_size=9))
 def test_what_is_wanted_joins_the_others_and_changes_nothing_for_them(drawn):
     surveys = [
-        SimpleNamespace(path=Path(f"{number}.fit"), facts=facts, shape=shape, digest=digest)
-        for number, ((facts, shape, digest), _) in enumerate(drawn)
+        SimpleNamespace(path=Path(f"{number}.fit"), facts=facts, shape=shape, digest=digest, stars=stars)
+        for number, ((facts, shape, digest, stars), _) in enumerate(drawn)
     ]
     wanted = {one.path for one, (_, is_wanted) in zip(surveys, drawn, strict=True) if is_wanted}
     before, after = lights(surveys), lights(surveys, wanted)
     more = [one for one in after.surveys if one not in before.surveys]
     assert after.surveys == before.surveys + more
     assert after.faults == before.faults
+    assert all(one.stars for one in surveys if one.path in after.faults)
     assert {one.path for one in more} <= wanted & before.faults.keys()
     assert {one.path for one in after.surveys} | after.left_out.keys() == {one.path for one in surveys}
     assert len({one.digest for one in after.surveys}) == len(after.surveys), "nothing counts twice"
@@ -80,6 +82,8 @@ def test_what_is_wanted_joins_the_others_and_changes_nothing_for_them(drawn):
     for path in wanted & before.faults.keys() & after.left_out.keys():
         assert after.left_out[path] != before.left_out[path]
         assert after.left_out[path].startswith(("it is the same as ", "its kind is "))
+    starless = [one.path for one in surveys if one.path in wanted and not one.stars]
+    assert {after.left_out[path] for path in starless if before.left_out.get(path) == DARK.evidence} <= {"no stars"}
 
 
 def test_reasons_in_few_lines():

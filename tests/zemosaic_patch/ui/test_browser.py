@@ -17,7 +17,7 @@ import cv2
 import pytest
 from astropy.io import fits
 
-from tests.support.pointings import write_pointings
+from tests.support.pointings import write_blurred, write_pointings
 from tests.support.small_zemosaic import tree, zemosaic
 from tests.zemosaic_patch.ui.mosaics import light_of, write_mosaic
 from zemosaic_patch.ui import faults, state
@@ -343,6 +343,58 @@ def test_one_more_night_is_added_on_the_page(window, frames, tmp_path):
     page.get_by_text("frame files in it").wait_for()
     page.get_by_role("button", name="Take this folder").click()
     page.get_by_text(f"{len(list(frames.glob('light_*')))} stacked, none left out").wait_for()
+
+
+def test_a_frame_that_would_be_left_out_is_taken_in_and_left_out_again(window, frames, tmp_path):
+    mine = tmp_path / "night"
+    mine.mkdir()
+    lights = sorted(frames.glob("light_*"))
+    for path in lights:
+        shutil.copy(path, mine)
+    write_blurred(mine / "blurred.fits", lights[0])  # the first by name
+    count = len(lights)
+    page = window()
+    choose(page, mine)
+    page.get_by_text(f"{count} of {count + 1} frames will be used").wait_for()
+    verdict = page.locator(".strip .verdict")
+    reason = re.compile("it is blurred: its stars are .* px wide")
+    assert verdict.inner_text().startswith("not used: ")
+    assert reason.search(verdict.inner_text())
+
+    # by keyboard in, and out again; then by its button: what speaks against it stays in sight
+    row = page.get_by_role("listbox")
+    row.focus()
+    row.press(" ")
+    page.get_by_text(f"{count + 1} of {count + 1} frames will be used").wait_for()
+    assert verdict.inner_text().startswith("used all the same, as you want it: ")
+    assert reason.search(verdict.inner_text())
+    assert reason.search(page.get_by_role("option").first.get_attribute("aria-label"))
+    row.press(" ")
+    page.get_by_text(f"{count} of {count + 1} frames will be used").wait_for()
+    page.get_by_role("button", name="Use it all the same").click()
+    page.get_by_role("button", name="Take it out").wait_for()
+    check_readable(page)
+
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text(f"{count + 1} stacked, 1 of them taken in by you, 0 left out").wait_for()
+    box = page.get_by_role("checkbox", name="blurred.fits")
+    assert box.is_checked()
+    check_readable(page)
+    folder = next(tmp_path.glob("M 45 mosaic"))
+    with fits.open(folder / "mosaic.fits") as file:
+        most = file["COVERAGE"].data.max()
+
+    # the finished picture is made again without it, and with it
+    again = page.get_by_role("button", name="Make the picture again so")
+    assert again.is_disabled()
+    for is_in, told in ((False, f"{count} stacked, 1 left out"), (True, f"{count + 1} stacked, 1 of them taken in")):
+        box.click()
+        again.click()
+        page.get_by_text(told).wait_for()
+        assert reason.search(box.get_attribute("aria-label") or box.inner_text())
+        assert box.is_checked() == is_in
+        with fits.open(folder / "mosaic.fits") as file:
+            assert file["COVERAGE"].data.max() == most - (not is_in)
 
 
 EVIL = """async (home) => {

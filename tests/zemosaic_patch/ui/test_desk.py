@@ -68,6 +68,14 @@ def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames
         looked.take(number, out=True)
     assert looked.contents() == contents
 
+    # what would be left out is taken in, and what speaks against it stays in sight
+    looked.take(dark["n"], out=False)
+    assert (looked.contents().used, looked.contents().left_out) == (count, [])
+    by_hand = strip.items(looked)[dark["n"]]
+    assert by_hand == {**dark, "state": "by_hand"}
+    looked.take(dark["n"], out=True)
+    assert looked.contents() == contents
+
     # pictures go by numbers
     key = looked.looking.key
     assert served.frame_picture(key, 1, "small")[:3] == b"\xff\xd8\xff"
@@ -82,6 +90,21 @@ def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames
     assert making.output_for(looked) == frames.parent / "M 45 mosaic"
     (frames.parent / "M 45 mosaic").mkdir()
     assert making.output_for(looked) == frames.parent / "M 45 mosaic 2"
+
+
+def test_what_stays_out_whatever_is_wanted_cannot_be_taken_in(tmp_path):
+    folder = tmp_path / "frames"
+    write_pointings(folder, pointings=((0, 0),))
+    (folder / "a_torn.fits").write_bytes(b"SIMPLE  = no")
+    mine = Desk()
+    mine.choose([str(folder)])
+    while not mine.looking.is_over:
+        time.sleep(0.02)
+    torn, light, *_ = strip.items(mine)
+    assert (torn["state"], torn["fixed"], light["fixed"]) == ("no", True, False)
+    mine.take(0, out=False)
+    assert strip.items(mine)[0] == torn
+    mine.choose([])
 
 
 def test_what_is_no_folder_is_told_so(tmp_path):
@@ -237,7 +260,7 @@ def test_nonsense_typed_as_an_option_is_refused_or_reaches_the_command_as_text(t
 def test_options_reach_the_command(tmp_path):
     _, groups = settings.run_of({"drizzle": 2.0, "kappa": (3.0,)})
     path = tmp_path / "asked.toml"
-    path.write_text(settings.as_toml(groups, ("/data/-x.fit", 'a"b.fit')), encoding="utf-8")
+    path.write_text(settings.as_toml(groups, ("/data/-x.fit", 'a"b.fit'), ("/data/-y.fit",)), encoding="utf-8")
     from zemosaic_patch.arguments import add_options, config_defaults
     from zemosaic_patch.cli import Parser
     from zemosaic_patch.commands import load
@@ -247,3 +270,4 @@ def test_options_reach_the_command(tmp_path):
     read = config_defaults(path, load("mosaic"), parser)
     assert (read["drizzle"], list(read["kappa"])) == (2.0, [3.0])
     assert list(read["leave_out"]) == ["/data/-x.fit", 'a"b.fit']
+    assert list(read["take_in"]) == ["/data/-y.fit"]
