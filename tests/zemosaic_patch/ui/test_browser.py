@@ -375,7 +375,7 @@ def test_a_frame_that_would_be_left_out_is_taken_in_and_left_out_again(window, f
     check_readable(page)
 
     page.get_by_role("button", name="Start").click()
-    page.get_by_text(f"{count + 1} stacked, 1 of them taken in by you, 0 left out").wait_for()
+    page.get_by_text(f"{count + 1} stacked, 1 of them taken in by you, none left out").wait_for()
     box = page.get_by_role("checkbox", name="blurred.fits")
     assert box.is_checked()
     check_readable(page)
