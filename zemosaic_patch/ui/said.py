@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 
 from zemosaic_patch.ui import texts
 
@@ -31,21 +31,27 @@ class Sentence:
     ----------
     begin, end : str
         What it begins and ends with.
-    pattern : re.Pattern
+    expression : str
+        That it is told by, a regular one.
     instead : str
         Its values in braces, by their order.
     """
 
     begin: str
     end: str
-    pattern: re.Pattern[str]
+    expression: str
     instead: str
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """Compiled when it is first needed: there are hundreds."""
+        return re.compile(self.expression, re.DOTALL)
 
     def put_in(self, said: str) -> tuple[str, ...] | None:
         """Return what was put in; None where another sentence was said."""
         if not (said.startswith(self.begin) and said.endswith(self.end)):
             return None
-        found = self.pattern.fullmatch(said)
+        found = self._pattern.fullmatch(said)
         return found and found.groups()
 
 
@@ -105,7 +111,7 @@ def _that_begin(letter: str, code: str) -> list[Sentence]:
 def _sentences(code: str) -> list[Sentence]:
     """Return the sentences of a language, those of most words first, as one may look like another with more put in."""
     known = {**sentences(texts.USUAL), **sentences(code)}
-    tails = [_pattern(one, ".*?") for one in known if one.startswith(BEGINS_A_TAIL)]
+    tails = [_expression(one, ".*?") for one in known if one.startswith(BEGINS_A_TAIL)]
     tail = f"((?:{'|'.join(tails)})?)"
     return [_sentence(one, tail, known[one]) for one in sorted(known, key=_words_in, reverse=True)]
 
@@ -116,10 +122,10 @@ def _words_in(sentence: str) -> tuple[int, str]:
 
 def _sentence(sentence: str, tail: str, instead: str) -> Sentence:
     fixed = PUT_IN.split(sentence)
-    return Sentence(fixed[0], fixed[-1], re.compile(_pattern(sentence, "(.*?)", tail), re.DOTALL), instead)
+    return Sentence(fixed[0], fixed[-1], _expression(sentence, "(.*?)", tail), instead)
 
 
-def _pattern(sentence: str, value: str, tail: str = "") -> str:
+def _expression(sentence: str, value: str, tail: str = "") -> str:
     """Return a sentence as a regular expression; of two values that touch the second one is a tail, or nothing."""
     made, touches = "", False
     for part in filter(None, PUT_IN.split(sentence)):

@@ -142,6 +142,13 @@ def test_a_language_has_the_same_sentences_and_puts_in_what_there_is(code):
         assert len(fields) == count if "" in fields else set(fields) <= set(map(str, range(count))), sentence
 
 
+@pytest.mark.parametrize("code", sorted(set(texts.languages()) - {texts.USUAL}))
+def test_nothing_is_left_in_english(code):
+    english, own = texts.keys(texts.USUAL), texts.keys(code)
+    untranslated = [key for key, words in own.items() if is_sentence(words) and words == english.get(key)]
+    assert not untranslated, f"texts/{code}.toml says these as English does:\n" + "\n".join(untranslated)
+
+
 @pytest.mark.parametrize("code", texts.languages())
 def test_the_window_says_no_words_of_the_command_line(code):
     words = re.compile(
