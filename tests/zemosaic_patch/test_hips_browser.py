@@ -92,11 +92,13 @@ def test_aladin_shows_each_colour_where_the_sky_has_it(hips, served, page):
     page.wait_for_function("() => aladin?.world2pix(83, -5)", timeout=LOADS_MS)
     sky = wcs.wcs_pix2world([*PLACES.values(), EMPTY], 0).tolist()
     places = np.array(page.evaluate("(sky) => sky.map(([ra, dec]) => [...aladin.world2pix(ra, dec)])", sky))
-    for _ in range(LOADS_MS // 500):
+    before = None
+    for _ in range(LOADS_MS // 1000):
         shown = screen(page)[tuple(np.rint(places[:, ::-1]).astype(int).T)]
-        if shown[0].max() > 200:
-            break
-        page.wait_for_timeout(500)
+        if shown[0].max() > 200 and np.array_equal(shown, before):
+            break  # nothing fades in any more
+        before = shown
+        page.wait_for_timeout(1000)
     spots, empty = shown[:-1], shown[-1]
     assert (np.argmax(spots, axis=1) == [0, 1, 2]).all()
     assert (spots.max(axis=1) > 200).all()
