@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 VERSION = "1.4"  # which version 1.0 of the standard calls itself
+LOOKED_AT = ("hips_initial_ra", "hips_initial_dec", "hips_initial_fov")
 PAGE, PROPERTIES, COVERAGE = "index.html", "properties", "Moc.fits"
 VIEWER = ("aladin.js", "aladin-license.txt")
 
@@ -149,12 +151,34 @@ def _as_coarse_as_can_be(cells: np.ndarray, order: int) -> np.ndarray:
 
 def _write_page(to: Path, told: dict[str, str]) -> None:
     """Write a page that shows the tiles, with the viewer that it needs: no other server is asked for anything."""
+    (to / PAGE).write_text(page_of(told), encoding="utf-8")
+    for name in VIEWER:
+        (to / name).write_bytes(part_of_viewer(name))
+
+
+def page_of(told: Mapping[str, str]) -> str:
+    """Return the page that shows tiles, by what their `properties` tell.
+
+    Raises
+    ------
+    ValueError, KeyError
+        Where these do not tell what to look at.
+    """
     from jinja2 import Environment
 
-    own = files("zemosaic_patch.hips")
+    looked_at = {name: repr(float(told[name])) for name in LOOKED_AT}  # they stand in a script
     page = Environment(autoescape=True, keep_trailing_newline=True).from_string(
-        (own / PAGE).read_text(encoding="utf-8")
+        part_of_viewer(PAGE).decode(encoding="utf-8")
     )
-    (to / PAGE).write_text(page.render(told), encoding="utf-8")
-    for name in VIEWER:
-        (to / name).write_bytes((own / name).read_bytes())
+    return page.render({"obs_title": told.get("obs_title", ""), **looked_at})
+
+
+def part_of_viewer(name: str) -> bytes:
+    """Return a part of the page's viewer, one of `VIEWER`."""
+    return (files("zemosaic_patch.hips") / name).read_bytes()
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """Return what a file of properties tells."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}

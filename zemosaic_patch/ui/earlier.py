@@ -106,6 +106,9 @@ def continued(run: Run, more: tuple[str, ...] = (), take_in: tuple[str, ...] | N
     """
     import tomli_w
 
+    tiles = jobs.tiles_of(run)
+    if tiles is not None and tiles.is_running:
+        raise UsageError(text("run.tiles_first"))
     with jobs.alone():
         asked = _asked(run)
         if take_in is not None:

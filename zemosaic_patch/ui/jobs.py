@@ -29,6 +29,7 @@ from zemosaic_patch.ui.texts import text
 
 RECORD, TOLD, SAID, ASKED = "run.json", "told.jsonl", "said.txt", "asked.toml"
 ROUGH = "rough.png"  # of its frames, before any of it is finished
+TILES = "tiles"  # the folder of what is known of a mosaic's tiles of the sky
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
 LOST_S = 2.0  # a process of that number that began so much earlier or later is another one
 _beginning = threading.Lock()  # of a run
@@ -72,6 +73,42 @@ class News:
     warnings: tuple[str, ...] = ()
     failure: str = ""
     said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A process that goes on by itself, and writes down what it tells.
+
+    Attributes
+    ----------
+    home : Path
+        Where that lies.
+    pid, pid_began : int, float
+        Its process, and when that began.
+    """
+
+    home: Path
+    pid: int
+    pid_began: float
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process runs."""
+        return _runs_still(self.pid, self.pid_began)
+
+    def news(self) -> News:
+        """Return what it told so far."""
+        steps, warnings, others = _told(self.home / TOLD)
+        said = () if self.is_running else _lines(self.home / SAID)
+        failure = "" if said or self.is_running else others[-1].removeprefix("zemosaic-patch: ") if others else ""
+        return News(steps, warnings, failure, said)
+
+    def cancel(self) -> None:
+        """Stop it as Ctrl-C does: what is finished is kept."""
+        if not self.is_running:
+            return
+        with suppress(OSError):  # it has just ended
+            os.kill(self.pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -119,23 +156,22 @@ class Run:
         return _runs() / self.key
 
     @property
+    def work(self) -> Work:
+        """Its process."""
+        return Work(self.home, self.pid, self.pid_began)
+
+    @property
     def is_running(self) -> bool:
         """Whether its process runs."""
-        return _runs_still(self.pid, self.pid_began)
+        return self.work.is_running
 
     def news(self) -> News:
         """Return what it told so far."""
-        steps, warnings, others = _told(self.home / TOLD)
-        said = () if self.is_running else _lines(self.home / SAID)
-        failure = "" if said or self.is_running else others[-1].removeprefix("zemosaic-patch: ") if others else ""
-        return News(steps, warnings, failure, said)
+        return self.work.news()
 
     def cancel(self) -> None:
-        """Stop it as Ctrl-C does: what is finished is kept."""
-        if not self.is_running:
-            return
-        with suppress(OSError):  # it has just ended
-            os.kill(self.pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+        """Stop it: see `Work.cancel`."""
+        self.work.cancel()
 
 
 @contextmanager
@@ -178,15 +214,56 @@ def begin(run: Run, asked: str, words: Sequence[str]) -> Run:
         "mosaic", *_as_arguments(run.frames), f"--output={run.output}", f"--config={home / ASKED}", "--progress=json",
         *words,
     )  # fmt: skip
-    with open(home / TOLD, "wb") as told, open(home / SAID, "wb") as said:
-        process = started(command, stdout=said, stderr=told, start_new_session=True, cwd=home)
-    _ours[process.pid] = process
+    work = _launched(home, command)
     for other in kept():
         if other.output == run.output and other.key != key:  # what is there now is this one's
             forget(other)
-    run = replace(run, pid=process.pid, pid_began=_began(process.pid) or time.time())
+    _forget_tiles(run)
+    run = replace(run, pid=work.pid, pid_began=work.pid_began)
     keep(run)
     return run
+
+
+def _launched(home: Path, command: Sequence[str]) -> Work:
+    """Start a process that writes down there what it tells."""
+    with open(home / TOLD, "wb") as told, open(home / SAID, "wb") as said:
+        process = started(command, stdout=said, stderr=told, start_new_session=True, cwd=home)
+    _ours[process.pid] = process
+    return Work(home, process.pid, _began(process.pid) or time.time())
+
+
+def begin_tiles(run: Run) -> None:
+    """Start to write a run's mosaic as tiles of the sky, unless that is under way.
+
+    Raises
+    ------
+    UsageError
+        Where the mosaic itself is being made.
+    """
+    with _beginning:
+        if run.is_running:
+            raise UsageError(text("make.one_at_a_time"))
+        known = tiles_of(run)
+        if known is None or not known.is_running:
+            home = state.own_folder(run.home / TILES)
+            work = _launched(home, own_command("hips", run.output, "--progress=json"))
+            state.write(home / RECORD, {"pid": work.pid, "pid_began": work.pid_began})
+
+
+def tiles_of(run: Run) -> Work | None:
+    """Return the process that writes a run's mosaic as tiles of the sky, or did; None where none did."""
+    told = state.read(run.home / TILES / RECORD)
+    try:
+        return Work(run.home / TILES, int(told["pid"]), float(told["pid_began"]))
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def _forget_tiles(run: Run) -> None:
+    for name in (RECORD, TOLD, SAID):
+        (run.home / TILES / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or something else is in it
+        (run.home / TILES).rmdir()
 
 
 def _as_arguments(frames: Sequence[str]) -> list[str]:
@@ -217,6 +294,7 @@ def running() -> Run | None:
 
 def forget(run: Run) -> None:
     """Remember a run no more; its output stays."""
+    _forget_tiles(run)
     for name in (RECORD, TOLD, SAID, ASKED, ROUGH):
         (run.home / name).unlink(missing_ok=True)
     with suppress(OSError):  # something else is in it

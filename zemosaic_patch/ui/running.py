@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from nanstack.io.layout import on_one_line
+from zemosaic_patch.hips.about import PROPERTIES
+from zemosaic_patch.hips.folder import HIPS
 from zemosaic_patch.mosaic_files import MOSAIC
-from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import earlier, jobs, viewer
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import News, Run, Step
@@ -149,29 +148,52 @@ def _afterwards(run: Run) -> None:
         ui.button(text("run.add_night"), on_click=lambda: earlier.add_night(run)).props("flat dense no-caps").classes(
             "plain"
         )
-        _tiles_of_the_sky(run)
         ui.label(text("run.where", folder=run.output)).classes("soft")
+    _tiles_of_the_sky(run)
 
 
 def _tiles_of_the_sky(run: Run) -> None:
-    """Offer to write the mosaic as tiles of the sky, by the command that does so."""
-    from nicegui import run as threads
+    """Show the mosaic's tiles of the sky: the way to write them, how far that is, and where to look at them."""
     from nicegui import ui
 
-    async def write() -> None:
-        button.props("loading")
-        ended = await threads.io_bound(
-            subprocess.run, own_command("hips", run.output), capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-        button.props(remove="loading")
-        told = (ended.stderr if ended.returncode else ended.stdout).strip().splitlines()
-        ui.notify(
-            said(told[-1].removeprefix("zemosaic-patch: ")) if told else "",
-            type="negative" if ended.returncode else "positive",
-            multi_line=True,
-        )
+    def begin() -> None:
+        jobs.begin_tiles(run)
+        renew()
 
-    button = ui.button(text("run.hips"), on_click=write).props("flat dense no-caps").classes("plain")
+    def cancel() -> None:
+        work = jobs.tiles_of(run)
+        if work is not None:
+            work.cancel()
+
+    with ui.element("section").classes("card"):
+        with ui.element("h2"):
+            ui.label(text("run.hips"))
+        ui.label(text("run.hips_about")).classes("soft")
+        told = ui.label().props('role="status"')
+        bar = ui.linear_progress(0, show_value=False).props("rounded size=10px")
+        bar.props["aria-label"] = text("run.progress")
+        with ui.element("div").classes("links"):
+            write = ui.button(text("run.hips_write"), on_click=begin).props("outline no-caps").classes("plain")
+            stop = ui.button(text("run.cancel"), on_click=cancel).props("outline no-caps").classes("plain")
+            look = ui.link(text("run.hips_look"), f"/hips/{run.key}/index.html", new_tab=True)
+        where = ui.label(text("run.hips_where", folder=str(run.folder / HIPS))).classes("soft")
+
+    def renew() -> None:
+        work = jobs.tiles_of(run)
+        runs, there = work is not None and work.is_running, (run.folder / HIPS / PROPERTIES).is_file()
+        news = work.news() if work is not None else jobs.News()
+        told.text = "" if work is None or news.said else said(news.failure) or text("run.stopped")
+        if runs:
+            told.text = _in_words(news.step) if news.step else text("run.begins")
+            bar.value = news.step.done / max(news.step.total, 1) if news.step else 0
+        told.set_visibility(bool(told.text))
+        write.text = text("run.hips_anew" if there else "run.hips_write")
+        for element, shown in ((bar, runs), (stop, runs), (write, not runs), (look, there and not runs)):
+            element.set_visibility(shown)
+        where.set_visibility(there and not runs)
+
+    renew()
+    ui.timer(EACH_S, renew)
 
 
 def _about(news: News) -> None:

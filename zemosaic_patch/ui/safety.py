@@ -23,7 +23,8 @@ NAMES = (ADDRESS, "localhost")
 TOKEN = "token"
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "default-src 'self'; connect-src 'self' data:; "
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
         "frame-src 'self'; frame-ancestors 'self'"
     ),

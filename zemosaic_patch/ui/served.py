@@ -6,15 +6,20 @@ No address holds a place of a file: frames go by their numbers, runs by their ke
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from nanstack.io.frames import FrameError
+from zemosaic_patch.hips.about import PAGE as SKY_PAGE
+from zemosaic_patch.hips.about import PROPERTIES, VIEWER, page_of, part_of_viewer, read_properties
+from zemosaic_patch.hips.folder import HIPS
 from zemosaic_patch.mosaic_files import PAGE
 from zemosaic_patch.ui import jobs, running, thumbnails
 from zemosaic_patch.ui.desk import desk
 from zemosaic_patch.ui.safety import NotChosenError, chosen
 
 PREVIEW_PX = 480
+KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".fits": "application/fits", "": "text/plain"}
 
 
 def routes(app: Any) -> None:
@@ -42,11 +47,16 @@ def routes(app: Any) -> None:
         found = report(key)
         return Response(status_code=404) if found is None else Response(found, media_type="text/html")
 
+    def of_tiles(key: str, name: str) -> Response:
+        found = tiles_of_the_sky(key, name)
+        return Response(status_code=404) if found is None else Response(found[0], media_type=found[1])
+
     app.get("/frame/{look}/{number}/{size}")(of_frame)  # each in a thread of its own
     app.get("/filling/{key}")(of_filling)
     app.get("/rough/{key}")(of_rough)
     app.get("/preview/{key}")(of_run)
     app.get("/report/{key}")(of_report)
+    app.get("/hips/{key}/{name:path}")(of_tiles)
 
 
 def _picture(content: bytes | None, kind: str, kept: str) -> Any:
@@ -107,14 +117,32 @@ def report(key: str) -> bytes | None:
     return None if found is None else found.read_bytes()
 
 
-def _in_run(key: str, names: tuple[str, ...]) -> Any:
-    """Return the first of some files that is in a run's folder, where it may be served."""
+def tiles_of_the_sky(key: str, name: str) -> tuple[bytes, str] | None:
+    """Return a file of a mosaic's tiles of the sky, and its kind; the page and its viewer are this program's own.
+
+    A page that lies there may be anybody's, and would be taken for the window's: from there come pictures and numbers.
+    """
+    if name in VIEWER:
+        return part_of_viewer(name), "text/javascript"
+    kind = KINDS.get(PurePosixPath(name).suffix)
+    is_page = name == SKY_PAGE
+    found = _in_run(key, (PROPERTIES if is_page else name,), HIPS) if kind or is_page else None
+    try:
+        if found is None:
+            return None
+        return (page_of(read_properties(found)).encode(), "text/html") if is_page else (found.read_bytes(), kind)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _in_run(key: str, names: tuple[str, ...], inner: str = "") -> Any:
+    """Return the first of some files that is in a run's folder, or one within that, where it may be served."""
     run = jobs.find(key)
     if run is None:
         return None
     for name in names:
         try:
-            path = chosen.served(name, within=run.folder)
+            path = chosen.served(name, within=run.folder / inner)
         except NotChosenError:
             continue
         if path.is_file():

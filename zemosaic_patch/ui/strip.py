@@ -51,7 +51,7 @@ def _detail(seen: LookedAt, language: str) -> str:
 
 def words() -> dict[str, str]:
     """Return the words on the strip."""
-    names = ("wait", "in", "by_hand", "out", "no", "take_out", "put_back", "take_in", "keys", "frames")
+    names = ("wait", "in", "by_hand", "out", "no", "take_out", "put_back", "take_in", "keys", "frames", "lost")
     return {name: text(f"strip.{name}") for name in names}
 
 

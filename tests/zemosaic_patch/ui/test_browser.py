@@ -219,13 +219,14 @@ def test_from_an_empty_profile_to_the_finished_mosaic(window, frames):
     assert page.locator(".strip-name").inner_text() == HTML
     assert page.locator(".strip figcaption").inner_text().count("its IMAGETYP is Dark") == 1
 
-    # by keyboard: to the next frame, and out it goes; another tab shows the same
+    # by keyboard, at once: to the next frame, and out it goes; another tab shows the same
     row = page.get_by_role("listbox")
-    row.focus()
-    row.press("ArrowRight")
+    row.scroll_into_view_if_needed()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
     name = page.locator(".strip-name").inner_text()
     assert name == sorted(path.name for path in frames.iterdir())[1]
-    row.press(" ")
+    page.keyboard.press(" ")
     page.get_by_text(f"{count - 2} of {count} frames will be used").wait_for()
     other = window("phone")
     other.get_by_text(f"{count - 2} of {count} frames will be used").wait_for()
@@ -523,6 +524,36 @@ def test_a_finished_mosaic_is_zoomed_stretched_overlaid_and_saved(window, tmp_pa
         canvas.press("+")
         page.wait_for_timeout(300)
     page.get_by_text("load this page again").wait_for()
+
+
+def test_a_file_without_a_picture_says_so(window, frames, tmp_path):
+    shutil.copy(min(frames.glob("light_*")), tmp_path / "b.fit")
+    (tmp_path / "a.fit").write_text("<b>no FITS")
+    page = window()
+    choose(page, tmp_path)
+    page.get_by_text("1 of 2 frames will be used").wait_for()
+    page.get_by_text("No picture can be made of this file: it is not a FITS file").wait_for()
+    check_readable(page)
+
+
+def test_tiles_of_the_sky_are_written_whatever_becomes_of_tabs(window, frames, tmp_path):
+    folder = tmp_path / "mosaic"
+    assert subprocess.run([*PROGRAM, "mosaic", str(frames), "-o", str(folder)], capture_output=True).returncode == 0
+    page = window()
+    opened_mosaic(page, folder)
+    page.get_by_role("button", name="Write them").click()
+    page.get_by_role("button", name="Cancel").wait_for()
+    place = page.url
+    page.close()
+    tabs = window(), window("phone")
+    for tab in tabs:
+        tab.goto(place)
+        tab.get_by_role("link", name="Look at them").wait_for()
+        tab.get_by_text(str(folder / "hips")).wait_for()
+        check_readable(tab)
+    with tabs[0].context.expect_page() as opened:
+        tabs[0].get_by_role("link", name="Look at them").click()
+    opened.value.get_by_text("ICRSd").or_(opened.value.locator("canvas")).first.wait_for()
 
 
 @pytest.mark.parametrize("screen", SCREENS)

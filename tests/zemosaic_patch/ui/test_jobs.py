@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,10 @@ from tests.support.pointings import write_pointings
 from zemosaic_patch import cli
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import MOSAIC
-from zemosaic_patch.ui import earlier, jobs, settings, state
+from zemosaic_patch.ui import earlier, jobs, served, settings, state
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import Run
+from zemosaic_patch.ui.safety import chosen
 
 LONG_S = 300
 USUAL = settings.as_toml(settings.run_of({})[1], ())
@@ -93,6 +95,47 @@ def test_of_two_starts_at_once_one_begins(frames, tmp_path):
     assert len(begun) == 1
     begun[0].cancel()
     ended(begun[0])
+
+
+def test_tiles_of_the_sky_are_a_job_that_any_window_finds(by_command, tmp_path):
+    pytest.importorskip("reproject", "0.21")
+    out = tmp_path / "out"
+    shutil.copytree(by_command, out)
+    run = earlier.opened_folder(out)
+    assert jobs.tiles_of(run) is None
+    jobs.begin_tiles(run)
+    work = jobs.tiles_of(jobs.find(run.key))  # as another tab finds it
+    assert work.is_running
+    jobs.begin_tiles(run)
+    assert jobs.tiles_of(run) == work, "one is enough"
+    with pytest.raises(UsageError):
+        earlier.continued(run)
+    news = ended(work)
+    assert not news.failure
+    assert news.step.done == news.step.total > 0
+    assert str(out / "hips") in news.said[-1]
+
+    # shown by pages of this program alone, whatever lies there
+    chosen.add(out)
+    (out / "hips" / "index.html").write_text("<script>evil()</script>")
+    (out / "hips" / "other.html").write_text("<script>evil()</script>")
+    page, kind = served.tiles_of_the_sky(run.key, "index.html")
+    assert kind == "text/html"
+    assert b"aladin.js" in page
+    assert b"evil" not in page
+    assert served.tiles_of_the_sky(run.key, "aladin.js")[1] == "text/javascript"
+    assert served.tiles_of_the_sky(run.key, "properties")[0].startswith(b"creator_did")
+    assert served.tiles_of_the_sky(run.key, "Moc.fits") is not None
+    for name in ("other.html", "../mosaic.fits", "../run.toml", "..", "", "/etc/passwd", "x.png", "a\0.png"):
+        assert served.tiles_of_the_sky(run.key, name) is None
+    told = (out / "hips" / "properties").read_text()
+    for evil in ("1;evil()", "", "</script>"):
+        (out / "hips" / "properties").write_text(re.sub(r"(?m)^(hips_initial_ra .*=).*", rf"\1 {evil}", told))
+        assert served.tiles_of_the_sky(run.key, "index.html") is None
+
+    jobs.forget(run)
+    assert not run.home.exists()
+    assert (out / "hips").exists()
 
 
 def test_a_run_that_was_stopped_goes_on(frames, by_command, tmp_path):
