@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-WAITED_FOR, ALONG = 5, 10  # of 19, which is the most: what the owner looks at just now, and what takes its time
+WAITED_FOR, ALONG = 2, 5  # of 19, which is the most: what the owner looks at just now, and what takes its time
 
 
 def started(command: Sequence[str], nice: int = ALONG, **how: Any) -> subprocess.Popen:
@@ -29,6 +30,9 @@ def started(command: Sequence[str], nice: int = ALONG, **how: Any) -> subprocess
     with suppress(psutil.Error, OSError):  # it has ended already, or may not be told
         behind = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else nice
         psutil.Process(process.pid).nice(behind)
+        if sys.platform == "linux" and how.get("start_new_session"):
+            # Linux shares the processors out to sessions first, whatever their processes' own niceness (sched(7))
+            Path("/proc", str(process.pid), "autogroup").write_text(str(nice))
     return process
 
 
