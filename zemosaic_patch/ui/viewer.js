@@ -5,6 +5,14 @@
 const SVG = "http://www.w3.org/2000/svg";
 const MANY = 300; // outlines, of which more are drawn as one
 
+const NEAR_PX = 8; // of the screen, from an outline to the pointer that is at it
+
+function distance([x, y], [x1, y1], [x2, y2]) { // of a point from a line between two others
+  const [dx, dy] = [x2 - x1, y2 - y1];
+  const along = Math.max(0, Math.min(1, ((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy || 1)));
+  return Math.hypot(x - x1 - along * dx, y - y1 - along * dy);
+}
+
 function script(url) {
   const known = document.querySelector(`script[src="${url}"]`);
   const element = known ?? document.createElement("script");
@@ -28,7 +36,7 @@ function svg(name, attributes, parent) {
 
 export default {
   template: "<div class='mosaic-canvas'></div>",
-  props: { source: Object, shades: Array, outlines: Array, label: String, resourcePath: String },
+  props: { source: Object, shades: Array, outlines: Array, names: Array, label: String, resourcePath: String },
 
   async mounted() {
     await this.$nextTick(); // nicegui tells where its files are by then
@@ -79,6 +87,13 @@ export default {
       this.outlined = svg("g", { visibility: "hidden", class: "mosaic-outlines" }, this.layers);
       const paths = this.outlines.map((corners) => `M${corners.join(" ")}Z`);
       for (const d of paths.length > MANY ? [paths.join("")] : paths) svg("path", { d }, this.outlined);
+      this.named = svg("path", { visibility: "hidden", class: "mosaic-named" }, this.layers);
+      this.told = document.createElement("div");
+      this.told.className = "mosaic-name";
+      this.told.hidden = true;
+      this.viewer.canvas.appendChild(this.told);
+      this.viewer.canvas.addEventListener("pointermove", (event) => this.nameAt(event));
+      this.viewer.canvas.addEventListener("pointerleave", () => this.name(this.marked ?? -1));
       const follow = () => {
         const { x, y, width: w, height: h } = this.viewer.viewport.getBounds(true);
         this.layers.setAttribute("viewBox", [x, y, w, h].map((side) => side * width).join(" "));
@@ -101,6 +116,38 @@ export default {
 
     showOutlines(shown) {
       this.outlined.setAttribute("visibility", shown ? "visible" : "hidden");
+      this.areOutlined = shown;
+      this.mark(-1);
+    },
+
+    mark(number) { // the outline that was chosen from the list
+      this.marked = number;
+      this.name(number);
+    },
+
+    nameAt(event) { // the outline at the pointer, if there is one
+      if (!this.areOutlined) return;
+      const { left, top } = this.viewer.canvas.getBoundingClientRect();
+      const at = new window.OpenSeadragon.Point(event.clientX - left, event.clientY - top);
+      const { x, y } = this.viewer.viewport.viewerElementToImageCoordinates(at);
+      const near = NEAR_PX / this.viewer.viewport.viewportToImageZoom(this.viewer.viewport.getZoom(true));
+      let nearest = { far: near, number: this.marked ?? -1 };
+      this.outlines.forEach((corners, number) => {
+        const far = Math.min(...corners.map((one, n) => distance([x, y], one, corners[(n + 1) % corners.length])));
+        if (far < nearest.far) nearest = { far, number };
+      });
+      this.name(nearest.number, at);
+    },
+
+    name(number, at = { x: 8, y: 8 }) {
+      this.told.hidden = number < 0;
+      this.named.setAttribute("visibility", number < 0 ? "hidden" : "visible");
+      if (number < 0) return;
+      this.told.textContent = this.names[number];
+      this.named.setAttribute("d", `M${this.outlines[number].join(" ")}Z`);
+      const { clientWidth: width, clientHeight: height } = this.viewer.canvas;
+      this.told.style.left = `${Math.max(0, Math.min(at.x + 12, width - this.told.offsetWidth))}px`;
+      this.told.style.top = `${Math.max(0, Math.min(at.y + 12, height - this.told.offsetHeight))}px`;
     },
 
     zoomBy(times) {

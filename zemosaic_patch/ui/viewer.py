@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.layout import FrameError
+from nanstack.io.layout import FrameError, on_one_line
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.report.embedded import blues_as_css
@@ -210,6 +210,7 @@ def _canvas() -> type:
                     },
                     "shades": shown.shades(look),
                     "outlines": [[list(corner) for corner in outline.corners] for outline in shown.outlines],
+                    "names": [on_one_line(outline.name) for outline in shown.outlines],
                     "label": text("viewer.canvas"),
                 }
             )
@@ -264,12 +265,21 @@ class _Viewer:
             legend.props["aria-label"] = text("viewer.coverage_legend", most=coverage.most)
             legend.set_visibility(event.value)
 
+        def outlined(event: Any) -> None:
+            self._canvas.run_method("showOutlines", event.value)
+            which.value = None
+            which.set_visibility(event.value)
+
         count = len(self._shown.outlines)
         ui.checkbox(text("viewer.coverage"), on_change=covered)
-        ui.checkbox(
-            text("viewer.outlines", count=count),
-            on_change=lambda event: self._canvas.run_method("showOutlines", event.value),
-        ).set_enabled(count > 0)
+        ui.checkbox(text("viewer.outlines", count=count), on_change=outlined).set_enabled(count > 0)
+        which = ui.select(
+            {number: on_one_line(outline.name) for number, outline in enumerate(self._shown.outlines)},
+            label=text("viewer.which"),
+            clearable=True,
+            on_change=lambda event: self._canvas.run_method("mark", -1 if event.value is None else event.value),
+        )
+        which.props("outlined dense options-dense").classes("mosaic-which").set_visibility(False)
         with ui.element("div").classes("mosaic-legend").props("role=img") as legend:
             ui.label("1")
             ui.element("i").style(f"background:{blues_as_css()}")

@@ -494,6 +494,22 @@ def test_a_finished_mosaic_is_zoomed_stretched_overlaid_and_saved(window, tmp_pa
     covered = shown(page, picture, (0.5, 0.5))
     assert covered[0] > covered[2] + 10, "blue"
     check_readable(page)
+
+    # an outline says whose it is: at the pointer, and chosen from a list
+    box = page.locator(".openseadragon-canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert page.locator(".mosaic-name").is_hidden()
+    edge = page.locator(".mosaic-outlines path").bounding_box()
+    page.mouse.move(edge["x"] + edge["width"] / 2, edge["y"] + 2)
+    page.locator(".mosaic-name").get_by_text(HTML, exact=True).wait_for()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(".mosaic-name").wait_for(state="hidden")
+    page.get_by_label("Show one of them").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.locator(".mosaic-name").get_by_text(HTML, exact=True).wait_for()
     page.get_by_text("Coverage").click()
 
     # the star is a quarter from the left and from the bottom: full size, there
