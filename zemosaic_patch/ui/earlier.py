@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from nanstack.io.frames import is_frame_file
 from nanstack.io.layout import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
 from zemosaic_patch.errors import UsageError
@@ -81,11 +84,34 @@ def _state(run: Run, has_mosaic: bool) -> str:
     return f"{when} · {count}{state}"
 
 
-def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
-    """Go on with a run where it stopped, maybe with more frames, and show it."""
+async def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
+    """Go on with a run where it stopped, maybe with more frames, and show it; frames that are gone are asked for."""
     from nicegui import ui
 
-    ui.navigate.to(f"/run/{continued(run, more).key}")
+    missing = gone(run)
+    if not missing:
+        ui.navigate.to(f"/run/{continued(run, more).key}")
+        return
+
+    async def taken(place: Path) -> None:
+        with here:
+            await go_on(moved(run, missing, place), more)
+
+    here = ui.context.slot.parent
+    await folders.ask(taken, why=text("earlier.moved", place=missing))
+
+
+def gone(run: Run) -> str:
+    """Return the first place of a run's frames that is not there; empty where all are. Patterns and URLs are left."""
+    named = (one for one in run.frames if "://" not in one and not has_magic(one))
+    return next((one for one in named if not os.path.lexists(one)), "")
+
+
+def moved(run: Run, missing: str, place: Path) -> Run:
+    """Return a run whose frames, or those files that lay beside one that is gone, are in another folder now."""
+    missing_too = {one for one in run.frames if is_frame_file(Path(one)) and Path(one).parent == Path(missing).parent}
+    frames = (str(place) if one in {missing, *missing_too} else one for one in run.frames)
+    return replace(run, frames=tuple(dict.fromkeys(frames)))
 
 
 def continued(run: Run, more: tuple[str, ...] = (), take_in: tuple[str, ...] | None = None) -> Run:
@@ -128,9 +154,9 @@ async def add_night(run: Run) -> None:
     """Ask for the folder of another night, and go on with a run and that."""
     from nicegui import ui
 
-    def taken(place: Path) -> None:
+    async def taken(place: Path) -> None:
         with here:
-            go_on(run, (str(place),))
+            await go_on(run, (str(place),))
 
     here = ui.context.slot.parent
     begin = Path(run.frames[0]).parent if run.frames else None

@@ -99,7 +99,7 @@ def places() -> list[Path]:
     return [Path.home(), *(wanted if sys.platform == "win32" else [Path("/"), *wanted])]
 
 
-async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | None = None) -> None:
+async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | None = None, why: str = "") -> None:
     """Ask for a folder in a dialog.
 
     Parameters
@@ -108,6 +108,8 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
         Called with it.
     begin : Path, optional
         Where to begin.
+    why : str
+        What it is asked for, if that is not plain.
     """
     from nicegui import run, ui
 
@@ -137,6 +139,8 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
     with ui.dialog() as dialog, ui.card().classes("folders"):
         with ui.element("h2"):
             ui.label(text("folders.choose"))
+        if why:
+            ui.label(why).props('role="status"')
         with ui.element("div").classes("folders-places"):
             for place in places():
                 ui.button(_name(place), on_click=lambda place=place: go(place)).props("flat dense no-caps").classes(

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,22 @@ def test_one_more_night_joins(frames, tmp_path):
     assert more.frames == (str(first), str(second))
     assert not ended(more).failure
     assert fits.getheader(out / MOSAIC)["STACKCNT"] == len(list(frames.iterdir()))
+
+
+def test_frames_that_were_moved_are_asked_for_and_gone_on_with(frames, by_command, tmp_path):
+    out, there = tmp_path / "out", tmp_path / "moved"
+    shutil.copytree(by_command, out)
+    shutil.copytree(frames, there)
+    run = replace(earlier.opened_folder(out), frames=(str(tmp_path / "gone"),))
+    assert earlier.gone(run) == str(tmp_path / "gone")
+    mended = earlier.moved(run, earlier.gone(run), there)
+    assert (mended.frames, earlier.gone(mended)) == ((str(there),), "")
+    assert not ended(earlier.continued(mended)).failure
+    assert jobs.find(run.key).frames == (str(there),)
+    assert (out / MOSAIC).read_bytes() == (by_command / MOSAIC).read_bytes()
+
+    files = replace(run, frames=(str(tmp_path / "a" / "1.fit"), str(tmp_path / "a" / "2.fit"), "s3://x", "/x/*.fit"))
+    assert earlier.moved(files, earlier.gone(files), there).frames == (str(there), "s3://x", "/x/*.fit")
 
 
 def test_what_is_wrong_is_said_in_a_line(tmp_path):
