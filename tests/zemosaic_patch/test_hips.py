@@ -12,7 +12,7 @@ import pytest
 import scipy.ndimage
 from astropy import units as u
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 from astropy_healpix import HEALPix, uniq_to_level_ipix
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,18 +48,23 @@ def scene(x, y):
     return 1000 + np.multiply.outer(hills, np.float32([100, 200, 300]))
 
 
-def write_mosaic(folder, place, colours=3, nothing=None, name="M 45"):
+def write_mosaic(folder, place, colours=3, nothing=None, name="M 45", bend=0.0):
     """Write a mosaic of the scene, without data where asked for, as far as a HiPS is made of it."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.crval = place
     wcs.wcs.crpix = (WIDTH + 1) / 2, (HEIGHT + 1) / 2
     wcs.wcs.cdelt = -SCALE_ARCSEC / 3600, SCALE_ARCSEC / 3600
+    if bend:
+        wcs.wcs.ctype = "RA---TAN-SIP", "DEC--TAN-SIP"
+        a, b = np.zeros((2, 4, 4))
+        a[3, 0] = a[1, 2] = b[0, 3] = b[2, 1] = bend
+        wcs.sip = Sip(a, b, None, None, wcs.wcs.crpix)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = np.float32(scene(x, y))[..., :colours]
     if nothing is not None:
         image[nothing] = np.nan
-    header = wcs.to_header()
+    header = wcs.to_header(relax=True)
     header["OBJECT"], header["DATE-OBS"], header["DATE-END"] = name, "2024-01-01T18:00:00", "2024-01-02T06:00:00"
     planes = np.moveaxis(image, 2, 0) if colours > 1 else image[..., 0]
     covered = fits.ImageHDU(np.ones((HEIGHT, WIDTH), np.int32), name="COVERAGE")
@@ -100,15 +105,16 @@ def seen_at(hips, order, ra, dec):
     return seen, np.stack([angle.to_value(u.deg) for angle in middle], axis=1)
 
 
+@pytest.mark.parametrize("bend", [0.0, 1e-5], ids=["plain", "as bent as a lens makes it"])
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_a_tile_shows_what_the_mosaic_has_at_the_same_place_on_the_sky(tmp_path, place):
-    wcs, image = write_mosaic(tmp_path / "out", place, colours=1)
+def test_a_tile_shows_what_the_mosaic_has_at_the_same_place_on_the_sky(tmp_path, place, bend):
+    wcs, image = write_mosaic(tmp_path / "out", place, colours=1, bend=bend)
     hips = hips_of(tmp_path / "out", Quiet())
     order = int(told_by(hips)["hips_order"])
     rng = np.random.default_rng(1)
     around = rng.uniform(-20, (WIDTH + 20, HEIGHT + 20), (20_000, 2))
-    seen, middles = seen_at(hips, order, *wcs.wcs_pix2world(around, 0).T)
-    x, y = wcs.wcs_world2pix(middles, 0).T
+    seen, middles = seen_at(hips, order, *wcs.all_pix2world(around, 0).T)
+    x, y = wcs.all_world2pix(middles, 0, quiet=True).T
     inside = (x > 0) & (x < WIDTH - 1) & (y > 0) & (y < HEIGHT - 1)
     outside = (x < -1) | (x > WIDTH) | (y < -1) | (y > HEIGHT)
     assert inside.sum() > 5000

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -64,18 +65,20 @@ def on_the_grid(image: Rows, place: WCS, order: int, work: Path, progress: Progr
     path, to = work / "planes.npy", work / "grid"
     _write_planes(image, path)
     planes = np.load(path, mmap_mode="r")
-    reproject_to_hips(
-        (planes, _with_colours(place)),
-        coord_system_out="equatorial",
-        reproject_function=partial(_tile, path),
-        output_directory=str(to),
-        level=order,
-        level_depth=0,
-        tile_size=TILE,
-        tile_depth=len(planes),
-        threads=threads(),
-        progress_bar=lambda tiles: [_Awaited(number, tiles, progress) for number in range(len(tiles))],
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)  # far from a lens that bends: no light
+        reproject_to_hips(
+            (planes, _with_colours(place)),
+            coord_system_out="equatorial",
+            reproject_function=partial(_tile, path, place),
+            output_directory=str(to),
+            level=order,
+            level_depth=0,
+            tile_size=TILE,
+            tile_depth=len(planes),
+            threads=threads(),
+            progress_bar=lambda tiles: [_Awaited(number, tiles, progress) for number in range(len(tiles))],
+        )
     return to
 
 
@@ -109,11 +112,11 @@ def _write_planes(image: Rows, path: Path) -> None:
 
 
 def _with_colours(place: WCS) -> WCS:
-    """Return a place on the sky with a third axis, of the colours."""
+    """Return a place on the sky with a third axis, of the colours, but without distortion."""
     from astropy.wcs import WCS
 
     axis = {"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRPIX3": 1, "CRVAL3": COLOURS_HZ, "CDELT3": COLOURS_HZ}
-    return WCS({**place.to_header(), "WCSAXES": 3, **axis}, fix=False)
+    return WCS({**place.to_header(relax=False), "WCSAXES": 3, **axis}, fix=False)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class _Awaited:
 # --- a tile -----------------------------------------------------------------------------------------------------------
 
 
-def _tile(path: Path, cube: tuple[np.ndarray, WCS], header: Any) -> tuple[np.ndarray, np.ndarray]:
+def _tile(path: Path, place: WCS, cube: Any, header: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return a tile of a cube (C, H, W), between neighbouring pixels: NaN where one of them is; and where it has data.
 
     `reproject` asks for far more tiles than show some of an image: those that show none are one pixel wide.
@@ -148,17 +151,19 @@ def _tile(path: Path, cube: tuple[np.ndarray, WCS], header: Any) -> tuple[np.nda
     ----------
     path : Path
         Of the cube's file, mapped anew: see `_write_planes`.
+    place : astropy.wcs.WCS
+        Of the cube, without its third axis, which knows no distortion.
     cube : (ndarray, WCS)
-        As `reproject` gives it.
+        As `reproject` gives it; not used.
     header : astropy.io.fits.Header
         The tile's place.
     """
     from astropy.wcs import WCS
 
     obey()  # threads end here, too, where the run is stopped
-    planes, place = np.load(path, mmap_mode="r"), cube[1]
+    planes = np.load(path, mmap_mode="r")
     channels, height, width = planes.shape
-    x, y = _places(WCS(header).celestial, place.celestial, (width, height))
+    x, y = _places(WCS(header).celestial, place.deepcopy(), (width, height))  # a copy, as no other thread may use it
     inside = (x > -1) & (x < width) & (y > -1) & (y < height)
     light = np.full((channels, *inside.shape), np.nan, np.float32)
     if inside.any():
