@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.canvas import Canvas
-from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
+from nanstack.io.archives import DAMAGED_ARCHIVE, opened_archive
+from nanstack.io.files import complete_file
 from nanstack.kept_solution import EarlierFrame, KeptSolution
 from nanstack.levels.placed import Level, SampleNoise
 from nanstack.levels.sky_told import SkyTold
@@ -54,7 +55,7 @@ class SolutionFile:
         except OSError as failure:
             return None, f"it cannot be read ({failure.strerror or failure})"
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+            with opened_archive(io.BytesIO(content)) as kept:
                 says = json.loads(kept["told"].tobytes())
                 if _others(says, self.told):
                     return None, "it was asked for otherwise, or of another version"
@@ -65,7 +66,7 @@ class SolutionFile:
     def others(self) -> list[str]:
         """Return what of that the solution was told otherwise; nothing where it fits, is not there, or is damaged."""
         try:
-            with np.load(self.path, allow_pickle=False) as kept:
+            with opened_archive(self.path) as kept:
                 return _others(json.loads(kept["told"].tobytes()), self.told)
         except DAMAGED_ARCHIVE:
             return []
@@ -93,7 +94,7 @@ def seen_in(path: Path) -> tuple[Canvas, dict[str, np.ndarray]] | None:
     None where there is no such file, or another image told the canvas.
     """
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with opened_archive(path) as kept:
             says = json.loads(kept["told"].tobytes())
             if says["version"] != VERSION or not says["canvas"]:
                 return None
@@ -113,7 +114,7 @@ def _others(says: dict, told: Mapping[str, str]) -> list[str]:
 def forget(path: Path) -> None:
     """Remove a kept solution; a file that is none stays."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with opened_archive(path) as kept:
             if kept.files != ["told", *NUMBERS]:
                 return
     except DAMAGED_ARCHIVE:

@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +16,6 @@ from typing import BinaryIO
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 WORK = ".work"  # temporary files of a run, in the folder of its output
 DIGEST_BLOCK = 2**20
-# what reading a kept .npz may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
-DAMAGED_ARCHIVE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 @contextmanager

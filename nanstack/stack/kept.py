@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.crew import seen_here
-from nanstack.io.files import DAMAGED_ARCHIVE, complete_file, remove_partial_files
+from nanstack.io.archives import DAMAGED_ARCHIVE, opened_archive
+from nanstack.io.files import complete_file, remove_partial_files
 from nanstack.register.mesh import Box
 from nanstack.register.solved import SolvedView
 from nanstack.stack.stacked import StackedCell
@@ -81,7 +82,7 @@ class KeptCells:
 
     def _read(self, name: str, fingerprint: str) -> StackedCell | None:
         try:
-            with np.load(self.folder / name, allow_pickle=False) as kept:
+            with opened_archive(self.folder / name) as kept:
                 told = json.loads(kept["told"].tobytes())
                 if told["fingerprint"] != fingerprint:
                     return None
@@ -122,7 +123,7 @@ class KeptCells:
 
 def _is_cell(path: Path) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with opened_archive(path) as kept:
             return kept.files == ["told", *PLANES]
     except DAMAGED_ARCHIVE:
         return False
@@ -143,7 +144,7 @@ def read_part(path: Path) -> tuple[Box, np.ndarray] | None:
         version kept it.
     """
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with opened_archive(path) as kept:
             told = json.loads(kept["told"].tobytes())
             return Box(*told["box"]), kept["image"]
     except DAMAGED_ARCHIVE:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanstack.crew import Crew, seen_here
-from nanstack.io.files import DAMAGED_ARCHIVE, complete_file
+from nanstack.io.archives import DAMAGED_ARCHIVE, opened_archive
+from nanstack.io.files import complete_file
 from nanstack.io.layout import FrameError
 from nanstack.memory import in_order
 from nanstack.progress import Progress, Quiet
@@ -223,7 +224,7 @@ def _packed(survey: Survey, identity: str) -> bytes:
 
 
 def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
-    with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+    with opened_archive(io.BytesIO(content)) as kept:
         told = json.loads(kept["told"].tobytes())
         if (told["version"], told["identity"]) != (VERSION, identity):
             return None
