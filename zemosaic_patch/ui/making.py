@@ -13,7 +13,7 @@ from nanstack.io.layout import on_one_line
 from nanstack.survey.store import hand_on
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import SURVEYS
-from zemosaic_patch.ui import folders, jobs, settings, strip
+from zemosaic_patch.ui import drop, folders, jobs, settings, strip
 from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.pictured import Pictured
@@ -64,6 +64,7 @@ def page_make() -> None:
             _renew_rough(shown["rough"])
             shown["begin"]()
 
+    drop.let_drop(lambda places: choose(*places))
     build()
     renew()
     ui.timer(EACH_S, renew)
@@ -80,11 +81,12 @@ def _running() -> None:
             ui.link(text("make.show_run"), f"/run/{run.key}")
 
 
-def choose(place: Path) -> None:
-    """Put a folder's frames on the desk."""
-    if place.is_dir():
-        chosen.add(place)
-    desk.choose([str(place)])
+def choose(*places: Path) -> None:
+    """Put the frames of folders on the desk."""
+    for place in places:
+        if place.is_dir():
+            chosen.add(place)
+    desk.choose(list(map(str, places)))
 
 
 def _first_choice() -> None:

@@ -184,6 +184,24 @@ def test_nothing_that_is_typed_is_a_fault(window, tmp_path, typed):
     page.locator(".q-notification, .bad").first.wait_for()
 
 
+DROPPED = """([kind, told]) => {
+  const carried = new DataTransfer();
+  if (kind) carried.setData(kind, told); else carried.items.add(new File(["x"], "frames"));
+  document.querySelector("h1").dispatchEvent(
+    new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_folders_are_dropped_onto_the_page(window, frames):
+    page = window()
+    page.evaluate(DROPPED, ["", ""])
+    page.get_by_text("does not tell a page where").wait_for()
+    for kind, told in (("text/uri-list", frames.parent.as_uri()), ("text/plain", str(frames))):
+        page.evaluate(DROPPED, [kind, told])
+        place = frames.parent if kind == "text/uri-list" else frames
+        page.locator(".place").get_by_text(str(place), exact=True).wait_for()
+
+
 def test_what_is_not_as_usual_is_said_wherever_frames_come_from(window, frames, tmp_path):
     page = window()
     choose(page, frames)

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from tests.support.pointings import write_pointings
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.ui import folders, making, served, settings, state, strip, texts
+from zemosaic_patch.ui import drop, folders, making, served, settings, state, strip, texts
 from zemosaic_patch.ui.desk import Desk, desk, forget_old, surveys
 
 HTML = "<img src=x onerror=alert(1)>&lt;.fit"
@@ -159,6 +159,17 @@ def test_what_is_no_place_is_refused_in_a_line(typed):
     with pytest.raises(UsageError) as refused:
         folders.meant(typed)
     assert str(refused.value).isprintable()
+
+
+def test_what_is_dropped_is_understood():
+    assert drop.dropped_places("# two\r\nfile:///data/M%2031\r\nfile:///data/b\r\n") == [
+        Path("/data/M 31"), Path("/data/b")
+    ]  # fmt: skip
+    assert drop.dropped_places("file:///data/M%2031\nM 31") == [Path("/data/M 31")]  # an address, and its name
+    assert drop.dropped_places("/data/M 31") == [Path("/data/M 31")]
+    for none in ("", None, "https://evil.example/x", "#", "file:///a%00b"):
+        with pytest.raises(UsageError):
+            drop.dropped_places(none)
 
 
 @pytest.mark.parametrize("named", ["a\0b", "x" * 5000, "\ud800"])
