@@ -2,8 +2,8 @@
 """What the engine and the commands say, in the owner's language and in the window's own terms.
 
 They say it in English, in words for whoever types commands. The table `said` of a language's texts holds what the
-window says instead: by the English sentence, with {} for what is put in. So they know nothing of the window, nor of
-languages; what no text is there for is said as it came.
+window says instead: by the English sentence, with {} for what is put in, {#} for a number and {-} for a word. So they
+know nothing of the window, nor of languages; what no text is there for is said as it came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TABLE = "said."
 PUT_IN = re.compile(r"((?:--)?\{\}|\{#\}|\{-\})")
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 WORD = r"[^\s,;:]+"
-QUANTITY = re.compile(rf"({NUMBER})( ?(?:%|[^\W\d_]+))?")  # a number, maybe with its unit
+ALONE, QUANTITY = re.compile(NUMBER), re.compile(rf"{NUMBER} ?(?:%|[^\W\d_]+)")  # a number, and one with its unit
 OPTION = re.compile(r"(no )?--([a-z][a-z-]*)(?: ((?:(?!, ).)+))?")  # as the command line has it
 BEGINS_A_TAIL = (" ", ",", ";")  # a sentence's end that may be missing, and follows what is put in
 
@@ -57,12 +57,18 @@ class Sentence:
 
 def said(sentence: str) -> str:
     """Return what the program said as the window says it."""
-    return _said(sentence, texts.language())
+    return _whole(sentence, texts.language())
 
 
-@lru_cache(20_000)
+@lru_cache(20_000)  # reasons of as many frames, which pages ask for again and again
+def _whole(sentence: str, code: str) -> str:
+    return _said(sentence, code)
+
+
 def _said(sentence: str, code: str) -> str:
-    for known in _sentences(code):
+    if ALONE.fullmatch(sentence):
+        return texts.numbers(sentence)
+    for known in _that_begin(sentence[:1], code):
         values = known.put_in(sentence)
         if values is not None:
             return known.instead.format(*(_said(value, code) for value in values))
@@ -93,6 +99,12 @@ def _field(name: str) -> str:
 def sentences(code: str) -> dict[str, str]:
     """Return what is said instead of sentences, in a language."""
     return {key.removeprefix(TABLE): own for key, own in texts.keys(code).items() if key.startswith(TABLE)}
+
+
+@cache
+def _that_begin(letter: str, code: str) -> list[Sentence]:
+    """Return the sentences that may begin with a letter."""
+    return [one for one in _sentences(code) if one.begin[:1] in ("", letter)]
 
 
 @cache
