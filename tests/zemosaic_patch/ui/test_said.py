@@ -56,7 +56,7 @@ SPEAKING = {
     "zemosaic_patch/dropin/sources.py": {"KEPT", "_block"},
     "zemosaic_patch/dropin/verify.py": {"_drawn"},
     "zemosaic_patch/hips/folder.py": set(),
-    "zemosaic_patch/hips/grid.py": set(),
+    "zemosaic_patch/hips/grid.py": {"on_the_grid"},
     "zemosaic_patch/hips/tiles.py": set(),
     "zemosaic_patch/mosaic_run.py": set(),
     "zemosaic_patch/options.py": {
