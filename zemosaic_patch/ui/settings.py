@@ -22,6 +22,7 @@ from zemosaic_patch.options import (
 )
 from zemosaic_patch.ui import texts
 from zemosaic_patch.ui.folders import plain
+from zemosaic_patch.ui.picker import Picker
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
 
@@ -154,23 +155,16 @@ def show_in_sight(choices: Choices) -> list[Callable[[], None]]:
 
 
 def _show_setting(setting: Setting, choices: Choices) -> Callable[[], None]:
-    from nicegui import ui
-
-    def choose(choice: str | None) -> None:
-        if choice:  # else options stand for none
-            choices.set_(chosen(setting, choice, choices.now()))
-
-    field = ui.select(
+    picker = Picker(
+        text(f"settings.{setting.name}"),
         {name: text(f"settings.{setting.name}_{name}") for name in setting.choices},
-        label=text(f"settings.{setting.name}"),
-        value=choice_of(setting, choices.now()) or None,
-        on_change=lambda event: choose(event.value),
+        choice_of(setting, choices.now()),
+        lambda choice: choices.set_(chosen(setting, choice, choices.now())),
     )
-    field.props("outlined options-dense").classes("setting")
 
     def renew() -> None:
-        field.value = choice_of(setting, choices.now()) or None
-        _mark(field, field.value != _usual_choice(setting))
+        picker.value = choice_of(setting, choices.now())
+        _mark(picker.field, picker.value != _usual_choice(setting))
 
     return renew
 
@@ -193,22 +187,20 @@ def _show(name: str, option: Option, default: Any, choices: Choices) -> Callable
         return bool(value) if option.kind is bool else value if option.choices else _as_typed(value)
 
     label = text(f"option.{name}")
-    with ui.element("div").classes("option"):
+    with ui.element("div").classes("option") as whole:
         if option.kind is bool:
             field = ui.checkbox(label, value=now(), on_change=lambda event: to(event.value))
         elif option.choices:
             shown = {choice: text(f"choice.{choice}") for choice in option.choices}
-            field = ui.select(shown, label=label, value=now(), on_change=lambda event: to(event.value))
-            field.props("outlined dense options-dense")
+            field = Picker(label, shown, now() or "", to)
         else:
-            field = ui.input(label, value=now()).props("outlined dense")
+            field = ui.input(label, value=now()).props("outlined dense").classes("wide")
             field.on("change", lambda: to(field.value))
-        field.classes("wide")
         ui.label(_about(option)).classes("soft")
 
     def renew() -> None:
         field.value = now()
-        _mark(field, name in choices.now())
+        _mark(whole, name in choices.now())
 
     return renew
 

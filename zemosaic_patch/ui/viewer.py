@@ -24,6 +24,7 @@ from zemosaic_patch.report.embedded import blues_as_css
 from zemosaic_patch.ui.exports import BITS, save
 from zemosaic_patch.ui.looks import BACKGROUNDS, STRETCHES, Look
 from zemosaic_patch.ui.opened import Mosaic, Outline
+from zemosaic_patch.ui.picker import Picker
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
@@ -267,19 +268,19 @@ class _Viewer:
 
         def outlined(event: Any) -> None:
             self._canvas.run_method("showOutlines", event.value)
-            which.value = None
-            which.set_visibility(event.value)
+            which.value = ""
+            which.field.set_visibility(event.value)
 
         count = len(self._shown.outlines)
         ui.checkbox(text("viewer.coverage"), on_change=covered)
         ui.checkbox(text("viewer.outlines", count=count), on_change=outlined).set_enabled(count > 0)
-        which = ui.select(
-            {number: on_one_line(outline.name) for number, outline in enumerate(self._shown.outlines)},
-            label=text("viewer.which"),
-            clearable=True,
-            on_change=lambda event: self._canvas.run_method("mark", -1 if event.value is None else event.value),
+        which = Picker(
+            text("viewer.which"),
+            {"": "", **{str(at): on_one_line(outline.name) for at, outline in enumerate(self._shown.outlines)}},
+            "",
+            lambda at: self._canvas.run_method("mark", int(at or -1)),
         )
-        which.props("outlined dense options-dense").classes("mosaic-which").set_visibility(False)
+        which.field.classes("mosaic-which").set_visibility(False)
         with ui.element("div").classes("mosaic-legend").props("role=img") as legend:
             ui.label("1")
             ui.element("i").style(f"background:{blues_as_css()}")

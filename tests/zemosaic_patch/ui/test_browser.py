@@ -214,6 +214,11 @@ def test_what_is_not_as_usual_is_said_wherever_frames_come_from(window, frames, 
     assert page.locator(":focus").count(), "the keyboard is where it was"
     check_readable(page)
 
+    page.get_by_label("Sharpness").select_option("Drizzle, twice as fine: for 9 frames or more")
+    page.get_by_text("Sharpness: Drizzle, twice as fine").wait_for()
+    page.get_by_label("Sharpness").select_option("Usual: least noise")
+    page.get_by_text("Not as usual: Rejection limit (kappa): 4.0; Comet: 1,2,3,4", exact=True).wait_for()
+
     # another tab says so, too; another folder's frames show another comet
     other = window("dark")
     other.get_by_text("Not as usual: Rejection limit (kappa): 4.0; Comet: 1,2,3,4").wait_for()
@@ -522,11 +527,8 @@ def test_a_finished_mosaic_is_zoomed_stretched_overlaid_and_saved(window, tmp_pa
     page.locator(".mosaic-name").get_by_text(HTML, exact=True).wait_for()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.locator(".mosaic-name").wait_for(state="hidden")
-    page.get_by_label("Show one of them").focus()
-    page.keyboard.press("Enter")
-    page.get_by_role("option").first.wait_for()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
+    check_readable(page)
+    page.get_by_label("Show one of them").select_option(label=HTML)
     page.locator(".mosaic-name").get_by_text(HTML, exact=True).wait_for()
     page.get_by_text("Coverage").click()
 
