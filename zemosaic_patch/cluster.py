@@ -43,6 +43,7 @@ WORKER_TTL = "60 s"  # without a sign of life, after which its tasks go elsewher
 AHEAD = 4  # items in hand for each thread of the workers
 COUNTED_S = 5.0  # workers come and go: they are counted anew after so many seconds
 ANSWER_S = 10.0  # that a scheduler may take to answer, and each worker
+CONNECTED_S = 0.8  # of that, to connect at all
 PATIENCE_S = 30.0  # between looks whether there are workers at all
 RESTORED_S = 30.0  # that a worker started here may be missing: dask starts it again, unless it died as it began
 WITH_PORT = "tcp", "tls"  # kinds of addresses that are a host and a port
@@ -159,15 +160,14 @@ def _client_at(address: str) -> Iterator[Client]:
 
     try:
         _check_address(address)
+        _check_is_scheduler(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions are compared below
             client = Client(address, timeout=ANSWER_S, set_as_default=False)
     except (OSError, ValueError, ImportError) as failure:
         raise UsageError(
-            on_one_line(
-                f"--scheduler {address}: no scheduler answers there ({_told(failure)}); see that `dask scheduler` runs "
-                f"and that its address is right, or use --scheduler {LOCAL}"
-            )
+            f"--scheduler {address}: no scheduler answers there ({_told(failure)}); see that `dask scheduler` runs "
+            f"and that its address is right, or use --scheduler {LOCAL}"
         ) from failure
     with client:
         yield client
@@ -182,6 +182,39 @@ def _check_address(address: str) -> None:
     get_backend(kind)
     if kind in WITH_PORT:
         parse_host_port(place)
+
+
+def _check_is_scheduler(address: str) -> None:
+    """Ask what answers at an address what it is; OSError where it is no scheduler: a client would wait for ever.
+
+    What is no part of dask may send anything, such as a length that no memory has room for.
+    """
+    from asyncio import TimeoutError as LateError
+
+    from distributed.utils import LoopRunner
+
+    try:
+        kind = LoopRunner().run_sync(_kind_at, address)
+    except LateError as late:
+        raise OSError(f"nothing that a scheduler would say came for {ANSWER_S:.0f} s") from late
+    except OSError:
+        raise
+    except (Exception, MemoryError) as unread:
+        raise OSError(f"what is there is no part of dask: {type(unread).__name__}") from unread
+    if kind != "Scheduler":
+        raise OSError(f"what is there is a {kind.lower()} of dask")
+
+
+async def _kind_at(address: str) -> str:
+    """Return what a part of dask says that it is: 'Scheduler', 'Worker' or 'Nanny'."""
+    import asyncio
+
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    terms = {"timeout": CONNECTED_S * ANSWER_S, "connection_args": Security().get_connection_args("client")}
+    async with rpc(address, **terms) as there:
+        return str((await asyncio.wait_for(there.identity(), ANSWER_S))["type"])
 
 
 def _quieten() -> None:

@@ -11,27 +11,51 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanstack.io.frames import is_frame_file
-from nanstack.io.layout import on_one_line
+from nanstack.io.frames import SUFFIXES, is_frame_file
 from nanstack.progress import Progress
-from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.errors import UsageError
+from zemosaic_patch.file_systems import LISTED_S, SEE, in_time, kind_of, open_place, told_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 FETCHED = "fetched"  # folder in that of the output
+STEP = "fetching frames"
+WILD = "*["  # begin what makes a path a pattern
 URL = re.compile(r"[a-z0-9+.:-]+://", re.IGNORECASE)  # also chained ones, as fsspec has them
 NO_NAME = re.compile(r'[<>:"|?*\\\x00-\x1f]')  # what some systems have in no file's name
+OF_FILES = "file", "local"  # kinds of URLs that are paths of this machine
 AT_ONCE = 32  # files
 
 
-def is_url(name: str) -> bool:
-    """Tell whether a name of frames is a URL."""
-    return URL.match(name) is not None
+def is_elsewhere(name: str) -> bool:
+    """Tell whether a name of frames is a URL of something that is to be fetched."""
+    return URL.match(name) is not None and kind_of(name) not in OF_FILES
+
+
+def local_name(name: str) -> str:
+    """Return a name of frames as a path: that of a file:// URL is in it, as a file manager gives it.
+
+    Raises
+    ------
+    UsageError
+        For a URL of something elsewhere, or of another machine's file.
+    """
+    if is_elsewhere(name):
+        raise UsageError(f"{name}: only the command mosaic fetches frames: copy them, and name their folder")
+    if not URL.match(name):
+        return name
+    from urllib.request import url2pathname
+
+    host, slash, path = name.partition("://")[2].partition("/")
+    if host not in ("", "localhost") or not path:
+        raise UsageError(f"{name}: it names no file of this machine: write file:///, and the whole path")
+    return url2pathname(slash + path)
 
 
 def fetch(names: Sequence[str], folder: Path, progress: Progress, anew: bool = False) -> list[str]:
@@ -59,7 +83,7 @@ def fetch(names: Sequence[str], folder: Path, progress: Progress, anew: bool = F
         raise UsageError("frames at URLs need fsspec: python -m pip install 'zemosaic-patch[cluster]'")
     files: list[str] = []
     for name in names:
-        files += _fetched(name, folder, progress, anew) if is_url(name) else [name]
+        files += _fetched(name, folder, progress, anew) if is_elsewhere(name) else [name]
     return files
 
 
@@ -77,51 +101,35 @@ class _Remote:
 
 
 def _fetched(url: str, folder: Path, progress: Progress, anew: bool) -> list[str]:
-    try:
-        frames = _listed(url, folder)
+    with told_of(url):
+        files, path = open_place(url)
+        frames = _listed(files, path, folder / NO_NAME.sub("_", url.partition("://")[0]))
+        if not frames:
+            raise UsageError(f"{url}: no frames there ({', '.join(SUFFIXES)}); {SEE}")
         wanted = [frame for frame in frames if anew or not frame.is_here]
-        files = _file_system(url)[0] if wanted else None
         for first in range(0, len(wanted), AT_ONCE):
-            progress.step("fetching frames", first, len(wanted))
+            progress.step(STEP, first, len(wanted))
             _get(files, wanted[first : first + AT_ONCE], folder)
-        progress.step("fetching frames", len(wanted), len(wanted))
-    except UsageError:
-        raise
-    except FileNotFoundError as failure:
-        raise UsageError(on_one_line(f"{url}: there is no such file or folder")) from failure
-    except Exception as failure:  # each kind of file system has errors of its own
-        raise FailureError(on_one_line(f"{url} cannot be fetched: {type(failure).__name__}: {failure}")) from failure
+        progress.step(STEP, len(wanted), len(wanted))
     return [str(frame.here) for frame in frames]
 
 
-def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return what reads a URL, and the path there."""
-    import fsspec
-
-    try:
-        return fsspec.url_to_fs(url)
-    except (ImportError, ValueError) as failure:  # it says which package is missing, or that it knows no such kind
-        raise UsageError(on_one_line(f"{url}: {failure}")) from failure
-
-
-def _listed(url: str, folder: Path) -> list[_Remote]:
-    """Return the frames that a URL stands for, sorted; UsageError where there is none."""
-    files, path = _file_system(url)
-    if any(mark in path for mark in "*["):
-        found = files.glob(path, detail=True)
+def _listed(files: AbstractFileSystem, path: str, place: Path) -> list[_Remote]:
+    """Return the frames that a path elsewhere stands for, sorted, and where they are put."""
+    if any(mark in path for mark in WILD):
+        folder = re.split(f"[{re.escape(WILD)}]", path)[0].rpartition("/")[0]
+        in_time(lambda: files.ls(folder, detail=False))  # says what is wrong, where a search finds nothing
+        found = in_time(lambda: files.glob(path, detail=True), LISTED_S)
     elif is_frame_file(Path(path)):
-        found = {path: files.info(path)}
+        found = {path: in_time(lambda: files.info(path))}
     else:
-        found = files.find(path, detail=True)
-    place = folder / NO_NAME.sub("_", url.partition("://")[0])
-    frames = [
+        in_time(lambda: files.ls(path, detail=False))
+        found = in_time(lambda: files.find(path, detail=True), LISTED_S)
+    return [
         _Remote(there, known.get("size"), place / _name_here(there))
         for there, known in sorted(found.items())
         if is_frame_file(Path(there)) and known.get("type") != "directory"
     ]
-    if not frames:
-        raise UsageError(on_one_line(f"{url}: it cannot be reached, or has no frames (FITS or .npy files)"))
-    return frames
 
 
 def _name_here(path: str) -> Path:
@@ -134,9 +142,18 @@ def _name_here(path: str) -> Path:
 def _get(files: AbstractFileSystem, frames: Sequence[_Remote], folder: Path) -> None:
     """Fetch some files, all at once where the file system can; each appears complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
-        partial = [os.path.join(work, str(number)) for number in range(len(frames))]
-        files.get([frame.path for frame in frames], partial)
-        for name, frame in zip(partial, frames, strict=True):
-            frame.here.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(name, frame.here)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as work:
+            partial = [os.path.join(work, str(number)) for number in range(len(frames))]
+            in_time(lambda: files.get([frame.path for frame in frames], partial), come=lambda: _bytes_in(work))
+            for name, frame in zip(partial, frames, strict=True):
+                frame.here.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(name, frame.here)
+    finally:
+        with suppress(OSError):  # something has come
+            folder.rmdir()
+
+
+def _bytes_in(folder: str) -> int:
+    with os.scandir(folder) as files:
+        return sum(file.stat().st_size for file in files)

@@ -44,6 +44,7 @@ from zemosaic_patch.arguments import as_words, declarations, in_effect, long_nam
 from zemosaic_patch.cautions import counted, in_units
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.fetched import local_name
 from zemosaic_patch.options import (
     CanvasChoice,
     CanvasOptions,
@@ -77,6 +78,7 @@ def find_frames(
     """
     results = ("mosaic.fits",) if joins_tiles else ("mosaic.fits", "tile.fits", "comet.fits", "merged.fits")
     is_output = partial(is_output_folder, results=results)
+    names = [local_name(str(name)) for name in names]
     try:
         return find_frame_files(
             names,

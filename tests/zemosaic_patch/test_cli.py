@@ -458,3 +458,22 @@ def test_what_the_system_refuses_is_told_in_our_words(run, monkeypatch, tmp_path
     code, _, lines = run("demo", "-o", tmp_path / "demo")
     assert code == 1
     assert lines[-1].startswith(f"zemosaic-patch: {told}")
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r", "\x1b[2J", "\udce9"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mosaic", "{}", "-o", "out"],
+        ["look", "{}"],
+        ["hips", "{}"],
+        ["report", "{}"],
+        ["mosaic", ".", "-o", "out", "--scale", "{}"],
+    ],
+)
+def test_what_would_break_a_line_or_steer_the_terminal_is_escaped(tmp_path, monkeypatch, capsys, mark, words):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([word.format(f"no{mark}thing") for word in words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert mark.encode("unicode_escape").decode() in line

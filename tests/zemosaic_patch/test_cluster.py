@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from distributed import LocalCluster
 
 from nanstack.io.frames import FrameError
 from tests.support.nights import night, sky_of_stars, turns
+from tests.support.servers import accepting, serving
 from tests.support.told import Told
 from zemosaic_patch import cli, cluster
 from zemosaic_patch.cluster import unlike
@@ -137,6 +139,24 @@ def test_no_scheduler_at_the_address_is_told_in_a_line(plain, tmp_path, capsys, 
         assert lines == [line for line in lines if f"--scheduler {address}: no scheduler answers there" in line]
         assert len(lines) == 1
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["mute", "of mail", "of the web", "worker"])
+def test_what_answers_and_is_no_scheduler_is_told_in_a_line(plain, workers, tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.setattr(cluster, "ANSWER_S", 1.0)
+    there = {
+        "mute": accepting,
+        "of mail": lambda: accepting(b"220 mail.example.org ESMTP\r\n"),
+        "of the web": lambda: serving(tmp_path),
+        "worker": lambda: nullcontext(next(iter(workers.scheduler.workers)).removeprefix("tcp://")),
+    }[kind]
+    with there() as place:
+        code, lines = refusal(capsys, plain / "frames", "-o", tmp_path / "out", "--scheduler", f"tcp://{place}")
+    assert code == 2
+    (line,) = lines
+    assert f"--scheduler tcp://{place}: no scheduler answers there" in line
+    assert ("is a worker of dask" in line) == (kind == "worker")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("address", ["foo", "no such host", "tcp://127.0.0.1", "tcp://127.0.0.1:port", "ftp://h:99"])

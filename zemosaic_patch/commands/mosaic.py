@@ -120,10 +120,10 @@ def run(
 
 def _files_of(files: MosaicFiles) -> Sequence[str]:
     """Return the names of frames, those at URLs fetched."""
-    from zemosaic_patch.fetched import FETCHED, fetch, is_url
+    from zemosaic_patch.fetched import FETCHED, fetch, is_elsewhere
     from zemosaic_patch.progress import shown
 
-    if not any(map(is_url, files.frames)):
+    if not any(map(is_elsewhere, files.frames)):
         return files.frames
     _check_earlier(files, [])
     with own_folder(files.output), shown(files.progress) as bars:
