@@ -73,6 +73,16 @@ class LookedAt:
         )
 
 
+class _Unsaid:
+    """Of what is wrong with a few files' surveys nothing is said: at last all of them are asked for, which says it."""
+
+    def step(self, name: str, done: int, total: int) -> None:
+        """Nothing is shown."""
+
+    def warn(self, text: str) -> None:
+        """Nothing is said."""
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """Which files a mosaic of all of them would leave out, by their numbers.
@@ -117,7 +127,7 @@ def look(
     rough_at = ROUGH_FROM
     for first in range(0, len(paths), TOGETHER):
         some = {paths[number]: number for number in order[first : first + TOGETHER]}
-        surveys, unusable = survey_files(list(some), folder)
+        surveys, unusable = survey_files(list(some), folder, progress=_Unsaid())
         known = {survey.path: survey for survey in surveys}
         for path, number in some.items():
             one = known.get(path)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from typing import Any
@@ -21,17 +22,20 @@ def shown(how: str) -> Bars | Lines:
 class Lines:
     """Tells steps and warnings as JSON, a line each, to standard error: a `nanstack.progress.Progress` for programs.
 
-    A line has `seconds` since the beginning, and `step`, `done`, `total`, or `warning`.
+    A line has `seconds` since the beginning, and `step`, `done`, `total`, or `warning`, or `note`: what is logged
+    meanwhile, such as that functions are compiled.
     """
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self._handlers: list[logging.Handler] = []
 
     def __enter__(self) -> Lines:
+        self._handlers, logging.root.handlers = logging.root.handlers, [_Noted(self)]
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left to do."""
+        logging.root.handlers = self._handlers
 
     def step(self, name: str, done: int, total: int) -> None:
         """Tell that so many of a step's units are done."""
@@ -43,11 +47,24 @@ class Lines:
 
         self._tell(warning=on_one_line(text))
 
+    def note(self, text: str) -> None:
+        """Tell what is logged."""
+        self._tell(note=text)
+
     def _tell(self, **what: Any) -> None:
         obey()
         line = json.dumps({"seconds": round(time.monotonic() - self._began, 2), **what})
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+class _Noted(logging.Handler):
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.note(self.format(record))
 
 
 class Bars:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames left out by hand: the mosaic is that of the others, and the report names them."""
+"""Frames left out by hand: the mosaic is that of the others, and the report names them; what is told to programs."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from astropy.io import fits
 from nanstack.stack.kept import read_part
 from tests.support.pointings import write_pointings
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.progress import shown
 from zemosaic_patch.stack_run import Wishes, named_among
 
 
@@ -95,3 +97,15 @@ def test_steps_are_told_to_programs_and_cells_where_they_lie(run, frames, tmp_pa
     for box, part in parts:
         joined[box.top - top : box.bottom - top, box.left - left : box.right - left] = part
     np.testing.assert_array_equal(joined, whole)
+
+
+def test_what_is_logged_meanwhile_is_a_line_of_json_too(capsys):
+    with shown("json") as lines:
+        logging.getLogger("nanstack.compilation").warning("compiling the\nstack")
+        lines.step("stacking", 1, 2)
+    logging.getLogger("nanstack.compilation").warning("afterwards")
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [{key: value for key, value in line.items() if key != "seconds"} for line in told] == [
+        {"note": "compiling the\nstack"},
+        {"step": "stacking", "done": 1, "total": 2},
+    ]

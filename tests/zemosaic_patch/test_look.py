@@ -150,3 +150,10 @@ def test_a_night_is_that_of_the_day_on_whose_evening_it_began(times, expected):
 def test_nights_are_apart_and_what_is_no_time_has_none():
     found = nights(["2025-03-26T20:00:00", "2025-03-27T20:00:00", "", "yesterday"])
     assert found == {"2025-03-26T20:00:00": "2025-03-26", "2025-03-27T20:00:00": "2025-03-27"}
+
+
+def test_where_nothing_can_be_kept_it_is_said_once(run, frames, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = run("look", frames, "--keep", tmp_path / "file" / "kept")
+    assert code == 0
+    assert len([line for line in err if "cannot be kept" in line]) == 1
