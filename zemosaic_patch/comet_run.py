@@ -26,7 +26,7 @@ from nanstack.survey.facts import facts_of
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.options import STACKS, CometChoice
-from zemosaic_patch.reports import CometReport
+from zemosaic_patch.report.comet import CometReport
 from zemosaic_patch.result_files import Written, image_and_coverage, write_result
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame
     from nanstack.progress import Progress
     from nanstack.settings import CanvasSettings
-    from zemosaic_patch.reports import Registered
+    from zemosaic_patch.report.registration import Registered
 
 COMET, MERGED = STACKS
 MOST_NAMED = 3

@@ -28,7 +28,7 @@ from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC, describe, name_inside, prepare, save_mosaic
 from zemosaic_patch.options import JoinOptions, MosaicOutput, OutputOptions
 from zemosaic_patch.outputs import Recording
-from zemosaic_patch.reports import JoinedTile, Levelling, MosaicImage, MosaicReport
+from zemosaic_patch.report.joined import JoinedTile, Levelling, MosaicImage, MosaicReport
 from zemosaic_patch.tile_files import agreed_cards, frames_in, is_mosaic, read_tile, tile_name
 
 REJECTION, MATCHING = "NPA_REJ", "NPA_SKYM"  # cards that say how the tiles were made

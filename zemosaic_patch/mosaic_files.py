@@ -19,8 +19,8 @@ from zemosaic_patch.comet_run import CometStack
 from zemosaic_patch.options import PICTURES, STACKS, MosaicRun
 from zemosaic_patch.outputs import Recording, claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
-from zemosaic_patch.reports import ResultFiles, read_json, write_json
-from zemosaic_patch.result_files import Written
+from zemosaic_patch.report.json_file import read_json, write_json
+from zemosaic_patch.result_files import ResultFiles, Written
 
 if TYPE_CHECKING:
     from nanstack.mosaic import Mosaic
@@ -174,7 +174,7 @@ def save_mosaic(mosaic: Mosaic, folder: Path, header: Any, picture: str, compres
     Returns
     -------
     dict
-        The names of the pictures, as `zemosaic_patch.reports.MosaicImage` has them.
+        The names of the pictures, as `zemosaic_patch.report.joined.MosaicImage` has them.
     """
     expect(folder, output_names(picture))
     with ThreadPoolExecutor(1) as pool:

@@ -26,7 +26,8 @@ from zemosaic_patch.mosaic_files import (
 )
 from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.outputs import Recording
-from zemosaic_patch.reports import CanvasReport, read_json
+from zemosaic_patch.report.canvas import CanvasReport
+from zemosaic_patch.report.json_file import read_json
 from zemosaic_patch.solve import place_groups
 from zemosaic_patch.stack_run import Wishes, Work, stack_files, told_otherwise
 

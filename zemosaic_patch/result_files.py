@@ -17,10 +17,26 @@ from nanstack.memory import threads
 from nanstack.stack.rows import OpenFiles, Rows, rows_of_layout
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.pictures import Seen, Stretch, screen_stretches, write_coverage, write_stretched
-from zemosaic_patch.reports import ResultFiles
 
 if TYPE_CHECKING:
     from nanstack.stack.stacked import StackedCell
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files of a result, by their names in its folder.
+
+    Attributes
+    ----------
+    image, picture : str
+    coverage_picture, picture_linked : str
+        Empty where there is none.
+    """
+
+    image: str
+    picture: str
+    coverage_picture: str
+    picture_linked: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ from zemosaic_patch.options import (
     TileRun,
 )
 from zemosaic_patch.outputs import is_ours, is_output_folder
-from zemosaic_patch.reports import CanvasReport, Registered, Stacked
+from zemosaic_patch.report.canvas import CanvasReport
+from zemosaic_patch.report.registration import Registered
+from zemosaic_patch.report.stack import Stacked
 from zemosaic_patch.result_files import Written, write_result
 
 if TYPE_CHECKING:

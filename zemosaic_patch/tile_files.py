@@ -13,8 +13,7 @@ from nanstack.io.frames import channels_last, read_named_image, samples_with_dat
 from nanstack.io.layout import card, read_layout, read_samples
 from zemosaic_patch.options import TileRun
 from zemosaic_patch.outputs import Recording
-from zemosaic_patch.reports import ResultFiles
-from zemosaic_patch.result_files import Written
+from zemosaic_patch.result_files import ResultFiles, Written
 
 TILE, REPORT = "tile.fits", "tile.json"
 OUTPUTS = (TILE, "tile.png", "coverage.png", REPORT)

@@ -10,7 +10,8 @@ from nanstack.io.files import remove_partial_files
 from nanstack.progress import Progress, Quiet
 from zemosaic_patch.options import TileRun
 from zemosaic_patch.outputs import Recording
-from zemosaic_patch.reports import CanvasReport, write_json
+from zemosaic_patch.report.canvas import CanvasReport
+from zemosaic_patch.report.json_file import write_json
 from zemosaic_patch.stack_run import stack_files
 from zemosaic_patch.tile_files import REPORT, files_of
 

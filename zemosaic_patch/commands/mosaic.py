@@ -34,7 +34,8 @@ from zemosaic_patch.options import (
 )
 
 if TYPE_CHECKING:
-    from zemosaic_patch.reports import CanvasReport, MosaicReport
+    from zemosaic_patch.report.canvas import CanvasReport
+    from zemosaic_patch.report.joined import MosaicReport
 
 
 def run(

@@ -20,7 +20,7 @@ from zemosaic_patch.commands.output import (
 from zemosaic_patch.options import CanvasOptions, StackOptions, TileFiles, TileRun, tile_defaults
 
 if TYPE_CHECKING:
-    from zemosaic_patch.reports import CanvasReport
+    from zemosaic_patch.report.canvas import CanvasReport
 
 
 def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report: one HTML page about a mosaic or a tile."""
+"""What is known of a mosaic or a tile: as records, as a JSON file, and as one page of HTML."""

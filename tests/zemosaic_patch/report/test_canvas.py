@@ -20,7 +20,12 @@ from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from nanstack.survey.trails import Trail
 from tests.support.registered import HERE, registered
-from zemosaic_patch.reports import CameraFlat, CanvasReport, Registered, ResultFiles, Stacked, write_json
+from zemosaic_patch.report.canvas import CanvasReport
+from zemosaic_patch.report.flats import CameraFlat
+from zemosaic_patch.report.json_file import write_json
+from zemosaic_patch.report.registration import Registered
+from zemosaic_patch.report.stack import Stacked
+from zemosaic_patch.result_files import ResultFiles
 
 SHAPE = (100, 160, 3)
 FILES = ResultFiles("mosaic.fits", "mosaic.png", "coverage.png")
