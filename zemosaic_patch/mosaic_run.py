@@ -93,7 +93,7 @@ def mosaic_of_files(
         Nothing to stack.
     """
     progress = Noting.of(progress)
-    prepare(folder, run.output.picture, paths, stacks=run.comet.stacks if run.comet else ())
+    prepare(folder, run.output.picture, paths, stacks=run.stacks)
     place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place, crew)
     with Recording(folder) as recording:

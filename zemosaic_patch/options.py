@@ -451,6 +451,11 @@ class MosaicRun:
         if self.comet is not None and self.comet.merged and self.stack.drizzle is not None:
             raise UsageError("--comet-merged is not for --drizzle, which drops photosites as they are: leave one out")
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The names of what is stacked beside the stars."""
+        return self.comet.stacks if self.comet else ()
+
 
 @dataclass(frozen=True)
 class MosaicFiles:

@@ -61,10 +61,13 @@ from zemosaic_patch.report.stack import Stacked
 from zemosaic_patch.result_files import Written, write_result
 
 if TYPE_CHECKING:
+    from nanstack.comet_stack import CometFrames
     from nanstack.levels.placed import PlacedFrame
+    from nanstack.levels.sky_told import SkyTold
     from nanstack.register.solution import Registration
     from nanstack.stack.stacked import StackedCell
     from nanstack.survey.record import Survey
+    from zemosaic_patch.report.comet import CometReport
 
 UNWANTED = "it is not wanted (--leave-out)"
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
@@ -199,6 +202,95 @@ class Clock:
         self._began = now
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """The pixels that are chosen, and what they are chosen by.
+
+    Attributes
+    ----------
+    choice : CanvasChoice
+    reference : Path or None
+        The frame that it names.
+    like : Canvas or None
+        The pixels of the image that it names.
+    """
+
+    choice: CanvasChoice
+    reference: Path | None
+    like: Canvas | None
+
+    @classmethod
+    def of(cls, choice: CanvasChoice, paths: Sequence[Path]) -> _Chosen:
+        """Return a choice among frame files, its own files found; else raise UsageError."""
+        reference = None if choice.reference is None else _among(paths, choice.reference)
+        return cls(choice, reference, None if choice.like is None else _pixels_of(choice.like))
+
+    def canvas_of(self, frames: Sequence[RegisteredFrame], settings: CanvasSettings) -> Canvas:
+        """Return the canvas that is chosen."""
+        if self.like is not None:
+            return self.like
+        reference = next((frame for frame in frames if frame.path == self.reference), None)
+        if self.choice.kind == "reference":
+            return reference_canvas((reference or frames[best_reference(frames)]).view)
+        views, finer = [frame.view for frame in frames], 1.0 if settings.drizzle is None else settings.drizzle.scale
+        return union_canvas(views, reference and reference.view, scale=self.choice.scale, finer=finer)
+
+    def told(self, solved: _Solved) -> str:
+        """Return what the canvas's pixels are chosen by, in words."""
+        if self.choice.like is not None:
+            return f"pixels of {Path(self.choice.like).name}"
+        if self.choice.kind == "reference":
+            attitude, views = solved.canvas.view.attitude, [(one.frame.path, one.frame.view) for one in solved.frames]
+            own = (path.name for path, view in views if np.array_equal(view.attitude, attitude))
+            return f"pixels of {next(own, 'an earlier frame')}"
+        if self.reference is not None:
+            return f"turned as {self.reference.name}"
+        knows_north = solved.registered.on_the_sky and not solved.registered.approximate
+        return "north up" if knows_north else "north in no known direction"
+
+
+def _among(paths: Sequence[Path], reference: str) -> Path:
+    """Return the frame that the reference names."""
+    wanted = Path(reference)
+    for path in paths:
+        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
+            return path
+    raise UsageError(f"--reference {reference} is not among the {len(paths)} frames given: name one of them")
+
+
+def _pixels_of(image: str) -> Canvas:
+    """Return the canvas that another image gives."""
+    try:
+        return canvas_like(Path(image))
+    except FrameError as error:
+        raise UsageError(on_one_line(f"--like {image}: {error.reason}")) from error
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Frames on their canvas, ready to be stacked.
+
+    Attributes
+    ----------
+    session : Session
+        That they are of.
+    registered : Registered
+        What is to be told of it.
+    settings : CanvasSettings
+        By which they are stacked.
+    canvas, frames, usual_flux, sky
+        As in `nanstack.going_on.OnCanvas`.
+    """
+
+    session: Session
+    registered: Registered
+    settings: CanvasSettings
+    canvas: Canvas
+    frames: Sequence[PlacedFrame]
+    usual_flux: float
+    sky: SkyTold | None
+
+
 def stack_files(
     paths: Sequence[Path],
     run: TileRun | MosaicRun,
@@ -232,87 +324,72 @@ def stack_files(
         Nothing to stack.
     """
     clock, progress, wishes = Clock(), Noting.of(progress), wishes or Wishes()
-    choice, settings = run.canvas, run.stack
-    make_ready(settings, on_the_sky=work is not None).add_done_callback(lambda _: process.loaded())
-    wanted = None if choice.reference is None else _among(paths, choice.reference)
-    like = None if choice.like is None else _pixels_of(choice.like)
-    solution = work and SolutionFile(work.solution, _asked_for(choice, like, settings))
-    if solution is not None and (to.folder / to.names.image).exists():
-        _check_goes_on(solution)
+    make_ready(run.stack, on_the_sky=work is not None).add_done_callback(lambda _: process.loaded())
+    chosen = _Chosen.of(run.canvas, paths)
+    solution = work and _solution_of(work, chosen, run.stack, to)
     session = _session_of(paths, wishes, solution, clock, progress, work)
     _tell_who_is_in(session, wishes, progress)
-    _check_usable(session, wanted)
-    registered = Registered.of(session)
-    cautions.of_place(session, registered, choice, progress, tries=work is not None)
-    cautions.check_scale(session, choice)
-    with _failures():
-        canvas, placed, usual_flux, sky = solved_on_canvas(
-            session,
-            lambda frames: like or _canvas_of(frames, choice, wanted, settings),
-            settings,
-            grows=choice.kind == "all",
-            kept=solution,
-            progress=progress,
-        )
-        followed = comet and comet.followed(placed, canvas, settings, registered, session.left_out, progress)
-    _check_disk(to, canvas, placed[0].channels, work, stacks=1 + (len(comet.stacks) if comet else 0))
-    cautions.of_frames(session, placed, canvas, choice, progress)
-    cautions.of_sky(placed, sky, progress)
-    kept, tally = work and KeptCells(work.cells, installed_version()), Tally()
-    strips = stacked_strips(canvas, placed, settings, kept=kept, progress=progress, crew=work and work.crew)
+    solved = _solved(session, chosen, run.stack, solution, progress, tries=work is not None)
+    followed = comet and _followed(comet, solved, progress)
+    _check_disk(to, solved, work, stacks=1 + (len(comet.stacks) if comet else 0))
+    cautions.of_frames(session, solved.frames, solved.canvas, chosen.choice, progress)
+    cautions.of_sky(solved.frames, solved.sky, progress)
     clock.ends("levels")
-    with _failures(), closing(strips):  # whatever fails, no cell is in work any more, and nothing temporary is left
-        write_result(
-            to,
-            canvas.shape,
-            placed[0].channels,
-            _something(tally.over(strips), tally, canvas, choice, clock),
-            cards=_cards(session, registered, placed, canvas, settings, to.kind, usual_flux),
-            closing=tally.cards,
-            correlation=correlation(placed, canvas, settings),
-            wcs=canvas.wcs() if registered.on_the_sky else None,
-            top_down=not to.upside_down,
-        )
-    cautions.of_rejected(settings, tally, progress)
-    cautions.of_holes(settings, tally, placed, progress)
-    if comet is not None:
-        with _failures():
-            beside = comet.written(
-                followed,
-                placed,
-                to,
-                canvas,
-                settings,
-                _cards(session, registered, followed.frames, canvas, settings, "comet", usual_flux),
-                registered,
-                progress,
-                work.crew,
-            )
-        clock.ends("comet")
+    kept = work and KeptCells(work.cells, installed_version())
+    tally = _write_stack(solved, chosen, to, kept, work and work.crew, clock, progress)
+    beside = comet and _write_comet(comet, followed, solved, to, work.crew, clock, progress)
     if kept is not None and kept.failure:
         progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
     clock.ends("writing")
     return CanvasReport.of(
         session,
-        placed,
-        canvas,
-        sky=sky,
+        solved.frames,
+        solved.canvas,
+        sky=solved.sky,
         files=to.names,
-        stack=_stacked(settings, tally, kept),
+        stack=_stacked(run.stack, tally, kept),
         settings=told_of(run),
         seconds=clock.seconds,
-        like=_like(canvas, placed, choice, wanted, registered.on_the_sky and not registered.approximate),
+        like=chosen.told(solved),
         upside_down=to.upside_down,
-        comet=comet and beside,
+        comet=beside,
         warnings=progress.warnings,
     )
 
 
-def _stacked(settings: CanvasSettings, tally: Tally, kept: KeptCells | None) -> Stacked:
-    """Return what is to be told of a stack; of its cells, where they are kept."""
-    cells = () if kept is None else (len(kept.used | kept.made), len(kept.used))
-    counts = tally.coverage, tally.rejected, tally.samples
-    return Stacked.of(settings, *counts, *cells, holes=tally.holes, masked=tally.masked, spared=tally.spared)
+# --- the steps --------------------------------------------------------------------------------------------------------
+
+
+def _solution_of(work: Work, chosen: _Chosen, settings: CanvasSettings, to: Written) -> SolutionFile:
+    """Return the file of solutions, which may hold that of an earlier run; UsageError where its mosaic is another."""
+    solution = SolutionFile(work.solution, _asked_for(chosen, settings))
+    if (to.folder / to.names.image).exists():
+        _check_goes_on(solution)
+    return solution
+
+
+def _asked_for(chosen: _Chosen, settings: CanvasSettings) -> dict[str, str]:
+    """Return what tells a run's solution from one of another version, of other settings, or for other pixels, in words.
+
+    Another image may have changed since, and have kept its name.
+    """
+    named, like = _named(chosen.choice), chosen.like
+    told = {"version": f"version {installed_version()} of this program"}
+    for group in (CanvasOptions.of(named), StackOptions.of(settings)):
+        told.update({name: as_words(name, option, value) for name, option, value in declarations(group)})
+    if like is not None:
+        told[f"{like.shape} {like.wcs().to_header_string(relax=True)}"] = f"other pixels of {named.like}"
+    return told
+
+
+def _check_goes_on(solution: SolutionFile) -> None:
+    """Refuse to go on from a mosaic that was made otherwise: it would be replaced by one of all other pixels."""
+    others = solution.others()
+    if others:
+        raise UsageError(
+            f"--resume cannot go on here: the mosaic was made with {', '.join(others)}; ask for the same again, start "
+            "again with --overwrite instead, or name another DIR"
+        )
 
 
 def _session_of(
@@ -359,28 +436,93 @@ def _tell_who_is_in(session: Session, wishes: Wishes, progress: Progress) -> Non
         progress.warn(f"cannot be taken in (--take-in): {line}")
 
 
-def _asked_for(choice: CanvasChoice, like: Canvas | None, settings: CanvasSettings) -> dict[str, str]:
-    """Return what tells a run's solution from one of another version, of other settings, or for other pixels, in words.
-
-    Another image may have changed since, and have kept its name.
-    """
-    named = replace(choice, reference=_name(choice.reference), like=_name(choice.like))
-    told = {"version": f"version {installed_version()} of this program"}
-    for group in (CanvasOptions.of(named), StackOptions.of(settings)):
-        told.update({name: as_words(name, option, value) for name, option, value in declarations(group)})
-    if like is not None:
-        told[f"{like.shape} {like.wcs().to_header_string(relax=True)}"] = f"other pixels of {named.like}"
-    return told
-
-
-def _check_goes_on(solution: SolutionFile) -> None:
-    """Refuse to go on from a mosaic that was made otherwise: it would be replaced by one of all other pixels."""
-    others = solution.others()
-    if others:
-        raise UsageError(
-            f"--resume cannot go on here: the mosaic was made with {', '.join(others)}; ask for the same again, start "
-            "again with --overwrite instead, or name another DIR"
+def _solved(
+    session: Session,
+    chosen: _Chosen,
+    settings: CanvasSettings,
+    solution: SolutionFile | None,
+    progress: Progress,
+    *,
+    tries: bool,
+) -> _Solved:
+    """Return a session's frames on the canvas that is chosen; `tries` tells whether their place was looked for."""
+    _check_usable(session, chosen.reference)
+    registered = Registered.of(session)
+    cautions.of_place(session, registered, chosen.choice, progress, tries=tries)
+    cautions.check_scale(session, chosen.choice)
+    with _failures():
+        on_canvas = solved_on_canvas(
+            session,
+            partial(chosen.canvas_of, settings=settings),
+            settings,
+            grows=chosen.choice.kind == "all",
+            kept=solution,
+            progress=progress,
         )
+    return _Solved(session, registered, settings, *on_canvas)
+
+
+def _check_usable(session: Session, wanted: Path | None) -> None:
+    if wanted in session.left_out:
+        raise FailureError(
+            f"{wanted.name} cannot be the reference: {session.left_out[wanted]}; name another, or leave --reference out"
+        )
+    if not session.frames:
+        raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
+
+
+def _followed(comet: CometRun, solved: _Solved, progress: Progress) -> CometFrames:
+    """Return frames turned after the comet."""
+    left_out = solved.session.left_out
+    with _failures():
+        return comet.followed(solved.frames, solved.canvas, solved.settings, solved.registered, left_out, progress)
+
+
+def _check_disk(to: Written, solved: _Solved, work: Work | None, stacks: int) -> None:
+    """Refuse a canvas that the disk has no room for before any work is done on it.
+
+    Kept cells take as much as the file, pictures half of it; what is compressed waits in a temporary one.
+    """
+    (height, width), channels = solved.canvas.shape, solved.frames[0].channels
+    image = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
+    cells = 0 if work is None else max(0, image - sum(path.stat().st_size for path in work.cells.glob("cell_*.npz")))
+    pictures = height * width * (channels * to.bits // 8 * (2 if to.names.picture_linked else 1) + 1)
+    needed = image * (1 + to.packed) + pictures + cells + (stacks - 1) * (2 * image + pictures)
+    free = shutil.disk_usage(to.folder).free
+    if needed > free:
+        raise FailureError(
+            f"{width} x {height} pixels take {in_units(needed)} on the disk, which has {in_units(free)} free: make "
+            "room where the output goes, or name another folder with -o"
+        )
+
+
+def _write_stack(
+    solved: _Solved,
+    chosen: _Chosen,
+    to: Written,
+    kept: KeptCells | None,
+    crew: Crew | None,
+    clock: Clock,
+    progress: Progress,
+) -> Tally:
+    """Stack frames, write the result, and return what was counted."""
+    canvas, frames, settings, tally = solved.canvas, solved.frames, solved.settings, Tally()
+    strips = stacked_strips(canvas, frames, settings, kept=kept, progress=progress, crew=crew)
+    with _failures(), closing(strips):  # whatever fails, no cell is in work any more, and nothing temporary is left
+        write_result(
+            to,
+            canvas.shape,
+            frames[0].channels,
+            _something(tally.over(strips), tally, canvas, chosen.choice, clock),
+            cards=_cards(solved, frames, to.kind),
+            closing=tally.cards,
+            correlation=correlation(frames, canvas, settings),
+            wcs=canvas.wcs() if solved.registered.on_the_sky else None,
+            top_down=not to.upside_down,
+        )
+    cautions.of_rejected(settings, tally, progress)
+    cautions.of_holes(settings, tally, frames, progress)
+    return tally
 
 
 def _something(
@@ -396,6 +538,32 @@ def _something(
         )
 
 
+def _write_comet(
+    comet: CometRun,
+    followed: CometFrames,
+    solved: _Solved,
+    mosaic: Written,
+    crew: Crew | None,
+    clock: Clock,
+    progress: Progress,
+) -> CometReport:
+    """Stack the frames on the comet's motion beside a mosaic that is there, and return what is known of that."""
+    with _failures():
+        report = comet.written(
+            followed,
+            solved.frames,
+            mosaic,
+            solved.canvas,
+            solved.settings,
+            _cards(solved, followed.frames, "comet"),
+            solved.registered,
+            progress,
+            crew,
+        )
+    clock.ends("comet")
+    return report
+
+
 @contextmanager
 def _failures() -> Iterator[None]:
     """Say in a line why frames cannot be stacked: a file that has changed, a canvas that is too large."""
@@ -405,98 +573,30 @@ def _failures() -> Iterator[None]:
         raise FailureError(on_one_line(str(error))) from error
 
 
-# --- frames -----------------------------------------------------------------------------------------------------------
-
-
-def _among(paths: Sequence[Path], reference: str) -> Path:
-    """Return the frame that the reference names."""
-    wanted = Path(reference)
-    for path in paths:
-        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
-            return path
-    raise UsageError(f"--reference {reference} is not among the {len(paths)} frames given: name one of them")
-
-
-def _check_usable(session: Session, wanted: Path | None) -> None:
-    if wanted in session.left_out:
-        raise FailureError(
-            f"{wanted.name} cannot be the reference: {session.left_out[wanted]}; name another, or leave --reference out"
-        )
-    if not session.frames:
-        raise FailureError(f"no usable frame in {counted(len(session.left_out), 'file')}: see above")
-
-
-def _check_disk(to: Written, canvas: Canvas, channels: int, work: Work | None, stacks: int) -> None:
-    """Refuse a canvas that the disk has no room for before any work is done on it.
-
-    Kept cells take as much as the file, pictures half of it; what is compressed waits in a temporary one.
-    """
-    height, width = canvas.shape
-    image = height * width * (BYTES_OF_COLOUR * channels + BYTES_OF_PIXEL)
-    cells = 0 if work is None else max(0, image - sum(path.stat().st_size for path in work.cells.glob("cell_*.npz")))
-    pictures = height * width * (channels * to.bits // 8 * (2 if to.names.picture_linked else 1) + 1)
-    needed = image * (1 + to.packed) + pictures + cells + (stacks - 1) * (2 * image + pictures)
-    free = shutil.disk_usage(to.folder).free
-    if needed > free:
-        raise FailureError(
-            f"{width} x {height} pixels take {in_units(needed)} on the disk, which has {in_units(free)} free: make "
-            "room where the output goes, or name another folder with -o"
-        )
-
-
-def _pixels_of(image: str) -> Canvas:
-    """Return the canvas that another image gives."""
-    try:
-        return canvas_like(Path(image))
-    except FrameError as error:
-        raise UsageError(on_one_line(f"--like {image}: {error.reason}")) from error
-
-
-def _canvas_of(
-    frames: Sequence[RegisteredFrame], choice: CanvasChoice, wanted: Path | None, settings: CanvasSettings
-) -> Canvas:
-    """Return the canvas that is chosen, where it is not another image's."""
-    reference = next((frame for frame in frames if frame.path == wanted), None)
-    if choice.kind == "reference":
-        return reference_canvas((reference or frames[best_reference(frames)]).view)
-    views, finer = [frame.view for frame in frames], 1.0 if settings.drizzle is None else settings.drizzle.scale
-    return union_canvas(views, reference and reference.view, scale=choice.scale, finer=finer)
-
-
-def _like(
-    canvas: Canvas, placed: Sequence[PlacedFrame], choice: CanvasChoice, wanted: Path | None, knows_north: bool
-) -> str:
-    """Return what a canvas's pixels are chosen by, in words."""
-    if choice.like is not None:
-        return f"pixels of {Path(choice.like).name}"
-    if choice.kind == "reference":
-        own = (one.frame.path.name for one in placed if np.array_equal(one.frame.view.attitude, canvas.view.attitude))
-        return f"pixels of {next(own, 'an earlier frame')}"
-    if wanted is not None:
-        return f"turned as {wanted.name}"
-    return "north up" if knows_north else "north in no known direction"
-
-
 # --- what is known of the result --------------------------------------------------------------------------------------
 
 
-def _cards(
-    session: Session,
-    registered: Registered,
-    placed: Sequence[PlacedFrame],
-    canvas: Canvas,
-    settings: CanvasSettings,
-    kind: str,
-    usual_flux: float,
-) -> dict[str, tuple[Any, str]]:
+def _stacked(settings: CanvasSettings, tally: Tally, kept: KeptCells | None) -> Stacked:
+    """Return what is to be told of a stack; of its cells, where they are kept."""
+    cells = () if kept is None else (len(kept.used | kept.made), len(kept.used))
+    counts = tally.coverage, tally.rejected, tally.samples
+    return Stacked.of(settings, *counts, *cells, holes=tally.holes, masked=tally.masked, spared=tally.spared)
+
+
+def _cards(solved: _Solved, placed: Sequence[PlacedFrame], kind: str) -> dict[str, tuple[Any, str]]:
     """Return the cards that say where a result comes from, and how far its place on the sky can be trusted."""
-    frames, creator = [one.frame for one in placed], f"zemosaic-patch {installed_version()}"
+    frames, session, registered = [one.frame for one in placed], solved.session, solved.registered
     cards = canvas_cards(
-        frames, canvas, settings, creator=creator, on_the_sky=registered.on_the_sky, scale_known=session.knows_its_scale
+        frames,
+        solved.canvas,
+        solved.settings,
+        creator=f"zemosaic-patch {installed_version()}",
+        on_the_sky=registered.on_the_sky,
+        scale_known=session.knows_its_scale,
     )
     cards["NPA_KIND"] = (kind, "what this image is")
     cards["NPA_GIVE"] = (len(frames) + len(session.left_out), "frames given")
-    cards["NPA_FLUX"] = (round(usual_flux, 6), "flux of a star here / in the usual frame")
+    cards["NPA_FLUX"] = (round(solved.usual_flux, 6), "flux of a star here / in the usual frame")
     cards["NPA_PLAC"] = (registered.place, "how the place on the sky was found")
     if registered.approximate and registered.on_the_sky:
         cards["NPA_APRX"] = (True, "the place on the sky is only approximate")
@@ -510,9 +610,7 @@ def told_of(run: TileRun | MosaicRun) -> dict[str, Any]:
 
 def _groups_of(run: TileRun | MosaicRun) -> list[Any]:
     """Return the options that stand for a run, those of pixels and stack first, without the place of any file."""
-    choice = run.canvas
-    named = replace(choice, reference=_name(choice.reference), like=_name(choice.like))
-    groups = [CanvasOptions.of(named), StackOptions.of(run.stack)]
+    groups = [CanvasOptions.of(_named(run.canvas)), StackOptions.of(run.stack)]
     return groups + ([OutputOptions.of(run.output), CometOptions.of(run.comet)] if isinstance(run, MosaicRun) else [])
 
 
@@ -528,6 +626,11 @@ def told_otherwise(run: MosaicRun, told: Any) -> list[str]:
         for key, name, option in named
         if told.get(key) != own.get(key) and (key in told or option.part_of is None)  # a part goes without saying
     ]
+
+
+def _named(choice: CanvasChoice) -> CanvasChoice:
+    """Return a choice that names its files without their places."""
+    return replace(choice, reference=_name(choice.reference), like=_name(choice.like))
 
 
 def _name(path: str | None) -> str | None:

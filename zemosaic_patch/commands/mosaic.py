@@ -34,6 +34,7 @@ from zemosaic_patch.options import (
 )
 
 if TYPE_CHECKING:
+    from nanstack.progress import Progress
     from zemosaic_patch.report.canvas import CanvasReport
     from zemosaic_patch.report.joined import MosaicReport
 
@@ -51,56 +52,26 @@ def run(
     check_frames(files.frames)
     _check_purpose(files, canvas, stack, comet, join)
     made = MosaicRun(canvas.choice(), stack.settings(), output.output(), comet.choice())
-    stacks = made.comet.stacks if made.comet else ()
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.cluster import crew_at
-    from zemosaic_patch.hips.folder import check_hips, put_hips
-    from zemosaic_patch.mosaic_files import (
-        SOLUTIONS,
-        is_former,
-        is_of_the_other_kind,
-        prepare,
-        remove_former,
-    )
-    from zemosaic_patch.mosaic_run import check_as_told, mosaic_of_files
-    from zemosaic_patch.outputs import claim, is_ours
+    from zemosaic_patch.hips.folder import put_hips
+    from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.progress import shown
-    from zemosaic_patch.solve import forget_failures
     from zemosaic_patch.stack_run import Wishes, find_frames
-    from zemosaic_patch.tile_files import TILE
 
     found = find_frames(_files_of(files), files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)
     wishes = Wishes.of(paths, files.leave_out, files.take_in)
-    check_kind(files.output, TILE, "a single tile")
     inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
-    _check_earlier(files, inputs)
-    if files.resume and not files.existing_tiles and is_former(files.output):
-        raise UsageError(
-            f"{files.output} holds tiles that an earlier version made of frames, and this one works without: add "
-            "--overwrite to start again, or name another DIR"
-        )
-    if files.resume and is_of_the_other_kind(files.output, files.existing_tiles):
-        here, there = ("tiles", "frames") if files.existing_tiles else ("frames", "tiles")
-        raise UsageError(
-            f"--resume cannot go on here: {files.output} holds a mosaic of {there}, and these are {here}; start again "
-            "with --overwrite instead, or name another DIR"
-        )
-    if files.resume and not files.existing_tiles:
-        check_as_told(files.output, made, paths)
-    if output.hips:
-        check_hips(files.output)
+    _check_output(files, made, paths, inputs)
     with (
         own_folder(files.output),
         shown(files.progress) as bars,
         crew_at(files.scheduler, files.output, paths[0], bars) as crew,
         put_back(files.output, _how_to_go_on(files)),
     ):
-        claim(files.output, kept_config(files), paths)
-        prepare(files.output, output.picture, inputs, anew=files.overwrite, stacks=stacks)
-        if files.overwrite:
-            forget_failures(files.output / SOLUTIONS)
+        _make_room(files, made, paths, inputs)
         keep_options(files, canvas, stack, output, comet, join)
         heard = Noting(bars)
         tell_ignored(found, heard)
@@ -111,10 +82,7 @@ def run(
             report = mosaic_of_tiles(paths, join.settings(stack.interpolation), made.output, files.output, heard)
         else:
             report = mosaic_of_files(paths, made, files.output, heard, crew, wishes)
-        remove_former(files.output, output.picture, inputs, stacks=stacks if files.overwrite else STACKS)
-        for name in (f"{kind}.fits" for kind in STACKS if kind not in stacks):
-            if is_ours(files.output / name):
-                bars.warn(f"{name} is of an earlier run, and stays as it is: --overwrite removes it")
+        _tidy_up(files, made, inputs, bars)
         put_hips(files.output, output.hips, files.overwrite, bars)
     show(report, files.output)
 
@@ -131,6 +99,19 @@ def _files_of(files: MosaicFiles) -> Sequence[str]:
         return fetch(files.frames, files.output / FETCHED, bars, anew=files.overwrite)
 
 
+def _check_output(files: MosaicFiles, made: MosaicRun, paths: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse a folder that holds what is not to be replaced, or what this run cannot go on from."""
+    from zemosaic_patch.hips.folder import check_hips
+    from zemosaic_patch.tile_files import TILE
+
+    check_kind(files.output, TILE, "a single tile")
+    _check_earlier(files, inputs)
+    if files.resume:
+        _check_resume(files, made, paths)
+    if made.output.hips:
+        check_hips(files.output)
+
+
 def _check_earlier(files: MosaicFiles, inputs: Sequence[Path]) -> None:
     """Refuse to replace what an earlier run wrote, unless that is asked for."""
     from zemosaic_patch.mosaic_files import earlier_output
@@ -141,6 +122,26 @@ def _check_earlier(files: MosaicFiles, inputs: Sequence[Path]) -> None:
         if earlier.is_file():
             check_replaceable(earlier, inputs)
         raise UsageError(f"{earlier} exists: add --resume to continue, --overwrite to start again, or name another DIR")
+
+
+def _check_resume(files: MosaicFiles, made: MosaicRun, paths: Sequence[Path]) -> None:
+    """Refuse to go on from what an earlier run made otherwise."""
+    from zemosaic_patch.mosaic_files import is_former, is_of_the_other_kind
+    from zemosaic_patch.mosaic_run import check_as_told
+
+    if not files.existing_tiles and is_former(files.output):
+        raise UsageError(
+            f"{files.output} holds tiles that an earlier version made of frames, and this one works without: add "
+            "--overwrite to start again, or name another DIR"
+        )
+    if is_of_the_other_kind(files.output, files.existing_tiles):
+        here, there = ("tiles", "frames") if files.existing_tiles else ("frames", "tiles")
+        raise UsageError(
+            f"--resume cannot go on here: {files.output} holds a mosaic of {there}, and these are {here}; start again "
+            "with --overwrite instead, or name another DIR"
+        )
+    if not files.existing_tiles:
+        check_as_told(files.output, made, paths)
 
 
 def _check_purpose(
@@ -161,6 +162,29 @@ def _check_purpose(
         reason = "it is for --existing-tiles: frames are stacked straight onto the mosaic"
     if given:
         raise UsageError(f"{given[0]} has no effect here: {reason}")
+
+
+def _make_room(files: MosaicFiles, made: MosaicRun, paths: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Make the output's folder ready: with --overwrite, nothing is left there that a run would go on from."""
+    from zemosaic_patch.mosaic_files import SOLUTIONS, prepare
+    from zemosaic_patch.outputs import claim
+    from zemosaic_patch.solve import forget_failures
+
+    claim(files.output, kept_config(files), paths)
+    prepare(files.output, made.output.picture, inputs, anew=files.overwrite, stacks=made.stacks)
+    if files.overwrite:
+        forget_failures(files.output / SOLUTIONS)
+
+
+def _tidy_up(files: MosaicFiles, made: MosaicRun, inputs: Sequence[Path], progress: Progress) -> None:
+    """Remove what earlier runs left, and say what of it stays."""
+    from zemosaic_patch.mosaic_files import remove_former
+    from zemosaic_patch.outputs import is_ours
+
+    remove_former(files.output, made.output.picture, inputs, stacks=made.stacks if files.overwrite else STACKS)
+    for name in (f"{kind}.fits" for kind in STACKS if kind not in made.stacks):
+        if is_ours(files.output / name):
+            progress.warn(f"{name} is of an earlier run, and stays as it is: --overwrite removes it")
 
 
 def _how_to_go_on(files: MosaicFiles) -> str:
