@@ -79,7 +79,7 @@ def solved_on_canvas(
                 wrong = "the earlier canvas cannot show the new frames"
     if earlier is None or wrong:
         if wrong:
-            progress.warn(f"what an earlier run found cannot be used: {wrong}; all is made anew")
+            progress.warn(f"what an earlier run found cannot be used: {wrong}; frames are registered anew")
         canvas = canvas_of(session.frames)
         placed, sky = placed_on(session.frames, canvas, settings)
         found = OnCanvas(canvas, placed, session.usual_flux, sky)
