@@ -179,7 +179,7 @@ def _reason(error: Exception) -> object:
 
 def _complain(error: object, code: int) -> int:
     """Say what is wrong in a line, whatever is in the names and values that it holds."""
-    from nanstack.io.layout import on_one_line
+    from nanstack.io.one_line import on_one_line
 
     print(f"zemosaic-patch: {on_one_line(str(error))}", file=sys.stderr)
     return code

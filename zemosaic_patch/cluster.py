@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 from nanstack import memory
 from nanstack.crew import Crew
 from nanstack.io.files import PARTIAL
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from nanstack.progress import Progress
 from zemosaic_patch.errors import FailureError, UsageError
 

@@ -43,7 +43,7 @@ class Lines:
 
     def warn(self, text: str) -> None:
         """Tell a warning."""
-        from nanstack.io.layout import on_one_line
+        from nanstack.io.one_line import on_one_line
 
         self._tell(warning=on_one_line(text))
 
@@ -95,7 +95,7 @@ class Bars:
         """Print a warning above the bars."""
         from tqdm import tqdm
 
-        from nanstack.io.layout import on_one_line
+        from nanstack.io.one_line import on_one_line
 
         obey()
         tqdm.write(f"warning: {on_one_line(text)}", file=sys.stderr)

@@ -26,7 +26,7 @@ from nanstack.crew import Crew
 from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from nanstack.progress import Noting, Progress
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame

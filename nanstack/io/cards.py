@@ -9,7 +9,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from nanstack.io.layout import card, on_one_line
+from nanstack.io.layout import card
+from nanstack.io.one_line import on_one_line
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

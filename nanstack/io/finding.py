@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nanstack.io.frames import SUFFIXES, is_frame_file
-from nanstack.io.layout import FrameError, on_one_line
+from nanstack.io.layout import FrameError
+from nanstack.io.one_line import on_one_line
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".mp4", ".avi", ".mov")
 FOREIGN = (".xisf", ".ser", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".pef")

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from nanstack.io.one_line import on_one_line
 from nanstack.memory import free_memory
 
 if TYPE_CHECKING:
@@ -61,11 +62,6 @@ class FrameError(ValueError):
 
     def __reduce__(self) -> tuple[type[FrameError], tuple[Path, str]]:
         return type(self), (self.path, self.reason)  # from one process to another
-
-
-def on_one_line(text: str) -> str:
-    """Return a text with what would break its line, or steer the terminal, escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def make_ready(settings: CanvasSettings, on_the_sky: bool = False) -> Future:
         Nobody need wait for it: what goes wrong in it goes wrong again where it matters.
     """
     ready: Future = Future()
-    threading.Thread(target=_load, args=(_steps(settings, on_the_sky), ready)).start()
+    # the program's end does not wait for it: stopped by the user within an import, it would leave that locked for ever
+    threading.Thread(target=_load, args=(_steps(settings, on_the_sky), ready), daemon=True).start()
     return ready
 
 

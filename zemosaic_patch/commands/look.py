@@ -23,7 +23,7 @@ def run(options: LookOptions) -> None:
     check_frames(options.frames)
     if options.rough is not None and options.keep is None:
         raise UsageError("--rough needs --keep DIR: what is found out of frames is asked for several times")
-    from nanstack.io.layout import on_one_line
+    from nanstack.io.one_line import on_one_line
     from zemosaic_patch.look_run import LookedAt, lines, look
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.rough import Rough

@@ -196,7 +196,7 @@ def _how_to_go_on(files: MosaicFiles) -> str:
 
 def show(report: CanvasReport | MosaicReport, folder: Path) -> None:
     """Print what is known of a mosaic that was written into a folder."""
-    from nanstack.io.layout import on_one_line
+    from nanstack.io.one_line import on_one_line
     from zemosaic_patch.mosaic_files import MOSAIC, PAGE
 
     comet = getattr(report, "comet", None)

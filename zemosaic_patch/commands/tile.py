@@ -56,7 +56,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
 
 def show(report: CanvasReport, folder: Path) -> None:
     """Print what is known of a tile that was written into a folder."""
-    from nanstack.io.layout import on_one_line
+    from nanstack.io.one_line import on_one_line
     from zemosaic_patch.tile_files import TILE
 
     print("\n".join(map(on_one_line, [*report.lines(), f"written            {folder / TILE}"])))

@@ -22,7 +22,7 @@ from typing import Any
 
 from nanstack.io.files import complete_file
 from nanstack.io.frames import short_names
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.look_run import LookedAt, nights
 from zemosaic_patch.own_command import own_command
@@ -107,11 +107,12 @@ class Looking:
 
     def _leave(self) -> None:
         self._process.terminate()
-        if self._rough_to is not None and self.rough > 0:
+        if self._rough_to is None:  # these frames are looked at no more
+            self.rough = 0
+            self.rough_path.unlink(missing_ok=True)
+        elif self.rough > 0:
             with suppress(OSError), complete_file(self._rough_to) as new:  # it is a help, and no run hangs on it
                 shutil.copyfile(self.rough_path, new)
-        self.rough = 0
-        self.rough_path.unlink(missing_ok=True)
 
     def _find(self) -> None:
         """Find the files at once, as that other process does a moment later: they can be shown before it has begun."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nanstack.io.frames import is_frame_file
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import MOSAIC

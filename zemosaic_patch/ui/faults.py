@@ -14,7 +14,8 @@ from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from nanstack.io.layout import FrameError, on_one_line
+from nanstack.io.layout import FrameError
+from nanstack.io.one_line import on_one_line
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.ui import state
 from zemosaic_patch.ui.said import said

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nanstack.io.frames import is_frame_file
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from nanstack.survey.store import hand_on
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import SURVEYS
@@ -253,7 +253,7 @@ def _what_to_make() -> Callable[[], None]:
         told = ui.label()
         ui.button(text("make.as_usual"), on_click=as_usual).props("flat dense no-caps").classes("plain")
     with ui.element("div").classes("start"):
-        button = ui.button(text("make.start"), on_click=lambda: _start(button))
+        button = ui.button(text("make.start"), on_click=lambda: _start(button, choices.refused))
         button.props("unelevated no-caps size=lg").classes("main")
         where = ui.label().classes("soft")
 
@@ -312,9 +312,11 @@ def _as_name(target: str) -> str:
     return " ".join(kept.split()).strip(". ")[:60] or "mosaic"
 
 
-async def _start(button: Any) -> None:
+async def _start(button: Any, refused: Mapping[str, str]) -> None:
     from nicegui import run, ui
 
+    for fault in refused.values():  # what was meant is not what would be done
+        raise UsageError(fault)
     button.disable()  # whoever clicks twice wants one picture
     try:
         begun = await run.io_bound(start)

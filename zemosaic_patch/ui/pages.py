@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zemosaic_patch.ui import faults, state, texts
+from zemosaic_patch.ui.picker import Picker
 from zemosaic_patch.ui.state import Running
 from zemosaic_patch.ui.texts import text
 
@@ -125,10 +126,7 @@ def _language() -> None:
         state.write(_kept_language(), code)
         ui.navigate.reload()
 
-    with ui.button(texts.language().upper()).props("flat dense no-caps").classes("plain") as button, ui.menu():
-        for code, name in texts.languages().items():
-            ui.menu_item(name, lambda code=code: chosen(code))
-    button.props["aria-label"] = text("window.language")
+    Picker(text("window.language"), texts.languages(), texts.language(), chosen)
 
 
 def _ask_to_quit() -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 from zemosaic_patch.hips.about import PROPERTIES
 from zemosaic_patch.hips.folder import HIPS
 from zemosaic_patch.mosaic_files import MOSAIC

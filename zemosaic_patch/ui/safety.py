@@ -23,7 +23,7 @@ NAMES = (ADDRESS, "localhost")
 TOKEN = "token"
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' data:; "
+        "default-src 'self'; connect-src 'self' data:; worker-src 'self' blob:; "
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
         "frame-src 'self'; frame-ancestors 'self'"

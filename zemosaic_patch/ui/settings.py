@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zemosaic_patch.arguments import declarations, given, read
@@ -143,10 +143,13 @@ class Choices:
         Returns them, by their names.
     set_ : callable
         Called with them as they are from now on.
+    refused : dict of str to str
+        What is wrong with what was typed for an option, by its name.
     """
 
     now: Callable[[], Mapping[str, Any]]
     set_: Callable[[dict[str, Any]], None]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def show_in_sight(choices: Choices) -> list[Callable[[], None]]:
@@ -177,8 +180,7 @@ def show_all(choices: Choices) -> list[Callable[[], None]]:
 def _show(name: str, option: Option, default: Any, choices: Choices) -> Callable[[], None]:
     from nicegui import ui
 
-    def to(typed: Any) -> None:
-        value = value_of(option, typed)
+    def to(value: Any) -> None:
         rest = {other: kept for other, kept in choices.now().items() if other != name}
         choices.set_(rest if value in (default, None) else {**rest, name: value})
 
@@ -186,23 +188,64 @@ def _show(name: str, option: Option, default: Any, choices: Choices) -> Callable
         value = choices.now().get(name, default)
         return bool(value) if option.kind is bool else value if option.choices else _as_typed(value)
 
-    label = text(f"option.{name}")
     with ui.element("div").classes("option") as whole:
         if option.kind is bool:
-            field = ui.checkbox(label, value=now(), on_change=lambda event: to(event.value))
+            shown = ui.checkbox(_name(name), value=now(), on_change=lambda event: to(event.value))
         elif option.choices:
-            shown = {choice: text(f"choice.{choice}") for choice in option.choices}
-            field = Picker(label, shown, now() or "", to)
+            called = {choice: text(f"choice.{choice}") for choice in option.choices}
+            shown = Picker(_name(name), called, now() or "", to)
         else:
-            field = ui.input(label, value=now()).props("outlined dense").classes("wide")
-            field.on("change", lambda: to(field.value))
+            shown = _Typed(name, option, now(), to, choices.refused)
         ui.label(_about(option)).classes("soft")
 
     def renew() -> None:
-        field.value = now()
+        shown.value = now()
         _mark(whole, name in choices.now())
 
     return renew
+
+
+def _name(option: str) -> str:
+    return text(f"option.{option}")
+
+
+class _Typed:
+    """A field for an option's value. What is refused stays in it, marked and with the reason, until it is mended."""
+
+    def __init__(
+        self, name: str, option: Option, value: str, to: Callable[[Any], None], refused: dict[str, str]
+    ) -> None:
+        from nicegui import ui
+
+        self._name, self._option, self._to, self._refused = name, option, to, refused
+        self._field = ui.input(_name(name), value=value).props("outlined dense no-error-icon").classes("wide")
+        self._field.on("change", self._take)
+
+    @property
+    def value(self) -> str:
+        """What stands in it."""
+        return self._field.value
+
+    @value.setter
+    def value(self, value: str) -> None:
+        self._field.value = value
+        self._tell("")
+
+    def _take(self) -> None:
+        try:
+            value = value_of(self._option, self._field.value)
+        except UsageError as error:
+            self._tell(said(str(error)))
+            return
+        self._tell("")
+        self._to(value)
+
+    def _tell(self, fault: str) -> None:
+        self._refused.pop(self._name, None)
+        if fault:
+            self._refused[self._name] = f"{_name(self._name)}: {fault}"
+        self._field.error = fault or None
+        self._field.props["aria-invalid"] = "true" if fault else "false"
 
 
 def _mark(field: Any, is_changed: bool) -> None:

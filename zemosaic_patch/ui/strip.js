@@ -72,7 +72,7 @@ export default {
       if (one && !one.fixed) this.$emit("toggle", { number: one.n, out: this.used(one) });
     },
     anywhere(event) { // as long as the strip is in sight, and nothing else wants the key
-      const { top, bottom } = this.$refs.row.getBoundingClientRect();
+      const { top, bottom } = this.$el.getBoundingClientRect();
       const at = document.activeElement;
       const wanted = at !== document.body && at.closest(USES_KEYS);
       const presses = event.key === " " && at !== document.body && at.matches("a, button, [tabindex]");

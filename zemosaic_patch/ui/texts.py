@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from nanstack.io.layout import on_one_line
+from nanstack.io.one_line import on_one_line
 
 USUAL = "en"  # what another language has no words for is said in this one
 _chosen: list[str] = []  # the language, once somebody chose it

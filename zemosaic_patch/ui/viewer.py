@@ -17,7 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.layout import FrameError, on_one_line
+from nanstack.io.layout import FrameError
+from nanstack.io.one_line import on_one_line
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.report.embedded import blues_as_css

@@ -214,6 +214,20 @@ def test_what_is_not_as_usual_is_said_wherever_frames_come_from(window, frames, 
     assert page.locator(":focus").count(), "the keyboard is where it was"
     check_readable(page)
 
+    # what is refused stays in sight, and nothing is begun
+    scale = page.get_by_label("Scale", exact=True)
+    scale.fill("banana")
+    page.get_by_role("button", name="Start").click()
+    page.locator(".q-notification").get_by_text("Scale: banana").wait_for()
+    page.locator(".q-field--error").get_by_text("banana").wait_for()
+    assert scale.get_attribute("aria-invalid") == "true"
+    page.locator(".q-notification").get_by_role("button").click()
+    page.locator(".q-notification").wait_for(state="hidden")
+    check_readable(page)
+    scale.fill("")
+    scale.press("Tab")
+    page.locator(".q-field--error").wait_for(state="hidden")
+
     page.get_by_label("Sharpness").select_option("Drizzle, twice as fine: for 9 frames or more")
     page.get_by_text("Sharpness: Drizzle, twice as fine").wait_for()
     page.get_by_label("Sharpness").select_option("Usual: least noise")
@@ -318,8 +332,7 @@ def test_a_language_that_is_chosen_is_remembered(tmp_path, chromium):
         page.wait_for_selector("h1")
         assert page.evaluate("document.documentElement.lang") == speaks
         if speaks != "fr":
-            page.get_by_role("button", name="Language").click()
-            page.get_by_text("Français").click()
+            page.get_by_label("Language").select_option("Français")
             page.get_by_text("Choisir un dossier").wait_for()
         page.close()
         process.send_signal(signal.SIGINT)
@@ -631,10 +644,8 @@ def test_pages_are_readable(window, address, screen, path):
 
 def test_all_of_it_is_said_in_french(window):
     page = window()
-    page.get_by_role("button", name="Language").click()
-    page.get_by_text("Français").click()
+    page.get_by_label("Language").select_option("Français")
     page.get_by_role("link", name="Créer une image").wait_for()
     assert page.evaluate("document.documentElement.lang") == "fr"
-    page.get_by_role("button", name="Langue").click()
-    page.get_by_text("English").click()
+    page.get_by_label("Langue").select_option("English")
     page.get_by_role("link", name="Make a picture").wait_for()
