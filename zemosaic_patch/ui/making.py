@@ -332,9 +332,8 @@ def start() -> Run:
     Raises
     ------
     UsageError
-        Where there is nothing to begin, another run is under way, or options contradict each other.
-    OSError
-        Where the output cannot be written.
+        Where there is nothing to begin, another run is under way, options contradict each other, or nothing can be
+        written where the picture is to go.
     """
     with jobs.alone():
         if not can_start(desk):
@@ -344,7 +343,11 @@ def start() -> Run:
         contents = desk.contents()
         out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
         wanted = tuple(str(looking.paths[number]) for number in sorted(desk.taken_in))
-        hand_on(looking.paths, surveys(), output / SURVEYS)
+        try:
+            hand_on(looking.paths, surveys(), output / SURVEYS)
+        except OSError as failure:
+            why = said(failure.strerror or str(failure))
+            raise UsageError(text("make.no_room", folder=str(output), reason=why)) from failure
         chosen.add(output)
         run = Run(
             "",

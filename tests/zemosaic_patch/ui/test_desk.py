@@ -117,6 +117,19 @@ def test_what_is_no_folder_is_told_so(tmp_path):
         making.start()  # nothing lies on the desk of all tabs
 
 
+def test_a_result_that_cannot_be_written_is_refused_at_once_in_a_line(frames, monkeypatch, tmp_path):
+    mine = Desk()
+    mine.choose([str(frames)])
+    while not mine.looking.is_over:
+        time.sleep(0.02)
+    (tmp_path / "file").touch()
+    mine.name_output(str(tmp_path / "file"))
+    monkeypatch.setattr(making, "desk", mine)
+    with pytest.raises(UsageError, match=r"file .*another folder for the result"):
+        making.start()
+    assert (tmp_path / "file").read_bytes() == b""
+
+
 def test_a_look_that_fails_halfway_says_so(frames, monkeypatch):
     """The files are known by then: without a word they would look as if none were of use."""
     fails = "import sys; sys.exit('zemosaic-patch: a library cannot be loaded (libstdc++.so.6): install it')"
