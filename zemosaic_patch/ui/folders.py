@@ -114,8 +114,12 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
     from nicegui import run, ui
 
     async def go(folder: Path) -> None:
+        nonlocal last
+        last = folder
+        typed.value = on_one_line(str(folder))  # now: what is typed while it is listed stays
         found = await run.io_bound(listed, folder)
-        typed.value = on_one_line(str(folder))
+        if folder is not last:  # another one was asked for meanwhile
+            return
         shown[:] = [found]
         inside.clear()
         with inside:
@@ -125,7 +129,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
     async def done() -> None:
         if not shown or typed.value != on_one_line(str(shown[0].folder)):  # typed, and not gone to yet
             await go(meant(typed.value or ""))
-        if shown[0].failure:
+        if not shown or shown[0].failure:
             return
         dialog.close()
         result = chosen(shown[0].folder)
@@ -135,6 +139,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
     async def named() -> None:
         await go(meant(typed.value or ""))
 
+    last = begin or Path.home()
     shown: list[Listed] = []
     with ui.dialog() as dialog, ui.card().classes("folders"):
         with ui.element("h2"):
@@ -155,7 +160,7 @@ async def ask(chosen: Callable[[Path], Awaitable[None] | None], begin: Path | No
     dialog.props["aria-label"] = text("folders.choose")
     dialog.on("hide", dialog.delete)
     dialog.open()
-    await go(begin or Path.home())
+    await go(last)
 
 
 def _name(place: Path) -> str:
