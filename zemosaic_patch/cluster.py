@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, TypeVar
 from nanstack import memory
 from nanstack.crew import Crew
 from nanstack.io.files import PARTIAL
-from nanstack.io.one_line import on_one_line
 from nanstack.progress import Progress
 from zemosaic_patch.errors import FailureError, UsageError
 
@@ -379,7 +378,7 @@ class DaskCrew:
     @staticmethod
     def _check(worker: str, reason: str) -> None:
         if reason:
-            raise FailureError(on_one_line(f"worker {worker} cannot be used: {reason}"))
+            raise FailureError(f"worker {worker} cannot be used: {reason}")
 
     def dismiss(self) -> None:
         """Let workers that stay forget the run, each when it next has time: nobody waits for one that hangs."""
@@ -464,7 +463,7 @@ class DaskCrew:
                     "memory is short, start workers with more, then go on with --resume"
                 ) from killed
             except (UnfitWorkerError, TaskError) as failure:
-                raise FailureError(on_one_line(f"{item.name} failed on {failure}; go on with --resume")) from failure
+                raise FailureError(f"{item.name} failed on {failure}; go on with --resume") from failure
             except (CancelledError, OSError) as lost:
                 raise FailureError(
                     f"the scheduler is gone ({_told(lost)}): start it again, and go on with --resume"

@@ -26,7 +26,6 @@ from nanstack.crew import Crew
 from nanstack.going_on import solved_on_canvas
 from nanstack.io.finding import FoundFiles, find_frame_files
 from nanstack.io.frames import FrameError, short_names
-from nanstack.io.one_line import on_one_line
 from nanstack.progress import Noting, Progress
 from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
@@ -92,7 +91,7 @@ def find_frames(
             lambda file: file.name in results and _lies_in(output, file) and is_ours(file),
         )
     except FrameError as error:
-        raise UsageError(on_one_line(f"{names[0] if len(names) == 1 else error.path}: {error.reason}")) from error
+        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
 
 
 @dataclass(frozen=True)
@@ -263,7 +262,7 @@ def _pixels_of(image: str) -> Canvas:
     try:
         return canvas_like(Path(image))
     except FrameError as error:
-        raise UsageError(on_one_line(f"--like {image}: {error.reason}")) from error
+        raise UsageError(f"--like {image}: {error.reason}") from error
 
 
 @dataclass(frozen=True)
@@ -570,7 +569,7 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # a FrameError, too
-        raise FailureError(on_one_line(str(error))) from error
+        raise FailureError(str(error)) from error
 
 
 # --- what is known of the result --------------------------------------------------------------------------------------

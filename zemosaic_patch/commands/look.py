@@ -45,7 +45,7 @@ def run(options: LookOptions) -> None:
             if session.frames:
                 Rough.of(session).write(options.rough)
         except (ValueError, OSError) as error:  # a frame that is gone, or frames that lie too far apart
-            bars.warn(on_one_line(f"no rough picture: {error}"))
+            bars.warn(f"no rough picture: {error}")
         if options.json:
             _tell(rough=len(session.frames))
 
