@@ -43,8 +43,17 @@ CARDS_FROM_REFERENCE = (
 class _Reporter:
     """Passes progress on as ``progress_callback(key, progress, level, **details)``, with the tile's number."""
 
-    def __init__(self, progress_callback: Callable | None, tile_id: int, debug: bool) -> None:
+    def __init__(
+        self,
+        progress_callback: Callable | None,
+        tile_id: int,
+        debug: bool,
+        *,
+        abort_event: Any = None,
+        heartbeat: Callable | None = None,
+    ) -> None:
         self.callback, self.tile_id, self.debug = progress_callback, tile_id, debug
+        self.abort_event, self.heartbeat = abort_event, heartbeat
 
     def __call__(self, key: str, progress: float | None = None, level: str = "INFO_DETAIL", **details: Any) -> None:
         if self.callback is not None:
@@ -57,9 +66,56 @@ class _Reporter:
         if self.debug:
             self(text, None, "DEBUG_DETAIL")
 
+    def step_done(self) -> None:
+        """Show ZeMosaic that the tile gets on; it is abandoned where the run was stopped meanwhile."""
+        if self.abort_event is not None and self.abort_event.is_set():
+            self("tile abandoned: the run was stopped", None, "WARN")
+            raise _NoTileError
+        if self.heartbeat is not None:
+            self.heartbeat()
+
 
 class _NoTileError(Exception):
     """There will be no tile; the reason has been reported."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """How a master tile is asked for; an option of `zemosaic_patch.quality` that is off is None.
+
+    Attributes
+    ----------
+    folder : str
+        Where its file goes.
+    words : StackWords
+        How it is stacked, as ZeMosaic says it.
+    zconfig, parallel_plan
+        ZeMosaic's settings, and its plan of the work.
+    equalize : bool
+        Whether its colours are brought to one median.
+    fewest : int
+        A group of fewer frames costs a WARN.
+    crop, altaz, gate : records of `zemosaic_patch.quality`, or None
+    nanize : bool
+        Whether what the alt-az clean-up finds becomes NaN.
+    move_rejects : bool
+        Whether a tile that the quality gate rejects is moved aside.
+    center_out : bool
+        Whether levels were to be shifted tile by tile, which is never done.
+    """
+
+    folder: str
+    words: compat.StackWords
+    zconfig: Any
+    parallel_plan: Any
+    equalize: bool
+    fewest: int
+    crop: quality.CropLimits | None
+    altaz: quality.AltazLimits | None
+    nanize: bool
+    gate: quality.GateLimits | None
+    move_rejects: bool
+    center_out: bool
 
 
 @dataclass
@@ -81,6 +137,32 @@ class _Aligned:
 
     images: list[np.ndarray]
     alignments: list[Alignment]
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A tile as it is written.
+
+    Attributes
+    ----------
+    tile : Tile
+    alpha : ndarray of uint8, shape (H, W)
+        Its opacity.
+    crop_box : (int, int, int, int) or None
+        What the quality crop kept, y0, x0, y1, x1; None where that is all.
+    verdict : quality.Verdict or None
+        What the quality gate says of it.
+    """
+
+    tile: Tile
+    alpha: np.ndarray
+    crop_box: quality.Box | None
+    verdict: quality.Verdict | None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the quality gate rejects it."""
+        return self.verdict is not None and not self.verdict.accepted
 
 
 # ------------------------------------------------------------------------------------------------------- loading
@@ -352,7 +434,13 @@ def create_master_tile(
     groups_to_retry : list of list of dict
         The frames that could not be aligned, `retry_attempt` raised by one.
     """
-    report = _Reporter(progress_callback, int(tile_id), tile_id in (dbg_tile_ids or ()))
+    report = _Reporter(
+        progress_callback,
+        int(tile_id),
+        tile_id in (dbg_tile_ids or ()),
+        abort_event=abort_event,
+        heartbeat=heartbeat_callback,
+    )
     zconfig = _load_zconfig()
     words = compat.StackWords(
         reject=str(stack_reject_algo or "none").lower(),
@@ -365,56 +453,55 @@ def create_master_tile(
         radial=(float(radial_feather_fraction), float(radial_shape_power)) if apply_radial_weight else None,
         gpu=compat.gpu_wanted(zconfig, parallel_plan),
     )
+    crop = quality.CropLimits(quality_crop_band_px, quality_crop_k_sigma, quality_crop_margin_px)
+    altaz = quality.AltazLimits(altaz_margin_percent, altaz_decay)
+    gate = quality.GateLimits(
+        quality_gate_threshold, quality_gate_edge_band_px, quality_gate_k_sigma, quality_gate_erode_px
+    )
+    job = _Job(
+        folder=output_temp_dir,
+        words=words,
+        zconfig=zconfig,
+        parallel_plan=parallel_plan,
+        equalize=bool(poststack_equalize_rgb),
+        fewest=max(1, int(min_safe_stack_size)),
+        crop=crop if quality_crop_enabled else None,
+        altaz=altaz if altaz_cleanup_enabled else None,
+        nanize=bool(altaz_nanize),
+        gate=gate if quality_gate_enabled else None,
+        move_rejects=bool(quality_gate_move_rejects),
+        center_out=center_out_context is not None,
+    )
+    return _master_tile(seestar_stack_group_info, job, report)
+
+
+def _master_tile(
+    infos: Sequence[dict] | None, job: _Job, report: _Reporter
+) -> tuple[tuple[str | None, Any], list[list[dict]]]:
+    """Make a master tile as it is asked for; return what `create_master_tile` does."""
     retry: list[list[dict]] = []
-
-    def step_done() -> None:
-        if abort_event is not None and abort_event.is_set():
-            report("tile abandoned: the run was stopped", None, "WARN")
-            raise _NoTileError
-        if heartbeat_callback is not None:
-            heartbeat_callback()
-
     try:
-        _announce(seestar_stack_group_info, zconfig, report)
-        step_done()
-        words = _without_normalisation(words, report)
-        group = _load_group(seestar_stack_group_info, report)
+        _announce(infos, job.zconfig, report)
+        report.step_done()
+        job = replace(job, words=_without_normalisation(job.words, report))
+        group = _load_group(infos, report)
         _check_reference(group, report)
-        step_done()
+        report.step_done()
         with Scratch() as scratch:
             aligned = _align(group, scratch, report)
             retry += _groups_to_retry(group, aligned.alignments, report.tile_id)
-            step_done()
-            if len(aligned.images) < max(1, int(min_safe_stack_size)):
-                report(f"only {len(aligned.images)} frames to stack; the tile is made all the same", None, "WARN")
-            settings = replace(_settings(words, zconfig, report), equalize=bool(poststack_equalize_rgb))
-            tile = _stack(group, aligned, words, settings, parallel_plan, report)
+            report.step_done()
+            tile = _stack(group, aligned, job, report)
             del aligned  # Windows cannot remove a file that is still mapped
-        step_done()
-        crop_box = None
-        if quality_crop_enabled:
-            crop = (quality_crop_band_px, quality_crop_k_sigma, quality_crop_margin_px)
-            tile, crop_box = _crop(tile, crop, report)
-        alpha = opacity(tile.image)
-        if altaz_cleanup_enabled:
-            tile, alpha = _clean_altaz(tile, altaz_margin_percent, altaz_decay, altaz_nanize, report)
-        tile, alpha = _trim(tile, alpha, report)
-        verdict = None
-        if quality_gate_enabled:
-            gate = (quality_gate_threshold, quality_gate_edge_band_px, quality_gate_k_sigma, quality_gate_erode_px)
-            verdict = quality.quality_gate(tile.image, *gate, report)
-        if center_out_context is not None:
-            report("option 'center-out normalization' skipped: levels are never shifted tile by tile", None, "WARN")
-        header = _tile_header(group, tile, words, report.tile_id)
-        header.update(_quality_cards(crop_box, verdict))
-        path = Path(output_temp_dir).expanduser() / f"master_tile_{report.tile_id:03d}.fits"
-        _save(tile, path, header, alpha, report)
+        report.step_done()
+        finished = _finish(tile, job, report)
+        path = _write(finished, group, job, report)
     except _NoTileError:
         return (None, None), retry
-    if verdict is not None and not verdict.accepted:
-        _say_rejected(path, verdict, quality_gate_threshold, quality_gate_move_rejects, report)
+    if finished.rejected:
+        _say_rejected(path, finished.verdict, job, report)
         return (None, None), retry
-    return (str(path), tile.wcs), retry
+    return (str(path), finished.tile.wcs), retry
 
 
 def _announce(infos: Sequence[dict] | None, zconfig: Any, report: _Reporter) -> None:
@@ -511,26 +598,24 @@ def _groups_to_retry(group: _Group, alignments: Sequence[Alignment], tile_id: in
     return [failed] if failed else []
 
 
-def _settings(words: compat.StackWords, zconfig: Any, report: _Reporter) -> TileSettings:
+def _settings(job: _Job, report: _Reporter) -> TileSettings:
     try:
-        return words.settings(zconfig, report)
+        return replace(job.words.settings(job.zconfig, report), equalize=job.equalize)
     except ValueError as failure:
         report("mastertile_error_stacking_failed", None, "ERROR", error=str(failure))
         raise _NoTileError from failure
 
 
-def _stack(
-    group: _Group,
-    aligned: _Aligned,
-    words: compat.StackWords,
-    settings: TileSettings,
-    parallel_plan: Any,
-    report: _Reporter,
-) -> Tile:
+def _stack(group: _Group, aligned: _Aligned, job: _Job, report: _Reporter) -> Tile:
     """Stack what was aligned."""
+    if len(aligned.images) < job.fewest:
+        report(f"only {len(aligned.images)} frames to stack; the tile is made all the same", None, "WARN")
+    settings = _settings(job, report)
     report("mastertile_info_stacking_started", None, "DEBUG_DETAIL", num_to_stack=len(aligned.images))
     try:
-        stacked = compat.stack_where_it_can(aligned.images, settings, parallel_plan, words.reject, report.callback)
+        stacked = compat.stack_where_it_can(
+            aligned.images, settings, job.parallel_plan, job.words.reject, report.callback
+        )
     except (ValueError, MemoryError, OSError) as failure:
         report("mastertile_error_stacking_failed", None, "ERROR", error=str(failure))
         raise _NoTileError from failure
@@ -546,22 +631,33 @@ def _stack(
     return Tile(stacked.image, coverage, group.reference["wcs"], aligned.alignments, facts, stacked.colour)
 
 
-def _crop(
-    tile: Tile, limits: tuple[int, float, int], report: _Reporter
-) -> tuple[Tile, tuple[int, int, int, int] | None]:
-    """Crop a tile as ZeMosaic's quality crop says; return it, and the box y0, x0, y1, x1 where it is smaller."""
-    box = quality.quality_crop_box(tile.image, *limits, report)
+def _finish(tile: Tile, job: _Job, report: _Reporter) -> _Finished:
+    """Return a stacked tile with its edges trimmed, and as the options of ZeMosaic's other modules make it."""
+    box = None
+    if job.crop is not None:
+        tile, box = _crop(tile, job.crop, report)
+    alpha = opacity(tile.image)
+    if job.altaz is not None:
+        tile, alpha = _clean_altaz(tile, job.altaz, job.nanize, report)
+    tile, alpha = _trim(tile, alpha, report)
+    verdict = None if job.gate is None else quality.quality_gate(tile.image, job.gate, report)
+    if job.center_out:
+        report("option 'center-out normalization' skipped: levels are never shifted tile by tile", None, "WARN")
+    return _Finished(tile, alpha, box, verdict)
+
+
+def _crop(tile: Tile, limits: quality.CropLimits, report: _Reporter) -> tuple[Tile, quality.Box | None]:
+    """Crop a tile as ZeMosaic's quality crop says; return it, and the box where it is smaller."""
+    box = quality.quality_crop_box(tile.image, limits, report)
     if box is None:
         return tile, None
     y0, x0, y1, x1 = box
     return crop_tile(tile, y0, y1, x0, x1), box
 
 
-def _clean_altaz(
-    tile: Tile, margin_percent: float, decay: float, nanize: bool, report: _Reporter
-) -> tuple[Tile, np.ndarray]:
+def _clean_altaz(tile: Tile, limits: quality.AltazLimits, nanize: bool, report: _Reporter) -> tuple[Tile, np.ndarray]:
     """Take away what ZeMosaic's clean-up finds to be an artefact of field rotation; return the tile and its alpha."""
-    mask = quality.altaz_mask(tile.image, tile.coverage, margin_percent, decay, report)
+    mask = quality.altaz_mask(tile.image, tile.coverage, limits, report)
     if mask is None:
         return tile, opacity(tile.image)
     alpha = np.rint(255 * np.clip(mask, 0.0, 1.0)).astype(np.uint8)
@@ -608,7 +704,7 @@ def _tile_header(group: _Group, tile: Tile, words: compat.StackWords, tile_id: i
     return header
 
 
-def _quality_cards(crop_box: tuple[int, int, int, int] | None, verdict: quality.Verdict | None) -> dict:
+def _quality_cards(crop_box: quality.Box | None, verdict: quality.Verdict | None) -> dict:
     """Return the cards of quality crop and quality gate."""
     cards: dict[str, tuple[Any, str]] = {"ZMT_QCRO": (crop_box is not None, "quality crop applied")}
     if crop_box is not None:
@@ -667,8 +763,12 @@ def _copy_reference_cards(header: Any, group: _Group) -> None:
     header["NEXP_SUM"] = (len(seconds), "frames whose exposure time is known")
 
 
-def _save(tile: Tile, path: Path, header: Any, alpha: np.ndarray, report: _Reporter) -> None:
-    """Write the tile; one without signal all NaN and transparent."""
+def _write(finished: _Finished, group: _Group, job: _Job, report: _Reporter) -> Path:
+    """Write a tile, one without signal all NaN and transparent; return the path of its file."""
+    tile, alpha = finished.tile, finished.alpha
+    header = _tile_header(group, tile, job.words, report.tile_id)
+    header.update(_quality_cards(finished.crop_box, finished.verdict))
+    path = Path(job.folder).expanduser() / f"master_tile_{report.tile_id:03d}.fits"
     if _holds_no_signal(tile.image):
         values = tile.image[np.isfinite(tile.image)]
         header["ZMT_EMPT"] = (1, "no signal: transparent throughout")
@@ -684,13 +784,14 @@ def _save(tile: Tile, path: Path, header: Any, alpha: np.ndarray, report: _Repor
         report("mastertile_error_saving", None, "ERROR", error=str(failure))
         raise _NoTileError from failure
     report("mastertile_info_saved", None, "INFO_DETAIL", format_type="float32", filename=path.name)
+    return path
 
 
-def _say_rejected(path: Path, verdict: quality.Verdict, threshold: float, move: bool, report: _Reporter) -> None:
+def _say_rejected(path: Path, verdict: quality.Verdict, job: _Job, report: _Reporter) -> None:
     """Report a tile that the quality gate rejected, and move it aside where that is asked for."""
-    score = f"{verdict.score:.3f}"
-    report("mt_quality_gate_result", None, "INFO", score=score, threshold=f"{float(threshold):.3f}", status="REJECT")
-    if not move:
+    score, threshold = f"{verdict.score:.3f}", f"{float(job.gate.threshold):.3f}"
+    report("mt_quality_gate_result", None, "INFO", score=score, threshold=threshold, status="REJECT")
+    if not job.move_rejects:
         return
     try:
         report("mt_quality_gate_moved", None, "WARN", dst=str(quality.move_reject(path)))

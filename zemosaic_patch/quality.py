@@ -16,6 +16,35 @@ from types import ModuleType
 
 import numpy as np
 
+Box = tuple[int, int, int, int]  # y0, x0, y1, x1
+
+
+@dataclass(frozen=True)
+class CropLimits:
+    """How ZeMosaic's quality crop looks at a tile: see `lecropper.detect_autocrop_rgb`."""
+
+    band_px: int
+    k_sigma: float
+    margin_px: int
+
+
+@dataclass(frozen=True)
+class AltazLimits:
+    """How ZeMosaic's alt-az clean-up looks at a tile: see `lecropper.mask_altaz_artifacts`."""
+
+    margin_percent: float
+    decay: float
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """Which score ZeMosaic's quality gate accepts, and how it looks at a tile: see `zequalityMT.quality_metrics`."""
+
+    threshold: float
+    edge_band_px: int
+    k_sigma: float
+    erode_px: int
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -34,16 +63,13 @@ def optional_module(name: str, option: str, report: Callable) -> ModuleType | No
         return None
 
 
-def quality_crop_box(
-    image: np.ndarray, band_px: int, k_sigma: float, margin_px: int, report: Callable
-) -> tuple[int, int, int, int] | None:
-    """Return (y0, x0, y1, x1) of what `lecropper.detect_autocrop_rgb` would keep; None where it keeps all, or fails.
+def quality_crop_box(image: np.ndarray, limits: CropLimits, report: Callable) -> Box | None:
+    """Return the box of what `lecropper.detect_autocrop_rgb` would keep; None where it keeps all, or fails.
 
     Parameters
     ----------
     image : ndarray of float32, shape (H, W, 3)
-    band_px, k_sigma, margin_px
-        See ZeMosaic's quality crop.
+    limits : CropLimits
     report : callable
         ``report(message, progress, level)``.
     """
@@ -55,9 +81,9 @@ def quality_crop_box(
         box = lecropper.detect_autocrop_rgb(
             seen.mean(axis=2),
             *(seen[..., channel] for channel in range(3)),
-            band_px=max(4, int(band_px)),
-            k_sigma=float(k_sigma),
-            margin_px=max(0, int(margin_px)),
+            band_px=max(4, int(limits.band_px)),
+            k_sigma=float(limits.k_sigma),
+            margin_px=max(0, int(limits.margin_px)),
         )
         y0, x0, y1, x1 = (int(edge) for edge in box)
     except (AttributeError, TypeError, ValueError, IndexError) as failure:
@@ -69,17 +95,14 @@ def quality_crop_box(
     return y0, x0, y1, x1
 
 
-def altaz_mask(
-    image: np.ndarray, coverage: np.ndarray, margin_percent: float, decay: float, report: Callable
-) -> np.ndarray | None:
+def altaz_mask(image: np.ndarray, coverage: np.ndarray, limits: AltazLimits, report: Callable) -> np.ndarray | None:
     """Return the opacity (0 to 1) that `lecropper.mask_altaz_artifacts` gives each pixel; None where it fails.
 
     Parameters
     ----------
     image : ndarray of float32, shape (H, W, 3)
     coverage : ndarray of int, shape (H, W)
-    margin_percent, decay
-        See ZeMosaic's alt-az clean-up.
+    limits : AltazLimits
     report : callable
     """
     lecropper = optional_module("lecropper", "AltAz cleanup", report)
@@ -88,8 +111,8 @@ def altaz_mask(
     try:
         _, mask = lecropper.mask_altaz_artifacts(
             image,
-            margin_percent=float(margin_percent),
-            decay_ratio=float(decay),
+            margin_percent=float(limits.margin_percent),
+            decay_ratio=float(limits.decay),
             fill_value=None,
             return_mask=True,
             coverage=coverage.astype(np.float32),
@@ -101,9 +124,7 @@ def altaz_mask(
     return mask if mask.shape == coverage.shape else None
 
 
-def quality_gate(
-    image: np.ndarray, threshold: float, edge_band_px: int, k_sigma: float, erode_px: int, report: Callable
-) -> Verdict | None:
+def quality_gate(image: np.ndarray, limits: GateLimits, report: Callable) -> Verdict | None:
     """Return the score of `zequalityMT.quality_metrics` and whether it accepts the tile; None where it fails."""
     module = optional_module("zequalityMT", "quality gate", report)
     if module is None:
@@ -111,16 +132,16 @@ def quality_gate(
     try:
         metrics = module.quality_metrics(
             np.array(image, dtype=np.float32),
-            edge_band=max(8, int(edge_band_px)),
-            k_sigma=max(0.0, float(k_sigma)),
-            erode_px=max(0, int(erode_px)),
+            edge_band=max(8, int(limits.edge_band_px)),
+            k_sigma=max(0.0, float(limits.k_sigma)),
+            erode_px=max(0, int(limits.erode_px)),
         )
         score = float(metrics["score"])
-        spared = bool(module._accept_override(metrics, float(threshold)))
+        spared = bool(module._accept_override(metrics, float(limits.threshold)))
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as failure:
         report(f"quality gate skipped: zequalityMT failed ({failure})", None, "WARN")
         return None
-    return Verdict(score, spared or (math.isfinite(score) and score <= float(threshold)))
+    return Verdict(score, spared or (math.isfinite(score) and score <= float(limits.threshold)))
 
 
 def move_reject(path: Path) -> Path:
