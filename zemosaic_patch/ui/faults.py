@@ -28,6 +28,7 @@ PLACES = 6  # of the code that are named, the innermost ones
 REFUSALS = (UsageError, FailureError, FrameError)  # what they say is for the owner
 SHOWN_MS = 15_000
 AGAIN_S = 5.0  # what is told anew sooner, as by a clock, is told once
+OF_MESSAGES = ("engineio.server", "socketio.server")  # what they note is wrong with messages, not with this program
 
 
 def log_file() -> Path:
@@ -79,6 +80,8 @@ def keep_log() -> None:
     log.addFilter(_is_news)
     logging.basicConfig(handlers=[log], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
+    for name in OF_MESSAGES:  # which else write to the terminal, too
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     threading.excepthook = _note_of_a_thread
 
 
@@ -100,10 +103,14 @@ def _places(error: BaseException) -> str:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether more happened than that something was refused, or a browser left a page before it had all of it."""
+    """Tell whether more happened than that something was refused, or was asked for and is not there.
+
+    A browser may leave a page, too, before it has all of it.
+    """
     error = record.exc_info[1] if record.exc_info else None
     left = isinstance(error, RuntimeError) and str(error) == "No response returned."
-    return not (left or isinstance(error, REFUSALS))
+    is_not_there = record.name == "nicegui" and error is None and record.getMessage().endswith(" not found")
+    return not (left or is_not_there or isinstance(error, REFUSALS))
 
 
 def _note_of_a_thread(raised: threading.ExceptHookArgs) -> None:

@@ -97,7 +97,7 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
         config = uvicorn.Config(
             guarded,
             log_config=None,  # as all others do
-            log_level="warning",
+            log_level="error",  # what it warns of are requests that are none
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=ENDS_S,  # tabs that are open would be waited for

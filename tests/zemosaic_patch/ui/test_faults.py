@@ -46,6 +46,13 @@ def test_what_nobody_foresaw_is_a_line_in_the_log_and_nothing_on_the_terminal(tm
     assert "be warned" in warned
 
 
+def test_the_log_stays_small(tmp_path):
+    often = "for _ in range(200):\n    log.warning('x' * 9000)\n"
+    small = WARNED.replace("faults.keep_log()", "faults.LOG_BYTES = 5000\nfaults.keep_log()")
+    subprocess.run([sys.executable, "-c", small + often], check=True)
+    assert 5000 < sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2 * 5000
+
+
 def test_a_log_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
     monkeypatch.setenv(state.PLACE, str(tmp_path / "nowhere"))
     done = subprocess.run([sys.executable, "-c", WARNED], capture_output=True, text=True, check=True)

@@ -4,13 +4,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from tests.support.small_zemosaic import zemosaic
-from zemosaic_patch.ui import state
+from zemosaic_patch.ui import faults, state
 from zemosaic_patch.ui.safety import Guard
 from zemosaic_patch.ui.state import Running
 
@@ -35,6 +36,8 @@ def window(tmp_path_factory):
     _, told = process.communicate(timeout=60)
     assert told.splitlines() == ["zemosaic-patch: stopped by the user"]
     assert not (folder / "window.json").exists()
+    log = folder / faults.LOG
+    assert not log.exists(), log.read_text()  # whatever was asked for
 
 
 def test_the_address_leads_in_and_nothing_else_does(window):
@@ -58,6 +61,32 @@ def test_the_address_leads_in_and_nothing_else_does(window):
         assert owner.get(home, headers={"origin": "http://evil.example"}).status_code == 403
         assert owner.get(f"{home}docs").status_code == 404
         assert owner.get(f"{home}openapi.json").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["apple-touch-icon.png", ".env", "wp-login.php", "a%0ab", "%ff", "x" * 3000])
+def test_what_is_not_there_is_not_noted(window, path):
+    """Nor by `window` in its log, nor on the terminal."""
+    address, _ = window
+    with httpx.Client() as owner:
+        owner.get(address)
+        assert owner.get(address.partition("?")[0] + path).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["", "EIO=3&transport=polling", "EIO=4&transport=x", "EIO=4&transport=polling&sid=x"])
+def test_what_an_old_tab_asks_of_a_new_window_is_not_noted(window, query):
+    address, _ = window
+    with httpx.Client() as owner:
+        owner.get(address)
+        asked = owner.get(f"{address.partition('?')[0]}_nicegui_ws/socket.io/?{query}")
+    assert asked.status_code == 400
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\0\x01\r\n\r\n", b"FOO\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_request_is_not_noted(window, sent):
+    address, _ = window
+    with socket.create_connection(("127.0.0.1", httpx.URL(address).port), timeout=30) as probe:
+        probe.sendall(sent)
+        assert probe.recv(99).startswith(b"HTTP/1.1 400")
 
 
 PATHS = ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "....//", "%00", "<script>", "a" * 5000]
