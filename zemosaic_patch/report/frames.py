@@ -13,14 +13,13 @@ import numpy as np
 from nanstack.levels.flux import Kind
 from nanstack.levels.sample_noise import sky_of
 from nanstack.register.transparency import CLEAR
+from zemosaic_patch.report.pixels import Corners
 
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
     from nanstack.levels.placed import PlacedFrame
     from nanstack.register.registered import RegisteredFrame
     from nanstack.survey.trails import Trail
-
-Corners = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)

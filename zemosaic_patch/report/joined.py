@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from zemosaic_patch.report.frames import Corners
+from zemosaic_patch.report.pixels import Corners
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,11 @@ from zemosaic_patch.report.embedded import (
     embed,
     in_blues,
 )
+from zemosaic_patch.report.kinds import Values, total
+from zemosaic_patch.report.pixels import Corners
+from zemosaic_patch.report.reading import ReportError, read_told
 from zemosaic_patch.report.text import NOTHING, duration, shown
-from zemosaic_patch.report.told import Corners, Entry, Frame, ReportError, Shade, Tile, Told, Values, read_told, total
+from zemosaic_patch.report.told import Entry, Frame, Shade, Tile, Told
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from nanstack.canvas import Canvas
 
+Corners = tuple[tuple[float, float], ...]  # x and y in a picture's pixels, one place after the other
+
 
 @dataclass(frozen=True)
 class Pixels:

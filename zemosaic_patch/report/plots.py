@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zemosaic_patch.report.kinds import Values
 from zemosaic_patch.report.text import shown
-from zemosaic_patch.report.told import Frame, Values
+from zemosaic_patch.report.told import Frame
 
 WIDTH, HEIGHT = 340, 150  # the SVG's own units, about CSS pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24  # margins

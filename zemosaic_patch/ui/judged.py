@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nanstack.io.frames import short_names
 from zemosaic_patch.mosaic_files import REPORT
-from zemosaic_patch.report.told import ReportError, read_told
+from zemosaic_patch.report.reading import ReportError, read_told
 from zemosaic_patch.stack_run import find_frames
 from zemosaic_patch.ui import earlier
 from zemosaic_patch.ui.jobs import Run

@@ -18,7 +18,7 @@ from nanstack.stack.rows import Rows
 from zemosaic_patch.mosaic_files import REPORT
 from zemosaic_patch.pictures import Seen, Stretch, screen_stretches
 from zemosaic_patch.report.embedded import in_blues
-from zemosaic_patch.report.told import ReportError, read_told
+from zemosaic_patch.report.reading import ReportError, read_told
 from zemosaic_patch.result_files import image_and_coverage
 from zemosaic_patch.ui.tiles import Encoding, Pyramid, as_png, dithered, smaller
 

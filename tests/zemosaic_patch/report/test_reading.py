@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from zemosaic_patch.report.reading import ReportError, read_told
 from zemosaic_patch.report.text import duration, shown
-from zemosaic_patch.report.told import Entry, ReportError, read_told
+from zemosaic_patch.report.told import Entry
 
 
 @pytest.fixture
