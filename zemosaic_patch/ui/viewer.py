@@ -232,10 +232,11 @@ class _Viewer:
         self._told = False
         with ui.element("div").classes("mosaic-bar"):
             self._zoom_buttons()
-            self._layers()
             self._save()
         with ui.element("div").classes("mosaic-bar"):
             self._sliders()
+        with ui.element("div").classes("mosaic-bar mosaic-over"):  # the last one, as it grows
+            self._layers()
 
     def _zoom_buttons(self) -> None:
         from nicegui import ui

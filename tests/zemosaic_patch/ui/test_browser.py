@@ -575,6 +575,33 @@ def test_a_finished_mosaic_is_zoomed_stretched_overlaid_and_saved(window, tmp_pa
     page.get_by_text("load this page again").wait_for()
 
 
+PLACES = """(all) => all.map((one) => {
+  const { left, top, width, height } = one.getBoundingClientRect();
+  return [left, top + scrollY, width, height];
+})"""
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("screen", ["light", "phone"])
+def test_nothing_in_the_viewer_moves_where_layers_are_switched(window, tmp_path, screen, full):
+    write_mosaic(tmp_path, light_of(130, 190), frames=[("a.fit", [(0, 0), (190, 0), (190, 130), (0, 130)])])
+    page = window(screen)
+    opened_mosaic(page, tmp_path)
+    if full:
+        page.get_by_role("button", name="Full screen").click()
+        page.wait_for_function("document.fullscreenElement !== null")
+    page.wait_for_timeout(1000)
+    still = page.locator(".mosaic button, .mosaic input, .mosaic .q-checkbox, .mosaic-canvas")
+    page.get_by_text("Coverage").scroll_into_view_if_needed()
+    before = still.evaluate_all(PLACES)
+    page.get_by_text("Coverage").click()
+    page.get_by_text("Outlines of").click()
+    page.locator(".mosaic-legend").wait_for()
+    page.get_by_label("Show one of them").wait_for()
+    assert still.evaluate_all(PLACES) == before
+    assert len(before) > 10
+
+
 def test_a_file_without_a_picture_says_so(window, frames, tmp_path):
     shutil.copy(min(frames.glob("light_*")), tmp_path / "b.fit")
     (tmp_path / "a.fit").write_text("<b>no FITS")
