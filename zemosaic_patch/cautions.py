@@ -23,7 +23,8 @@ from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options import CanvasChoice
 from zemosaic_patch.report.registration import Registered
 from zemosaic_patch.sky_words import covered_frames
-from zemosaic_patch.solve import solvers, tells_nothing
+from zemosaic_patch.solve.placing import tells_nothing
+from zemosaic_patch.solve.programs import solvers
 
 TWO_SCALES = 1.2  # frames whose pixels differ by more were taken with different cameras or optics
 COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what it saw

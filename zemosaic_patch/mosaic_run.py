@@ -28,7 +28,7 @@ from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.json_file import read_json
-from zemosaic_patch.solve import place_groups
+from zemosaic_patch.solve.placing import place_groups
 from zemosaic_patch.stack_run import Wishes, Work, stack_files, told_otherwise
 
 

@@ -168,7 +168,7 @@ def _make_room(files: MosaicFiles, made: MosaicRun, paths: Sequence[Path], input
     """Make the output's folder ready: with --overwrite, nothing is left there that a run would go on from."""
     from zemosaic_patch.mosaic_files import SOLUTIONS, prepare
     from zemosaic_patch.outputs import claim
-    from zemosaic_patch.solve import forget_failures
+    from zemosaic_patch.solve.kept import forget_failures
 
     claim(files.output, kept_config(files), paths)
     prepare(files.output, made.output.picture, inputs, anew=files.overwrite, stacks=made.stacks)

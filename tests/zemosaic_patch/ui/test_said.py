@@ -72,7 +72,12 @@ SPEAKING = {
     "zemosaic_patch/report/registration.py": set(),
     "zemosaic_patch/report/stack.py": set(),
     "zemosaic_patch/sky_words.py": {"_tilt", "_bowl", "sentences"},
-    "zemosaic_patch/solve.py": {"_read_kept", "_check_line"},
+    "zemosaic_patch/solve/answers.py": set(),
+    "zemosaic_patch/solve/astap.py": set(),
+    "zemosaic_patch/solve/kept.py": {"_read_kept", "_check_line"},
+    "zemosaic_patch/solve/placing.py": set(),
+    "zemosaic_patch/solve/programs.py": set(),
+    "zemosaic_patch/solve/running.py": set(),
     "zemosaic_patch/stack_run.py": {"_cards"},
 }  # fmt: skip
 

@@ -24,9 +24,10 @@ from nanstack.register.solution import register
 from nanstack.survey.record import Facts
 from tests.support.starfields import Field, camera, field, looking, shot
 from tests.support.told import Told
-from zemosaic_patch import solve
 from zemosaic_patch.catalogue import catalogue_near
-from zemosaic_patch.solve import place_groups
+from zemosaic_patch.solve import astap, groups, placing, programs
+from zemosaic_patch.solve.kept import forget_failures
+from zemosaic_patch.solve.placing import place_groups
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the stand-ins are scripts, which Windows does not run")
 PLACE = 83.0, 22.0
@@ -133,7 +134,7 @@ def asked(tmp_path):
 
 
 def test_frames_that_are_solved_need_no_solver(tmp_path, monkeypatch):
-    monkeypatch.setattr(solve, "solvers", lambda: pytest.fail("a solver was looked for"))
+    monkeypatch.setattr(programs, "solvers", lambda: pytest.fail("a solver was looked for"))
     truth, surveys, _ = night(tmp_path)
     solved = [replace(one, facts=replace(one.facts, wcs=view.wcs())) for one, view in zip(surveys, truth, strict=True)]
     found, places = placed(solved, tmp_path / "kept")
@@ -215,9 +216,9 @@ def test_a_damaged_solution_is_found_again(tmp_path, install, harm):
 @pytest.mark.parametrize("first", ["fails", "is killed", "hangs", "answers nonsense", "answers another scale"])
 def test_where_the_first_solver_fails_the_second_is_asked(tmp_path, install, monkeypatch, first):
     truth, surveys, _ = night(tmp_path, names=NAMES[:2])
-    monkeypatch.setattr(solve, "RUN_S", 0.7)
-    monkeypatch.setattr(solve, "PATIENCE_S", 1.5)
-    monkeypatch.setattr(solve, "LEAST_PATIENCE_S", 1.5)
+    monkeypatch.setattr(programs, "RUN_S", 0.7)
+    monkeypatch.setattr(placing, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(placing, "LEAST_PATIENCE_S", 1.5)
     scripts = {
         "fails": "#!{python}\nimport sys\nsys.exit(255)\n",
         "is killed": "#!{python}\nimport os\nos.kill(os.getpid(), 9)\n",
@@ -227,13 +228,13 @@ def test_where_the_first_solver_fails_the_second_is_asked(tmp_path, install, mon
         "answers another scale": SOLVE_FIELD,
     }
     if first == "answers another scale":
-        monkeypatch.setattr(solve, "RUN_S", 30)
-        monkeypatch.setattr(solve, "PATIENCE_S", 60)
-        monkeypatch.setattr(solve, "FRAMES_TRIED", 1)
+        monkeypatch.setattr(programs, "RUN_S", 30)
+        monkeypatch.setattr(placing, "PATIENCE_S", 60)
+        monkeypatch.setattr(groups, "FRAMES_TRIED", 1)
     wrong = [replace(view, camera=camera(10.0)) for view in truth]
     install("solve-field", scripts[first], wrong)
     install("astap_cli", ASTAP, truth)
-    monkeypatch.setattr(solve, "_ask_astap", patient(solve._ask_astap))
+    monkeypatch.setattr(astap, "ask", patient(astap.ask))
     told = Told()
     found, places = placed(surveys, tmp_path / "kept", told)
     assert places[0].how == "ASTAP"
@@ -264,7 +265,7 @@ def test_a_program_that_found_nothing_is_asked_once(tmp_path, install):
     assert line.endswith("in an earlier run: it is asked again with --overwrite")
     placed([replace(one, facts=replace(one.facts, pointing=(80.0, 20.0))) for one in surveys], kept)
     assert len(asked(tmp_path)) == 2 * first, "about another place"
-    solve.forget_failures(kept)
+    forget_failures(kept)
     assert list(kept.iterdir()) == []
     placed(surveys, kept)
     assert len(asked(tmp_path)) == 3 * first
@@ -301,14 +302,14 @@ def test_by_the_catalogue_where_no_solver_is(tmp_path, install, monkeypatch):
     truth, surveys, sky = night(tmp_path, mirrored=True)
     order = np.argsort(-sky.flux)[:300]
     known = StarList(sky.directions[order], sky.flux[order])
-    monkeypatch.setattr(solve, "catalogue_near", lambda near, radius, date: known)
+    monkeypatch.setattr(placing, "catalogue_near", lambda near, radius, date: known)
     found, places = placed(surveys, tmp_path / "kept")
     assert places[0].how == "catalogue"
     assert worst(truth, found) < 1.0
 
 
 def test_by_the_header_where_nothing_else_knows(tmp_path, install, monkeypatch):
-    monkeypatch.setattr(solve, "catalogue_near", lambda near, radius, date: None)
+    monkeypatch.setattr(placing, "catalogue_near", lambda near, radius, date: None)
     truth, surveys, _ = night(tmp_path)
     found, places = placed(surveys, tmp_path / "kept")
     assert (places[0].how, places[0].approximate) == ("pointing", True)
@@ -317,7 +318,7 @@ def test_by_the_header_where_nothing_else_knows(tmp_path, install, monkeypatch):
 
 
 def test_a_seestar_points_in_coordinates_of_the_date(tmp_path, install, monkeypatch):
-    monkeypatch.setattr(solve, "catalogue_near", lambda near, radius, date: None)
+    monkeypatch.setattr(placing, "catalogue_near", lambda near, radius, date: None)
     facts = Facts(instrument="Seestar S50", scale=2.39, date="2025-03-27T01:20:32.955368", pointing=(193.042, 40.971))
     found, _ = placed(night(tmp_path, facts=facts)[1], tmp_path / "kept")
     assert degrees_off(found, (192.7211, 41.1203)) < 0.05  # M 94 in coordinates of 2000
