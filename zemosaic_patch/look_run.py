@@ -16,6 +16,7 @@ from nanstack.session import Session, open_session
 from nanstack.survey.selection import told
 from nanstack.survey.store import survey_files
 from zemosaic_patch.cautions import counted
+from zemosaic_patch.stack_run import UNWANTED, Wishes
 
 if TYPE_CHECKING:
     from nanstack.survey.record import Survey
@@ -105,6 +106,9 @@ def look(
     progress: Progress,
     tell: Callable[[LookedAt], None],
     show: Callable[[Session], None] | None = None,
+    wishes: Wishes | None = None,
+    *,
+    early: bool = True,
 ) -> LeftOut:
     """Look at frame files.
 
@@ -118,12 +122,17 @@ def look(
         Called with what is known of each file, as soon as it is.
     show : callable, optional
         Called with the frames that are known, now and then, and at last with all of them. It needs the folder.
+    wishes : Wishes, optional
+        What of the files the owner decides.
+    early : bool
+        Whether frames are shown before all of them are known.
 
     Returns
     -------
     LeftOut
     """
-    order = range(len(paths)) if show is None else _from_all_over(len(paths))
+    wishes, early = wishes or Wishes(), early and show is not None
+    order = _from_all_over(len(paths)) if early else range(len(paths))
     rough_at = ROUGH_FROM
     for first in range(0, len(paths), TOGETHER):
         some = {paths[number]: number for number in order[first : first + TOGETHER]}
@@ -133,13 +142,15 @@ def look(
             one = known.get(path)
             tell(LookedAt.of(number, one) if one else LookedAt(number, unusable=unusable[path]))
         progress.step("looking at frames", first + len(some), len(paths))
-        if show is not None and rough_at <= first + len(some) < len(paths):
+        if early and rough_at <= first + len(some) < len(paths):
             rough_at *= ROUGH_AGAIN
             show(open_session([paths[number] for number in order[: first + len(some)]], folder=folder))
-    session = open_session(paths, folder=folder, progress=progress)
+    given = [path for path in paths if path not in wishes.out]
+    session = open_session(given, wanted=wishes.in_, folder=folder, progress=progress)
     if show is not None:
         show(session)
-    reasons = {number: session.left_out[path] for number, path in enumerate(paths) if path in session.left_out}
+    left_out = {**session.left_out, **dict.fromkeys(wishes.out, UNWANTED)}
+    reasons = {number: left_out[path] for number, path in enumerate(paths) if path in left_out}
     can_be = session.can_be_taken_in
     return LeftOut(reasons, tuple(number for number, path in enumerate(paths) if path in can_be))
 

@@ -137,6 +137,22 @@ def progress_option() -> Any:
     )  # fmt: skip
 
 
+def leave_out_option() -> Any:
+    """Declare which frames the owner does not want."""
+    return option(
+        "leave this frame out, by its name or path; once for each such frame", metavar="FILE", repeated=True, default=()
+    )
+
+
+def take_in_option() -> Any:
+    """Declare which frames the owner wants whatever speaks against them."""
+    return option(
+        "take this frame in, by its name or path, though it would make the picture worse (doubled, trailed, blurred, "
+        "clouded) or is of another kind or filter; once for each such frame",
+        metavar="FILE", repeated=True, default=(),
+    )  # fmt: skip
+
+
 def option_of(declared: Field) -> Option:
     """Return what `option` declared of a field."""
     return declared.metadata["option"]
@@ -475,14 +491,8 @@ class MosaicFiles:
         Path, metavar="FILE", kept=False,
     )  # fmt: skip
     flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
-    leave_out: tuple[str, ...] = option(
-        "leave this frame out, by its name or path; once for each such frame", metavar="FILE", repeated=True, default=()
-    )
-    take_in: tuple[str, ...] = option(
-        "take this frame in, by its name or path, though it would make the picture worse (doubled, trailed, blurred, "
-        "clouded) or is of another kind or filter; once for each such frame",
-        metavar="FILE", repeated=True, default=(),
-    )  # fmt: skip
+    leave_out: tuple[str, ...] = leave_out_option()
+    take_in: tuple[str, ...] = take_in_option()
     progress: str = progress_option()
     scheduler: str | None = option(
         "have frames surveyed and cells stacked by the workers of a dask cluster: that of the scheduler at ADDRESS, or "
@@ -608,10 +618,12 @@ class LookOptions:
         "FITS or .npy files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
     )
     flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    leave_out: tuple[str, ...] = leave_out_option()
+    take_in: tuple[str, ...] = take_in_option()
     keep: Path | None = option("keep what is found out in this folder: the next look takes no time", Path,
                                metavar="DIR")  # fmt: skip
     rough: Path | None = option("write a rough picture of what they show as PNG, again and again as more of them are "
-                                "known", Path, metavar="FILE")  # fmt: skip
+                                "known; one that is there is replaced once all are", Path, metavar="FILE")  # fmt: skip
     json: bool = option("tell each file as a line of JSON, as soon as it is known, for programs", bool)
 
 

@@ -88,7 +88,9 @@ def test_a_rough_picture_is_kept_whole(run, frames, tmp_path):
     picture = tmp_path / "rough.png"
     code, out, _ = run("look", frames, "--json", "--keep", tmp_path / "kept", "--rough", picture)
     assert code == 0
-    assert {"rough": len(list(frames.glob("light_*")))} in records(out)
+    files, *_, shown, _ = records(out)
+    lights = [number for number, name in enumerate(files["files"]) if "light_" in name]
+    assert shown == {"rough": len(lights), "made_of": lights}
     rough = Rough.read(picture)
     rows = np.array(Image.open(picture))
     assert rows.shape == rough.shades.shape
@@ -98,6 +100,19 @@ def test_a_rough_picture_is_kept_whole(run, frames, tmp_path):
     for content in (b"", rows.tobytes(), picture.read_bytes()[:100]):
         picture.write_bytes(content)
         assert Rough.read(picture) is None
+
+
+def test_a_look_leaves_out_and_takes_in_what_a_mosaic_is_told_to(run, frames, tmp_path):
+    lights, picture = sorted(frames.glob("light_*")), tmp_path / "rough.png"
+    wishes = ["--leave-out", lights[0].name, "--take-in", "dark.fit"]  # whose name it is, and which shows stars
+    code, out, _ = run("look", frames, "--json", "--keep", tmp_path / "kept", "--rough", picture, *wishes)
+    assert code == 0
+    files, *_, shown, last = records(out)
+    names = [name.rpartition("/")[2] for name in files["files"]]
+    assert {names[number] for number in shown["made_of"]} == {"dark.fit", *(path.name for path in lights[1:])}
+    assert last["left_out"][str(names.index(lights[0].name))] == "it is not wanted (--leave-out)"
+    code, _, err = run("look", frames, "--leave-out", "nothing.fit")
+    assert (code, len(err)) == (2, 1)
 
 
 def test_a_rough_picture_asks_for_what_it_needs(run, frames, tmp_path):

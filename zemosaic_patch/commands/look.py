@@ -27,9 +27,11 @@ def run(options: LookOptions) -> None:
     from zemosaic_patch.look_run import LookedAt, lines, look
     from zemosaic_patch.progress import Bars
     from zemosaic_patch.rough import Rough
-    from zemosaic_patch.stack_run import find_frames
+    from zemosaic_patch.stack_run import Wishes, find_frames
 
     found = find_frames(options.frames, None, options.flat)
+    wishes = Wishes.of(found.paths, options.leave_out, options.take_in)
+    number = {path: number for number, path in enumerate(found.paths)}
     process.loaded()
     if options.json:
         _tell(files=list(map(str, found.paths)), passed=found.lines())
@@ -41,16 +43,20 @@ def run(options: LookOptions) -> None:
             _tell(**asdict(one))
 
     def show(session: Session) -> None:
+        made_of: list[int] = []
         try:
             if session.frames:
-                Rough.of(session).write(options.rough)
+                rough = Rough.of(session)
+                rough.write(options.rough)
+                made_of = [number[one.path] for one in session.frames if one.survey.digest in rough.frames]
         except (ValueError, OSError) as error:  # a frame that is gone, or frames that lie too far apart
             bars.warn(f"no rough picture: {error}")
         if options.json:
-            _tell(rough=len(session.frames))
+            _tell(rough=len(session.frames), made_of=made_of)
 
+    early = options.rough is not None and not options.rough.exists()  # a better one is not replaced by worse ones
     with Bars() as bars:
-        left_out = look(found.paths, options.keep, bars, hear, options.rough and show)
+        left_out = look(found.paths, options.keep, bars, hear, options.rough and show, wishes, early=early)
     if options.json:
         _tell(left_out=left_out.reasons, can_be_taken_in=left_out.can_be_taken_in)
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import threading
 import time
@@ -20,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.files import complete_file
 from nanstack.io.frames import short_names
 from nanstack.io.one_line import on_one_line
 from zemosaic_patch.errors import UsageError
@@ -29,6 +27,7 @@ from zemosaic_patch.own_command import own_command
 from zemosaic_patch.stack_run import find_frames
 from zemosaic_patch.ui import state
 from zemosaic_patch.ui.background import WAITED_FOR, started
+from zemosaic_patch.ui.roughly import RoughPicture, Wish
 
 SURVEYS = "surveys"
 OF_FRAMES = ("comet", "comet_in", "comet_merged", "reference")  # options that say something of certain frames
@@ -70,8 +69,8 @@ class Looking:
         Why; once all are known.
     can_be_taken_in : set of int
         Those of them that the owner may have in all the same.
-    rough : int
-        How many frames the rough picture at `rough_path` shows; -1 before there is one.
+    rough : RoughPicture
+        Of what they show.
     failure : str
         Why nothing, or not all, could be looked at.
     is_over : bool
@@ -88,31 +87,43 @@ class Looking:
         self.seen: dict[int, LookedAt] = {}
         self.left_out: dict[int, str] = {}
         self.can_be_taken_in: set[int] = set()
-        self.rough, self.rough_path = -1, surveys() / f"rough_{self.key}.png"
+        self.rough = RoughPicture(surveys() / f"rough_{self.key}.png", self._command, self._is_new)
         self._rough_to: Path | None = None
         self.failure = ""
         self.is_over = self._is_ended = False
         self.version = 0
         state.own_folder(surveys())
         threading.Thread(target=self._find, daemon=True).start()
-        words = *map(os.path.abspath, places), "--json", f"--keep={surveys()}", f"--rough={self.rough_path}"
-        self._process = started(own_command("look", *words), WAITED_FOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._process = started(self._command(Wish()), WAITED_FOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def end(self, rough_to: Path | None = None) -> None:
         """Look no further; where the rough picture is to go somewhere, make it first, if there is none yet."""
         self._is_ended, self._rough_to = True, rough_to
-        if rough_to is None or self.rough >= 0 or self.is_over:
+        if rough_to is None or self.rough.count >= 0 or self.is_over:
             self._leave()
 
     def _leave(self) -> None:
         self._process.terminate()
         if self._rough_to is None:  # these frames are looked at no more
-            self.rough = 0
-            self.rough_path.unlink(missing_ok=True)
-        elif self.rough > 0:
-            with suppress(OSError), complete_file(self._rough_to) as new:  # it is a help, and no run hangs on it
-                shutil.copyfile(self.rough_path, new)
+            self.rough.remove()
+        else:
+            self.rough.copy(self._rough_to)
+
+    def _command(self, wish: Wish) -> list[str]:
+        """Return the command that looks at the frames, and makes a rough picture of those that are wanted."""
+        called = short_names(self.paths)  # shorter than their places: a command line holds so much
+        wishes = [
+            f"--{word}={called[self.paths[number]]}"
+            for word, numbers in (("leave-out", wish.out), ("take-in", wish.in_))
+            for number in sorted(numbers)
+            if os.path.lexists(self.paths[number])
+        ]
+        words = *map(os.path.abspath, self.places), "--json", f"--keep={surveys()}", f"--rough={self.rough.path}"
+        return own_command("look", *words, *wishes)
+
+    def _is_new(self) -> None:
+        self.version += 1
 
     def _find(self) -> None:
         """Find the files at once, as that other process does a moment later: they can be shown before it has begun."""
@@ -134,13 +145,15 @@ class Looking:
             last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]
             self.failure = last[0].removeprefix("zemosaic-patch: ") if last else ""
         self.is_over = True
-        self.version += 1
+        self._is_new()
+        if not self._process.returncode and not self._is_ended:
+            self.rough.follow()
 
     def _hear(self, told: dict[str, Any]) -> None:
         if "files" in told:
             self._are_there([Path(path) for path in told["files"]], told["passed"])
         elif "rough" in told:
-            self.rough = int(told["rough"])
+            self.rough.hear(told)
             if self._rough_to is not None:
                 self._leave()
         elif "left_out" in told:
@@ -149,12 +162,12 @@ class Looking:
         else:
             one = LookedAt(**told)
             self.seen[one.number] = one
-        self.version += 1
+        self._is_new()
 
     def _are_there(self, paths: list[Path], passed: list[str]) -> None:
         names = short_names(paths)
         self.names, self.passed, self.paths = [on_one_line(names[path]) for path in paths], passed, paths
-        self.version += 1
+        self._is_new()
 
 
 @dataclass(frozen=True)
@@ -230,6 +243,7 @@ class Desk:
             (self.taken_out.add if out else self.taken_out.discard)(number)
         elif number in self.looking.can_be_taken_in:
             (self.taken_in.discard if out else self.taken_in.add)(number)
+        self.looking.rough.want(Wish(frozenset(self.taken_out), frozenset(self.taken_in)))
         self.own_version += 1
 
     def is_used(self, number: int) -> bool:

@@ -203,10 +203,12 @@ def _tell_left_out(contents: Contents, passed: list[str]) -> None:
 
 def _renew_rough(picture: Pictured) -> None:
     """Show what the frames show, as soon as that is known roughly."""
-    looking = desk.looking
-    if looking.rough > 0:
-        picture.show(f"/rough/{looking.key}?frames={looking.rough}", counted("make.rough", looking.rough))
-    elif looking.is_over:
+    looking, rough = desk.looking, desk.looking.rough
+    if rough.count > 0:
+        told = counted("make.rough", rough.count)
+        again = text("make.rough_again", rough=told) if rough.is_due else told
+        picture.show(f"/rough/{looking.key}?picture={rough.number}", again)
+    elif looking.is_over and not rough.is_due:
         picture.hide()
 
 

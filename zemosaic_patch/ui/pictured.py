@@ -31,9 +31,9 @@ class Pictured:
         """Show a picture at an address, and what it is in words, if any."""
         self._words.text = told
         self._told.set_visibility(bool(told))
+        self._whole.set_visibility(True)
         if self._picture.props.get("src") != address:
             self._picture.props["src"] = address
-            self._whole.set_visibility(True)
 
     def hide(self) -> None:
         """Show nothing."""

@@ -98,7 +98,7 @@ def rough(key: str) -> bytes | None:
         Of the look, or of the run.
     """
     looking, run = desk.looking, jobs.find(key)
-    path = looking.rough_path if looking and looking.key == key else run and run.home / jobs.ROUGH
+    path = looking.rough.path if looking and looking.key == key else run and run.home / jobs.ROUGH
     try:
         return path and path.read_bytes()
     except OSError:

@@ -13,8 +13,9 @@ from astropy.io import fits
 
 from tests.support.pointings import write_pointings
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.ui import drop, folders, making, served, settings, state, strip, texts
+from zemosaic_patch.ui import drop, folders, making, roughly, served, settings, state, strip, texts
 from zemosaic_patch.ui.desk import Desk, desk, forget_old, surveys
+from zemosaic_patch.ui.roughly import RoughPicture, Wish
 
 HTML = "<img src=x onerror=alert(1)>&lt;.fit"
 
@@ -90,6 +91,75 @@ def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames
     assert making.output_for(looked) == frames.parent / "M 45 mosaic"
     (frames.parent / "M 45 mosaic").mkdir()
     assert making.output_for(looked) == frames.parent / "M 45 mosaic 2"
+
+
+def until(happens):
+    end = time.monotonic() + 120
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_rough_picture_follows_what_the_owner_wants(looked, tmp_path):
+    rough, count = looked.looking.rough, len(looked.looking.paths) - 1
+    assert (rough.count, rough.number, rough.is_due) == (count, 1, False)
+    before = rough.path.read_bytes()
+    first, second, third = sorted(number for number in range(count + 1) if not looked.why_not(number))[:3]
+    for number in (first, second, third):  # several in a row: one picture
+        looked.take(number, out=True)
+    looked.take(third, out=False)
+    assert rough.is_due
+    until(lambda: not rough.is_due)
+    assert (rough.count, rough.number) == (count - 2, 2)
+    after = rough.path.read_bytes()
+    assert after != before
+    for number in (first, second):
+        looked.take(number, out=False)
+    rough.copy(tmp_path / "run.png")  # a run that begins meanwhile has what there is, and then what is wanted
+    assert (tmp_path / "run.png").read_bytes() == after
+    until(lambda: not rough.is_due)
+    assert (rough.count, rough.number) == (count, 3)
+    assert served.rough(looked.looking.key) == (tmp_path / "run.png").read_bytes() == before
+
+
+def made_by(path, count, made_of):
+    """Return a command that makes a picture of nothing, and tells of it."""
+    told = {"rough": count, "made_of": made_of}
+    return [sys.executable, "-c", f"open({str(path)!r}, 'a').write('x'); print({json.dumps(told)!r})"]
+
+
+def test_a_rough_picture_is_made_again_only_where_it_shows_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(roughly, "AGAIN_S", 0.0)
+    path = tmp_path / "rough.png"
+    rough = RoughPicture(path, lambda wish: made_by(path, 3 - len(wish.out), [1, 2]), lambda: None)
+    rough.hear({"rough": 3, "made_of": [1, 2, 3]})
+    rough.want(Wish(frozenset({1})))  # while frames are looked at
+    assert not rough.is_due
+    rough.follow()
+    until(lambda: not rough.is_due)
+    assert (rough.count, path.read_text()) == (2, "x")
+    rough.want(Wish(frozenset({1, 7})))  # it does not show that one
+    assert not rough.is_due
+    rough.want(Wish(frozenset({7})))
+    assert rough.is_due
+    rough.want(Wish(frozenset({1, 7})))  # the owner thought better of it
+    assert not rough.is_due
+    rough.want(Wish(frozenset({1, 7}), frozenset({8})))
+    assert rough.is_due
+    rough.remove()
+    assert not rough.is_due
+    assert not path.exists()
+
+
+def test_no_picture_is_shown_where_none_of_what_is_wanted_can_be_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(roughly, "AGAIN_S", 0.0)
+    fails = [sys.executable, "-c", "raise SystemExit(2)"]
+    rough = RoughPicture(tmp_path / "rough.png", lambda wish: fails, lambda: None)
+    rough.hear({"rough": 1, "made_of": [0]})
+    rough.follow()
+    rough.want(Wish(frozenset({0})))
+    until(lambda: not rough.is_due)
+    assert rough.count == 0
 
 
 def test_what_stays_out_whatever_is_wanted_cannot_be_taken_in(tmp_path):

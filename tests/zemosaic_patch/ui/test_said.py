@@ -60,8 +60,9 @@ SPEAKING = {
     "zemosaic_patch/hips/tiles.py": set(),
     "zemosaic_patch/mosaic_run.py": set(),
     "zemosaic_patch/options.py": {
-        "Range", "Option", "GONE", "progress_option", "TileFiles", "MosaicFiles", "JoinOptions", "DemoOptions",
-        "LookOptions", "WindowOptions", "ReportFolder", "MosaicFolder", "Checkout", "ApplyOptions", "VerifyOptions",
+        "Range", "Option", "GONE", "progress_option", "leave_out_option", "take_in_option",
+        "TileFiles", "MosaicFiles", "JoinOptions", "DemoOptions", "LookOptions",
+        "WindowOptions", "ReportFolder", "MosaicFolder", "Checkout", "ApplyOptions", "VerifyOptions",
         "ExportOptions",
     },
     "zemosaic_patch/outputs.py": {"ABOUT"},
