@@ -102,7 +102,7 @@ def frame(path: str) -> Iterator[None]:
     with ui.element("header").classes("window-head"):
         _navigation(path)
         _language()
-        ui.button(text("window.quit"), on_click=_ask_to_quit).props("flat dense no-caps").classes("plain")
+        _quit()
     with ui.element("div").classes("window-body").props('id="content" tabindex="-1"'):
         yield
 
@@ -129,7 +129,8 @@ def _language() -> None:
     Picker(text("window.language"), texts.languages(), texts.language(), chosen)
 
 
-def _ask_to_quit() -> None:
+def _quit() -> None:
+    """Show the way to quit, which asks back."""
     from nicegui import app, ui
 
     def leave() -> None:
@@ -144,4 +145,4 @@ def _ask_to_quit() -> None:
         with ui.row():
             ui.button(text("window.quit"), on_click=leave).props("no-caps unelevated").classes("main")
             ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
-    dialog.open()
+    ui.button(text("window.quit"), on_click=dialog.open).props("flat dense no-caps").classes("plain")

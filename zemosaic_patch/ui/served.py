@@ -6,6 +6,7 @@ No address holds a place of a file: frames go by their numbers, runs by their ke
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -30,9 +31,16 @@ def routes(app: Any) -> None:
     app : fastapi.FastAPI
     """
     from fastapi import Response
+    from fastapi.concurrency import run_in_threadpool
 
-    def of_frame(look: str, number: int, size: str) -> Response:
-        return _picture(frame_picture(look, number, size), "image/jpeg", "private, max-age=3600")
+    one = asyncio.Lock()  # at a time: several would keep the page itself waiting
+
+    async def of_frame(request: Any) -> Response:
+        async with one:
+            if await request.is_disconnected():  # its page was left meanwhile
+                return Response(status_code=404)
+            found = await run_in_threadpool(frame_picture, **request.path_params)
+        return _picture(found, "image/jpeg", "private, max-age=3600")
 
     def of_filling(key: str) -> Response:
         return _picture(running.filled_picture(key), "image/jpeg", "no-store")
@@ -51,8 +59,8 @@ def routes(app: Any) -> None:
         found = tiles_of_the_sky(key, name)
         return Response(status_code=404) if found is None else Response(found[0], media_type=found[1])
 
-    app.get("/frame/{look}/{number}/{size}")(of_frame)  # each in a thread of its own
-    app.get("/filling/{key}")(of_filling)
+    app.add_route("/frame/{look}/{number}/{size}", of_frame)
+    app.get("/filling/{key}")(of_filling)  # each in a thread of its own
     app.get("/rough/{key}")(of_rough)
     app.get("/preview/{key}")(of_run)
     app.get("/report/{key}")(of_report)
@@ -67,25 +75,24 @@ def _picture(content: bytes | None, kind: str, kept: str) -> Any:
     return Response(content, media_type=kind, headers={"Cache-Control": kept})
 
 
-def frame_picture(look: str, number: int, size: str) -> bytes | None:
+def frame_picture(look: str, number: str, size: str) -> bytes | None:
     """Return a frame on the desk as a JPEG; None where there is none.
 
     Parameters
     ----------
     look : str
         The key of the look at the frames.
-    number : int
+    number : str
+        As the address has it.
     size : {'small', 'large'}
     """
     looking = desk.looking
-    if looking is None or looking.key != look or size not in thumbnails.SIZES:
+    if looking is None or looking.key != look or size not in thumbnails.SIZES or not number.isdecimal():
         return None
-    if not 0 <= number < len(looking.paths):
-        return None
-    path = looking.paths[number]
     try:
+        path = looking.paths[int(number)]
         return thumbnails.picture(path, size, path.stat().st_mtime_ns)
-    except (FrameError, OSError, ValueError, MemoryError):
+    except (IndexError, FrameError, OSError, ValueError, MemoryError):
         return None
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -102,7 +103,7 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
             server_header=False,
             timeout_graceful_shutdown=ENDS_S,  # tabs that are open would be waited for
         )
-        for early in (thumbnails.get_ready, desk.forget_old):
+        for early in (_get_ready, desk.forget_old):
             threading.Thread(target=early, daemon=True).start()
         running.keep()
         tell(running.address)
@@ -113,6 +114,11 @@ def _serve(port: int, opens: bool, tell: Callable[[str], None]) -> None:
         finally:
             running.forget()
             _leave()
+
+
+def _get_ready() -> None:
+    thumbnails.get_ready()
+    gc.freeze()  # the libraries stay: to look through them for what may go would keep a click waiting
 
 
 def _leave() -> None:

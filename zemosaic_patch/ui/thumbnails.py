@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from zemosaic_patch.pictures import levels_of, screen_stretches
 from zemosaic_patch.rough import shrunk
 
 SMALL_PX, LARGE_PX = 200, 1000  # of the longer side
-_one = threading.Lock()  # at a time: several would keep the page itself waiting
 SIZES = {"small": SMALL_PX, "large": LARGE_PX}
 
 
@@ -35,10 +33,9 @@ def picture(path: Path, size: str, time: int) -> bytes:
     """
     from PIL import Image
 
-    with _one:
-        layout = read_layout(path)
-        image = shrunk(layout, -(-max(image_shape(path, layout.stored)) // SIZES[size]))
-        shades = levels_of(screen_stretches(image)[0](image))
+    layout = read_layout(path)
+    image = shrunk(layout, -(-max(image_shape(path, layout.stored)) // SIZES[size]))
+    shades = levels_of(screen_stretches(image)[0](image))
     out = io.BytesIO()
     Image.fromarray(shades if shades.shape[2] == 3 else shades[..., 0]).save(out, "JPEG", quality=80)
     return out.getvalue()

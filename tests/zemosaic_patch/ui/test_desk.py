@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames on the desk: what they are, as the command look says; taken out and put back; and what is begun with them."""
 
+import asyncio
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from fastapi import FastAPI
 
 from tests.support.pointings import write_pointings
 from zemosaic_patch.errors import UsageError
@@ -46,6 +48,24 @@ def looked(frames):
     desk.choose([])
 
 
+async def status_of(address, is_left):
+    """Return the status that an address is answered by, where the browser waits for it, or has left."""
+    app, sent = FastAPI(), []
+    served.routes(app)
+
+    async def receive():
+        if not is_left:
+            await asyncio.sleep(3600)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asked = {"type": "http", "method": "GET", "path": address, "headers": [], "query_string": b"", "root_path": ""}
+    await app(asked, receive, send)
+    return sent[0]["status"]
+
+
 def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames):
     contents = looked.contents()
     count = len(list(frames.iterdir()))
@@ -79,9 +99,12 @@ def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames
 
     # pictures go by numbers
     key = looked.looking.key
-    assert served.frame_picture(key, 1, "small")[:3] == b"\xff\xd8\xff"
-    for look, number, size in [("other", 1, "small"), (key, -1, "small"), (key, count, "small"), (key, 1, "../x")]:
+    assert served.frame_picture(key, "1", "small")[:3] == b"\xff\xd8\xff"
+    wrong = [("other", "1"), (key, "-1"), (key, str(count)), (key, "9" * 5000), (key, "x"), (key, "")]
+    for look, number, size in [*((*one, "small") for one in wrong), (key, "1", "../x")]:
         assert served.frame_picture(look, number, size) is None
+    assert asyncio.run(status_of(f"/frame/{key}/1/small", is_left=False)) == 200
+    assert asyncio.run(status_of(f"/frame/{key}/1/small", is_left=True)) == 404  # nobody waits for it any more
 
     # one picture at a time, and only of what there is
     assert making.can_start(looked)
