@@ -9,6 +9,7 @@ through its places.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -142,17 +143,14 @@ def _pieces(
     Frames whose piece has a hole in the middle are passed over.
     """
     pieces, when = [], []
-    small, files = Canvas(view), OpenFiles()
-    try:
-        with Scratch() as scratch:
-            for one, moment in timed:
-                bare = replace(one, level=Level.zero(one.channels), flat=NOTHING_LEFT)
-                piece = _piece(moved(bare, canvas, motion, moment), small, interpolation, files, scratch)
-                if piece is not None:
-                    pieces.append(piece)
-                    when.append((moment - timed[0][1]).total_seconds())
-    finally:
-        files.close()
+    small = Canvas(view)
+    with Scratch() as scratch, closing(OpenFiles()) as files:
+        for one, moment in timed:
+            bare = replace(one, level=Level.zero(one.channels), flat=NOTHING_LEFT)
+            piece = _piece(moved(bare, canvas, motion, moment), small, interpolation, files, scratch)
+            if piece is not None:
+                pieces.append(piece)
+                when.append((moment - timed[0][1]).total_seconds())
     return np.array(pieces).reshape(-1, *view.shape), np.array(when)
 
 

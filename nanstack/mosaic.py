@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -136,18 +137,14 @@ def make_mosaic(
     grid = grid or mosaic_grid(tiles)
     memory = memory_budget() if memory is None else memory
     progress = progress or Quiet()
-    files = OpenFiles()
-    try:
-        with Scratch() as scratch:
-            workshop, layers = _Workshop(grid, settings, memory, scratch, files), []
-            for layer in _projected(tiles, workshop):
-                layers.append(layer)
-                progress.step("projecting", len(layers), len(tiles))
-            overlaps = _overlaps(layers, progress)
-            backgrounds = _backgrounds(layers, overlaps, settings.match)
-            image, coverage, weight = _combined(layers, backgrounds, workshop, progress)
-    finally:
-        files.close()
+    with Scratch() as scratch, closing(OpenFiles()) as files:
+        workshop, layers = _Workshop(grid, settings, memory, scratch, files), []
+        for layer in _projected(tiles, workshop):
+            layers.append(layer)
+            progress.step("projecting", len(layers), len(tiles))
+        overlaps = _overlaps(layers, progress)
+        backgrounds = _backgrounds(layers, overlaps, settings.match)
+        image, coverage, weight = _combined(layers, backgrounds, workshop, progress)
     cells = {pair: len(overlap.x) for pair, overlap in overlaps.items()}
     return Mosaic(image, coverage, weight, grid.wcs, backgrounds, cells)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from nanstack.canvas import Canvas
 from nanstack.io.archives import DAMAGED_ARCHIVE, opened_archive
-from nanstack.io.files import complete_file
+from nanstack.io.files import complete_file, patiently
 from nanstack.kept_solution import EarlierFrame, KeptSolution
 from nanstack.levels.placed import Level, SampleNoise
 from nanstack.levels.sky_told import SkyTold
@@ -119,7 +119,7 @@ def forget(path: Path) -> None:
                 return
     except DAMAGED_ARCHIVE:
         return
-    path.unlink(missing_ok=True)
+    patiently(path.unlink)
 
 
 def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:

@@ -28,6 +28,8 @@ REASONS = {  # what the system's words leave out
     errno.EFBIG: "the result is larger than a file may be where the output goes (4 GiB on FAT32; see ulimit -f): "
     "name another folder with -o",
 }
+ENCODING = "PYTHONIOENCODING"
+IN_USE = "close the program that has it open, see who may read and write there, or name another folder"
 NUMBERS = re.compile(r"-[\d.][^,]*(?:,[^,]*)+")
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if own:
                     arguments = sys.argv[1:]
                     process.begin(arguments)
-                _prepare_messages()
+                _prepare_messages(own)
                 return _run(list(arguments))
             except KeyboardInterrupt as stopped:
                 told = str(stopped)  # what became of the output
@@ -65,10 +67,12 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def _prepare_messages() -> None:
+def _prepare_messages(own: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and a program without a console has none
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the screen cannot show
+            if own and not stream.isatty() and ENCODING not in os.environ:
+                stream.reconfigure(encoding="utf-8")  # in a file, or for a program: Windows would have its code page
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("nanstack").setLevel(logging.INFO)
 
@@ -168,10 +172,14 @@ def _reason(error: Exception) -> object:
     """Return what the system's words leave out; astropy tells of a full disk in words of its own, without a number."""
     if not isinstance(error, OSError):
         return error
+    from nanstack.io.files import is_in_use
+
     number = error.errno
     if number is None and "Not enough space" in str(error):
         number = errno.ENOSPC
     place = "" if error.filename is None else f"{error.filename}: "
+    if is_in_use(error):
+        return f"{place}{error.strerror}: {IN_USE}"
     if number in NOT_ALLOWED:
         return f"{place}{error.strerror}: see who may read and write there, or name another folder"
     return REASONS.get(number) or (f"{place}{error.strerror}" if error.strerror else error)

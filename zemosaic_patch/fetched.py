@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanstack.io.files import patiently, temporary_folder
 from nanstack.io.frames import SUFFIXES, is_frame_file
 from nanstack.progress import Progress
 from zemosaic_patch.errors import UsageError
@@ -143,17 +143,17 @@ def _get(files: AbstractFileSystem, frames: Sequence[_Remote], folder: Path) -> 
     """Fetch some files, all at once where the file system can; each appears complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as work:
+        with temporary_folder(".", folder) as work:
             partial = [os.path.join(work, str(number)) for number in range(len(frames))]
             in_time(lambda: files.get([frame.path for frame in frames], partial), come=lambda: _bytes_in(work))
             for name, frame in zip(partial, frames, strict=True):
                 frame.here.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(name, frame.here)
+                patiently(os.replace, name, frame.here)
     finally:
         with suppress(OSError):  # something has come
             folder.rmdir()
 
 
-def _bytes_in(folder: str) -> int:
+def _bytes_in(folder: Path) -> int:
     with os.scandir(folder) as files:
         return sum(file.stat().st_size for file in files)

@@ -16,13 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.files import complete_file, digest
+from nanstack.io.files import complete_file, digest, is_in_use, patiently, remove
 from nanstack.memory import threads
 from zemosaic_patch.errors import UsageError
 
 WRITTEN = "written.json"
 ABOUT = "The files that zemosaic-patch wrote here, and their digests: only these does it ever replace or remove."
 CREATOR = "zemosaic-patch"  # begins the CREATOR card of what this project writes
+OPEN = "is open in another program, and cannot be replaced: close it there, and run this again"
 SIMULATED = "(simulated)"  # ends the INSTRUME card of the demo's frames
 FORMER = (  # what the version that kept no list wrote
     "mosaic.fits", "mosaic.png", "mosaic.tif", "mosaic_linked.png", "mosaic_linked.tif", "mosaic.json",
@@ -152,6 +153,11 @@ def _check_replaceable(path: Path, inputs: Collection[Any]) -> None:
             f"{path} is in the way: no earlier run wrote it, or it was changed since; "
             "move it elsewhere, or name another folder with -o"
         )
+    try:
+        patiently(os.replace, path, path)  # changes nothing, but is refused where another program has it open
+    except OSError as failure:
+        if is_in_use(failure):
+            raise UsageError(f"{path} {OPEN}") from failure
 
 
 def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -> None:
@@ -167,13 +173,13 @@ def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -
     known = {_identity(path) for path in keep}
     gone = [name for name in names if is_ours(folder / name) and _identity(folder / name) not in known]
     for name in gone:
-        (folder / name).unlink(missing_ok=True)  # a name may be given twice
+        remove(folder / name)  # a name may be given twice
     listed = _listed(folder)
     left = {name: value for name, value in listed.items() if (folder / name).exists()}
     if left:
         _write_list(folder, left)
     elif listed:
-        (folder / WRITTEN).unlink()
+        remove(folder / WRITTEN)
     with suppress(OSError):  # other files are in it, or it is not there
         folder.rmdir()
 

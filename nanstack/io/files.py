@@ -8,7 +8,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,8 @@ from typing import BinaryIO
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 WORK = ".work"  # temporary files of a run, in the folder of its output
 DIGEST_BLOCK = 2**20
+IN_USE = 5, 32, 33  # what Windows says of a file that is being scanned, that a program has open, or a part of it
+PATIENCE_S = 5.0  # so long scanners of viruses, and the window's looks at a file, may take
 
 
 @contextmanager
@@ -32,9 +35,61 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     temporary = _new_file(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        patiently(os.replace, temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def is_in_use(failure: OSError) -> bool:
+    """Tell whether a file cannot be replaced or removed because a program has it open: Windows has no other way."""
+    return getattr(failure, "winerror", None) in IN_USE
+
+
+def patiently(do: Callable[..., object], *paths: Path | str) -> None:
+    """Do something to files again and again, while it is refused because a program has them open.
+
+    Raises
+    ------
+    OSError
+        Where that lasts for `PATIENCE_S`; what else goes wrong, at once.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            do(*paths)
+        except OSError as failure:
+            if not is_in_use(failure) or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def remove(path: Path) -> None:
+    """Remove a file that is needed no more, if it is there; one that a program has open stays."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as failure:
+        if not is_in_use(failure):
+            raise
+
+
+@contextmanager
+def temporary_folder(prefix: str = "", within: Path | None = None) -> Iterator[Path]:
+    """Give a temporary folder, and remove it; what is still open or mapped in it stays, at which tempfile's own fails.
+
+    Parameters
+    ----------
+    prefix : str
+        Of its name.
+    within : Path, optional
+        Where it lies; by default where temporary files do.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _new_file(path: Path) -> Path:
@@ -61,7 +116,7 @@ def digest(path: Path | str) -> str:
 def remove_partial_files(folder: Path) -> None:
     """Remove what killed runs left half written in a folder, which must be this run's alone."""
     for left in folder.glob(f"{PARTIAL}*"):
-        left.unlink(missing_ok=True)
+        remove(left)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -389,16 +390,12 @@ def stack_cells(
         most_frames(cells), layers[0].placed.channels, memory_budget() if memory is None else memory, layers[0].grid
     )
     outlines = Outlines(layers)
-    files = OpenFiles()
-    try:
-        with Scratch() as scratch:
-            sources = _Sources(layers, files, scratch)
-            frame_mesh = functools.lru_cache(KEPT_MESHES)(lambda index: layers[index].dropping.mesh())
-            stack = Work(layers, sources, outlines, settings, shared, frame_mesh).stacked
-            make = stack if kept is None else _remembering(kept, stack, layers, settings)
-            yield from in_order(lambda number: make(cells[number]), len(cells), shared.at_once, AHEAD * shared.at_once)
-    finally:
-        files.close()
+    with Scratch() as scratch, closing(OpenFiles()) as files:
+        sources = _Sources(layers, files, scratch)
+        frame_mesh = functools.lru_cache(KEPT_MESHES)(lambda index: layers[index].dropping.mesh())
+        stack = Work(layers, sources, outlines, settings, shared, frame_mesh).stacked
+        make = stack if kept is None else _remembering(kept, stack, layers, settings)
+        yield from in_order(lambda number: make(cells[number]), len(cells), shared.at_once, AHEAD * shared.at_once)
     if kept is not None:
         kept.remove_others({cell.name for cell in cells})
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nanstack.crew import Crew
-from nanstack.io.files import PARTIAL
+from nanstack.io.files import PARTIAL, remove
 from nanstack.memory import MAX_BUDGET, Scratch
 from nanstack.register.mesh import Mesh
 from nanstack.settings import CanvasSettings
@@ -164,7 +164,7 @@ def _shelf_of(layers: Sequence[Layer], folder: Path) -> Iterator[Shelf]:
             table = _written(file, (common, np.array(places)), [])
         yield Shelf(path, table)
     finally:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _light(layer: Layer, canvas: Any) -> Layer:

@@ -197,18 +197,14 @@ def stack_frames(
     Exception
         Whatever else the array module raises.
     """
-    files = OpenFiles()
-    try:
-        with Scratch() as scratch:
-            sources = open_all(frames, files, scratch)
-            shape = checked_shape([source.shape for source in sources])
-            prepare = leveller(levels, len(sources)) if levels is not None else None
-            weights = expand_weights(weights, len(sources), shape)
-            job = _Job(xp, _Recipe(sources, rejection, combine, weights, prepare), shape, progress)
-            job.run(limits or BlockLimits())
-            return job.finish()
-    finally:
-        files.close()
+    with Scratch() as scratch, contextlib.closing(OpenFiles()) as files:
+        sources = open_all(frames, files, scratch)
+        shape = checked_shape([source.shape for source in sources])
+        prepare = leveller(levels, len(sources)) if levels is not None else None
+        weights = expand_weights(weights, len(sources), shape)
+        job = _Job(xp, _Recipe(sources, rejection, combine, weights, prepare), shape, progress)
+        job.run(limits or BlockLimits())
+        return job.finish()
 
 
 class _Recipe(NamedTuple):

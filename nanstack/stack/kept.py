@@ -18,7 +18,7 @@ import numpy as np
 
 from nanstack.crew import seen_here
 from nanstack.io.archives import DAMAGED_ARCHIVE, opened_archive
-from nanstack.io.files import complete_file, remove_partial_files
+from nanstack.io.files import complete_file, remove, remove_partial_files
 from nanstack.register.mesh import Box
 from nanstack.register.solved import SolvedView
 from nanstack.stack.stacked import StackedCell
@@ -118,7 +118,7 @@ class KeptCells:
         remove_partial_files(self.folder)
         for path in self.folder.glob("cell_*.npz"):
             if path.name not in names and NAME.fullmatch(path.name) and _is_cell(path):
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def _is_cell(path: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -102,23 +103,19 @@ def stack_frames(
         if progress:
             progress(shape[0], shape[0])
         return result.finish(shape)
-    files = OpenFiles()
-    try:
-        with Scratch() as scratch:
-            sources = open_all(frames, files, scratch)
-            shape = checked_shape([source.shape for source in sources])
-            if weights is None and levels is None and all(_is_planes_first(source) for source in sources):
-                sources = [source.planes_in_a_column() for source in sources]  # the result is turned, not every frame
-            result = _Accumulator(sources[0].shape, len(sources), rejection, combine, weights)
-            prepare = leveller(levels, len(sources)) if levels is not None else None
-            rows = _rows_per_block(sources, memory_budget() if memory is None else memory)
-            for top, samples in blocks_ahead(sources, rows, prepare):
-                result.add(top, top + samples.shape[1], samples)
-                if progress:
-                    progress((top + samples.shape[1]) * shape[0] // sources[0].shape[0], shape[0])
-            return result.finish(shape)
-    finally:
-        files.close()
+    with Scratch() as scratch, closing(OpenFiles()) as files:
+        sources = open_all(frames, files, scratch)
+        shape = checked_shape([source.shape for source in sources])
+        if weights is None and levels is None and all(_is_planes_first(source) for source in sources):
+            sources = [source.planes_in_a_column() for source in sources]  # the result is turned, not every frame
+        result = _Accumulator(sources[0].shape, len(sources), rejection, combine, weights)
+        prepare = leveller(levels, len(sources)) if levels is not None else None
+        rows = _rows_per_block(sources, memory_budget() if memory is None else memory)
+        for top, samples in blocks_ahead(sources, rows, prepare):
+            result.add(top, top + samples.shape[1], samples)
+            if progress:
+                progress((top + samples.shape[1]) * shape[0] // sources[0].shape[0], shape[0])
+        return result.finish(shape)
 
 
 class _Accumulator:

@@ -291,7 +291,7 @@ class Stopping(Quiet):
             raise KeyboardInterrupt
 
 
-def test_a_stopped_run_leaves_the_earlier_one(holed, tmp_path):
+def test_a_stopped_run_leaves_the_earlier_one(holed, tmp_path, as_windows):
     folder = shutil.copytree(holed[0], tmp_path / "out")
     before = files_in(folder)
     with pytest.raises(KeyboardInterrupt):

@@ -7,6 +7,7 @@ import os
 import pytest
 from astropy.io import fits
 
+from nanstack.io import files
 from zemosaic_patch import outputs
 from zemosaic_patch.errors import UsageError
 
@@ -156,3 +157,12 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_that_above_it(tmp_path):
         assert [folder.name for folder in found.unreadable] == ["locked"]
     finally:
         os.chmod(tmp_path / "night" / "locked", 0o700)
+
+
+def test_a_result_that_another_program_has_open_is_refused_before_the_work(written, as_windows, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE_S", 0.1)
+    before = (written / "a.fits").read_bytes()
+    with open(written / "a.fits", "rb"), pytest.raises(UsageError, match=r"a\.fits is open in another program"):
+        outputs.claim(written, ["a.fits"])
+    outputs.claim(written, ["a.fits"])
+    assert (written / "a.fits").read_bytes() == before

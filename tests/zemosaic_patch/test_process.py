@@ -48,6 +48,18 @@ def test_a_word_about_the_commands_loads_no_library(words):
     assert found.stdout.splitlines()[-1] == "set()", found.stderr
 
 
+@pytest.mark.parametrize(
+    ("asked", "encoding"), [({}, "utf-8"), ({"PYTHONIOENCODING": "cp1252"}, "cp1252")], ids=["nothing", "cp1252"]
+)
+def test_what_goes_into_a_file_or_to_a_program_is_utf8_unless_it_is_asked_for_otherwise(asked, encoding):
+    """The window reads so what a run tells; Windows, and an old locale, would have another one."""
+    code = f"import sys\nsys.argv[1:] = ['tile', '.', '-o', 'x', '--kappa', 'd\\u2019\\xe9t\\xe9']\n{RUN}"
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+    old = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=given | old | asked, timeout=120)
+    assert "d\u2019\xe9t\xe9" in found.stderr.decode(encoding)
+
+
 def test_numpy_alone_is_loaded_before_the_first_frame_is_looked_at():
     code = "import sys, zemosaic_patch.mosaic_run, zemosaic_patch.tile_run\n"
     found = python(f"{code}print({TAKE_LONG | {'numpy'}} & set(sys.modules))")

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from nanstack.io.files import temporary_folder
 from nanstack.levels.photometry import HIGH_COVERAGE, band_metric, noise_level
 from nanstack.stack.definition import Rejection
 from nanstack.truth.exact import exact_stack, sample_frame
@@ -142,8 +142,8 @@ def verify(folder: str | Path, python: str | None, picture: Path) -> tuple[int, 
     tiles = [Tile(even)]
     tiles += [Tile(varied, matched=False)] if patched else []  # without the patch each takes minutes
     tiles += [Tile(varied)] if matched else []
-    with tempfile.TemporaryDirectory(prefix="zemosaic-patch-") as scratch:
-        result = run_tiles(checkout.root, tiles, Path(scratch), python or python_of(checkout.root))
+    with temporary_folder("zemosaic-patch-") as scratch:
+        result = run_tiles(checkout.root, tiles, scratch, python or python_of(checkout.root))
         for tile in result["tiles"]:
             if tile["path"] is None:
                 errors = [key for key, level in tile["said"] if level == "ERROR"]
@@ -255,12 +255,12 @@ def run_tiles(root: Path, tiles: Sequence[Tile], scratch: Path, python: str, pro
     command = [python, child, str(scratch / "JOB.json")]
     try:
         run = subprocess.run(
-            command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+            command, cwd=scratch, env=environment, capture_output=True, timeout=TIME_LIMIT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise dropin.RefusedError(f"{python} could not run ZeMosaic: {error}") from error
     if run.returncode:
-        last = run.stderr.strip().splitlines()[-1:] or ["it does not say why"]
+        last = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it does not say why"]
         raise dropin.RefusedError(f"{python} could not run ZeMosaic: {last[0]}; name its Python with --python")
     return json.loads((scratch / "RESULT.json").read_text(encoding="utf-8"))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanstack.io.files import patiently, temporary_folder
 from nanstack.io.frames import FrameError
 from nanstack.io.layout import Layout, read_layout
 from nanstack.progress import Progress
@@ -80,7 +80,7 @@ def put_hips(folder: Path, wanted: bool, anew: bool, progress: Progress) -> None
     if wanted:
         write_hips(folder, progress)
     elif anew and is_ours_throughout(folder / HIPS):
-        shutil.rmtree(folder / HIPS)
+        patiently(shutil.rmtree, folder / HIPS)
     elif (folder / HIPS).exists():
         progress.warn(f"{HIPS} is of an earlier run, and stays as it is: --hips makes it anew")
 
@@ -116,10 +116,9 @@ def write_hips(folder: Path, progress: Progress) -> Path:
         )
     order = order_of(place)
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        temporary_folder() as work,
         image_and_coverage(layout.path, bool(layout.packed)) as (image, _),
     ):
-        work = Path(name)
         _check_disk(work, layout, place, order)
         grid, made = on_the_grid(image, place, order, work, progress), work / HIPS
         cells = draw_tiles(grid, made, order, screen_stretches(image)[0], progress)
@@ -153,5 +152,5 @@ def _check_disk(work: Path, layout: Layout, place: WCS, order: int) -> None:
 def _put(made: Path, to: Path, before: Path) -> None:
     """Put a finished folder into its place, and one that is there elsewhere."""
     if to.exists():
-        os.rename(to, before)
-    os.rename(made, to)
+        patiently(os.rename, to, before)
+    patiently(os.rename, made, to)

@@ -64,7 +64,8 @@ def on_the_grid(image: Rows, place: WCS, order: int, work: Path, progress: Progr
 
     path, to = work / "planes.npy", work / "grid"
     _write_planes(image, path)
-    planes = np.load(path, mmap_mode="r")
+    height, width, *rest = image.shape
+    planes = np.broadcast_to(np.float32(np.nan), (math.prod(rest), height, width))  # `_tile` reads the file itself
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)  # far from a lens that bends: no light
         reproject_to_hips(

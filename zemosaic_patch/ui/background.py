@@ -26,14 +26,27 @@ def started(command: Sequence[str], nice: int = ALONG, **how: Any) -> subprocess
     """
     import psutil
 
+    if sys.platform == "win32":  # with a console of its own, that closing the window's does not end it
+        flags = subprocess.BELOW_NORMAL_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, creationflags=flags, **how)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **how)
     with suppress(psutil.Error, OSError):  # it has ended already, or may not be told
-        behind = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else nice
-        psutil.Process(process.pid).nice(behind)
+        psutil.Process(process.pid).nice(nice)
         if sys.platform == "linux" and how.get("start_new_session"):
             # Linux shares the processors out to sessions first, whatever their processes' own niceness (sched(7))
             Path("/proc", str(process.pid), "autogroup").write_text(str(nice))
     return process
+
+
+def kill(pid: int) -> None:
+    """End a process, and those that it began, without asking: they clear nothing away."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with suppress(psutil.Error):  # it has just ended
+                one.kill()
 
 
 def end(process: subprocess.Popen) -> None:

@@ -21,16 +21,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from nanstack.io.files import exclusive, remove, work_folder
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import state
-from zemosaic_patch.ui.background import started
+from zemosaic_patch.ui.background import kill, started
 from zemosaic_patch.ui.texts import text
 
 RECORD, TOLD, SAID, ASKED = "run.json", "told.jsonl", "said.txt", "asked.toml"
 ROUGH = "rough.png"  # of its frames, before any of it is finished
 TILES = "tiles"  # the folder of what is known of a mosaic's tiles of the sky
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
+CAN_ASK = os.name == "posix"  # a program to end: Windows ends programs without asking them
+ENDS_S = 30.0  # so long one that was ended may take
 LOST_S = 2.0  # a process of that number that began so much earlier or later is another one
 _beginning = threading.Lock()  # of a run
 _ours: dict[int, subprocess.Popen] = {}  # processes that this one began, and has to take leave of
@@ -104,11 +107,14 @@ class Work:
         return News(steps, warnings, failure, said)
 
     def cancel(self) -> None:
-        """Stop it as Ctrl-C does: what is finished is kept."""
+        """Stop it as Ctrl-C does, where the system can: what is finished is kept in any case."""
         if not self.is_running:
             return
+        if not CAN_ASK:
+            kill(self.pid)
+            return
         with suppress(OSError):  # it has just ended
-            os.kill(self.pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+            os.kill(self.pid, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -170,8 +176,21 @@ class Run:
         return self.work.news()
 
     def cancel(self) -> None:
-        """Stop it: see `Work.cancel`."""
+        """Stop it, and what it began: see `Work.cancel`."""
         self.work.cancel()
+        if not CAN_ASK:
+            threading.Thread(target=_clear_away, args=(self,)).start()
+
+
+def _clear_away(run: Run) -> None:
+    """Remove the temporary files of a run that was ended, which can be many times as large as its result."""
+    until = time.monotonic() + ENDS_S
+    while run.is_running and time.monotonic() < until:
+        time.sleep(0.05)
+    with suppress(OSError):  # the next run is there, and does it, or the folder was not made yet
+        if run.folder.is_dir():
+            with exclusive(run.folder), work_folder(run.folder):
+                pass
 
 
 @contextmanager
@@ -261,7 +280,7 @@ def tiles_of(run: Run) -> Work | None:
 
 def _forget_tiles(run: Run) -> None:
     for name in (RECORD, TOLD, SAID):
-        (run.home / TILES / name).unlink(missing_ok=True)
+        remove(run.home / TILES / name)
     with suppress(OSError):  # it is not there, or something else is in it
         (run.home / TILES).rmdir()
 
@@ -296,7 +315,7 @@ def forget(run: Run) -> None:
     """Remember a run no more; its output stays."""
     _forget_tiles(run)
     for name in (RECORD, TOLD, SAID, ASKED, ROUGH):
-        (run.home / name).unlink(missing_ok=True)
+        remove(run.home / name)
     with suppress(OSError):  # something else is in it
         run.home.rmdir()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.files import complete_file
+from nanstack.io.files import complete_file, remove
 from zemosaic_patch.ui.background import WAITED_FOR, end, started
 
 NOTHING = {"rough": 0, "made_of": []}  # what cannot be made: another picture than what is wanted is not shown
@@ -105,7 +105,7 @@ class RoughPicture:
         with self._lock:
             self._follows = False
             self._stop()
-            self.path.unlink(missing_ok=True)
+            remove(self.path)
             self.count, self.is_due = 0, False
 
     def _plan(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nanstack.io.files import complete_file
+from nanstack.io.files import complete_file, remove
 
 PLACE = "ZEMOSAIC_PATCH_STATE"  # an environment variable that names another folder
 
@@ -50,7 +50,7 @@ class Running:
     @staticmethod
     def forget() -> None:
         """Say that none runs any more, or is about to end."""
-        _running().unlink(missing_ok=True)
+        remove(_running())
 
     @classmethod
     def kept(cls) -> Running | None:

@@ -6,12 +6,14 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from nanstack.io.files import complete_file, digest, work_folder
+from nanstack.io import files
+from nanstack.io.files import complete_file, digest, is_in_use, remove, temporary_folder, work_folder
 
 MODE = """
 import os, stat, sys
@@ -68,3 +70,57 @@ def test_temporary_files_are_found_from_any_folder(tmp_path, monkeypatch):
     with work_folder(Path("out")):
         assert Path(tempfile.gettempdir()).is_absolute()
         assert Path(tempfile.gettempdir()).is_relative_to(tmp_path / "out")
+
+
+# --- as on Windows, where a file that a program has open is neither replaced nor removed ------------------------------
+
+
+def test_a_file_appears_as_soon_as_its_former_one_is_closed(tmp_path, as_windows):
+    path = tmp_path / "out"
+    path.write_bytes(b"before")
+    reader = open(path, "rb")  # noqa: SIM115  (closed while the new one waits)
+    closing = threading.Timer(0.3, reader.close)
+    closing.start()
+    with complete_file(path) as temporary:
+        temporary.write_bytes(b"after")
+    closing.join()
+    assert path.read_bytes() == b"after"
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_that_stays_open_stays_and_leaves_nothing_beside_it(tmp_path, as_windows, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE_S", 0.1)
+    path = tmp_path / "out"
+    path.write_bytes(b"before")
+    with open(path, "rb") as reader:
+        with pytest.raises(PermissionError) as refused, complete_file(path) as temporary:
+            temporary.write_bytes(b"after")
+        assert is_in_use(refused.value)
+        remove(path)
+        assert reader.read() == b"before"
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    remove(path)
+    assert not path.exists()
+
+
+def test_what_is_refused_for_another_reason_is_tried_once(tmp_path):
+    asked = []
+
+    def refused(path):
+        asked.append(path)
+        os.rmdir(path)
+
+    with pytest.raises(FileNotFoundError):
+        files.patiently(refused, tmp_path / "nothing")
+    assert asked == [tmp_path / "nothing"]
+
+
+def test_a_temporary_folder_whose_file_is_open_does_no_harm(tmp_path, as_windows):
+    with temporary_folder("night-", tmp_path) as folder:
+        (folder / "closed").write_bytes(b"")
+        reader = open(folder / "open", "wb")  # noqa: SIM115  (closed below)
+    assert [one.name for one in folder.iterdir()] == ["open"]
+    reader.close()
+    with work_folder(tmp_path / "out") as work, temporary_folder() as folder:
+        assert folder.is_relative_to(work)
+    assert not folder.exists()

@@ -124,7 +124,7 @@ def test_integers_with_scaling_and_blanks(tmp_path, stored):
     )
 
 
-def test_compressed_and_bayer_files_go_through_scratch(tmp_path, own_temp):
+def test_compressed_and_bayer_files_go_through_scratch(tmp_path, own_temp, as_windows):
     rng = np.random.default_rng(2)
     paths = []
     for index in range(3):

@@ -15,6 +15,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
+from nanstack.io.files import WORK
 from tests.support.pointings import write_pointings
 from zemosaic_patch import cli
 from zemosaic_patch.errors import UsageError
@@ -151,6 +152,26 @@ def test_a_run_that_was_stopped_goes_on(frames, by_command, tmp_path):
     assert again.key == begun.key
     assert not ended(again).failure
     assert (tmp_path / "out" / MOSAIC).read_bytes() == (by_command / MOSAIC).read_bytes()
+
+
+def test_a_run_that_was_ended_without_being_asked_leaves_no_temporary_files_and_goes_on(
+    frames, by_command, tmp_path, monkeypatch
+):
+    """As Windows ends programs."""
+    monkeypatch.setattr(jobs, "CAN_ASK", False)
+    out = tmp_path / "out"
+    begun = jobs.begin(Run("", str(out), (str(frames),)), USUAL, ())
+    while begun.is_running and not begun.news().step:
+        time.sleep(0.02)
+    (out / WORK / "planes").write_bytes(b"many")
+    begun.cancel()
+    assert not ended(begun).said
+    until = time.monotonic() + LONG_S
+    while (out / WORK).exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert not ended(earlier.continued(jobs.find(begun.key))).failure
+    assert (out / MOSAIC).read_bytes() == (by_command / MOSAIC).read_bytes()
 
 
 def test_one_more_night_joins(frames, tmp_path):
