@@ -33,7 +33,7 @@ ROUGH = "rough.png"  # of its frames, before any of it is finished
 TILES = "tiles"  # the folder of what is known of a mosaic's tiles of the sky
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
 CAN_ASK = os.name == "posix"  # a program to end: Windows ends programs without asking them
-ENDS_S = 30.0  # so long one that was ended may take
+ENDS_S = 30.0  # so long one that was ended may take to let go of its folder
 LOST_S = 2.0  # a process of that number that began so much earlier or later is another one
 _beginning = threading.Lock()  # of a run
 _ours: dict[int, subprocess.Popen] = {}  # processes that this one began, and has to take leave of
@@ -185,12 +185,10 @@ class Run:
 def _clear_away(run: Run) -> None:
     """Remove the temporary files of a run that was ended, which can be many times as large as its result."""
     until = time.monotonic() + ENDS_S
-    while run.is_running and time.monotonic() < until:
-        time.sleep(0.05)
-    with suppress(OSError):  # the next run is there, and does it, or the folder was not made yet
-        if run.folder.is_dir():
-            with exclusive(run.folder), work_folder(run.folder):
-                pass
+    while run.folder.is_dir() and time.monotonic() < until:
+        with suppress(OSError), exclusive(run.folder), work_folder(run.folder):
+            return
+        time.sleep(0.05)  # its last thread has not ended, or the next run is there, and does it
 
 
 @contextmanager
