@@ -14,8 +14,7 @@ from astropy.io import fits
 
 from nanstack.truth.simulation import simulate_group
 from tests.integration.test_zemosaic import OTHER_TILES, PYTHON, REJECT, outcome, plain  # noqa: F401
-from zemosaic_patch.dropin import export, verify
-from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.dropin import checkout, export, verify
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def mended(home, tmp_path_factory):
     copy = shutil.copytree(home, folder / "zemosaic", ignore=shutil.ignore_patterns(".git"))
     try:
         print(f"\n{export.export(home, folder / 'fix.patch')}")
-    except dropin.NotPatchableError as error:
+    except checkout.NotPatchableError as error:
         pytest.skip(str(error))
     for words in (["init", "-q"], ["apply", "--check", "../fix.patch"], ["apply", "--stat", "--apply", "../fix.patch"]):
         print(subprocess.run(["git", *words], cwd=copy, check=True, capture_output=True, text=True).stdout)

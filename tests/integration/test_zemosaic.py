@@ -18,7 +18,7 @@ from astropy.io import fits
 
 from nanstack.truth.simulation import simulate_group
 from zemosaic_patch.dropin import patch as dropin
-from zemosaic_patch.dropin import verify
+from zemosaic_patch.dropin import verdict, verify
 from zemosaic_patch.dropin.sources import MODULES, Source
 
 PYTHON = os.environ.get("ZEMOSAIC_PYTHON", sys.executable)
@@ -59,9 +59,9 @@ def plain(home, tmp_path_factory):
 @pytest.fixture(scope="module")
 def patched(home, tmp_path_factory):
     copy = shutil.copytree(home, tmp_path_factory.mktemp("patched") / "zemosaic")
-    assert dropin.check(copy)[0] == 1
+    assert verdict.check(copy)[0] == 1
     dropin.apply(copy, match_sky="none")
-    assert dropin.check(copy)[0] == 0
+    assert verdict.check(copy)[0] == 0
     return copy
 
 

@@ -16,7 +16,7 @@ from zemosaic_patch.options import ApplyOptions, Checkout, ExportOptions, Verify
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    from zemosaic_patch.dropin.patch import NotPatchableError, RefusedError
+    from zemosaic_patch.dropin.checkout import NotPatchableError, RefusedError
 
     try:
         yield
@@ -28,10 +28,10 @@ def _refusals() -> Iterator[None]:
 
 def check(checkout: Checkout) -> int:
     """Say what holds in a ZeMosaic."""
-    from zemosaic_patch.dropin import patch
+    from zemosaic_patch.dropin import verdict
 
     with _refusals():
-        code, lines = patch.check(checkout.folder)
+        code, lines = verdict.check(checkout.folder)
     print("\n".join(lines))
     return code
 
@@ -56,7 +56,7 @@ def revert(checkout: Checkout) -> None:
 
 def verify(checkout: Checkout, options: VerifyOptions) -> int:
     """Make simulated tiles with a ZeMosaic."""
-    from zemosaic_patch.dropin.patch import open_checkout
+    from zemosaic_patch.dropin.checkout import open_checkout
     from zemosaic_patch.dropin.verify import FRAMES
     from zemosaic_patch.dropin.verify import verify as measure
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from nanstack.io.files import complete_file
 from zemosaic_patch import installed_version
-from zemosaic_patch.dropin import patch, sources
+from zemosaic_patch.dropin import sources
+from zemosaic_patch.dropin.checkout import NotPatchableError, RefusedError, open_checkout
 from zemosaic_patch.dropin.sources import ALIGN, GPU, MODULES, WORKER, AnchorError, Source
 
 TEXTS = "zemosaic_patch.dropin.maintainer"
@@ -54,9 +55,9 @@ def export(folder: str | Path, output: Path, commit: str | None = None) -> str:
 
     Raises
     ------
-    patch.NotPatchableError
+    NotPatchableError
         For what is no ZeMosaic, a commit that is not there, or a version in which a place is not found.
-    patch.RefusedError
+    RefusedError
         Where the folder's files are patched already, or Git cannot be run.
     OSError
         Where `output` cannot be written.
@@ -66,16 +67,16 @@ def export(folder: str | Path, output: Path, commit: str | None = None) -> str:
     try:
         text = patch_text(modules, origin)
     except AnchorError as error:
-        raise patch.NotPatchableError(f"there is no such patch for {origin} in {folder}: {error}") from error
+        raise NotPatchableError(f"there is no such patch for {origin} in {folder}: {error}") from error
     with complete_file(output) as temporary:
         temporary.write_bytes(text)
     return f"written: {output}; to try it, in ZeMosaic's folder: git apply --check {output.resolve()}"
 
 
 def _of_folder(folder: str | Path) -> dict[str, Source]:
-    read = patch.open_checkout(folder).sources
+    read = open_checkout(folder).sources
     if any(source.patched for source in read.values()):
-        raise patch.RefusedError(
+        raise RefusedError(
             f"{folder} is patched already: name a commit with --for, or run `zemosaic-patch revert {folder}` first"
         )
     return read
@@ -83,7 +84,7 @@ def _of_folder(folder: str | Path) -> dict[str, Source]:
 
 def _of_commit(folder: Path, commit: str) -> dict[str, Source]:
     if not folder.is_dir():
-        raise patch.NotPatchableError(f"{folder} is not there: name the folder of ZeMosaic's Git repository")
+        raise NotPatchableError(f"{folder} is not there: name the folder of ZeMosaic's Git repository")
     return {name: Source(name, _git_file(folder, commit, name)) for name in MODULES}
 
 
@@ -92,10 +93,10 @@ def _git_file(folder: Path, commit: str, name: str) -> bytes:
     try:
         run = subprocess.run(command, capture_output=True, check=False)
     except OSError as error:
-        raise patch.RefusedError(f"Git cannot be run ({error}): install it, or leave --for out") from error
+        raise RefusedError(f"Git cannot be run ({error}): install it, or leave --for out") from error
     if run.returncode:
         said = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["Git does not say why"]
-        raise patch.NotPatchableError(f"{folder} has no {name} of a commit {commit}: {said[0]}")
+        raise NotPatchableError(f"{folder} has no {name} of a commit {commit}: {said[0]}")
     return run.stdout
 
 

@@ -26,8 +26,9 @@ from nanstack.levels.photometry import HIGH_COVERAGE, band_metric, noise_level
 from nanstack.stack.definition import Rejection
 from nanstack.truth.exact import exact_stack, sample_frame
 from nanstack.truth.simulation import SimulatedFrame, apply, compose, invert, simulate_group
-from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.dropin.checkout import RefusedError, open_checkout
 from zemosaic_patch.dropin.manifest import UNMATCHED
+from zemosaic_patch.dropin.verdict import condition
 from zemosaic_patch.names import WINSOR_METHODS
 from zemosaic_patch.own_command import is_packaged
 
@@ -129,13 +130,13 @@ def verify(folder: str | Path, python: str | None, picture: Path) -> tuple[int, 
 
     Raises
     ------
-    dropin.NotPatchableError, dropin.RefusedError
+    NotPatchableError, RefusedError
         For what is no ZeMosaic; where the patch is half in, or ZeMosaic's Python fails.
     """
-    checkout = dropin.open_checkout(folder)
-    state, text = dropin.condition(checkout)
+    checkout = open_checkout(folder)
+    state, text = condition(checkout)
     if state == "half":
-        raise dropin.RefusedError(text)
+        raise RefusedError(text)
     patched = state == "patched"
     matched = patched and checkout.manifest.choices.match_sky != UNMATCHED
     even, varied = (simulate_group(FRAMES, SHAPE, seed=5, sky_scatter=scatter)[0] for scatter in (0, SKY_SCATTER))
@@ -148,7 +149,7 @@ def verify(folder: str | Path, python: str | None, picture: Path) -> tuple[int, 
             if tile["path"] is None:
                 errors = [key for key, level in tile["said"] if level == "ERROR"]
                 why = "; ".join(errors) or "it does not say why"
-                raise dropin.RefusedError(f"{checkout.root} made no tile: {why}")
+                raise RefusedError(f"{checkout.root} made no tile: {why}")
         references = {tile["reference"] for tile in result["tiles"]}
         exact = {number: exact_stack_of(even, number, result["wsc_impl"]) for number in references}
         pairs = [beside(Path(t["path"]), even[t["reference"]], *exact[t["reference"]]) for t in result["tiles"]]
@@ -199,7 +200,7 @@ def python_of(root: Path) -> str:
 
     Raises
     ------
-    dropin.RefusedError
+    RefusedError
         Where the packaged program runs this, and there is no Python on the PATH.
     """
     for environment in (".venv", "venv"):
@@ -210,7 +211,7 @@ def python_of(root: Path) -> str:
         return sys.executable
     found = shutil.which("python3") or shutil.which("python")
     if found is None:
-        raise dropin.RefusedError(f"no Python found to run {root}: name ZeMosaic's with --python")
+        raise RefusedError(f"no Python found to run {root}: name ZeMosaic's with --python")
     return found
 
 
@@ -234,7 +235,7 @@ def run_tiles(root: Path, tiles: Sequence[Tile], scratch: Path, python: str, pro
 
     Raises
     ------
-    dropin.RefusedError
+    RefusedError
         With what that Python said, where it failed.
     """
     groups = {id(tile.frames): tile.frames for tile in tiles}
@@ -258,10 +259,10 @@ def run_tiles(root: Path, tiles: Sequence[Tile], scratch: Path, python: str, pro
             command, cwd=scratch, env=environment, capture_output=True, timeout=TIME_LIMIT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise dropin.RefusedError(f"{python} could not run ZeMosaic: {error}") from error
+        raise RefusedError(f"{python} could not run ZeMosaic: {error}") from error
     if run.returncode:
         last = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it does not say why"]
-        raise dropin.RefusedError(f"{python} could not run ZeMosaic: {last[0]}; name its Python with --python")
+        raise RefusedError(f"{python} could not run ZeMosaic: {last[0]}; name its Python with --python")
     return json.loads((scratch / "RESULT.json").read_text(encoding="utf-8"))
 
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zemosaic_patch.dropin import patch
-from zemosaic_patch.dropin.patch import NotPatchableError, RefusedError, Verdict
+from zemosaic_patch.dropin.checkout import NotPatchableError, RefusedError
+from zemosaic_patch.dropin.verdict import Verdict, look
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.report.embedded import embed
 from zemosaic_patch.ui.background import end
@@ -138,7 +139,7 @@ class Bench:
         except REFUSALS as error:
             self.done, self.refusal = (), _reason(error)
         try:
-            self.verdict = patch.look(self.folder)
+            self.verdict = look(self.folder)
         except REFUSALS as error:
             self.verdict, self.refusal = None, self.refusal or _reason(error)
 

@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from zemosaic_patch.dropin.patch import Verdict
 from zemosaic_patch.dropin.sources import Finding
+from zemosaic_patch.dropin.verdict import Verdict
 from zemosaic_patch.ui import folders
 from zemosaic_patch.ui.bench import Bench, Trial
 from zemosaic_patch.ui.said import said

@@ -14,7 +14,7 @@ from nanstack.truth.exact import sample_frame
 from nanstack.truth.simulation import apply, invert, similarity, simulate_group
 from tests.support.small_zemosaic import tree, zemosaic
 from zemosaic_patch import cli
-from zemosaic_patch.dropin import export
+from zemosaic_patch.dropin import export, verdict
 from zemosaic_patch.dropin import patch as dropin
 from zemosaic_patch.dropin.maintainer import align_stack, align_stack_gpu
 from zemosaic_patch.dropin.sources import MODULES, Source
@@ -40,12 +40,12 @@ def repository(folder, kind="newest"):
 def test_the_patch_applies_and_all_holds_then(tmp_path, kind):
     root, _ = repository(tmp_path / "z", kind)
     before = tree(root)
-    assert dropin.check(root)[0] == 1
+    assert verdict.check(root)[0] == 1
     export.export(root, tmp_path / "fix.patch")
     assert tree(root) == before
     git(root, "apply", "--check", str(tmp_path / "fix.patch"))
     git(root, "apply", "--whitespace=error-all", str(tmp_path / "fix.patch"))
-    code, lines = dropin.check(root)
+    code, lines = verdict.check(root)
     assert not [line for line in lines if line.startswith("AFFECTED")]
     for name in (*MODULES, export.TESTS):
         compile((root / name).read_bytes(), name, "exec")

@@ -8,8 +8,7 @@ import pytest
 
 from tests.support.small_zemosaic import zemosaic
 from zemosaic_patch import cli
-from zemosaic_patch.dropin import installation
-from zemosaic_patch.dropin import patch as dropin
+from zemosaic_patch.dropin import checkout, installation, verdict
 from zemosaic_patch.dropin.sources import MODULES
 
 COOKIE = b"MEI\x0c\x0b\x0a\x0b\x0e" + bytes(80)
@@ -76,8 +75,10 @@ def test_other_programs_are_no_zemosaic(tmp_path):
     plain = file(tmp_path / "plain" / "ZeMosaic.exe", b"MZ" + bytes(100))
     for path in (other, other.parent, plain, plain.parent):
         assert installation.frozen_program(path) is None
-        with pytest.raises(dropin.NotPatchableError, match=r"no folder|is no ZeMosaic: it has no zemosaic_worker\.py"):
-            dropin.check(path)
+        with pytest.raises(
+            checkout.NotPatchableError, match=r"no folder|is no ZeMosaic: it has no zemosaic_worker\.py"
+        ):
+            verdict.check(path)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +100,8 @@ def test_what_is_no_zemosaic_is_told_what_to_do(tmp_path, name, message):
     (tmp_path / "outer" / "zemosaic-main").mkdir(parents=True)
     zemosaic(tmp_path / "outer" / "zemosaic-main" / "zemosaic-main")
     (zemosaic(tmp_path / "half") / MODULES[3]).unlink()
-    with pytest.raises(dropin.NotPatchableError, match=message):
-        dropin.check(tmp_path / name)
+    with pytest.raises(checkout.NotPatchableError, match=message):
+        verdict.check(tmp_path / name)
 
 
 def test_blanks_and_accents_in_the_path(tmp_path, capsys):

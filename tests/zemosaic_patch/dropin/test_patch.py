@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The drop-in on small modules written for the purpose: what it changes, what it gives back, what it refuses."""
 
-import ast
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from nanstack.truth.simulation import simulate_group
 from tests.support.former_patch import PATCHED, patched_by_the_former_version
 from tests.support.small_zemosaic import KINDS, tree, zemosaic
 from zemosaic_patch import cli
-from zemosaic_patch.dropin import hooks, manifest, sources
+from zemosaic_patch.dropin import checkout, engine, hooks, manifest, originals, sources, verdict
 from zemosaic_patch.dropin import patch as dropin
 from zemosaic_patch.dropin.sources import ENGINE, MODULES
 
@@ -50,10 +48,10 @@ def patch(folder, **choices):
 def test_apply_is_seen_is_done_once_and_is_taken_back_to_the_byte(tmp_path, kind, newline, bom):
     root = zemosaic(tmp_path / "z", kind, newline, bom)
     before = tree(root)
-    assert dropin.check(root)[0] == 1
+    assert verdict.check(root)[0] == 1
     patch(root)
     patched = tree(root)
-    assert dropin.check(root)[0] == 0
+    assert verdict.check(root)[0] == 0
     for name in MODULES[:3]:
         text = patched[name]
         assert text != before[name]
@@ -102,7 +100,7 @@ def test_the_other_choice_is_an_update(tmp_path):
     before = tree(root)
     patch(root)
     patch(root, all_algorithms=True)
-    assert "for all tiles" in dropin.check(root)[1][-1]
+    assert "for all tiles" in verdict.check(root)[1][-1]
     dropin.revert(root)
     assert tree(root) == before
 
@@ -115,7 +113,7 @@ def test_sky_matching_is_a_line_of_its_own_and_one_of_the_list(tmp_path, newline
     patch(root, match_sky="none")
     plain = tree(root)
     assert verdict_on_skies(root) == (0, "left out")
-    assert "their frames' skies not matched, as you chose" in dropin.check(root)[1][-1]
+    assert "their frames' skies not matched, as you chose" in verdict.check(root)[1][-1]
     for model in ("offset", "plane"):
         diff = "\n".join(patch(root, match_sky=model, dry_run=True)).splitlines()
         line = f'    zemosaic_align_stack._zemosaic_patch.match_sky(kept, "{model}", progress_callback)'
@@ -123,10 +121,10 @@ def test_sky_matching_is_a_line_of_its_own_and_one_of_the_list(tmp_path, newline
         patch(root, match_sky=model)
         matched = tree(root)
         changed = {name for name in matched if matched[name] != plain[name]}
-        assert changed == {MODULES[0], str(Path(ENGINE, dropin.MANIFEST))}
+        assert changed == {MODULES[0], str(Path(ENGINE, checkout.MANIFEST))}
         assert matched[MODULES[0]].replace(f"{line}{newline}".encode(), b"") == plain[MODULES[0]]
         assert verdict_on_skies(root) == (0, "holds")
-        state = dropin.check(root)[1][-1]
+        state = verdict.check(root)[1][-1]
         assert f"their frames' skies matched by {model};" in state
         assert "nothing to do" in patch(root, match_sky=model)[0]
         assert patch(root, match_sky=model, dry_run=True) == [state]
@@ -139,7 +137,7 @@ def test_sky_matching_is_a_line_of_its_own_and_one_of_the_list(tmp_path, newline
 
 def verdict_on_skies(root):
     """Return the exit code of `check`, and how its line on the skies begins."""
-    code, lines = dropin.check(root)
+    code, lines = verdict.check(root)
     (line,) = (line for line in lines if "matched in sky level" in line)
     return code, line[:8].rstrip()
 
@@ -163,8 +161,8 @@ def test_apply_tells_what_it_changes_of_earlier_choices_and_how_they_come_back(t
 
 def test_the_former_versions_patch_is_reverted_to_the_byte(tmp_path):
     root = patched_by_the_former_version(tmp_path / "z")
-    assert {name: dropin.digest((root / name).read_bytes()) for name in PATCHED} == PATCHED
-    assert dropin.check(root)[1][-2].startswith("the patch is in, for winsorized tiles")
+    assert {name: checkout.digest((root / name).read_bytes()) for name in PATCHED} == PATCHED
+    assert verdict.check(root)[1][-2].startswith("the patch is in, for winsorized tiles")
     dropin.revert(root)
     assert tree(root) == tree(zemosaic(tmp_path / "original"))
 
@@ -176,7 +174,7 @@ def test_the_former_versions_patch_is_named_and_completed_by_apply(tmp_path, all
     patch(fresh, all_algorithms=all_algorithms)
     assert verdict_on_skies(root) == (1, "AFFECTED")
     kept = " --all-algorithms" if all_algorithms else ""
-    assert dropin.check(root)[1][-1] == (
+    assert verdict.check(root)[1][-1] == (
         f"it is an earlier version's: `zemosaic-patch apply{kept}` brings it up to date"
     )
     assert patch(root, all_algorithms=all_algorithms)[0].startswith(
@@ -191,7 +189,7 @@ def test_the_former_versions_patch_is_named_and_completed_by_apply(tmp_path, all
 @pytest.mark.parametrize("finish", [patch, dropin.revert])
 def test_a_killed_run_of_the_former_version_is_finished(tmp_path, finish):
     root = patched_by_the_former_version(tmp_path / "z", left_out=MODULES[2:])
-    assert "half in" in dropin.check(root)[1][-1]
+    assert "half in" in verdict.check(root)[1][-1]
     finish(root)
     expected = zemosaic(tmp_path / "expected")
     if finish is patch:
@@ -201,8 +199,8 @@ def test_a_killed_run_of_the_former_version_is_finished(tmp_path, finish):
 
 def test_a_manifest_without_a_choice_of_sky_is_an_early_one():
     """As versions wrote it that could not match the sky yet."""
-    early = dropin.Manifest.of('{"all_algorithms": true, "modules": {}, "engine": {}}')
-    assert early.choices == dropin.Choices(True, "none")
+    early = manifest.Manifest.of('{"all_algorithms": true, "modules": {}, "engine": {}}')
+    assert early.choices == manifest.Choices(True, "none")
     assert not early.left_out
 
 
@@ -210,10 +208,10 @@ def test_another_versions_patch_is_named_with_both_versions_and_what_was_chosen(
     root = zemosaic(tmp_path / "z")
     monkeypatch.setattr(manifest, "installed_version", lambda: "7.1")
     patch(root, match_sky="offset")
-    assert dropin.check(root)[0] == 0, "the same files, whatever their version is called"
-    monkeypatch.setattr(dropin, "engine_files", lambda: {"__init__.py": b"newer"})
-    monkeypatch.setattr(dropin, "installed_version", lambda: "7.2")
-    code, lines = dropin.check(root)
+    assert verdict.check(root)[0] == 0, "the same files, whatever their version is called"
+    monkeypatch.setattr(verdict, "engine_files", lambda: {"__init__.py": b"newer"})
+    monkeypatch.setattr(verdict, "installed_version", lambda: "7.2")
+    code, lines = verdict.check(root)
     assert code == 1
     assert lines[-1] == (
         "it is that of zemosaic-patch 7.1, and this is 7.2: `zemosaic-patch apply --match-sky offset` brings it up to "
@@ -230,66 +228,12 @@ def test_another_versions_patch_is_named_with_both_versions_and_what_was_chosen(
 def test_a_damaged_manifest_is_named_and_nothing_is_changed(tmp_path, text):
     root = zemosaic(tmp_path / "z")
     patch(root)
-    (root / ENGINE / dropin.MANIFEST).write_text(text)
+    (root / ENGINE / checkout.MANIFEST).write_text(text)
     before = tree(root)
-    for refused in (dropin.check, patch, dropin.revert):
-        with pytest.raises(dropin.RefusedError, match="holds no manifest"):
+    for refused in (verdict.check, patch, dropin.revert):
+        with pytest.raises(checkout.RefusedError, match="holds no manifest"):
             refused(root)
     assert tree(root) == before
-
-
-# -------------------------------------------------------------------------------------------------- the engine
-
-
-def installed(folder):
-    """Copy our modules to a folder, as an installation does, with other packages beside them."""
-    for name in dropin.OWN:
-        if (HERE / name).is_dir():
-            shutil.copytree(HERE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(HERE / f"{name}.py", folder)
-    for name in ("numpy", "scipy", "astropy", "numba", "sep", "cv2", "psutil", "cupy", "llvmlite", "reproject"):
-        (folder / name).mkdir()
-        (folder / name / "__init__.py").write_text("raise AssertionError('not ours')\n")
-    return folder
-
-
-def test_packages_beside_ours_are_no_part_of_the_engine(tmp_path, monkeypatch):
-    expected = dropin.engine_files()
-    monkeypatch.setattr(dropin, "HOME", installed(tmp_path))
-    assert dropin.engine_files() == expected
-
-
-def test_an_installation_without_its_sources_is_named_and_nothing_is_changed(tmp_path, monkeypatch):
-    """As in a zip, or of compiled files alone."""
-    (tmp_path / "site").mkdir()
-    site = installed(tmp_path / "site")
-    monkeypatch.setattr(dropin, "HOME", site)
-    root = zemosaic(tmp_path / "z")
-    before = tree(root)
-    for gone in (site / "nanstack" / "register" / "warp.py", site / "zemosaic_patch"):
-        gone.rename(tmp_path / "gone")
-        with pytest.raises(dropin.RefusedError, match=rf"{gone.stem}, which has to be copied .*: install"):
-            patch(root)
-        assert tree(root) == before
-        (tmp_path / "gone").rename(gone)
-
-
-def test_the_engine_takes_what_stacks_need_and_no_more():
-    files = dropin.engine_files()
-    product = {
-        Path(name).relative_to("zemosaic_patch").as_posix() for name in files if name.startswith("zemosaic_patch/")
-    }
-    assert product == {"__init__.py", "compat.py", "names.py", "dropin/__init__.py", "dropin/hooks.py"}
-    assert [name for name in files if set(Path(name).with_suffix("").parts) & {"mosaic", "truth"}] == []
-    foreign = set()
-    for name, data in files.items():
-        nodes = list(ast.walk(ast.parse(data))) if name.endswith(".py") else []
-        foreign |= {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-        foreign |= {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    ours = {"numpy", "scipy", "astropy", "sep", "sep_pjw", "numba", "llvmlite", "cupy", "psutil", "cv2", "reproject"}
-    assert foreign - set(sys.stdlib_module_names) <= ours
-    assert "nanstack/stack/cuda_kernels.cu" in files
 
 
 # ---------------------------------------------------------------------------------------------- places in sources
@@ -314,7 +258,7 @@ def test_insertions_insert_and_nothing_else(data, pairs):
 
 
 def test_check_names_the_items_with_their_lines(tmp_path):
-    code, lines = dropin.check(zemosaic(tmp_path / "z"))
+    code, lines = verdict.check(zemosaic(tmp_path / "z"))
     assert code == 1
     assert "ZeMosaic 9.9.1" in lines[0]
     affected = [line for line in lines if line.startswith("AFFECTED")]
@@ -322,7 +266,7 @@ def test_check_names_the_items_with_their_lines(tmp_path):
     text = (tmp_path / "z" / MODULES[0]).read_text().splitlines()
     place = next(line for line in affected if "(mask)" in line).rsplit(":", 1)[1].rstrip(")")
     assert text[int(place) - 1].lstrip().startswith("propagate_mask_for_coverage =")
-    fixed = dropin.check(zemosaic(tmp_path / "y", "fixed"))[1]
+    fixed = verdict.check(zemosaic(tmp_path / "y", "fixed"))[1]
     assert sum(line.startswith("AFFECTED") for line in fixed) == 3, "polarity, pre-shift, skies"
 
 
@@ -497,7 +441,7 @@ def test_a_phase_5_that_is_unknown_is_not_patched(tmp_path, part, other, missing
     worker = root / MODULES[0]
     worker.write_text(worker.read_text().replace(part, other))
     before = tree(root)
-    with pytest.raises(dropin.NotPatchableError, match=missing):
+    with pytest.raises(checkout.NotPatchableError, match=missing):
         patch(root)
     assert tree(root) == before
 
@@ -653,7 +597,7 @@ def test_an_anchor_that_is_not_there_is_named_and_nothing_is_changed(tmp_path, n
     path = root / name
     path.write_text(path.read_text().replace(old, new))
     before = tree(root)
-    with pytest.raises(dropin.NotPatchableError, match=message):
+    with pytest.raises(checkout.NotPatchableError, match=message):
         patch(root, match_sky="offset")
     assert tree(root) == before
 
@@ -662,23 +606,23 @@ def test_an_unknown_file_is_refused_unless_told(tmp_path, monkeypatch):
     root = zemosaic(tmp_path / "z", newline="\r\n")
     before = tree(root)
     with pytest.raises(
-        dropin.RefusedError, match=r"zemosaic_worker\.py .* not those of a version that this patch knows"
+        checkout.RefusedError, match=r"zemosaic_worker\.py .* not those of a version that this patch knows"
     ):
         dropin.apply(root)
     assert tree(root) == before
     published = {name: sources.fingerprint(before[name].replace(b"\r\n", b"\n")) for name in MODULES}
-    monkeypatch.setattr(dropin, "KNOWN", published)
+    monkeypatch.setattr(originals, "KNOWN", published)
     dropin.apply(root)
-    assert dropin.check(root)[0] == 0
+    assert verdict.check(root)[0] == 0
 
 
 def test_a_checkout_that_git_updated_is_patched_anew_or_cleaned(tmp_path):
     root = zemosaic(tmp_path / "z")
     patch(root)
     zemosaic(root, "fixed")  # all modules replaced, the engine's folder still there
-    assert "half in" in dropin.check(root)[1][-1]
+    assert "half in" in verdict.check(root)[1][-1]
     patch(root)
-    assert dropin.check(root)[0] == 0
+    assert verdict.check(root)[0] == 0
     zemosaic(root, "newest")
     dropin.revert(root)
     assert tree(root) == tree(zemosaic(tmp_path / "y", "newest"))
@@ -708,7 +652,7 @@ def test_links_that_lead_out_are_refused(tmp_path, name):
     except OSError as error:
         pytest.skip(f"no symbolic links here: {error}")
     before = tree(tmp_path)
-    with pytest.raises(dropin.RefusedError, match="link out of"):
+    with pytest.raises(checkout.RefusedError, match="link out of"):
         patch(root)
     assert tree(tmp_path) == before
 
@@ -719,7 +663,7 @@ def test_a_folder_of_the_engines_name_is_not_touched(tmp_path):
     (root / ENGINE / "mine.txt").write_text("mine")
     before = tree(root)
     for refused in (patch, dropin.revert):
-        with pytest.raises(dropin.RefusedError, match="holds no manifest"):
+        with pytest.raises(checkout.RefusedError, match="holds no manifest"):
             refused(root)
     assert tree(root) == before
 
@@ -729,7 +673,7 @@ def test_a_damaged_engine_is_seen_and_mended(tmp_path):
     patch(root)
     whole = tree(root)
     (root / ENGINE / "nanstack" / "register" / "warp.py").write_text("")
-    code, lines = dropin.check(root)
+    code, lines = verdict.check(root)
     assert code == 1
     assert f"changed: {ENGINE}/nanstack/register/warp.py" in lines[-1]
     patch(root)
@@ -742,11 +686,11 @@ def test_a_read_only_folder_is_refused(tmp_path):
     root = zemosaic(tmp_path / "z")
     root.chmod(0o555)
     try:
-        with pytest.raises(dropin.RefusedError, match="cannot be written to"):
+        with pytest.raises(checkout.RefusedError, match="cannot be written to"):
             patch(root)
         root.chmod(0)
-        with pytest.raises(dropin.RefusedError, match="cannot be read .* run this command as the folder's owner"):
-            dropin.check(root)
+        with pytest.raises(checkout.RefusedError, match="cannot be read .* run this command as the folder's owner"):
+            verdict.check(root)
     finally:
         root.chmod(0o755)
 
@@ -790,7 +734,7 @@ def test_a_module_that_another_program_holds_takes_all_back(tmp_path, monkeypatc
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", held)
-    with pytest.raises(dropin.RefusedError, match=r"zemosaic_align_stack_gpu\.py cannot be replaced \(in use\)"):
+    with pytest.raises(checkout.RefusedError, match=r"zemosaic_align_stack_gpu\.py cannot be replaced \(in use\)"):
         patch(root)
     assert tree(root) == before
 
@@ -828,13 +772,13 @@ def test_a_killed_run_is_seen_and_finished(tmp_path, reverts, moment, finish):
     whole = tree(root)
     if not reverts:
         dropin.revert(root)
-    steps = len(dropin.engine_files()) + 2 * len(MODULES) + 1 + 1 + len(MODULES)
+    steps = len(engine.engine_files()) + 2 * len(MODULES) + 1 + 1 + len(MODULES)
     run_here(KILLED.format(moment=moment % (steps + 1), reverts=reverts, root=str(root)), check=9)
     seen = tree(root)
-    seen.pop(dropin.LOCK, None)
+    seen.pop(checkout.LOCK, None)
     if seen not in (original, whole):
-        partial = any(name.startswith(dropin.PARTIAL) for name in seen)
-        assert partial or "half in" in dropin.check(root)[1][-1]
+        partial = any(name.startswith(checkout.PARTIAL) for name in seen)
+        assert partial or "half in" in verdict.check(root)[1][-1]
     if finish == "apply":
         patch(root)
         assert tree(root) == whole
@@ -849,7 +793,7 @@ def test_two_at_once(tmp_path):
         [
             sys.executable,
             "-c",
-            f"import pathlib, sys, zemosaic_patch.dropin.patch as d\nwith d._locked(pathlib.Path({str(root)!r})):\n"
+            f"import pathlib, sys, zemosaic_patch.dropin.checkout as d\nwith d.locked(pathlib.Path({str(root)!r})):\n"
             "    print('held', flush=True)\n    sys.stdin.read()",
         ],
         stdin=subprocess.PIPE,
@@ -858,7 +802,7 @@ def test_two_at_once(tmp_path):
     )
     assert holder.stdout.readline().strip() == b"held"
     for refused in (patch, dropin.revert):
-        with pytest.raises(dropin.RefusedError, match="another zemosaic-patch"):
+        with pytest.raises(checkout.RefusedError, match="another zemosaic-patch"):
             refused(root)
     if os.name == "nt":
         holder.kill()
@@ -866,8 +810,8 @@ def test_two_at_once(tmp_path):
         holder.send_signal(signal.SIGKILL)  # a lock dies with its process
     holder.communicate()
     patch(root)
-    assert dropin.check(root)[0] == 0
-    assert not (root / dropin.LOCK).exists()
+    assert verdict.check(root)[0] == 0
+    assert not (root / checkout.LOCK).exists()
 
 
 def test_where_nothing_can_be_locked_the_patch_goes_in_all_the_same(tmp_path, monkeypatch):
@@ -880,7 +824,7 @@ def test_where_nothing_can_be_locked_the_patch_goes_in_all_the_same(tmp_path, mo
     monkeypatch.setattr(fcntl, "flock", unsupported)
     root = zemosaic(tmp_path / "z")
     patch(root)
-    assert dropin.check(root)[0] == 0
+    assert verdict.check(root)[0] == 0
 
 
 # ------------------------------------------------------------------------------------------------- command line
@@ -930,6 +874,6 @@ def test_verify_says_what_stopped_zemosaic(tmp_path, capsys):
 
 def test_known_fingerprints_are_well_formed():
     for name in MODULES:
-        known = dropin.KNOWN[name].split()
+        known = originals.KNOWN[name].split()
         assert len(known) == len(set(known)) > 5
         assert all(len(one) == 12 and int(one, 16) >= 0 for one in known)

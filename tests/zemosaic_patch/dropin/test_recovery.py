@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.former_patch import patched_by_the_former_version
 from tests.support.small_zemosaic import KINDS, tree, zemosaic
+from zemosaic_patch.dropin import checkout, originals, recovery, sources, verdict
 from zemosaic_patch.dropin import patch as dropin
-from zemosaic_patch.dropin import recovery, sources
 from zemosaic_patch.dropin.sources import ENGINE, MODULES, Source
 
 EDIT = "# the owner's own line"
@@ -55,7 +55,7 @@ def test_a_patch_whose_folder_is_gone_is_mended(tmp_path, kind, finish, newline,
     root = patched(tmp_path / "z", kind, newline, bom)
     whole, original = tree(root), tree(zemosaic(tmp_path / "original", kind, newline, bom))
     shutil.rmtree(root / ENGINE)
-    code, lines = dropin.check(root)
+    code, lines = verdict.check(root)
     assert code == 1
     assert f"its folder {ENGINE} is gone, and ZeMosaic does not start without it" in lines[-1]
     if finish == "apply":
@@ -78,13 +78,13 @@ def test_an_owners_edits_stay(tmp_path, gone, at):
     expected = tree(tmp_path / "original")
     if gone:
         shutil.rmtree(root / ENGINE)
-    assert dropin.check(root)[0] == 1
+    assert verdict.check(root)[0] == 1
     before = tree(root)
-    with pytest.raises(dropin.RefusedError, match="--accept-unknown"):
+    with pytest.raises(checkout.RefusedError, match="--accept-unknown"):
         dropin.apply(root)
     assert tree(root) == before, "what is refused changes nothing"
     dropin.apply(root, accept_unknown=True)
-    assert dropin.check(root)[0] == 0
+    assert verdict.check(root)[0] == 0
     dropin.revert(root)
     assert tree(root) == expected
 
@@ -97,7 +97,7 @@ def test_a_merge_of_the_patch_into_a_newer_version_is_mended(tmp_path):
     block = (root / MODULES[1]).read_bytes().removeprefix((zemosaic(tmp_path / "x", "fixed") / MODULES[1]).read_bytes())
     (root / MODULES[0]).write_bytes(sources.patched(pulled, False, "plane")[MODULES[0]])
     (root / MODULES[1]).write_bytes(pulled[MODULES[1]].data + block)  # with the older version's lines in it
-    assert "changed since: zemosaic_worker.py, zemosaic_align_stack.py" in dropin.check(root)[1][-1]
+    assert "changed since: zemosaic_worker.py, zemosaic_align_stack.py" in verdict.check(root)[1][-1]
     taken = dropin.revert(root)[0]
     assert "zemosaic_worker.py and zemosaic_align_stack.py with the changes made since" in taken
     assert tree(root)[MODULES[0]] == pulled[MODULES[0]].data
@@ -106,14 +106,14 @@ def test_a_merge_of_the_patch_into_a_newer_version_is_mended(tmp_path):
 
 def test_originals_that_are_gone_are_made_anew_and_proven(tmp_path):
     root = patched(tmp_path / "z")
-    shutil.rmtree(root / ENGINE / dropin.ORIGINALS)
+    shutil.rmtree(root / ENGINE / originals.ORIGINALS)
     dropin.revert(root)
     assert tree(root) == tree(zemosaic(tmp_path / "original"))
 
 
 def test_a_former_versions_patch_whose_folder_is_gone_is_taken_out(tmp_path, monkeypatch):
     published = {name: sources.fingerprint(data) for name, data in tree(zemosaic(tmp_path / "z")).items()}
-    monkeypatch.setattr(dropin, "KNOWN", published)
+    monkeypatch.setattr(originals, "KNOWN", published)
     root = patched_by_the_former_version(tmp_path / "z")
     shutil.rmtree(root / ENGINE)
     dropin.revert(root)
@@ -122,7 +122,7 @@ def test_a_former_versions_patch_whose_folder_is_gone_is_taken_out(tmp_path, mon
 
 def said(root):
     """Check what can be read, as `check` reports it, or fails with it."""
-    raise dropin.RefusedError(dropin.check(root)[1][-1])
+    raise checkout.RefusedError(verdict.check(root)[1][-1])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_cannot_be_told_from_the_patch_is_named_and_nothing_is_changed(tmp_
     path.write_text(path.read_text().replace(old, new))
     before = tree(root)
     for refused in (dropin.revert, lambda root: dropin.apply(root, accept_unknown=True), said):
-        with pytest.raises(dropin.RefusedError, match=rf"{Path(name).stem}.*{reason}.*git checkout HEAD -- FILE"):
+        with pytest.raises(checkout.RefusedError, match=rf"{Path(name).stem}.*{reason}.*git checkout HEAD -- FILE"):
             refused(root)
         assert tree(root) == before
 
@@ -148,8 +148,8 @@ def test_what_cannot_be_told_from_the_patch_is_named_and_nothing_is_changed(tmp_
 def test_a_folder_without_a_manifest_is_moved_away_and_the_rest_is_mended(tmp_path):
     """What the message says, done."""
     root = patched(tmp_path / "z")
-    (root / ENGINE / dropin.MANIFEST).write_text("")
-    with pytest.raises(dropin.RefusedError, match="move that folder away, then run this command again"):
+    (root / ENGINE / checkout.MANIFEST).write_text("")
+    with pytest.raises(checkout.RefusedError, match="move that folder away, then run this command again"):
         dropin.revert(root)
     (root / ENGINE).rename(tmp_path / "away")
     dropin.revert(root)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zemosaic_patch.dropin import child, verify
+from zemosaic_patch.dropin.checkout import RefusedError
 from zemosaic_patch.dropin.verify import Steps
 
 SHAPE = (60, 90)
@@ -81,7 +82,7 @@ def test_the_packaged_program_looks_for_a_python(tmp_path, monkeypatch):
     """It is none itself."""
     monkeypatch.setattr("sys.frozen", True, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(verify.dropin.RefusedError, match="--python"):
+    with pytest.raises(RefusedError, match="--python"):
         verify.python_of(tmp_path)
     python = tmp_path / "python3"
     python.write_bytes(b"")

@@ -6,6 +6,7 @@ import pytest
 from tests.support.as_windows.strict_files import refuses_marks
 from tests.support.small_zemosaic import tree, zemosaic
 from zemosaic_patch.dropin import patch
+from zemosaic_patch.dropin.manifest import Choices
 from zemosaic_patch.dropin.sources import MODULES
 from zemosaic_patch.ui.bench import Bench, Trial
 
@@ -47,7 +48,7 @@ def test_what_was_chosen_stays_chosen(root):
     assert bench.verdict.state == "half"
     bench.put_in(accept_unknown=True)
     assert bench.verdict.state == "patched"
-    assert bench.verdict.manifest.choices == patch.Choices(all_algorithms=True, match_sky="none")
+    assert bench.verdict.manifest.choices == Choices(all_algorithms=True, match_sky="none")
 
 
 def test_what_is_no_zemosaic_has_no_verdict(root, tmp_path):
