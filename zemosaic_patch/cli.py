@@ -29,7 +29,7 @@ REASONS = {  # what the system's words leave out
     "name another folder with -o",
 }
 ENCODING = "PYTHONIOENCODING"
-IN_USE = "close the program that has it open, see who may read and write there, or name another folder"
+NO_QUOTES = os.name == "nt"  # in names
 NUMBERS = re.compile(r"-[\d.][^,]*(?:,[^,]*)+")
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -132,9 +132,12 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuse what a shell makes of a variable that is not set: as a folder it would be the current one."""
-    if "" in words:
+    """Refuse what a shell makes of a variable that is not set, and Windows of a folder's last backslash in quotes."""
+    if "" in words:  # as a folder it would be the current one
         raise UsageError("one of the names or values is empty (a variable that is not set?): write it out")
+    quoted = next((word for word in words if NO_QUOTES and '"' in word), None)
+    if quoted is not None:
+        raise UsageError(f'{quoted} holds a quotation mark: leave out the backslash before it, as in "D:\\M 31"')
 
 
 def _with_marks(words: Sequence[str]) -> list[str]:
@@ -179,7 +182,10 @@ def _reason(error: Exception) -> object:
         number = errno.ENOSPC
     place = "" if error.filename is None else f"{error.filename}: "
     if is_in_use(error):
-        return f"{place}{error.strerror}: {IN_USE}"
+        return (
+            f"{place}{error.strerror}: close the program that has it open, see who may read and write there, or name "
+            "another folder"
+        )
     if number in NOT_ALLOWED:
         return f"{place}{error.strerror}: see who may read and write there, or name another folder"
     return REASONS.get(number) or (f"{place}{error.strerror}" if error.strerror else error)

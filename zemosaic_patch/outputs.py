@@ -23,7 +23,6 @@ from zemosaic_patch.errors import UsageError
 WRITTEN = "written.json"
 ABOUT = "The files that zemosaic-patch wrote here, and their digests: only these does it ever replace or remove."
 CREATOR = "zemosaic-patch"  # begins the CREATOR card of what this project writes
-OPEN = "is open in another program, and cannot be replaced: close it there, and run this again"
 SIMULATED = "(simulated)"  # ends the INSTRUME card of the demo's frames
 FORMER = (  # what the version that kept no list wrote
     "mosaic.fits", "mosaic.png", "mosaic.tif", "mosaic_linked.png", "mosaic_linked.tif", "mosaic.json",
@@ -157,7 +156,9 @@ def _check_replaceable(path: Path, inputs: Collection[Any]) -> None:
         patiently(os.replace, path, path)  # changes nothing, but is refused where another program has it open
     except OSError as failure:
         if is_in_use(failure):
-            raise UsageError(f"{path} {OPEN}") from failure
+            raise UsageError(
+                f"{path} is open in another program, and cannot be replaced: close it there, and run this again"
+            ) from failure
 
 
 def remove_ours(folder: Path, names: Iterable[str], keep: Sequence[Path] = ()) -> None:

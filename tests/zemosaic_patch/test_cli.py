@@ -477,3 +477,10 @@ def test_what_would_break_a_line_or_steer_the_terminal_is_escaped(tmp_path, monk
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert mark.encode("unicode_escape").decode() in line
+
+
+def test_a_folders_last_backslash_in_quotes_is_told_as_windows_hands_it_on(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "NO_QUOTES", True)
+    code, _, (line,) = run("mosaic", 'D:\\M 31" -o out', "--resume")
+    assert code == 2
+    assert "leave out the backslash" in line

@@ -3,7 +3,6 @@
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -807,7 +806,7 @@ def test_two_at_once(tmp_path):
     if os.name == "nt":
         holder.kill()
     else:
-        holder.send_signal(signal.SIGKILL)  # a lock dies with its process
+        holder.kill()  # a lock dies with its process
     holder.communicate()
     patch(root)
     assert verdict.check(root)[0] == 0
