@@ -11,7 +11,6 @@ from nanstack.crew import Crew
 from nanstack.kept_solution import ENOUGH
 from nanstack.progress import Noting, Progress
 from zemosaic_patch.comet_run import CometRun
-from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import (
     CELLS,
     MOSAIC,
@@ -29,7 +28,7 @@ from zemosaic_patch.outputs import Recording
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.json_file import read_json
 from zemosaic_patch.solve.placing import place_groups
-from zemosaic_patch.stack_run import Wishes, Work, stack_files, told_otherwise
+from zemosaic_patch.stack_run import Wishes, Work, made_otherwise, stack_files, told_otherwise
 
 
 def check_as_told(folder: Path, run: MosaicRun, paths: Sequence[Path]) -> None:
@@ -52,10 +51,7 @@ def check_as_told(folder: Path, run: MosaicRun, paths: Sequence[Path]) -> None:
     if there < ENOUGH * len(frames):
         differing.append(f"{len(frames)} frames, of which {there} are named here")
     if differing:
-        raise UsageError(
-            f"--resume cannot go on here: {folder / CELLS / SOLUTION} is gone, and the mosaic was made with "
-            f"{', '.join(differing)}; ask for the same again, start again with --overwrite instead, or name another DIR"
-        )
+        raise made_otherwise(f"{folder / CELLS / SOLUTION} is gone, and the mosaic", differing)
 
 
 def mosaic_of_files(

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from nanstack.survey.record import Survey
     from zemosaic_patch.report.comet import CometReport
 
+VERSIONS = "another version", "version "  # so begins what says of a kept solution that another version made it
 UNWANTED = "it is not wanted (--leave-out)"
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
 
@@ -385,10 +386,28 @@ def _check_goes_on(solution: SolutionFile) -> None:
     """Refuse to go on from a mosaic that was made otherwise: it would be replaced by one of all other pixels."""
     others = solution.others()
     if others:
-        raise UsageError(
-            f"--resume cannot go on here: the mosaic was made with {', '.join(others)}; ask for the same again, start "
-            "again with --overwrite instead, or name another DIR"
+        raise made_otherwise("the mosaic", others)
+
+
+def made_otherwise(what: str, others: Sequence[str]) -> UsageError:
+    """Return the refusal to go on from a mosaic: what was made how, and what to do.
+
+    Parameters
+    ----------
+    what : str
+    others : sequence of str
+        See `nanstack.solution_file.SolutionFile.others`, and `told_otherwise`.
+    """
+    made = ", ".join(others)
+    if any(one.startswith(VERSIONS) for one in others):  # nobody can ask for that again
+        return UsageError(
+            f"--resume cannot go on here: {what} was made with {made}; it stays as it is, with its report: name "
+            "another DIR (--config with its run.toml takes its options), or start again with --overwrite instead"
         )
+    return UsageError(
+        f"--resume cannot go on here: {what} was made with {made}; ask for the same again, start again with "
+        "--overwrite instead, or name another DIR"
+    )
 
 
 def _session_of(
