@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import json
 import logging
 import os
 import re
@@ -50,10 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     arguments = sys.argv[1:]
                     process.begin(arguments)
                 _prepare_messages(own)
-                return _run(list(arguments))
+                code, fault = _run(list(arguments))
             except KeyboardInterrupt as stopped:
                 told = str(stopped)  # what became of the output
-                return _complain(f"stopped by the user; {told}" if told else "stopped by the user", 130)
+                code, fault = 130, f"stopped by the user; {told}" if told else "stopped by the user"
+            if fault:
+                _complain(str(fault), arguments or ())
+            return code
     finally:
         if own:
             leaving()
@@ -99,7 +103,8 @@ def _give_options(parser: Parser, name: str) -> None:
     add_options(parser, commands.load(name))
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: Sequence[str]) -> tuple[int, object]:
+    """Run a command; return the exit code, and what is wrong, if anything."""
     try:
         _check_words(words)
         words = _with_marks(words)
@@ -114,21 +119,21 @@ def _run(words: Sequence[str]) -> int:
             parsed = parser.parse_args(words)
         code = parsed.command.run(*(read(group, parsed) for group in parsed.command.groups))
     except UsageError as error:
-        return _complain(error, 2)
+        return 2, error
     except BrokenPipeError:  # nobody reads on, as after `| head`: what was asked for is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the end of the program
-        return 1
+        return 1, None
     except (FailureError, OSError) as error:
-        return _complain(_reason(error), 1)
+        return 1, _reason(error)
     except MemoryError:
-        return _complain(NO_MEMORY, 1)
+        return 1, NO_MEMORY
     except RuntimeError as error:
         if "can't start new thread" not in str(error):  # Python's word for no memory, too: for the thread's stack
             raise
-        return _complain(NO_MEMORY, 1)
+        return 1, NO_MEMORY
     except ImportError as error:
-        return _complain(f"a library cannot be loaded ({error}): install this program anew, as its README says", 1)
-    return code or 0
+        return 1, f"a library cannot be loaded ({error}): install this program anew, as its README says"
+    return code or 0, None
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -191,12 +196,22 @@ def _reason(error: Exception) -> object:
     return REASONS.get(number) or (f"{place}{error.strerror}" if error.strerror else error)
 
 
-def _complain(error: object, code: int) -> int:
-    """Say what is wrong in a line, whatever is in the names and values that it holds."""
+def _complain(fault: str, words: Sequence[str]) -> None:
+    """Say what is wrong in a line, whatever is in the names and values that it holds, as a command line asks for it."""
     from nanstack.io.one_line import on_one_line
 
-    print(f"zemosaic-patch: {on_one_line(str(error))}", file=sys.stderr)
-    return code
+    told = on_one_line(fault)
+    print(json.dumps({"error": told}) if _for_programs(words) else f"zemosaic-patch: {told}", file=sys.stderr)
+
+
+def _for_programs(words: Sequence[str]) -> bool:
+    """Tell whether a command line, which may be wrong otherwise, asks for lines of JSON."""
+    parser = Parser(add_help=False)
+    parser.add_argument("--progress")
+    try:
+        return parser.parse_known_args(list(words))[0].progress == "json"
+    except UsageError:  # it does not say how
+        return False
 
 
 if __name__ == "__main__":

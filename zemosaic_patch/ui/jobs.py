@@ -378,6 +378,8 @@ def _parsed(path: Path, size: int) -> tuple[Step | None, tuple[str, ...], tuple[
             said = None
         if not isinstance(said, dict):
             others.append(line)
+        elif "error" in said:
+            others.append(str(said["error"]))
         elif "warning" in said:
             warnings.append(str(said["warning"]))
         elif "step" in said:
