@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a run is, as bars on the screen."""
+"""How far a run is: as bars on the screen, in plain lines where there is none, or as JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 
 from zemosaic_patch.signals import obey
 
+BARS = "bars"
+EACH_S = 20.0  # so often a plain line tells how far a run is
 UNITS = {"surveying frames": "frame", "stacking": "cell", "onto the sky's grid": "tile", "drawing its tiles": "tile"}
 
 
-def shown(how: str) -> Bars | Lines:
-    """Return what shows how far a run is: see `zemosaic_patch.options.PROGRESSES`."""
-    return Bars() if how == "bars" else Lines()
+def shown(how: str = BARS) -> Bars | Lines | NowAndThen:
+    """Return what shows how far a run is: see `zemosaic_patch.options.PROGRESSES`; bars on a screen alone."""
+    if how != BARS:
+        return Lines()
+    return Bars() if sys.stderr is not None and sys.stderr.isatty() else NowAndThen()
 
 
 class Lines:
@@ -65,6 +69,37 @@ class _Noted(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.note(self.format(record))
+
+
+class NowAndThen:
+    """Tells of steps that take long, a line now and then and one at the end, and warnings: a `Progress` for logs."""
+
+    def __init__(self) -> None:
+        self._told, self._open = time.monotonic(), ""  # when the last line was told; of which step, if that goes on
+
+    def __enter__(self) -> NowAndThen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def step(self, name: str, done: int, total: int) -> None:
+        """Tell that so many of a step's units are done, if nothing was told for a while, or this was begun to be."""
+        obey()
+        is_over = done >= total
+        if time.monotonic() - self._told >= EACH_S or (is_over and name == self._open):
+            self._say(f"{name}: {done} of {total}")
+            self._told, self._open = time.monotonic(), "" if is_over else name
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        from nanstack.io.one_line import on_one_line
+
+        obey()
+        self._say(f"warning: {on_one_line(text)}")
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
 
 class Bars:

@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from nanstack.stack.kept import read_part
 from tests.support.pointings import write_pointings
+from zemosaic_patch import progress
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.progress import shown
 from zemosaic_patch.stack_run import Wishes, named_among
@@ -97,6 +98,30 @@ def test_steps_are_told_to_programs_and_cells_where_they_lie(run, frames, tmp_pa
     for box, part in parts:
         joined[box.top - top : box.bottom - top, box.left - left : box.right - left] = part
     np.testing.assert_array_equal(joined, whole)
+
+
+def test_what_ends_a_run_is_told_to_programs_too(run, frames, tmp_path):
+    (tmp_path / "mosaic.fits").write_bytes(b"mine")
+    for words in (["--progress", "json"], ["--progress=json", "--kapa=3"], ["--progress=json", "--kappa"]):
+        code, _, err = run("mosaic", frames, "-o", tmp_path, *words)
+        assert code == 2
+        assert json.loads(err[-1]).keys() == {"error"}
+    code, _, err = run("mosaic", tmp_path / "none", "-o", tmp_path, "--progress", "bars")
+    assert code == 2
+    assert err[-1].startswith("zemosaic-patch: ")
+
+
+def test_where_no_bars_are_seen_long_steps_are_told_in_lines(capsys, monkeypatch):
+    def told():
+        with shown() as lines:
+            for done in range(3):
+                lines.step("surveying frames", done, 2)
+            lines.warn("a dark night")
+        return capsys.readouterr().err.splitlines()
+
+    assert told() == ["warning: a dark night"], "it took no time"
+    monkeypatch.setattr(progress, "EACH_S", 0)
+    assert told() == [*(f"surveying frames: {done} of 2" for done in range(3)), "warning: a dark night"]
 
 
 def test_what_is_logged_meanwhile_is_a_line_of_json_too(capsys):

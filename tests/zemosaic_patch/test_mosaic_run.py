@@ -309,6 +309,20 @@ def test_a_mosaic_whose_cells_are_deleted_is_made_again_as_it_was_or_stays(run, 
     assert data_of(out) == data
 
 
+def test_a_mosaic_of_another_version_stays_and_what_helps_is_said(run, copied):
+    out = copied / "out"
+    shutil.rmtree(out / "cells")
+    told = json.loads((out / "mosaic.json").read_text())
+    (out / "mosaic.json").write_text(json.dumps({**told, "settings": {"engine": "tiles"}}))
+    before = contents(out)
+    code, _, err = run("mosaic", copied / "frames", "-o", out, "--resume")
+    assert code == 2
+    assert "made with another version; it stays as it is, with its report: name another DIR" in err[-1]
+    assert "ask for the same" not in err[-1]
+    assert contents(out) == before
+    assert run("mosaic", copied / "frames", "-o", copied / "new", "--config", out / "run.toml")[0] == 0
+
+
 def test_a_run_with_other_settings_does_not_go_on_from_a_mosaic(run, copied):
     out = copied / "out"
     before = contents(out)
@@ -912,7 +926,9 @@ def test_a_mosaic_has_its_tiles_of_the_sky_as_long_as_they_are_asked_for(run, co
     assert (code, "hips is in the way" in err[-1]) == (2, True)
     (out / "hips" / "mine.txt").unlink()
     data = data_of(out)
-    assert run(*words, "--resume", "--hips")[0] == 0
+    code, said, _ = run(*words, "--resume", "--hips")
+    assert code == 0
+    assert re.search(r"^time .* s hips$", said, re.MULTILINE)
     assert "obs_title            = M 45\n" in (out / "hips" / "properties").read_text(encoding="utf-8")
     code, _, err = run(*words, "--resume")
     assert (code, data_of(out)) == (0, data)

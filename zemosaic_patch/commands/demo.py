@@ -30,7 +30,7 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim, expect, record
-    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.progress import shown
 
     output, folder, made = options.output, options.output / "frames", MosaicRun()
     picture = made.output.picture
@@ -41,7 +41,7 @@ def _mosaic(options: DemoOptions, count: int) -> None:
     print(f"simulating {count} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
     session = demo.pleiades_session(count)
     names = [frame.name for frame in session.frames]
-    with own_folder(output), Bars() as bars:
+    with own_folder(output), shown() as bars:
         claim(output, demo.OUTPUTS)
         claim(folder, (*names, demo.RECORD))
         paths = [folder / name for name in names]
@@ -66,7 +66,7 @@ def _tile(options: DemoOptions, count: int) -> None:
     from nanstack.levels.photometry import band_metric
     from zemosaic_patch.demo import tile as demo
     from zemosaic_patch.outputs import claim, expect, record
-    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.progress import shown
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS, TILE, read_tile
     from zemosaic_patch.tile_run import tile_of_files
 
@@ -81,7 +81,7 @@ def _tile(options: DemoOptions, count: int) -> None:
         paths = demo.write_pleiades_frames(folder, count)
         record(folder, names)
         reference = names[len(names) // 2]
-        with Bars() as bars:
+        with shown() as bars:
             report = tile_of_files(paths, TileRun(CanvasChoice("reference", reference)), output, bars)
     tile.show(report, output)
     print("stacking the same frames as ZeMosaic 4.3 does without the fix ...", flush=True)

@@ -25,7 +25,7 @@ def run(options: LookOptions) -> None:
         raise UsageError("--rough needs --keep DIR: what is found out of frames is asked for several times")
     from nanstack.io.one_line import on_one_line
     from zemosaic_patch.look_run import LookedAt, lines, look
-    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.progress import Bars, shown
     from zemosaic_patch.rough import Rough
     from zemosaic_patch.stack_run import Wishes, find_frames
 
@@ -55,7 +55,7 @@ def run(options: LookOptions) -> None:
             _tell(rough=len(session.frames), made_of=made_of)
 
     early = options.rough is not None and not options.rough.exists()  # a better one is not replaced by worse ones
-    with Bars() as bars:
+    with Bars() if options.json else shown() as bars:
         left_out = look(found.paths, options.keep, bars, hear, options.rough and show, wishes, early=early)
     if options.json:
         _tell(left_out=left_out.reasons, can_be_taken_in=left_out.can_be_taken_in)

@@ -32,7 +32,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.mosaic_files import MOSAIC
     from zemosaic_patch.outputs import claim, remove_ours
-    from zemosaic_patch.progress import Bars
+    from zemosaic_patch.progress import shown
     from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS
     from zemosaic_patch.tile_run import tile_of_files
@@ -45,7 +45,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     inputs = [*paths, *filter(None, [canvas.like and Path(canvas.like)])]
     with own_folder(files.output), put_back(files.output, again=""):
         claim(files.output, (*ALL_OUTPUTS, *kept), inputs)
-        with Bars() as bars:
+        with shown() as bars:
             heard = Noting(bars)
             tell_ignored(found, heard)
             report = tile_of_files(paths, made, files.output, heard)
