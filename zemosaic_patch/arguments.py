@@ -170,11 +170,12 @@ def read(group: Any, parsed: argparse.Namespace) -> Any:
         value = getattr(parsed, name)
         values[name] = tuple(value) if isinstance(value, list) else value
         if option.within is not None and value not in (None, ()):
-            _check_numbers(name, option, values[name])
+            check_numbers(name, option, values[name])
     return type(group)(**values)
 
 
-def _check_numbers(name: str, option: Option, value: Any) -> None:
+def check_numbers(name: str, option: Option, value: Any) -> None:
+    """Refuse numbers out of an option's range, or too many or few of them; UsageError, which says what it takes."""
     numbers = value if isinstance(value, tuple) else (value,)
     least, most = option.count
     if not least <= len(numbers) <= most or not all(number in option.within for number in numbers):

@@ -30,6 +30,7 @@ CANVASES = ("all", "reference")
 FORMATS = ("fits", "fz")
 PICTURES = ("png", "tif")
 PROGRESSES = ("bars", "json")
+FRAME, IMAGE = "frame", "image"  # what files options name: one of the frames given, any FITS image
 STACKS = ("comet", "merged")  # beside the stars: on a comet's motion, and of stars and comet in one
 GONE = {  # options of earlier versions that a kept run.toml may name, and what stands in their place
     "tile_frames": "", "min_frames": "", "workers": "", "norm": "", "gpu": "",
@@ -94,6 +95,8 @@ class Option:
         Its value where only its name is given, and where it is given as '--no-...'.
     kept : bool
         Whether a run's settings, run.toml, hold it: not what says where the output goes.
+    names : {'', 'frame', 'image'}
+        What file a value names.
     part_of : (str, str or None) or None
         The option without which it has no effect, and the value that this must have; None: any.
     """
@@ -113,7 +116,13 @@ class Option:
     bare: str | None = None
     off: str | None = None
     kept: bool = True
+    names: str = ""
     part_of: tuple[str, str | None] | None = None
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a value is several numbers with commas between."""
+        return "," in self.metavar
 
     @property
     def takes(self) -> str:
@@ -197,13 +206,15 @@ class CanvasOptions:
     )
     reference: str | None = option(
         "the frame whose pixels are meant, by default the most central; with --canvas all its scale and turn are taken",
-        metavar="FILE",
-    )
+        metavar="FILE", names=FRAME,
+    )  # fmt: skip
     scale: float | None = option(
         "scale of the result; by default the frames' own",
         float, unit="arcseconds a pixel", metavar="ARCSEC", within=Range(*SCALES),
     )  # fmt: skip
-    like: str | None = option("take the pixels of another FITS image, by the WCS in its header", metavar="FILE")
+    like: str | None = option(
+        "take the pixels of another FITS image, by the WCS in its header", metavar="FILE", names=IMAGE
+    )
 
     @classmethod
     def of(cls, choice: CanvasChoice) -> CanvasOptions:
@@ -555,14 +566,20 @@ class CometOptions:
                 if getattr(self, name) != getattr(CometOptions.of(None), name):
                     raise UsageError(f"--{name.replace('_', '-')} is for --comet X,Y,X,Y")
             return None
-        try:
-            x, y, x1, y1 = map(float, self.comet.replace(",", " ").split())
-            finite = all(abs(number) < float("inf") for number in (x, y, x1, y1))
-        except ValueError:
-            finite = False
-        if not finite:
-            raise UsageError(f"--comet takes four numbers, X,Y,X,Y, not {self.comet}")
-        return CometChoice(Marks((x, y), (x1, y1), self.comet_in), self.comet_merged)
+        first, last = comet_places(self.comet)
+        return CometChoice(Marks(first, last, self.comet_in), self.comet_merged)
+
+
+def comet_places(told: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return where a comet is in the first and in the last frame; UsageError for what is no four numbers."""
+    try:
+        x, y, x1, y1 = map(float, told.replace(",", " ").split())
+        finite = all(abs(number) < float("inf") for number in (x, y, x1, y1))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise UsageError(f"--comet takes four numbers, X,Y,X,Y, not {told}")
+    return (x, y), (x1, y1)
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,13 @@ from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.fetched import local_name
 from zemosaic_patch.options import (
+    FRAME,
+    IMAGE,
     CanvasChoice,
     CanvasOptions,
     CometOptions,
     MosaicRun,
+    Option,
     OutputOptions,
     StackOptions,
     TileRun,
@@ -247,6 +250,14 @@ class _Chosen:
             return f"turned as {self.reference.name}"
         knows_north = solved.registered.on_the_sky and not solved.registered.approximate
         return "north up" if knows_north else "north in no known direction"
+
+
+def check_file(option: Option, named: str, paths: Sequence[Path]) -> None:
+    """Refuse a file that an option names, where it is not what the option wants of it; UsageError, as a run's."""
+    if option.names == FRAME:
+        _among(paths, named)
+    elif option.names == IMAGE:
+        _pixels_of(named)
 
 
 def _among(paths: Sequence[Path], reference: str) -> Path:

@@ -433,6 +433,18 @@ def test_a_tile_and_a_mosaic_do_not_share_a_folder(run, frames, tmp_path):
         assert [path.name for path in folder.iterdir()] == [other]
 
 
+@pytest.mark.parametrize("command", ["tile", "mosaic"])
+def test_a_result_does_not_go_among_the_frames(run, frames, tmp_path, command):
+    """The folder would be passed over, frames and all, by whoever searches one around it the next time."""
+    (tmp_path / "link").symlink_to(frames)
+    before = sorted(frames.iterdir())
+    for folder in (frames, tmp_path / "link", frames / ".." / frames.name):
+        code, _, (line,) = run(command, frames, "-o", folder)
+        assert code == 2
+        assert f"{folder} holds the frames themselves: name another folder" in line
+        assert sorted(frames.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("failure", "told"),
     [

@@ -568,26 +568,21 @@ def test_no_input_is_replaced_or_removed(run, copied):
     assert contents(copied) == before
 
 
-def test_frames_may_lie_in_the_output_folder(run, copied):
-    frames = contents(copied / "frames")
-    for again in ([], ["--resume"], ["--overwrite"]):
-        named = (copied / "frames").glob("light_0_*")
-        assert run("mosaic", *named, "-o", copied / "frames", *again)[0] == 0
-        assert frames.items() <= contents(copied / "frames").items()
-
-
-def test_a_folder_of_frames_may_be_the_output_folder_and_be_named(run, copied, monkeypatch):
-    """Its mosaic is no frame then: it was taken for one, and the second run refused to replace an input."""
+def test_a_result_that_an_earlier_version_put_among_its_frames_is_gone_on_with(run, copied, monkeypatch):
+    """Its mosaic is no frame: it was taken for one, and the second run refused to replace an input."""
     folder = copied / "frames"
-    monkeypatch.chdir(folder)
     frames = contents(folder)
-    assert run("mosaic", ".", "-o", ".")[0] == 0
+    assert run("mosaic", folder, "-o", folder)[0] == 2
+    assert contents(folder) == frames
+    shutil.copytree(copied / "out", folder, dirs_exist_ok=True)
+    monkeypatch.chdir(folder)
     first = data_of(folder)
     for again in ("--resume", "--overwrite"):
         code, _, err = run("mosaic", ".", "-o", ".", again)
         assert code == 0
         assert "warning: mosaic.fits ignored: an earlier run made it, and it is made anew" in err
         assert data_of(folder) == first
+        assert run("mosaic", *folder.glob("light_*"), "-o", folder, again)[0] == 0
     assert frames.items() <= contents(folder).items()
 
 

@@ -14,7 +14,9 @@ from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import (
     changed,
     check_address_space,
+    check_apart,
     check_frames,
+    check_is_folder,
     check_kind,
     keep_options,
     kept_config,
@@ -103,11 +105,18 @@ def _files_of(files: MosaicFiles) -> Sequence[str]:
         return fetch(files.frames, files.output / FETCHED, bars, anew=files.overwrite)
 
 
+def check_output(folder: Path, made: MosaicRun, frames: Sequence[Path]) -> None:
+    """Refuse a folder that a new mosaic of frames cannot go to, as a run does; UsageError."""
+    check_is_folder(folder)
+    _check_output(MosaicFiles(output=folder), made, frames, frames)
+
+
 def _check_output(files: MosaicFiles, made: MosaicRun, paths: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Refuse a folder that holds what is not to be replaced, or what this run cannot go on from."""
     from zemosaic_patch.hips.folder import check_hips
     from zemosaic_patch.tile_files import TILE
 
+    check_apart(files.output, paths)
     check_kind(files.output, TILE, "a single tile")
     _check_earlier(files, inputs)
     if files.resume:

@@ -46,9 +46,7 @@ def tell_ignored(found: FoundFiles, progress: Progress) -> None:
 
 def check_folder(folder: Path) -> None:
     """Fail now, not after the work, where a folder cannot be written to; make it where it is not there."""
-    if os.path.lexists(folder) and not folder.is_dir():
-        what = "a link to what is not there" if not folder.exists() else "a file"
-        raise UsageError(f"{folder} is {what}: name a folder for the output")
+    check_is_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -56,6 +54,22 @@ def check_folder(folder: Path) -> None:
     except OSError as error:
         why = error.strerror or error
         raise FailureError(f"{folder} cannot be written to: {why}; see its permissions, or name another") from error
+
+
+def check_is_folder(folder: Path) -> None:
+    """Refuse what is there and is no folder."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        what = "a link to what is not there" if not folder.exists() else "a file"
+        raise UsageError(f"{folder} is {what}: name a folder for the output")
+
+
+def check_apart(folder: Path, frames: Sequence[Path]) -> None:
+    """Refuse a folder that frames lie in: whoever searches one around it passes it over, once it holds a result."""
+    from zemosaic_patch.outputs import is_output_folder
+
+    with_frames = {os.path.realpath(frame.parent) for frame in frames}
+    if os.path.realpath(folder) in with_frames and not is_output_folder(folder):
+        raise UsageError(f"{folder} holds the frames themselves: name another folder with -o, one within it say")
 
 
 def check_kind(folder: Path, other: str, what: str) -> None:

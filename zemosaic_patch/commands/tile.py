@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import (
     check_address_space,
+    check_apart,
     check_frames,
     check_kind,
     check_new,
@@ -40,6 +41,7 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     found = find_frames(files.frames, files.output, files.flat)
     paths = list(found.paths)
     kept = kept_config(files)
+    check_apart(files.output, paths)
     check_kind(files.output, MOSAIC, "a mosaic")
     check_new(files.output, OUTPUTS, files.overwrite)
     inputs = [*paths, *filter(None, [canvas.like and Path(canvas.like)])]

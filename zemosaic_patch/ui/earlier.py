@@ -30,7 +30,7 @@ def page_earlier() -> None:
 
     with ui.element("h1"):
         ui.label(text("earlier.page"))
-    runs = jobs.kept()
+    runs = [run for run in jobs.kept() if not came_to_nothing(run)]
     if not runs:
         ui.label(text("earlier.none"))
     for run in runs:
@@ -70,6 +70,12 @@ def _links(run: Run, has_mosaic: bool) -> None:
 
 def _failed(run: Run) -> bool:
     return bool(run.pid) and not run.is_running and not run.news().said
+
+
+def came_to_nothing(run: Run) -> bool:
+    """Tell whether a run was refused before it made anything: the command put its folder back to what it was."""
+    failure = run.news().failure
+    return bool(failure) and not failure.startswith(jobs.STOPPED) and not (run.folder / CONFIG).exists()
 
 
 def _state(run: Run, has_mosaic: bool) -> str:

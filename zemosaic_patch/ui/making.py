@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nanstack.io.one_line import on_one_line
 from nanstack.survey.store import hand_on
+from zemosaic_patch.commands.mosaic import check_output
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import SURVEYS
+from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.ui import drop, folders, jobs, settings, strip
 from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
 from zemosaic_patch.ui.jobs import Run
@@ -241,34 +244,39 @@ def _what_to_make() -> Callable[[], None]:
         renew()
 
     def as_usual() -> None:
+        form.refused.clear()
         set_({})
 
-    choices = settings.Choices(lambda: desk.changed, set_)
+    def name_output(folder: str) -> None:
+        desk.name_output(folder)
+        renew()
+
+    form = settings.Form()
+    choices = settings.Choices(lambda: desk.changed, set_, lambda: desk.looking.paths, form)
     with ui.element("div").classes("settings"):
         fields = settings.show_in_sight(choices)
     with ui.expansion(text("make.more")):
-        output = ui.input(text("make.output"), on_change=lambda event: desk.name_output(event.value))
-        output.props("outlined").classes("wide")
+        output = settings.Typed(text("make.output"), _free_folder, name_output, form)
         with ui.element("div").classes("options"):
             fields += settings.show_all(choices)
     with ui.element("div").classes("unusual").props('role="status"') as unusual:
         told = ui.label()
         ui.button(text("make.as_usual"), on_click=as_usual).props("flat dense no-caps").classes("plain")
     with ui.element("div").classes("start"):
-        button = ui.button(text("make.start"), on_click=lambda: _start(button, choices.refused))
+        button = ui.button(text("make.start"), on_click=lambda: _start(button, form))
         button.props("unelevated no-caps size=lg").classes("main")
         where = ui.label().classes("soft")
 
-    shown: list[Any] = []  # the options that fields show
+    shown: list[Any] = []  # the options, and the folder, that fields show
 
     def renew() -> None:
         ready = can_start(desk)
         button.set_enabled(ready)
         where.text = _where(ready)
-        output.value = desk.output
-        output.props["placeholder"] = on_one_line(str(usual_output(desk)))
-        if shown != [desk.changed]:
-            shown[:] = [desk.changed]
+        output.field.props["placeholder"] = on_one_line(str(usual_output(desk)))
+        if shown != [desk.changed, desk.output]:
+            shown[:] = [desk.changed, desk.output]
+            output.value = desk.output
             told.text = text("make.unusual", settings="; ".join(settings.unusual(desk.changed)))
             unusual.set_visibility(bool(desk.changed))
             for field in fields:
@@ -293,6 +301,26 @@ def output_for(desk: Desk) -> Path:
     return folders.meant(desk.output) if desk.output.strip() else usual_output(desk)
 
 
+def _free_folder(typed: str) -> str:
+    """Return the folder for the result that was typed, nothing for the usual one; UsageError as the command's."""
+    if not typed.strip():
+        return ""
+    folder = folders.meant(typed)
+    with _told_of(folder):
+        check_output(folder, MosaicRun(), desk.looking.paths)
+    return str(folder)
+
+
+@contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    """Refuse a folder for the result where what is done with it fails."""
+    try:
+        yield
+    except OSError as failure:
+        why = said(failure.strerror or str(failure))
+        raise UsageError(text("make.no_room", folder=str(folder), reason=why)) from failure
+
+
 def usual_output(desk: Desk) -> Path:
     """Return where it goes unless the owner names a folder."""
     if desk.looking is None or not desk.looking.places:
@@ -302,10 +330,18 @@ def usual_output(desk: Desk) -> Path:
     targets = desk.contents().targets
     name = text("make.mosaic_of", target=_as_name(targets[0] if targets else first.name))
     number, folder = 1, home / name
-    while os.path.lexists(folder):
+    while not _is_free(folder):
         number += 1
         folder = home / f"{name} {number}"
     return folder
+
+
+def _is_free(folder: Path) -> bool:
+    """Tell whether nothing is there but what a run that came to nothing was given of the frames."""
+    try:
+        return set(os.listdir(folder)) <= {SURVEYS}
+    except OSError:
+        return not os.path.lexists(folder)
 
 
 def _as_name(target: str) -> str:
@@ -314,11 +350,10 @@ def _as_name(target: str) -> str:
     return " ".join(kept.split()).strip(". ")[:60] or "mosaic"
 
 
-async def _start(button: Any, refused: Mapping[str, str]) -> None:
+async def _start(button: Any, form: settings.Form) -> None:
     from nicegui import run, ui
 
-    for fault in refused.values():  # what was meant is not what would be done
-        raise UsageError(fault)
+    await form.check()
     button.disable()  # whoever clicks twice wants one picture
     try:
         begun = await run.io_bound(start)
@@ -342,14 +377,13 @@ def start() -> Run:
             raise UsageError(text("make.nothing"))
         made, groups = settings.run_of(desk.changed)
         looking, output = desk.looking, output_for(desk)
+        settings.check_all(desk.changed, looking.paths)
         contents = desk.contents()
         out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
         wanted = tuple(str(looking.paths[number]) for number in sorted(desk.taken_in))
-        try:
+        with _told_of(output):
+            check_output(output, made, looking.paths)
             hand_on(looking.paths, surveys(), output / SURVEYS)
-        except OSError as failure:
-            why = said(failure.strerror or str(failure))
-            raise UsageError(text("make.no_room", folder=str(output), reason=why)) from failure
         chosen.add(output)
         run = Run(
             "",

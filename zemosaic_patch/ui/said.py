@@ -19,6 +19,7 @@ PUT_IN = re.compile(r"((?:--)?\{\}|\{#\}|\{-\})")
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 WORD = r"[^\s,;:]+"
 ALONE, QUANTITY = re.compile(NUMBER), re.compile(rf"{NUMBER} ?(?:%|[^\W\d_]+)")  # a number, and one with its unit
+SEVERAL = re.compile(rf"{NUMBER}( {NUMBER})*")  # as an option's value
 OPTION = re.compile(r"(no )?--([a-z][a-z-]*)(?: ((?:(?!, ).)+))?")  # as the command line has it
 BEGINS_A_TAIL = (" ", ",", ";")  # a sentence's end that may be missing, and follows what is put in
 
@@ -89,7 +90,7 @@ def _option(without: str | None, name: str, value: str | None) -> str:
     if value is None:
         return named
     choices = texts.keys(texts.language())
-    return f"{named} {choices.get(f'choice.{value}', texts.numbers(value))}"
+    return f"{named} {choices.get(f'choice.{value}', texts.numbers(value) if SEVERAL.fullmatch(value) else value)}"
 
 
 def _field(name: str) -> str:

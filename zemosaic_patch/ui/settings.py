@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from zemosaic_patch.arguments import declarations, given, read
+from zemosaic_patch.arguments import check_numbers, declarations, given, read
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import (
+    FRAME,
     CanvasOptions,
     CometOptions,
     MosaicFiles,
@@ -18,13 +21,15 @@ from zemosaic_patch.options import (
     Option,
     OutputOptions,
     StackOptions,
+    comet_places,
     mosaic_defaults,
 )
+from zemosaic_patch.stack_run import check_file
 from zemosaic_patch.ui import texts
-from zemosaic_patch.ui.folders import plain
 from zemosaic_patch.ui.picker import Picker
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
+from zemosaic_patch.ui.typed import value_of
 
 
 @dataclass(frozen=True)
@@ -112,25 +117,58 @@ def as_toml(groups: list[Any], leave_out: tuple[str, ...], take_in: tuple[str, .
     return tomli_w.dumps(given([MosaicFiles(output=None, leave_out=leave_out, take_in=take_in), *groups]))
 
 
-def value_of(option: Option, typed: Any) -> Any:
-    """Return what was typed as an option's value; None where that is nothing.
+def check(name: str, option: Option, value: Any, frames: Sequence[Path]) -> None:
+    """Refuse an option's value by itself, as the command would.
+
+    Parameters
+    ----------
+    name : str
+        Of the option.
+    option : Option
+    value
+    frames : sequence of Path
+        Those that a mosaic is made of.
 
     Raises
     ------
     UsageError
-        For what is no number, where one is wanted, or nothing that could be said.
+        For a number out of range, or a file that is not there or not of the kind that is wanted.
     """
-    if option.kind is bool or option.choices:
-        return typed
-    plainly = plain(str("" if typed is None else typed))
-    words = texts.typed_numbers(plainly) if option.kind in (int, float) else [plainly]
-    if not words or not words[0]:
-        return None
-    try:
-        values = tuple(option.kind(word) for word in words)
-    except ValueError as error:
-        raise UsageError(f"{typed}: {option.takes}") from error
-    return values if option.count != (1, 1) else values[0] if len(values) == 1 else values
+    if option.within is not None:
+        check_numbers(name, option, value)
+    elif option.is_joined:
+        comet_places(value)
+    elif option.names:
+        check_file(option, value, frames)
+
+
+def check_all(changed: Mapping[str, Any], frames: Sequence[Path]) -> None:
+    """Refuse options that are not as usual: see `check`."""
+    for name, option, _ in behind_more():
+        if name in changed:
+            check(name, option, changed[name], frames)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is typed into fields, and not all right yet.
+
+    Attributes
+    ----------
+    refused : dict of str to str
+        What is wrong with what was typed, by the name of the field.
+    at_work : asyncio.Lock
+        Is held while what was typed is looked at.
+    """
+
+    refused: dict[str, str] = field(default_factory=dict)
+    at_work: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def check(self) -> None:
+        """Wait until all that was typed is looked at; UsageError where something of it is refused."""
+        async with self.at_work:
+            for fault in self.refused.values():  # what was meant is not what would be done
+                raise UsageError(fault)
 
 
 @dataclass(frozen=True)
@@ -143,13 +181,16 @@ class Choices:
         Returns them, by their names.
     set_ : callable
         Called with them as they are from now on.
-    refused : dict of str to str
-        What is wrong with what was typed for an option, by its name.
+    frames : callable
+        Returns the frames that they are for, as far as they are known.
+    form : Form
+        That they stand in.
     """
 
     now: Callable[[], Mapping[str, Any]]
     set_: Callable[[dict[str, Any]], None]
-    refused: dict[str, str] = field(default_factory=dict)
+    frames: Callable[[], Sequence[Path]]
+    form: Form
 
 
 def show_in_sight(choices: Choices) -> list[Callable[[], None]]:
@@ -195,7 +236,7 @@ def _show(name: str, option: Option, default: Any, choices: Choices) -> Callable
             called = {choice: text(f"choice.{choice}") for choice in option.choices}
             shown = Picker(_name(name), called, now() or "", to)
         else:
-            shown = _Typed(name, option, now(), to, choices.refused)
+            shown = Typed(_name(name), lambda typed: _read(name, option, typed, choices.frames()), to, choices.form)
         ui.label(_about(option)).classes("soft")
 
     def renew() -> None:
@@ -209,43 +250,66 @@ def _name(option: str) -> str:
     return text(f"option.{option}")
 
 
-class _Typed:
-    """A field for an option's value. What is refused stays in it, marked and with the reason, until it is mended."""
+def _read(name: str, option: Option, typed: str, frames: Sequence[Path]) -> Any:
+    """Return what was typed as an option's value; UsageError where that cannot be."""
+    value = value_of(option, typed)
+    if value is not None and (frames or option.names != FRAME):
+        check(name, option, value, frames)
+    return value
 
-    def __init__(
-        self, name: str, option: Option, value: str, to: Callable[[Any], None], refused: dict[str, str]
-    ) -> None:
+
+class Typed:
+    """A field for what is typed. What is refused stays in it, marked and with the reason, until it is mended.
+
+    Parameters
+    ----------
+    name : str
+        Of the field.
+    read : callable
+        Called with what was typed, beside the page; returns its value, or raises UsageError.
+    to : callable
+        Called with the value.
+    form : Form
+        That it stands in.
+    """
+
+    def __init__(self, name: str, read: Callable[[str], Any], to: Callable[[Any], None], form: Form) -> None:
         from nicegui import ui
 
-        self._name, self._option, self._to, self._refused = name, option, to, refused
-        self._field = ui.input(_name(name), value=value).props("outlined dense no-error-icon").classes("wide")
-        self._field.on("change", self._take)
+        self._name, self._read, self._to, self._form = name, read, to, form
+        self._kept = ""  # what stood in it before what is refused
+        self.field = ui.input(name).props("outlined dense no-error-icon").classes("wide")
+        self.field.on("change", self._take)
 
     @property
     def value(self) -> str:
         """What stands in it."""
-        return self._field.value
+        return self.field.value
 
     @value.setter
     def value(self, value: str) -> None:
-        self._field.value = value
-        self._tell("")
+        if self._name not in self._form.refused or value != self._kept:  # what is refused stays, whatever else changes
+            self._kept = self.field.value = value
+            self._tell("")
 
-    def _take(self) -> None:
-        try:
-            value = value_of(self._option, self._field.value)
-        except UsageError as error:
-            self._tell(said(str(error)))
-            return
-        self._tell("")
-        self._to(value)
+    async def _take(self) -> None:
+        from nicegui import run
+
+        async with self._form.at_work:
+            try:
+                value = await run.io_bound(self._read, self.field.value)
+            except UsageError as error:
+                self._tell(said(str(error)))
+                return
+            self._tell("")
+            self._to(value)
 
     def _tell(self, fault: str) -> None:
-        self._refused.pop(self._name, None)
+        self._form.refused.pop(self._name, None)
         if fault:
-            self._refused[self._name] = f"{_name(self._name)}: {fault}"
-        self._field.error = fault or None
-        self._field.props["aria-invalid"] = "true" if fault else "false"
+            self._form.refused[self._name] = fault if self._name in fault else f"{self._name}: {fault}"
+        self.field.error = fault or None
+        self.field.props["aria-invalid"] = "true" if fault else "false"
 
 
 def _mark(field: Any, is_changed: bool) -> None:

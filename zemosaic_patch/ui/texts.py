@@ -86,12 +86,6 @@ def numbers(said: str) -> str:
     return said.translate({ord("."): text("form.decimal"), ord(","): text("form.thousands")})
 
 
-def typed_numbers(typed: str) -> list[str]:
-    """Return numbers that were typed, apart by spaces or semicolons, as Python reads them."""
-    marked = typed.replace(text("form.decimal"), ".") if text("form.decimal") != "." else typed.replace(",", " ")
-    return marked.replace(";", " ").split()
-
-
 def moment(when: datetime, form: str) -> str:
     """Return a moment in the language's form: 'form.day', 'form.minute' or 'form.second'."""
     return when.strftime(text(form))

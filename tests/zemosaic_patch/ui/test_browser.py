@@ -224,9 +224,29 @@ def test_what_is_not_as_usual_is_said_wherever_frames_come_from(window, frames, 
     page.locator(".q-notification").get_by_role("button").click()
     page.locator(".q-notification").wait_for(state="hidden")
     check_readable(page)
+    page.get_by_label("Combination").select_option("median")  # it stays, whatever else is changed
+    page.get_by_text("Combination: median").wait_for()
+    page.get_by_label("Combination").select_option("mean")
+    page.get_by_text("Combination: median").wait_for(state="hidden")
+    assert scale.input_value() == "banana"
     scale.fill("")
     scale.press("Tab")
     page.locator(".q-field--error").wait_for(state="hidden")
+
+    # so is a file that is not there, and the folder of the frames themselves, however soon Start is pressed
+    earlier = len(list(frames.parent.iterdir()))
+    for label, typed in (("Pixels of another image", "nowhere.fits"), ("Reference frame", "no_frame.fit"),
+                         ("Folder of the result", str(frames))):  # fmt: skip
+        field = page.get_by_label(label, exact=True)
+        field.fill(typed)
+        page.get_by_role("button", name="Start").click()
+        page.locator(".q-notification").get_by_text(typed).first.wait_for()
+        page.locator(".q-field--error").get_by_text(typed).wait_for()
+        assert field.get_attribute("aria-invalid") == "true"
+        field.fill("")
+        field.press("Tab")
+        page.locator(".q-field--error").wait_for(state="hidden")
+    assert len(list(frames.parent.iterdir())) == earlier
 
     page.get_by_label("Sharpness").select_option("Drizzle, twice as fine: for 9 frames or more")
     page.get_by_text("Sharpness: Drizzle, twice as fine").wait_for()

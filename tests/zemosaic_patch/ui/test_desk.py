@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.as_windows.strict_files import refuses_marks
 from tests.support.pointings import write_pointings
+from zemosaic_patch.commands.mosaic import check_output
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.options import MosaicRun
 from zemosaic_patch.ui import drop, folders, making, roughly, served, settings, state, strip, texts
 from zemosaic_patch.ui.desk import Desk, desk, forget_old, surveys
 from zemosaic_patch.ui.roughly import RoughPicture, Wish
+from zemosaic_patch.ui.typed import value_of
 
 HTML = "&lt;.fit" if refuses_marks() else "<img src=x onerror=alert(1)>&lt;.fit"
 
@@ -35,6 +40,8 @@ def frames(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_state(tmp_path, monkeypatch):
     monkeypatch.setenv(state.PLACE, str(tmp_path / "state"))
+    texts.choose("en")
+    yield
     texts.choose("en")
 
 
@@ -114,6 +121,8 @@ def test_frames_are_told_by_nights_and_what_is_none_by_its_reason(looked, frames
     # the mosaic goes beside the frames, and never over anything
     assert making.output_for(looked) == frames.parent / "M 45 mosaic"
     (frames.parent / "M 45 mosaic").mkdir()
+    assert making.output_for(looked) == frames.parent / "M 45 mosaic", "nothing is there"
+    (frames.parent / "M 45 mosaic" / "mine").mkdir()
     assert making.output_for(looked) == frames.parent / "M 45 mosaic 2"
 
 
@@ -219,7 +228,7 @@ def test_a_result_that_cannot_be_written_is_refused_at_once_in_a_line(frames, mo
     (tmp_path / "file").touch()
     mine.name_output(str(tmp_path / "file"))
     monkeypatch.setattr(making, "desk", mine)
-    with pytest.raises(UsageError, match=r"file .*another folder for the result"):
+    with pytest.raises(UsageError, match="file is a file: name a folder"):
         making.start()
     assert (tmp_path / "file").read_bytes() == b""
 
@@ -346,14 +355,90 @@ def test_what_is_said_of_certain_frames_goes_with_them(tmp_path):
     mine.choose(())
 
 
+OPTIONS = {name: option for name, option, _ in settings.behind_more()}
+
+
 def test_what_was_typed_is_an_options_value_or_refused():
-    options = {name: option for name, option, _ in settings.behind_more()}
-    assert settings.value_of(options["kappa"], "3, 4") == (3.0, 4.0)
-    assert settings.value_of(options["scale"], "2.5") == 2.5
-    assert settings.value_of(options["scale"], " ") is None
-    assert settings.value_of(options["like"], "a b.fits") == "a b.fits"
+    assert value_of(OPTIONS["kappa"], "3, 4") == (3.0, 4.0)
+    assert value_of(OPTIONS["scale"], "2.5") == 2.5
+    assert value_of(OPTIONS["scale"], " ") is None
+    for name, typed in (("scale", "fine"), ("scale", "1_0"), ("scale", "\u0663"), ("comet", "1,5 2,5")):
+        with pytest.raises(UsageError):
+            settings.check(name, OPTIONS[name], value_of(OPTIONS[name], typed), ())
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+@pytest.mark.parametrize(
+    ("name", "typed", "value"),
+    [("scale", "1.5", 1.5), ("scale", "1,5", 1.5), ("scale", "0,500", 0.5), ("scale", ",5", 0.5), ("scale", "1e1", 10),
+     ("kappa", "2.5 4.5", (2.5, 4.5)), ("kappa", "2.5, 4.5", (2.5, 4.5)), ("kappa", "3;4", (3.0, 4.0)),
+     ("comet", "1,2,3,4", "1,2,3,4"), ("comet", "1.5,2,3,4.5", "1.5,2,3,4.5"), ("comet", "1 2 3 4", "1,2,3,4"),
+     ("comet", "1,5 2,5 3,5 4", "1.5,2.5,3.5,4"), ("comet", "1, 2; 3 4,5", "1,2,3,4.5")],
+)  # fmt: skip
+def test_numbers_are_read_with_either_decimal_mark(code, name, typed, value):
+    texts.choose(code)
+    assert value_of(OPTIONS[name], typed) == value
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "typed", "value"),
+    [("en", "scale", "1.500", 1.5), ("fr", "scale", "1,500", 1.5), ("fr", "kappa", "2,5 4,5", (2.5, 4.5)),
+     ("fr", "kappa", "1,5", (1.5,)), ("fr", "kappa", "2,5, 4,5", (2.5, 4.5))],
+)  # fmt: skip
+def test_the_mark_of_the_language_is_the_decimal_one(code, name, typed, value):
+    texts.choose(code)
+    assert value_of(OPTIONS[name], typed) == value
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "typed"),
+    [("en", "kappa", "1,5"), ("en", "kappa", "2,5 4,5"), ("en", "scale", "1,500"), ("fr", "scale", "1.500"),
+     ("en", "scale", "1,234.5"), ("fr", "scale", "1.234,5"), ("en", "scale", "1 000"), ("fr", "scale", "1\u202f000"),
+     ("fr", "kappa", "1\u00a0000"), ("en", "scale", "1'000"), ("en", "comet", "1,234 2,345 3,456 4,567"),
+     ("en", "comet", "10,20 30,40"), ("en", "scale", "1,5,2"), ("en", "scale", "1,")],
+)  # fmt: skip
+def test_a_number_that_may_be_another_one_is_refused(code, name, typed):
+    texts.choose(code)
     with pytest.raises(UsageError):
-        settings.value_of(options["scale"], "fine")
+        settings.check(name, OPTIONS[name], value_of(OPTIONS[name], typed), ())
+
+
+@given(st.integers(1, 10**9), st.integers(0, 6), st.sampled_from(["en", "fr"]))
+def test_what_a_field_shows_is_read_as_what_it_shows(whole, places, code):
+    texts.choose(code)
+    shown = settings._as_typed(whole / 10**places)
+    assert value_of(OPTIONS["scale"], shown) == whole / 10**places
+
+
+def test_every_file_that_an_option_names_is_looked_for_at_once(frames, tmp_path):
+    paths = sorted(frames.glob("light_*"))
+    (tmp_path / "a.txt").write_text("no image")
+    wanting = {name: option for name, option in OPTIONS.items() if option.metavar in ("FILE", "DIR")}
+    assert {"reference", "like"} <= wanting.keys()
+    for name, option in wanting.items():
+        for typed in (tmp_path / "nowhere.fits", tmp_path, tmp_path / "a.txt"):
+            with pytest.raises(UsageError):
+                settings.check(name, option, value_of(option, str(typed)), paths)
+            with pytest.raises(UsageError):
+                settings.check_all({name: str(typed)}, paths)
+    for typed in (paths[0].name, str(paths[0]), paths[0].as_uri(), f'"{paths[0]}"'):
+        reference = value_of(OPTIONS["reference"], typed)
+        settings.check("reference", OPTIONS["reference"], reference, paths)
+
+
+def test_a_file_that_was_typed_is_where_its_owner_means(monkeypatch):
+    """And not where the run's process happens to begin."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Path(value_of(OPTIONS["like"], "a b.fits")) == Path("/home/somebody/a b.fits")
+    assert value_of(OPTIONS["reference"], "a b.fits") == "a b.fits"
+
+
+@pytest.mark.parametrize(("folder", "why"), [("M 45", "the frames themselves"), ("file", "a file")])
+def test_a_result_goes_to_no_folder_where_it_would_do_harm(frames, folder, why):
+    (frames.parent / "file").touch()
+    with pytest.raises(UsageError, match=why):
+        check_output(frames.parent / folder, MosaicRun(), sorted(frames.iterdir()))
+    check_output(frames / "mosaic", MosaicRun(), sorted(frames.iterdir()))
 
 
 @pytest.mark.parametrize("changed", [{"scale": -1.0}, {"drizzle": 2.0, "combine": "median"}, {"kernel": "point"}])
@@ -368,7 +453,7 @@ def test_nonsense_typed_as_an_option_is_refused_or_reaches_the_command_as_text(t
         if option.kind is bool or option.choices:
             continue
         try:
-            value = settings.value_of(option, typed)
+            value = value_of(option, typed)
             _, groups = settings.run_of({} if value is None else {name: value})
         except UsageError:
             continue

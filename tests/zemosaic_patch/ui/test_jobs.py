@@ -148,6 +148,7 @@ def test_a_run_that_was_stopped_goes_on(frames, by_command, tmp_path):
     news = ended(begun)
     assert not news.said
     assert "stopped by the user" in news.failure
+    assert not earlier.came_to_nothing(begun)  # it can be gone on with
     again = earlier.continued(jobs.find(begun.key))
     assert again.key == begun.key
     assert not ended(again).failure
@@ -212,6 +213,7 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path):
     news = ended(begun)
     assert "no frames there" in news.failure
     assert "zemosaic-patch" not in news.failure
+    assert earlier.came_to_nothing(begun)
 
 
 def test_what_is_remembered_may_be_damaged(tmp_path):
