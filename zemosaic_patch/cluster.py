@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nanstack import memory
 from nanstack.crew import Crew
-from nanstack.io.files import PARTIAL
+from nanstack.io.files import PARTIAL, remove
 from nanstack.progress import Progress
 from zemosaic_patch.errors import FailureError, UsageError
 
@@ -83,8 +83,8 @@ def crew_at(scheduler: str | None, folder: Path, frame: Path, progress: Progress
         raise UsageError("--scheduler needs dask: python -m pip install 'zemosaic-patch[cluster]'")
     with ExitStack() as stack:
         token = folder / f"{PARTIAL}seen-{secrets.token_hex(6)}"
-        stack.callback(token.unlink, missing_ok=True)
-        token.write_text(token.name)
+        stack.callback(remove, token)
+        token.write_text(token.name, encoding="ascii")
         terms = Terms(
             version_asker(PACKAGES)(), Path(os.path.abspath(token)), Path(os.path.abspath(frame)), frame.stat().st_size
         )
@@ -297,7 +297,7 @@ def unfit(terms: Terms) -> str:
 
 
 def _is_token(path: Path) -> bool:
-    return path.read_text() == path.name
+    return path.read_text(encoding="ascii") == path.name
 
 
 class UnfitWorkerError(RuntimeError):

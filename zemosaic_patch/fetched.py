@@ -29,6 +29,7 @@ STEP = "fetching frames"
 WILD = "*["  # begin what makes a path a pattern
 URL = re.compile(r"[a-z0-9+.:-]+://", re.IGNORECASE)  # also chained ones, as fsspec has them
 NO_NAME = re.compile(r'[<>:"|?*\\\x00-\x1f]')  # what some systems have in no file's name
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # names of Windows', whatever follows
 OF_FILES = "file", "local"  # kinds of URLs that are paths of this machine
 AT_ONCE = 32  # files
 
@@ -135,8 +136,13 @@ def _listed(files: AbstractFileSystem, path: str, place: Path) -> list[_Remote]:
 def _name_here(path: str) -> Path:
     """Return a relative path that no system refuses, that leads nowhere else, and that tells no password."""
     host, slash, rest = path.rpartition("://")[2].partition("/")
-    parts = [NO_NAME.sub("_", part) for part in f"{host.rpartition('@')[2]}{slash}{rest}".split("/")]
-    return Path(*(part for part in parts if part not in ("", ".", "..")))
+    return Path(*filter(None, map(_as_name, f"{host.rpartition('@')[2]}{slash}{rest}".split("/"))))
+
+
+def _as_name(part: str) -> str:
+    """Return a part of a path as any system's name; empty for none, '.' and '..'."""
+    name = NO_NAME.sub("_", part).rstrip(". ")
+    return f"_{name}" if DEVICE.match(name) else name
 
 
 def _get(files: AbstractFileSystem, frames: Sequence[_Remote], folder: Path) -> None:

@@ -75,8 +75,14 @@ def test_what_is_cut_off_on_its_way_is_no_file(there, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("path", ["memory://night/../../../../up/a.fit", "memory://night/%2e%2e/a:b.fit"])
-def test_no_name_leads_out_of_the_folder(there, tmp_path, path):
+@pytest.mark.parametrize(
+    "path",
+    [
+        "memory://night/../../../../up/a.fit", "memory://night/%2e%2e/a:b.fit", "memory://night/aux.fit",
+        "memory://night/ends. /with/com1/a b.fit",
+    ],
+)  # fmt: skip
+def test_no_name_leads_out_of_the_folder_or_is_refused_by_windows(there, tmp_path, as_windows, path):
     there.pipe(path.removeprefix("memory:/"), b"far")
     (name,) = fetch([path], tmp_path / "fetched", Quiet())
     (only,) = (one for one in tmp_path.rglob("*") if one.is_file())

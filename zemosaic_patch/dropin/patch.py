@@ -13,6 +13,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from nanstack.io.files import patiently
 from zemosaic_patch.dropin import sources
 from zemosaic_patch.dropin.checkout import MANIFEST, PARTIAL, Checkout, RefusedError, digest, locked, open_checkout
 from zemosaic_patch.dropin.engine import engine_files
@@ -147,7 +148,7 @@ def _prepare(checkout: Checkout, changed: dict[str, bytes], choices: Choices) ->
             _write(partial / ORIGINALS / f"{name}.orig", checkout.sources[name].data)
             shutil.copystat(checkout.paths[name], partial / ORIGINALS / f"{name}.orig")
         _write(partial / MANIFEST, manifest.json().encode())
-        partial.rename(checkout.engine)
+        patiently(partial.rename, checkout.engine)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -165,7 +166,7 @@ def _swap_in(checkout: Checkout, changed: dict[str, bytes]) -> None:
     """Rename the changed modules into place; where one cannot be, take all back."""
     try:
         for name in changed:
-            os.replace(checkout.engine / STAGED / name, checkout.paths[name])
+            patiently(os.replace, checkout.engine / STAGED / name, checkout.paths[name])
         (checkout.engine / STAGED).rmdir()
     except OSError as error:
         patched = Checkout(checkout.root, checkout.paths)
@@ -189,8 +190,8 @@ def _take_out(checkout: Checkout, plain: dict[str, Source]) -> list[str]:
         lines.append(f"taken out: {', '.join(back)} as before{stay}")
     shutil.rmtree(partial, ignore_errors=True)
     if checkout.engine.exists():
-        checkout.engine.rename(partial)  # half an engine must never be taken for one
-        shutil.rmtree(partial)
+        patiently(checkout.engine.rename, partial)  # half an engine must never be taken for one
+        patiently(shutil.rmtree, partial)
         lines.append(f"removed: {ENGINE}")
     return lines
 
@@ -202,7 +203,7 @@ def _put_back(checkout: Checkout, plain: Source, scratch: Path) -> None:
         shutil.copymode(path, scratch)
         original = scratch
     try:
-        os.replace(original, path)
+        patiently(os.replace, original, path)
     except OSError as error:
         raise RefusedError(
             f"{path} cannot be replaced ({error.strerror or error}): close the programs that use it, "

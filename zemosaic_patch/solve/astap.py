@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from nanstack.io.files import temporary_folder
 from nanstack.io.frames import FrameError, read_frame
 from nanstack.register.place import Place
 from nanstack.survey.stars import luminance
@@ -29,10 +29,10 @@ def tries(group: Group) -> list[tuple[Picture, bool]]:
 def ask(program: str, picture: Picture, group: Group, near: bool, seconds: float) -> Place | None:
     """Give ASTAP a frame: it looks around where the header points, farther and farther."""
     height = picture.view.camera.shape[0] / (picture.view.camera.focal * picture.view.scale)
-    with tempfile.TemporaryDirectory(prefix="solve-") as work:
-        base = Path(work) / "solution"
+    with temporary_folder("solve-") as work:
+        base = work / "solution"
         command = [
-            program, "-f", str(_plain_fits(picture.frame, Path(work))), "-o", str(base), "-wcs", "-r", "180", "-z", "0",
+            program, "-f", str(_plain_fits(picture.frame, work)), "-o", str(base), "-wcs", "-r", "180", "-z", "0",
             "-fov", f"{np.degrees(height):.4f}" if group.scale_known else "0",
         ]  # fmt: skip
         if near and group.pointing is not None:

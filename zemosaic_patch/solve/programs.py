@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -22,8 +23,14 @@ RUN_S = 30.0  # with one picture
 
 def solvers() -> list[str]:
     """Return the programs that are installed and solve pictures, in the order in which they are asked."""
-    found = (next(filter(None, map(shutil.which, solver.PROGRAMS)), None) for solver in SOLVERS)
+    found = (next(filter(None, map(_installed, solver.PROGRAMS)), None) for solver in SOLVERS)
     return [program for program in found if program is not None]
+
+
+def _installed(name: str) -> str | None:
+    """Return where a program is: on the PATH, or where ASTAP's installer for Windows puts it, and tells no PATH."""
+    below = os.environ.get("PROGRAMFILES")
+    return shutil.which(name) or (shutil.which(name, path=os.path.join(below, "astap")) if below else None)
 
 
 def by_programs(group: Group, folder: Path, patience: float, progress: Progress) -> Place | None:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from zemosaic_patch.solve.answers import NoAnswerError
 
 TOO_LONG = "took too long"
 
 
-def run(command: Sequence[str], work: str, seconds: float) -> int:
+def run(command: Sequence[str], work: Path, seconds: float) -> int:
     """Run a program and all that it starts for some seconds at most; return its exit code. What it prints is lost."""
     if seconds <= 0:
         raise NoAnswerError(TOO_LONG, final=False)

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from nanstack.io.files import temporary_folder
 from nanstack.register.camera import ARCSEC, View, direction_of
 from nanstack.register.place import Place, place_by_pairs
 from zemosaic_patch.solve.answers import NoAnswerError, by_solution, found_none
@@ -33,9 +33,9 @@ def ask(program: str, picture: Picture, group: Group, near: bool, seconds: float
     """Give solve-field a list of stars."""
     from astropy.table import Table
 
-    with tempfile.TemporaryDirectory(prefix="solve-") as work:
+    with temporary_folder("solve-") as work:
         stars, result, pairs = (
-            Path(work) / name for name in (picture.name.removesuffix(".gz"), "solution.wcs", "pairs.fits")
+            work / name for name in (picture.name.removesuffix(".gz"), "solution.wcs", "pairs.fits")
         )
         Table({"X": picture.x + 1.0, "Y": picture.y + 1.0, "FLUX": picture.flux}).write(stars, format="fits")
         # names within the current folder: its own may have spaces and quotes in it

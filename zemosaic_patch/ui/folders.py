@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from nanstack.io.frames import is_frame_file
 from nanstack.io.one_line import on_one_line
@@ -65,11 +65,14 @@ def meant(typed: str) -> Path:
     >>> meant('"/data/M 31"').as_posix(), meant("file:///data/M%2031").as_posix()
     ('/data/M 31', '/data/M 31')
     """
+    from urllib.request import url2pathname
+
     named = plain(typed).strip().strip("\"'").strip()
     try:
         if named.lower().startswith("file://"):
-            named = plain(unquote(urlsplit(named).path))
-            named = named[1:] if sys.platform == "win32" else named
+            address = urlsplit(named)
+            machine = "" if address.netloc.lower() in ("", "localhost") else f"//{address.netloc}"
+            named = plain(url2pathname(machine + address.path))
         place = Path.home() / Path(named).expanduser()
     except (ValueError, RuntimeError) as error:  # no address, or nobody's '~'
         raise UsageError(text("folders.no_place", typed=named)) from error

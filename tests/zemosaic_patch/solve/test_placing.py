@@ -128,6 +128,15 @@ def install(tmp_path, monkeypatch):
     return put
 
 
+@posix
+def test_astap_is_found_where_windows_installs_it_which_is_not_on_the_path(install, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROGRAMFILES", str(tmp_path))
+    assert programs.solvers() == []
+    install("astap", "#!/bin/sh\n")
+    (tmp_path / "bin").rename(tmp_path / "astap")
+    assert programs.solvers() == [str(tmp_path / "astap" / "astap")]
+
+
 def asked(tmp_path):
     log = tmp_path / "log"
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import nturl2path  # on every system
 import os
 import sys
 import time
@@ -260,12 +261,22 @@ def test_folders_are_listed_and_frames_in_them_counted(frames):
     assert folders.listed(frames / "nothing").failure
 
 
+@pytest.mark.skipif(os.name != "posix", reason="these are its places")
 def test_what_was_pasted_is_understood(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     assert folders.meant(" '/data/M 31' ") == Path("/data/M 31")
     assert folders.meant("file:///data/M%2031") == Path("/data/M 31")
     assert folders.meant("~/M 31") == Path("/home/somebody/M 31")
     assert folders.meant("Pictures/M 31") == Path("/home/somebody/Pictures/M 31")
+
+
+@pytest.mark.parametrize(
+    ("typed", "place"),
+    [("file:///D:/M%2031", r"D:\M 31"), ("file://nas/nights/M%2031", r"\\nas\nights\M 31")],
+)
+def test_addresses_of_drives_and_of_other_machines_are_understood_as_windows_has_them(monkeypatch, typed, place):
+    monkeypatch.setattr("urllib.request.url2pathname", nturl2path.url2pathname)
+    assert folders.meant(typed) == Path.home() / place
 
 
 @pytest.mark.parametrize(
