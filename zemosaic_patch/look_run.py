@@ -16,7 +16,7 @@ from nanstack.session import Session, open_session
 from nanstack.survey.selection import told
 from nanstack.survey.store import survey_files
 from zemosaic_patch.cautions import counted
-from zemosaic_patch.stack_run import UNWANTED, Wishes
+from zemosaic_patch.given import UNWANTED, Wishes
 
 if TYPE_CHECKING:
     from nanstack.survey.record import Survey

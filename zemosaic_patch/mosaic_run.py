@@ -10,7 +10,9 @@ from pathlib import Path
 from nanstack.crew import Crew
 from nanstack.kept_solution import ENOUGH
 from nanstack.progress import Noting, Progress
+from zemosaic_patch.asked import made_otherwise, told_otherwise
 from zemosaic_patch.comet_run import CometRun
+from zemosaic_patch.given import Wishes
 from zemosaic_patch.mosaic_files import (
     CELLS,
     MOSAIC,
@@ -28,7 +30,7 @@ from zemosaic_patch.outputs import Recording
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.json_file import read_json
 from zemosaic_patch.solve.placing import place_groups
-from zemosaic_patch.stack_run import Wishes, Work, made_otherwise, stack_files, told_otherwise
+from zemosaic_patch.stack_run import Work, stack_files
 
 
 def check_as_told(folder: Path, run: MosaicRun, paths: Sequence[Path]) -> None:

@@ -8,7 +8,6 @@ the user.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,17 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nanstack.canvas import Canvas, canvas_like, reference_canvas, union_canvas
+from nanstack.canvas import Canvas
 from nanstack.canvas_cards import canvas_cards
 from nanstack.crew import Crew
 from nanstack.going_on import solved_on_canvas
-from nanstack.io.finding import FoundFiles, find_frame_files
-from nanstack.io.frames import FrameError, short_names
+from nanstack.io.frames import short_names
 from nanstack.progress import Noting, Progress
-from nanstack.register.reference import best_reference
-from nanstack.register.registered import RegisteredFrame
 from nanstack.session import Placed, Placer, Session, open_session
 from nanstack.settings import CanvasSettings
 from nanstack.sky_stack import stacked_strips
@@ -39,24 +33,17 @@ from nanstack.stack.ready import make_ready
 from nanstack.stack.tally import Tally
 from nanstack.survey.selection import told
 from zemosaic_patch import cautions, installed_version, process
-from zemosaic_patch.arguments import as_words, declarations, in_effect, long_name
+from zemosaic_patch.asked import asked_for, check_goes_on, settings_told
 from zemosaic_patch.cautions import counted, in_units
+from zemosaic_patch.chosen import ChosenPixels
 from zemosaic_patch.comet_run import CometRun
-from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.fetched import local_name
+from zemosaic_patch.errors import FailureError
+from zemosaic_patch.given import UNWANTED, Wishes
 from zemosaic_patch.options import (
-    FRAME,
-    IMAGE,
     CanvasChoice,
-    CanvasOptions,
-    CometOptions,
     MosaicRun,
-    Option,
-    OutputOptions,
-    StackOptions,
     TileRun,
 )
-from zemosaic_patch.outputs import is_ours, is_output_folder
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.registration import Registered
 from zemosaic_patch.report.stack import Stacked
@@ -71,95 +58,7 @@ if TYPE_CHECKING:
     from nanstack.survey.record import Survey
     from zemosaic_patch.report.comet import CometReport
 
-VERSIONS = "another version", "version "  # so begins what says of a kept solution that another version made it
-UNWANTED = "it is not wanted (--leave-out)"
 BYTES_OF_COLOUR, BYTES_OF_PIXEL = 8, 6  # in a file: image and variance; weight and coverage
-
-
-def find_frames(
-    names: Sequence[str | Path], output: Path | None, flat: bool = False, joins_tiles: bool = False
-) -> FoundFiles:
-    """Return the frame files that names stand for, as `nanstack.io.finding.find_frame_files`; else raise UsageError.
-
-    Folders of outputs are passed over; where tiles are to be joined, those of mosaics alone. So is the result of an
-    earlier run in the output's folder, which is replaced. A name that was given alone is named as it was given.
-    """
-    results = ("mosaic.fits",) if joins_tiles else ("mosaic.fits", "tile.fits", "comet.fits", "merged.fits")
-    is_output = partial(is_output_folder, results=results)
-    names = [local_name(str(name)) for name in names]
-    try:
-        return find_frame_files(
-            names,
-            flat,
-            is_output,
-            lambda file: file.name in results and _lies_in(output, file) and is_ours(file),
-        )
-    except FrameError as error:
-        raise UsageError(f"{names[0] if len(names) == 1 else error.path}: {error.reason}") from error
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What of files the owner decides.
-
-    Attributes
-    ----------
-    out : frozenset of Path
-        Those that are not to be stacked.
-    in_ : frozenset of Path
-        Those that are to be, whatever speaks against them, if stars place them.
-    """
-
-    out: frozenset[Path] = frozenset()
-    in_: frozenset[Path] = frozenset()
-
-    @classmethod
-    def of(cls, paths: Sequence[Path], leave_out: Sequence[str], take_in: Sequence[str]) -> Wishes:
-        """Return what options wish of files.
-
-        Raises
-        ------
-        UsageError
-            For a name of none of them, one that is named by both, or where all would be left out.
-        """
-        out, in_ = named_among(paths, leave_out), named_among(paths, take_in, are_out=False)
-        if paths and len(out) == len(set(paths)):
-            raise UsageError("--leave-out names all of the frames: leave some in")
-        if out & in_:
-            raise UsageError(f"--leave-out and --take-in both name {min(out & in_)}: name it by one of them")
-        return cls(frozenset(out), frozenset(in_))
-
-
-def named_among(paths: Sequence[Path], names: Sequence[str], are_out: bool = True) -> set[Path]:
-    """Return the files that names stand for, of frames that are to be left out or else taken in.
-
-    These are paths, their last part, which may be that of several, or what a report calls them.
-
-    Raises
-    ------
-    UsageError
-        For a name of none of them.
-    """
-    if not names:
-        return set()
-    known: dict[str, set[Path]] = {}
-    for path, called in short_names(paths).items():
-        for word in {path.name, called, os.path.realpath(path)}:
-            known.setdefault(word, set()).add(path)
-    named: set[Path] = set()
-    for name in names:
-        found = known.get(name, set()) | known.get(os.path.realpath(name), set())
-        if not found:
-            raise UsageError(
-                f"{'--leave-out' if are_out else '--take-in'} {name} is not among the {len(paths)} frames given: name "
-                "one of them"
-            )
-        named |= found
-    return named
-
-
-def _lies_in(folder: Path | None, file: Path) -> bool:
-    return folder is not None and folder.exists() and folder.samefile(file.parent)
 
 
 @dataclass(frozen=True)
@@ -203,78 +102,6 @@ class Clock:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._began
         self._began = now
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """The pixels that are chosen, and what they are chosen by.
-
-    Attributes
-    ----------
-    choice : CanvasChoice
-    reference : Path or None
-        The frame that it names.
-    like : Canvas or None
-        The pixels of the image that it names.
-    """
-
-    choice: CanvasChoice
-    reference: Path | None
-    like: Canvas | None
-
-    @classmethod
-    def of(cls, choice: CanvasChoice, paths: Sequence[Path]) -> _Chosen:
-        """Return a choice among frame files, its own files found; else raise UsageError."""
-        reference = None if choice.reference is None else _among(paths, choice.reference)
-        return cls(choice, reference, None if choice.like is None else _pixels_of(choice.like))
-
-    def canvas_of(self, frames: Sequence[RegisteredFrame], settings: CanvasSettings) -> Canvas:
-        """Return the canvas that is chosen."""
-        if self.like is not None:
-            return self.like
-        reference = next((frame for frame in frames if frame.path == self.reference), None)
-        if self.choice.kind == "reference":
-            return reference_canvas((reference or frames[best_reference(frames)]).view)
-        views, finer = [frame.view for frame in frames], 1.0 if settings.drizzle is None else settings.drizzle.scale
-        return union_canvas(views, reference and reference.view, scale=self.choice.scale, finer=finer)
-
-    def told(self, solved: _Solved) -> str:
-        """Return what the canvas's pixels are chosen by, in words."""
-        if self.choice.like is not None:
-            return f"pixels of {Path(self.choice.like).name}"
-        if self.choice.kind == "reference":
-            attitude, views = solved.canvas.view.attitude, [(one.frame.path, one.frame.view) for one in solved.frames]
-            own = (path.name for path, view in views if np.array_equal(view.attitude, attitude))
-            return f"pixels of {next(own, 'an earlier frame')}"
-        if self.reference is not None:
-            return f"turned as {self.reference.name}"
-        knows_north = solved.registered.on_the_sky and not solved.registered.approximate
-        return "north up" if knows_north else "north in no known direction"
-
-
-def check_file(option: Option, named: str, paths: Sequence[Path]) -> None:
-    """Refuse a file that an option names, where it is not what the option wants of it; UsageError, as a run's."""
-    if option.names == FRAME:
-        _among(paths, named)
-    elif option.names == IMAGE:
-        _pixels_of(named)
-
-
-def _among(paths: Sequence[Path], reference: str) -> Path:
-    """Return the frame that the reference names."""
-    wanted = Path(reference)
-    for path in paths:
-        if path == wanted or path.name == reference or path.resolve() == wanted.resolve():
-            return path
-    raise UsageError(f"--reference {reference} is not among the {len(paths)} frames given: name one of them")
-
-
-def _pixels_of(image: str) -> Canvas:
-    """Return the canvas that another image gives."""
-    try:
-        return canvas_like(Path(image))
-    except FrameError as error:
-        raise UsageError(f"--like {image}: {error.reason}") from error
 
 
 @dataclass(frozen=True)
@@ -336,7 +163,7 @@ def stack_files(
     """
     clock, progress, wishes = Clock(), Noting.of(progress), wishes or Wishes()
     make_ready(run.stack, on_the_sky=work is not None).add_done_callback(lambda _: process.loaded())
-    chosen = _Chosen.of(run.canvas, paths)
+    chosen = ChosenPixels.of(run.canvas, paths)
     solution = work and _solution_of(work, chosen, run.stack, to)
     session = _session_of(paths, wishes, solution, clock, progress, work)
     _tell_who_is_in(session, wishes, progress)
@@ -347,8 +174,8 @@ def stack_files(
     cautions.of_sky(solved.frames, solved.sky, progress)
     clock.ends("levels")
     kept = work and KeptCells(work.cells, installed_version())
-    tally = _write_stack(solved, chosen, to, kept, work and work.crew, clock, progress)
-    beside = comet and _write_comet(comet, followed, solved, to, work.crew, clock, progress)
+    tally = _write_stack(solved, chosen, to, kept, work and work.crew, clock=clock, progress=progress)
+    beside = comet and _write_comet(comet, followed, solved, to, crew=work.crew, clock=clock, progress=progress)
     if kept is not None and kept.failure:
         progress.warn(f"not all that is finished could be kept for --resume: {kept.failure}")
     clock.ends("writing")
@@ -359,9 +186,9 @@ def stack_files(
         sky=solved.sky,
         files=to.names,
         stack=_stacked(run.stack, tally, kept),
-        settings=told_of(run),
+        settings=settings_told(run),
         seconds=clock.seconds,
-        like=chosen.told(solved),
+        like=chosen.told(solved.canvas, solved.frames, solved.registered),
         upside_down=to.upside_down,
         comet=beside,
         warnings=progress.warnings,
@@ -371,54 +198,12 @@ def stack_files(
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
-def _solution_of(work: Work, chosen: _Chosen, settings: CanvasSettings, to: Written) -> SolutionFile:
+def _solution_of(work: Work, chosen: ChosenPixels, settings: CanvasSettings, to: Written) -> SolutionFile:
     """Return the file of solutions, which may hold that of an earlier run; UsageError where its mosaic is another."""
-    solution = SolutionFile(work.solution, _asked_for(chosen, settings))
+    solution = SolutionFile(work.solution, asked_for(chosen, settings))
     if (to.folder / to.names.image).exists():
-        _check_goes_on(solution)
+        check_goes_on(solution)
     return solution
-
-
-def _asked_for(chosen: _Chosen, settings: CanvasSettings) -> dict[str, str]:
-    """Return what tells a run's solution from one of another version, of other settings, or for other pixels, in words.
-
-    Another image may have changed since, and have kept its name.
-    """
-    named, like = _named(chosen.choice), chosen.like
-    told = {"version": f"version {installed_version()} of this program"}
-    for group in (CanvasOptions.of(named), StackOptions.of(settings)):
-        told.update({name: as_words(name, option, value) for name, option, value in declarations(group)})
-    if like is not None:
-        told[f"{like.shape} {like.wcs().to_header_string(relax=True)}"] = f"other pixels of {named.like}"
-    return told
-
-
-def _check_goes_on(solution: SolutionFile) -> None:
-    """Refuse to go on from a mosaic that was made otherwise: it would be replaced by one of all other pixels."""
-    others = solution.others()
-    if others:
-        raise made_otherwise("the mosaic", others)
-
-
-def made_otherwise(what: str, others: Sequence[str]) -> UsageError:
-    """Return the refusal to go on from a mosaic: what was made how, and what to do.
-
-    Parameters
-    ----------
-    what : str
-    others : sequence of str
-        See `nanstack.solution_file.SolutionFile.others`, and `told_otherwise`.
-    """
-    made = ", ".join(others)
-    if any(one.startswith(VERSIONS) for one in others):  # nobody can ask for that again
-        return UsageError(
-            f"--resume cannot go on here: {what} was made with {made}; it stays as it is, with its report: name "
-            "another DIR (--config with its run.toml takes its options), or start again with --overwrite instead"
-        )
-    return UsageError(
-        f"--resume cannot go on here: {what} was made with {made}; ask for the same again, start again with "
-        "--overwrite instead, or name another DIR"
-    )
 
 
 def _session_of(
@@ -467,7 +252,7 @@ def _tell_who_is_in(session: Session, wishes: Wishes, progress: Progress) -> Non
 
 def _solved(
     session: Session,
-    chosen: _Chosen,
+    chosen: ChosenPixels,
     settings: CanvasSettings,
     solution: SolutionFile | None,
     progress: Progress,
@@ -527,10 +312,11 @@ def _check_disk(to: Written, solved: _Solved, work: Work | None, stacks: int) ->
 
 def _write_stack(
     solved: _Solved,
-    chosen: _Chosen,
+    chosen: ChosenPixels,
     to: Written,
     kept: KeptCells | None,
     crew: Crew | None,
+    *,
     clock: Clock,
     progress: Progress,
 ) -> Tally:
@@ -572,6 +358,7 @@ def _write_comet(
     followed: CometFrames,
     solved: _Solved,
     mosaic: Written,
+    *,
     crew: Crew | None,
     clock: Clock,
     progress: Progress,
@@ -630,37 +417,3 @@ def _cards(solved: _Solved, placed: Sequence[PlacedFrame], kind: str) -> dict[st
     if registered.approximate and registered.on_the_sky:
         cards["NPA_APRX"] = (True, "the place on the sky is only approximate")
     return cards
-
-
-def told_of(run: TileRun | MosaicRun) -> dict[str, Any]:
-    """Return how a result is made, by the names of options, ready for JSON and without the place of any file."""
-    return in_effect(_groups_of(run))
-
-
-def _groups_of(run: TileRun | MosaicRun) -> list[Any]:
-    """Return the options that stand for a run, those of pixels and stack first, without the place of any file."""
-    groups = [CanvasOptions.of(_named(run.canvas)), StackOptions.of(run.stack)]
-    return groups + ([OutputOptions.of(run.output), CometOptions.of(run.comet)] if isinstance(run, MosaicRun) else [])
-
-
-def told_otherwise(run: MosaicRun, told: Any) -> list[str]:
-    """Return what settings, as a report has them, say otherwise than a run of pixels and stack: as words of options."""
-    groups = _groups_of(run)[:2]
-    own = in_effect(groups)
-    if not isinstance(told, dict) or not told.keys() & own.keys():
-        return ["another version"]
-    named = [(long_name(name)[2:], name, option) for group in groups for name, option, _ in declarations(group)]
-    return [
-        as_words(name, option, told.get(key))
-        for key, name, option in named
-        if told.get(key) != own.get(key) and (key in told or option.part_of is None)  # a part goes without saying
-    ]
-
-
-def _named(choice: CanvasChoice) -> CanvasChoice:
-    """Return a choice that names its files without their places."""
-    return replace(choice, reference=_name(choice.reference), like=_name(choice.like))
-
-
-def _name(path: str | None) -> str | None:
-    return None if path is None else Path(path).name

@@ -17,7 +17,7 @@ from tests.support.told import Told
 from zemosaic_patch import cli, file_systems
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.fetched import fetch
-from zemosaic_patch.stack_run import find_frames
+from zemosaic_patch.given import find_frames
 
 SHOWN = {"night/a.fit": b"first", "night/more/b.FITS": b"second", "night/note.txt": b"none", "night/c.jpg": b"none"}
 

@@ -12,8 +12,8 @@ from nanstack.stack.kept import read_part
 from tests.support.pointings import write_pointings
 from zemosaic_patch import progress
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.given import Wishes, named_among
 from zemosaic_patch.progress import shown
-from zemosaic_patch.stack_run import Wishes, named_among
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_a_folder_with_a_result_of_ours_is_an_output_folder(written):
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a folder that may not be read")
 def test_a_folder_that_cannot_be_read_is_not_taken_for_that_above_it(tmp_path):
-    from zemosaic_patch.stack_run import find_frames
+    from zemosaic_patch.given import find_frames
 
     (tmp_path / "night" / "locked").mkdir(parents=True)
     (tmp_path / "night" / "a.fit").touch()

@@ -24,10 +24,10 @@ def run(options: LookOptions) -> None:
     if options.rough is not None and options.keep is None:
         raise UsageError("--rough needs --keep DIR: what is found out of frames is asked for several times")
     from nanstack.io.one_line import on_one_line
+    from zemosaic_patch.given import Wishes, find_frames
     from zemosaic_patch.look_run import LookedAt, lines, look
     from zemosaic_patch.progress import Bars, shown
     from zemosaic_patch.rough import Rough
-    from zemosaic_patch.stack_run import Wishes, find_frames
 
     found = find_frames(options.frames, None, options.flat)
     wishes = Wishes.of(found.paths, options.leave_out, options.take_in)

@@ -58,10 +58,10 @@ def run(
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
     from zemosaic_patch.cluster import crew_at
+    from zemosaic_patch.given import Wishes, find_frames
     from zemosaic_patch.hips.folder import put_hips
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.progress import shown
-    from zemosaic_patch.stack_run import Wishes, find_frames
 
     found = find_frames(_files_of(files), files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)

@@ -31,10 +31,10 @@ def run(files: TileFiles, canvas: CanvasOptions, stack: StackOptions) -> None:
     made = TileRun(canvas.choice(), stack.settings())
     from nanstack.progress import Noting
     from zemosaic_patch.as_it_was import put_back
+    from zemosaic_patch.given import find_frames
     from zemosaic_patch.mosaic_files import MOSAIC
     from zemosaic_patch.outputs import claim, remove_ours
     from zemosaic_patch.progress import shown
-    from zemosaic_patch.stack_run import find_frames
     from zemosaic_patch.tile_files import ALL_OUTPUTS, OUTPUTS
     from zemosaic_patch.tile_run import tile_of_files
 

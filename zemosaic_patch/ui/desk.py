@@ -22,9 +22,9 @@ from typing import Any
 from nanstack.io.frames import short_names
 from nanstack.io.one_line import on_one_line
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.given import find_frames
 from zemosaic_patch.look_run import LookedAt, nights
 from zemosaic_patch.own_command import own_command
-from zemosaic_patch.stack_run import find_frames
 from zemosaic_patch.ui import state
 from zemosaic_patch.ui.background import WAITED_FOR, started
 from zemosaic_patch.ui.roughly import RoughPicture, Wish

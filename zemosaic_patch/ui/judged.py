@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanstack.io.frames import short_names
+from zemosaic_patch.given import find_frames
 from zemosaic_patch.mosaic_files import REPORT
 from zemosaic_patch.report.reading import ReportError, read_told
-from zemosaic_patch.stack_run import find_frames
 from zemosaic_patch.ui import earlier
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.said import said

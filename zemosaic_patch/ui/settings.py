@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zemosaic_patch.arguments import check_numbers, declarations, given, read
+from zemosaic_patch.chosen import check_file
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.options import (
     FRAME,
@@ -24,7 +25,6 @@ from zemosaic_patch.options import (
     comet_places,
     mosaic_defaults,
 )
-from zemosaic_patch.stack_run import check_file
 from zemosaic_patch.ui import texts
 from zemosaic_patch.ui.picker import Picker
 from zemosaic_patch.ui.said import said
