@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import GONE, MosaicFiles, Option, TileFiles, mosaic_defaults, option_of, tile_defaults
+from zemosaic_patch.options.declared import Option, option_of
+from zemosaic_patch.options.defaults import mosaic_defaults, tile_defaults
+from zemosaic_patch.options.files import MosaicFiles, TileFiles
 from zemosaic_patch.outputs import expect, record
 
 CONFIG = "run.toml"
 LIKE = 0.75  # share of letters from which on a word is an option's name, misspelled
 EXCLUSIVE = ("resume", "overwrite")  # of these a command line has one
+GONE = {  # options of earlier versions that a kept run.toml may name, and what stands in their place
+    "tile_frames": "", "min_frames": "", "workers": "", "norm": "", "gpu": "",
+    "weight": "--weights", "compress": "--format fz",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,9 @@ from zemosaic_patch import installed_version
 from zemosaic_patch.arguments import as_words, declarations, in_effect, long_name
 from zemosaic_patch.chosen import ChosenPixels
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import (
-    CanvasChoice,
-    CanvasOptions,
-    CometOptions,
-    MosaicRun,
-    OutputOptions,
-    StackOptions,
-    TileRun,
-)
+from zemosaic_patch.options.mosaic import CometOptions, OutputOptions
+from zemosaic_patch.options.runs import CanvasChoice, MosaicRun, TileRun
+from zemosaic_patch.options.stack import CanvasOptions, StackOptions
 
 VERSIONS = "another version", "version "  # so begins what says of a kept solution that another version made it
 

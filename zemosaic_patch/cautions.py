@@ -20,7 +20,7 @@ from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from nanstack.stack.tally import Tally, median_coverage, share_of_holes
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import CanvasChoice
+from zemosaic_patch.options.runs import CanvasChoice
 from zemosaic_patch.report.registration import Registered
 from zemosaic_patch.sky_words import covered_frames
 from zemosaic_patch.solve.placing import tells_nothing

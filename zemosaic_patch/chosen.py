@@ -16,7 +16,8 @@ from nanstack.register.reference import best_reference
 from nanstack.register.registered import RegisteredFrame
 from nanstack.settings import CanvasSettings
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import FRAME, IMAGE, CanvasChoice, Option
+from zemosaic_patch.options.declared import FRAME, IMAGE, Option
+from zemosaic_patch.options.runs import CanvasChoice
 
 if TYPE_CHECKING:
     from nanstack.levels.placed import PlacedFrame

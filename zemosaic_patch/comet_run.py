@@ -25,7 +25,7 @@ from nanstack.stack.tally import Tally
 from nanstack.survey.facts import facts_of
 from zemosaic_patch import installed_version
 from zemosaic_patch.errors import FailureError
-from zemosaic_patch.options import STACKS, CometChoice
+from zemosaic_patch.options.runs import STACKS, CometChoice
 from zemosaic_patch.report.comet import CometReport
 from zemosaic_patch.result_files import Written, image_and_coverage, write_result
 

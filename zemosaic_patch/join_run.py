@@ -26,7 +26,8 @@ from zemosaic_patch.arguments import given
 from zemosaic_patch.cautions import counted
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.mosaic_files import MOSAIC, describe, name_inside, prepare, save_mosaic
-from zemosaic_patch.options import JoinOptions, MosaicOutput, OutputOptions
+from zemosaic_patch.options.mosaic import JoinOptions, OutputOptions
+from zemosaic_patch.options.runs import MosaicOutput
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.report.joined import JoinedTile, Levelling, MosaicImage, MosaicReport
 from zemosaic_patch.tile_files import agreed_cards, frames_in, is_mosaic, read_tile, tile_name

@@ -16,7 +16,8 @@ from nanstack.solution_file import forget
 from nanstack.stack.kept import KeptCells
 from zemosaic_patch import tile_files
 from zemosaic_patch.comet_run import CometStack
-from zemosaic_patch.options import PICTURES, STACKS, MosaicRun
+from zemosaic_patch.options.mosaic import PICTURES
+from zemosaic_patch.options.runs import STACKS, MosaicRun
 from zemosaic_patch.outputs import Recording, claim, expect, record, remove_ours
 from zemosaic_patch.pictures import screen_stretches, write_coverage, write_stretched
 from zemosaic_patch.report.json_file import read_json, write_json
@@ -107,7 +108,7 @@ def prepare(
     anew : bool
         Remove what an earlier run would go on from. Its results stay until there are new ones.
     stacks : sequence of str
-        What is stacked beside the stars: of `zemosaic_patch.options.STACKS`.
+        What is stacked beside the stars: of `zemosaic_patch.options.runs.STACKS`.
 
     Raises
     ------
@@ -133,7 +134,7 @@ def remove_former(folder: Path, picture: str, inputs: Sequence[Path], *, stacks:
         Kind of the last run's pictures.
     inputs : sequence of Path
     stacks : sequence of str
-        What stays beside the stars: of `zemosaic_patch.options.STACKS`.
+        What stays beside the stars: of `zemosaic_patch.options.runs.STACKS`.
     """
     folders_of_inputs = {os.path.dirname(os.path.realpath(path)) for path in inputs}
     for tile in tile_folders(folder):

@@ -25,7 +25,7 @@ from zemosaic_patch.mosaic_files import (
     files_of,
     prepare,
 )
-from zemosaic_patch.options import MosaicRun
+from zemosaic_patch.options.runs import MosaicRun
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.json_file import read_json

@@ -17,7 +17,7 @@ UNITS = {"surveying frames": "frame", "stacking": "cell", "onto the sky's grid":
 
 
 def shown(how: str = BARS) -> Bars | Lines | NowAndThen:
-    """Return what shows how far a run is: see `zemosaic_patch.options.PROGRESSES`; bars on a screen alone."""
+    """Return what shows how far a run is: see `zemosaic_patch.options.declared.PROGRESSES`; bars on a screen alone."""
     if how != BARS:
         return Lines()
     return Bars() if sys.stderr is not None and sys.stderr.isatty() else NowAndThen()

@@ -39,11 +39,7 @@ from zemosaic_patch.chosen import ChosenPixels
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.errors import FailureError
 from zemosaic_patch.given import UNWANTED, Wishes
-from zemosaic_patch.options import (
-    CanvasChoice,
-    MosaicRun,
-    TileRun,
-)
+from zemosaic_patch.options.runs import CanvasChoice, MosaicRun, TileRun
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.registration import Registered
 from zemosaic_patch.report.stack import Stacked

@@ -11,7 +11,7 @@ import numpy as np
 
 from nanstack.io.frames import channels_last, read_named_image, samples_with_data
 from nanstack.io.layout import card, read_layout, read_samples
-from zemosaic_patch.options import TileRun
+from zemosaic_patch.options.runs import TileRun
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.result_files import ResultFiles, Written
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nanstack.io.files import remove_partial_files
 from nanstack.progress import Progress, Quiet
-from zemosaic_patch.options import TileRun
+from zemosaic_patch.options.runs import TileRun
 from zemosaic_patch.outputs import Recording
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.json_file import write_json

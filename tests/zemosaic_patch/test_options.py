@@ -13,7 +13,7 @@ from nanstack.settings import CanvasSettings, JoinSettings
 from nanstack.stack.definition import Rejection
 from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
-from zemosaic_patch import cli, commands, options
+from zemosaic_patch import cli, commands
 from zemosaic_patch.arguments import (
     add_options,
     config_defaults,
@@ -26,17 +26,12 @@ from zemosaic_patch.arguments import (
 )
 from zemosaic_patch.commands import TOLD, load
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import (
-    CanvasChoice,
-    CometChoice,
-    CometOptions,
-    MosaicOutput,
-    MosaicRun,
-    Range,
-    StackOptions,
-    TileRun,
-    mosaic_defaults,
-)
+from zemosaic_patch.options.declared import Range, option_of
+from zemosaic_patch.options.defaults import mosaic_defaults
+from zemosaic_patch.options.files import MosaicFiles, TileFiles
+from zemosaic_patch.options.mosaic import CometOptions
+from zemosaic_patch.options.runs import CanvasChoice, CometChoice, MosaicOutput, MosaicRun, TileRun
+from zemosaic_patch.options.stack import StackOptions
 
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
 TILE, MOSAIC = load("tile"), load("mosaic")
@@ -188,7 +183,7 @@ def test_a_comet_is_chosen_by_four_numbers():
     words = "--comet", "217.1 -10.25 217.2 -10.5", "--comet-in", "sky", "--comet-merged"
     choice = parsed(MOSAIC, "-o", "out", *words)[4].choice()
     assert choice == CometChoice(Marks((217.1, -10.25), (217.2, -10.5), "sky"), merged=True)
-    assert options.CometOptions.of(choice).choice() == choice
+    assert CometOptions.of(choice).choice() == choice
     with pytest.raises(UsageError, match="--comet-merged is not for --drizzle"):
         MosaicRun(stack=CanvasSettings(drizzle=Drizzle()), comet=choice)
 
@@ -261,9 +256,9 @@ def test_what_says_where_the_output_goes_is_in_no_file():
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
-        ("tile", (options.TileFiles(),)),
-        ("mosaic", (options.MosaicFiles(), *options.mosaic_defaults()[2:])),
-        ("both", options.mosaic_defaults()[:2]),
+        ("tile", (TileFiles(),)),
+        ("mosaic", (MosaicFiles(), *mosaic_defaults()[2:])),
+        ("both", mosaic_defaults()[:2]),
     ],
 )
 def test_the_docs_have_the_table(name, groups):
@@ -276,7 +271,7 @@ def test_every_option_says_what_it_does():
     for name in TOLD:
         for group in load(name).groups:
             for one in fields(group):
-                option = options.option_of(one)
+                option = option_of(one)
                 assert option.text
                 assert not option.text.endswith(".")
                 assert option.kind is bool or option.choices or option.metavar

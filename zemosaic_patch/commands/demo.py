@@ -8,7 +8,8 @@ from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands import mosaic, tile
 from zemosaic_patch.commands.output import check_address_space, check_new, own_folder
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import CanvasChoice, DemoOptions, MosaicRun, TileRun
+from zemosaic_patch.options.others import DemoOptions
+from zemosaic_patch.options.runs import CanvasChoice, MosaicRun, TileRun
 
 BEFORE_AFTER = "before_after.png"
 LEAST_AND_USUAL = {"tile": (3, 16), "mosaic": (12, 40)}  # frames

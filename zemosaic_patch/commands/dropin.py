@@ -11,7 +11,7 @@ from dataclasses import asdict
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands import TOLD
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import ApplyOptions, Checkout, ExportOptions, VerifyOptions
+from zemosaic_patch.options.dropin import ApplyOptions, Checkout, ExportOptions, VerifyOptions
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import own_folder
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import MosaicFolder
+from zemosaic_patch.options.others import MosaicFolder
 
 
 def run(asked: MosaicFolder) -> None:

@@ -11,7 +11,7 @@ from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import check_address_space, check_frames
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import LookOptions
+from zemosaic_patch.options.others import LookOptions
 
 if TYPE_CHECKING:
     from nanstack.session import Session

@@ -24,17 +24,11 @@ from zemosaic_patch.commands.output import (
     tell_ignored,
 )
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import (
-    STACKS,
-    CanvasOptions,
-    CometOptions,
-    JoinOptions,
-    MosaicFiles,
-    MosaicRun,
-    OutputOptions,
-    StackOptions,
-    mosaic_defaults,
-)
+from zemosaic_patch.options.defaults import mosaic_defaults
+from zemosaic_patch.options.files import MosaicFiles
+from zemosaic_patch.options.mosaic import CometOptions, JoinOptions, OutputOptions
+from zemosaic_patch.options.runs import STACKS, MosaicRun
+from zemosaic_patch.options.stack import CanvasOptions, StackOptions
 
 if TYPE_CHECKING:
     from nanstack.progress import Progress

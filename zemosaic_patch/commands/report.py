@@ -6,7 +6,7 @@ from __future__ import annotations
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.commands.output import check_folder
 from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.options import ReportFolder
+from zemosaic_patch.options.others import ReportFolder
 
 
 def run(asked: ReportFolder) -> None:

@@ -18,7 +18,10 @@ from zemosaic_patch.commands.output import (
     own_folder,
     tell_ignored,
 )
-from zemosaic_patch.options import CanvasOptions, StackOptions, TileFiles, TileRun, tile_defaults
+from zemosaic_patch.options.defaults import tile_defaults
+from zemosaic_patch.options.files import TileFiles
+from zemosaic_patch.options.runs import TileRun
+from zemosaic_patch.options.stack import CanvasOptions, StackOptions
 
 if TYPE_CHECKING:
     from zemosaic_patch.report.canvas import CanvasReport

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from zemosaic_patch import process
 from zemosaic_patch.arguments import Command
 from zemosaic_patch.errors import FailureError
-from zemosaic_patch.options import WindowOptions
+from zemosaic_patch.options.others import WindowOptions
 
 NEEDS = ("nicegui", "platformdirs")
 

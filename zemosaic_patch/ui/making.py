@@ -15,7 +15,7 @@ from nanstack.survey.store import hand_on
 from zemosaic_patch.commands.mosaic import check_output
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import SURVEYS
-from zemosaic_patch.options import MosaicRun
+from zemosaic_patch.options.runs import MosaicRun
 from zemosaic_patch.ui import drop, folders, jobs, settings, strip
 from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
 from zemosaic_patch.ui.jobs import Run

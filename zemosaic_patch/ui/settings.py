@@ -13,18 +13,12 @@ from typing import Any
 from zemosaic_patch.arguments import check_numbers, declarations, given, read
 from zemosaic_patch.chosen import check_file
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import (
-    FRAME,
-    CanvasOptions,
-    CometOptions,
-    MosaicFiles,
-    MosaicRun,
-    Option,
-    OutputOptions,
-    StackOptions,
-    comet_places,
-    mosaic_defaults,
-)
+from zemosaic_patch.options.declared import FRAME, Option
+from zemosaic_patch.options.defaults import mosaic_defaults
+from zemosaic_patch.options.files import MosaicFiles
+from zemosaic_patch.options.mosaic import CometOptions, OutputOptions, comet_places
+from zemosaic_patch.options.runs import MosaicRun
+from zemosaic_patch.options.stack import CanvasOptions, StackOptions
 from zemosaic_patch.ui import texts
 from zemosaic_patch.ui.picker import Picker
 from zemosaic_patch.ui.said import said

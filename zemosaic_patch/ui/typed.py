@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import FRAME, Option
+from zemosaic_patch.options.declared import FRAME, Option
 from zemosaic_patch.ui.folders import meant, plain
 from zemosaic_patch.ui.texts import text
 

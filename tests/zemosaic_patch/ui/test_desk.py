@@ -20,7 +20,7 @@ from tests.support.as_windows.strict_files import refuses_marks
 from tests.support.pointings import write_pointings
 from zemosaic_patch.commands.mosaic import check_output
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.options import MosaicRun
+from zemosaic_patch.options.runs import MosaicRun
 from zemosaic_patch.ui import drop, folders, making, roughly, served, settings, state, strip, texts
 from zemosaic_patch.ui.desk import Desk, desk, forget_old, surveys
 from zemosaic_patch.ui.roughly import RoughPicture, Wish
