@@ -76,9 +76,7 @@ class Upright:
         if not self.upside_down:
             self.rows.read(top, bottom, out)
             return
-        block = np.empty(out.shape, np.float32)
-        self.rows.read(self.shape[0] - bottom, self.shape[0] - top, block)
-        out[...] = block[::-1]
+        self.rows.read(self.shape[0] - bottom, self.shape[0] - top, out[::-1])
 
     def part(self, box: Box) -> np.ndarray:
         """Return a part as a new array, float32 (h, w[, C])."""

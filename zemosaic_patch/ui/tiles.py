@@ -79,8 +79,7 @@ class Encoding:
             scaled -= np.float32(low)
             scaled *= np.float32((MOST - 1) / (high - low))
             scaled = np.clip(scaled, 0, MOST - 1) + np.float32(dither)
-        missing = np.isnan(scaled)
-        scaled[missing] = NO_DATA - 1
+        np.copyto(scaled, NO_DATA - 1, where=np.isnan(scaled))
         return np.minimum(scaled + 1, MOST).astype(np.uint8)
 
     def light(self) -> np.ndarray:
@@ -190,9 +189,9 @@ def smaller(image: Rows, encoding: Encoding) -> list[np.ndarray]:
 
     def block(number: int) -> list[np.ndarray]:
         top = tops[number]
-        light = np.empty((min(rows, pyramid.height - top), *image.shape[1:]), np.float32)
-        image.read(top, top + len(light), light)
-        light = light.reshape(*light.shape[:2], channels)
+        planes = np.empty((channels, min(rows, pyramid.height - top), pyramid.width), np.float32)  # as they are stored
+        light = np.moveaxis(planes, 0, -1)
+        image.read(top, top + len(light), light.reshape(len(light), *image.shape[1:]))
         return [dithered(encoding, mean) for mean in means(light, count)]
 
     for number, parts in enumerate(in_order(block, len(tops))):
@@ -205,10 +204,11 @@ def smaller(image: Rows, encoding: Encoding) -> list[np.ndarray]:
 def means(light: np.ndarray, count: int) -> list[np.ndarray]:
     """Return an image (H, W, C) at half its size, a quarter, and so on: means over the pixels with data; NaN for none.
 
-    Where the sides are odd, the last pixel covers less.
+    Where the sides are odd, the last pixel covers less. The image itself is used up.
     """
-    has_data = ~np.isnan(light[..., :1])
-    sums, counts = np.where(has_data, light, 0), has_data.astype(np.float32)
+    missing = np.isnan(light[..., :1])
+    sums, counts = light, (~missing).astype(np.float32)
+    np.copyto(sums, 0, where=missing)
     made = []
     for _ in range(count):
         sums, counts = _halved(sums), _halved(counts)
