@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def dropped_places(told: Any) -> list[Path]:
     return places
 
 
-def let_drop(taken: Callable[[Sequence[Path]], None]) -> None:
+def let_drop(taken: Callable[[Sequence[Path]], Awaitable[None] | None]) -> None:
     """Let folders be dropped anywhere on the page that is being built.
 
     Parameters

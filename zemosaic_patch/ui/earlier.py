@@ -17,7 +17,7 @@ from nanstack.io.one_line import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import MOSAIC
-from zemosaic_patch.ui import folders, jobs
+from zemosaic_patch.ui import drop, folders, jobs
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.said import said
@@ -30,6 +30,7 @@ def page_earlier() -> None:
 
     with ui.element("h1"):
         ui.label(text("earlier.page"))
+    drop.let_drop(lambda places: _open(places[0]))
     runs = [run for run in jobs.kept() if not came_to_nothing(run)]
     if not runs:
         ui.label(text("earlier.none"))
@@ -181,10 +182,18 @@ async def _open_folder() -> None:
 
     def taken(place: Path) -> None:
         with here:
-            ui.navigate.to(f"/run/{opened_folder(place).key}")
+            _open(place)
 
     here = ui.context.slot.parent
     await folders.ask(taken)
+
+
+def _open(place: Path) -> None:
+    """Show the mosaic in a folder, or the one that is a file itself."""
+    from nicegui import ui
+
+    folder = place.parent if place.name == MOSAIC and place.is_file() else place
+    ui.navigate.to(f"/run/{opened_folder(folder).key}")
 
 
 def opened_folder(place: Path) -> Run:

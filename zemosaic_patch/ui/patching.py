@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from zemosaic_patch.dropin.sources import Finding
 from zemosaic_patch.dropin.verdict import Verdict
-from zemosaic_patch.ui import folders
+from zemosaic_patch.ui import drop, folders
 from zemosaic_patch.ui.bench import Bench, Trial
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import text
@@ -45,6 +45,7 @@ class _Page:
         with ui.element("div").props("aria-live=polite"):
             self._shown()
         self._seen = _state()
+        drop.let_drop(self._take)
         ui.timer(FOLLOWED_S, self._follow)
 
     def _follow(self) -> None:
@@ -54,11 +55,11 @@ class _Page:
             self._shown.refresh()
 
     async def _browse(self) -> None:
-        async def taken(folder: Path) -> None:
-            self._folder.value = str(folder)
-            await self._look()
+        await folders.ask(lambda folder: self._take([folder]))
 
-        await folders.ask(taken)
+    async def _take(self, places: Sequence[Path]) -> None:
+        self._folder.value = str(places[0])
+        await self._look()
 
     async def _look(self) -> None:
         folder = str(folders.meant(self._folder.value or ""))

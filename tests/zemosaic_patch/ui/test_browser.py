@@ -202,6 +202,25 @@ def test_folders_are_dropped_onto_the_page(window, frames):
         page.locator(".place").get_by_text(str(place), exact=True).wait_for()
 
 
+def test_a_zemosaic_and_a_mosaic_are_dropped_onto_their_pages(window, tmp_path):
+    root, folder = zemosaic(tmp_path / "Ze Mosaic"), tmp_path / "M 1"
+    folder.mkdir()
+    write_mosaic(folder, light_of(130, 190))
+    page = window()
+    page.goto(re.sub(r"(//[^/]*/).*", r"\1patch", page.url))
+    page.wait_for_selector("h1")
+    page.evaluate(DROPPED, ["text/uri-list", root.as_uri()])
+    page.get_by_role("heading", name="the patch is not in").wait_for()
+    assert page.get_by_label("ZeMosaic's folder").input_value() == str(root)
+    for dropped in (folder, folder / "mosaic.fits"):
+        page.goto(re.sub(r"(//[^/]*/).*", r"\1earlier", page.url))
+        page.wait_for_selector("h1")
+        page.evaluate(DROPPED, ["text/uri-list", tmp_path.as_uri()])
+        page.get_by_text("There is no mosaic in").wait_for()
+        page.evaluate(DROPPED, ["text/uri-list", dropped.as_uri()])
+        page.locator(".mosaic-canvas canvas").wait_for()
+
+
 def test_what_is_not_as_usual_is_said_wherever_frames_come_from(window, frames, tmp_path):
     page = window()
     choose(page, frames)
