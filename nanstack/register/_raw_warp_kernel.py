@@ -442,13 +442,14 @@ def _mixing(places: tuple[int, int, int, int]) -> np.ndarray:
 
 def fill_from_mosaic(
     window: np.ndarray,
+    mesh: Mesh,
+    out: np.ndarray,
+    *,
     corner: tuple[int, int],
     places: tuple[int, int, int, int],
-    mesh: Mesh,
     taps: int,
     levelling: np.ndarray,
     flat: np.ndarray,
-    out: np.ndarray,
 ) -> None:
     """Do what `nanstack.register.raw_warp.fill_from_mosaic` defines; samples are summed up in single precision."""
     compilation.announce(_fill_from_mosaic, "stack")

@@ -82,13 +82,13 @@ def warp_mosaic(
     fill = kernels.fill_from_mosaic if kernels else fill_from_mosaic
     fill(
         window,
-        corner,
-        places_of(pattern),
         mesh,
-        TAPS[interpolation],
-        np.ascontiguousarray(levelling, dtype=np.float64),
-        np.ascontiguousarray(flat, dtype=np.float64),
         out,
+        corner=corner,
+        places=places_of(pattern),
+        taps=TAPS[interpolation],
+        levelling=np.ascontiguousarray(levelling, dtype=np.float64),
+        flat=np.ascontiguousarray(flat, dtype=np.float64),
     )
     return out
 
@@ -115,19 +115,20 @@ def places_of(pattern: str) -> tuple[int, int, int, int]:
 
 def fill_from_mosaic(
     window: np.ndarray,
+    mesh: Mesh,
+    out: np.ndarray,
+    *,
     corner: tuple[int, int],
     places: tuple[int, int, int, int],
-    mesh: Mesh,
     taps: int,
     levelling: np.ndarray,
     flat: np.ndarray,
-    out: np.ndarray,
 ) -> None:
     """Define `warp_mosaic`, in NumPy: what the compiled kernel is tested against.
 
     Parameters
     ----------
-    window, corner, mesh, levelling, flat, out
+    window, mesh, out, corner, levelling, flat
         As there.
     places : (int, int, int, int)
         As `places_of` finds them.
@@ -140,7 +141,7 @@ def fill_from_mosaic(
     shown = out[mesh.box.within(mesh.part)]
     for rows in blocks(*mesh.box.shape):
         box = Box(top + rows.start, top + rows.stop, left, right)
-        samples = _sampled(photosites, margin, corner, places, *mesh.positions(box), taps)
+        samples = _sampled(photosites, *mesh.positions(box), margin=margin, corner=corner, places=places, taps=taps)
         column, row = np.arange(left, right)[:, np.newaxis], np.arange(box.top, box.bottom)[:, np.newaxis, np.newaxis]
         gain = levelling[0] * polynomial_at(flat, row, column)
         values = to_float32(gain * samples + polynomial_at(levelling[1:], row, column))
@@ -150,11 +151,12 @@ def fill_from_mosaic(
 
 def _sampled(
     photosites: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
     margin: int,
     corner: tuple[int, int],
     places: tuple[int, int, int, int],
-    x: np.ndarray,
-    y: np.ndarray,
     taps: int,
 ) -> np.ndarray:
     """Return samples (h, w, 3) at coordinates (h, w); the photosites have a margin of NaN."""

@@ -99,7 +99,7 @@ def simulated_surveys(
         view = View(cameras[telescope[k]], _turned(axis, turns[k]), float(np.exp(rng.normal(0, 3e-4))))
         views.append(view)
         glow[k] = _glow(share[k], turns[k], night[k], shape, rng)
-        surveys.append(_survey(k, view, light[k], glow[k], int(telescope[k]), int(night[k]), sky, rng))
+        surveys.append(_survey(_Shot(k, view, light[k], glow[k], int(telescope[k]), int(night[k])), sky, rng))
     return SimulatedSurveys(surveys, views, light, glow, panel)
 
 
@@ -172,36 +172,46 @@ def _glow(share: float, turn: float, night: int, shape: tuple[int, int], rng: np
     return np.stack([level * COLOURS, slope[0] * COLOURS, slope[1] * COLOURS])
 
 
-def _survey(
-    number: int,
-    view: View,
-    light: float,
-    glow: np.ndarray,
-    telescope: int,
-    night: int,
-    sky: _Sky,
-    rng: np.random.Generator,
-) -> Survey:
-    digest = hashlib.sha256(str(number).encode()).hexdigest()
+@dataclass(frozen=True)
+class _Shot:
+    """A frame as it is taken: where it looks, what of a star's light it shows, what the sky adds, and when."""
+
+    number: int
+    view: View
+    light: float
+    glow: np.ndarray
+    telescope: int
+    night: int
+
+    @property
+    def date(self) -> str:
+        """When it is taken, as its header has it: a minute after the one before."""
+        return f"2026-01-{self.night % 28 + 1:02d}T{self.number % NIGHT // 60:02d}:{self.number % 60:02d}:00"
+
+
+def _survey(shot: _Shot, sky: _Sky, rng: np.random.Generator) -> Survey:
+    """Return what a look at a frame would find."""
+    view = shot.view
+    digest = hashlib.sha256(str(shot.number).encode()).hexdigest()
     ra, dec = (np.degrees(f) for f in (np.arctan2(view.pointing[1], view.pointing[0]), np.arcsin(view.pointing[2])))
     told = ra + rng.normal(0, POINTING_DEG) / np.cos(np.radians(dec)), dec + rng.normal(0, POINTING_DEG)
     facts = Facts(
         pattern="GRBG",
-        instrument=f"telescope {telescope + 1}",
+        instrument=f"telescope {shot.telescope + 1}",
         filter="none",
-        date=f"2026-01-{night % 28 + 1:02d}T{number % NIGHT // 60:02d}:{number % 60:02d}:00",
+        date=shot.date,
         exposure=10.0,
         gain=80.0,
         scale=SCALE,
         pointing=None if rng.random() < NO_POINTING else told,
     )
     return Survey(
-        Path(f"frame_{number:06d}.fit"),
+        Path(f"frame_{shot.number:06d}.fit"),
         (*view.shape, 3),
         facts,
-        _stars(view, light, sky, rng),
-        _mesh(view, light, glow, sky, rng),
-        12.0 * np.sqrt(glow[0] / SKY_ADU),
+        _stars(view, shot.light, sky, rng),
+        _mesh(view, shot.light, shot.glow, sky, rng),
+        12.0 * np.sqrt(shot.glow[0] / SKY_ADU),
         saturation=65535.0,
         elongation=1.1,
         digest=digest,

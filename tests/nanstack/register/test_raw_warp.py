@@ -45,7 +45,16 @@ FLAT = np.array([1.1, 2e-3, -3e-3, 1e-5, -2e-5, 3e-5])
 
 def defined(mosaic, pattern, mesh, interpolation, levelling=LEVELLING, flat=FLAT):
     out = np.full((*mesh.part.shape, 3), np.nan, np.float32)
-    fill_from_mosaic(mosaic, (0, 0), places_of(pattern), mesh, TAPS[interpolation], levelling, flat, out)
+    fill_from_mosaic(
+        mosaic,
+        mesh,
+        out,
+        corner=(0, 0),
+        places=places_of(pattern),
+        taps=TAPS[interpolation],
+        levelling=levelling,
+        flat=flat,
+    )
     return out
 
 
