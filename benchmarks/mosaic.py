@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from zemosaic_patch.demo.mosaic import POINTINGS, pleiades_session, write_frames
+from zemosaic_patch.demo.session import POINTINGS, pleiades_session, write_frames
 
 PARTS = ((1, 16), (2, 16), (4, 4), (4, 8), (4, 16))  # pointings, frames of each
 SAMPLING_S = 0.02

@@ -28,7 +28,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Error, Page, sync_playwright
 
-from zemosaic_patch.demo.mosaic import pleiades_session, write_frames
+from zemosaic_patch.demo.session import pleiades_session, write_frames
 from zemosaic_patch.ui import state
 
 SHAPE = (1080, 1920)

@@ -12,8 +12,9 @@ from astropy.wcs import WCS
 from nanstack.arrays import has_data
 from nanstack.levels.photometry import noise_level
 from nanstack.truth.simulation import StarField, apply, compose, invert, similarity, sky_plane
-from zemosaic_patch.demo import mosaic as demo
 from zemosaic_patch.demo import tile
+from zemosaic_patch.demo.joined import affine
+from zemosaic_patch.demo.session import MOON_TURNS, OVERLAP, Session, SessionFrame, pleiades_session
 
 GRADIENTS = ("shared", "alike", "turning", "differing")
 DITHER = 1 / 120  # of a frame's width, either way: to ZeMosaic, whose threshold is three times as large, still one tile
@@ -56,9 +57,9 @@ class Night:
     pointings: int = 4
 
 
-def session_of(night: Night) -> demo.Session:
+def session_of(night: Night) -> Session:
     """Return what is true of a night: the demo's field stars and pointings, small dithers and the skies asked for."""
-    session = demo.pleiades_session(night.frames, night.shape, night.seed)
+    session = pleiades_session(night.frames, night.shape, night.seed)
     rng = np.random.default_rng([night.seed, 2])
     frames = []
     for index, progress in enumerate(np.linspace(0, 1, night.frames)):
@@ -67,7 +68,7 @@ def session_of(night: Night) -> demo.Session:
         transform[:, 2] -= transform[:, :2] @ _pointing(index % night.pointings, night.shape)
         level = np.array(tile.SKY) * (1 + night.sky_scatter * rng.uniform(-1, 1, 3))
         plane = _plane(night, transform, night.gradient * _direction(night.gradients, progress, rng))
-        frames.append(demo.SessionFrame(tile.frame_name(index), transform, np.outer(plane, level)))
+        frames.append(SessionFrame(tile.frame_name(index), transform, np.outer(plane, level)))
     return replace(session, scene=_plain(session.scene), frames=frames)
 
 
@@ -94,18 +95,18 @@ def _plane(night: Night, transform: np.ndarray, gradient: np.ndarray) -> np.ndar
 def _pointing(place: int, shape: tuple[int, int]) -> np.ndarray:
     """Return how far right and down of the middle frames of this place, 0 to 3, point."""
     corner = np.array([place % 2, place // 2]) - 0.5
-    return corner * (1 - demo.OVERLAP) * np.array(shape[::-1])
+    return corner * (1 - OVERLAP) * np.array(shape[::-1])
 
 
 def _direction(gradients: str, progress: float, rng: np.random.Generator) -> np.ndarray:
     """Return how much of the gradient lies along x and along y."""
     if gradients == "differing":
         return rng.uniform(-1, 1, 2)
-    angle = np.pi / 6 + (2 * np.pi * demo.MOON_TURNS * progress if gradients == "turning" else 0)
+    angle = np.pi / 6 + (2 * np.pi * MOON_TURNS * progress if gradients == "turning" else 0)
     return np.array([np.cos(angle), np.sin(angle)])
 
 
-def write_frames(night: Night, folder: Path) -> demo.Session:
+def write_frames(night: Night, folder: Path) -> Session:
     """Write a night's frames as raw, solved Seestar files, and return what is true of them."""
     folder.mkdir(parents=True, exist_ok=True)
     session = session_of(night)
@@ -120,7 +121,7 @@ def write_frames(night: Night, folder: Path) -> demo.Session:
     return session
 
 
-def _light(session: demo.Session, frame: demo.SessionFrame) -> np.ndarray:
+def _light(session: Session, frame: SessionFrame) -> np.ndarray:
     height, width = session.shape
     sky = sky_plane(frame.sky, session.shape, np.arange(width), np.arange(height)[:, np.newaxis])
     return tile.scene_light(session.scene, session.shape, frame.transform) + sky.astype(np.float32)
@@ -153,9 +154,9 @@ class Figures:
         )
 
 
-def measure(image: np.ndarray, wcs: WCS, session: demo.Session) -> Figures:
+def measure(image: np.ndarray, wcs: WCS, session: Session) -> Figures:
     """Measure a mosaic, or whatever else shows the session's light less that light; NaN is no data."""
-    steps = border_steps(image, demo.affine(wcs, session.wcs, image.shape[:2]), session)
+    steps = border_steps(image, affine(wcs, session.wcs, image.shape[:2]), session)
     level = np.abs(steps.mean(axis=1))
     colour = np.abs(steps[:, [0, 2]] - steps[:, [1]]).max(axis=1)
     noise = float(np.mean(noise_level(image)))
@@ -166,7 +167,7 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def border_steps(image: np.ndarray, to_reference: np.ndarray, session: demo.Session) -> np.ndarray:
+def border_steps(image: np.ndarray, to_reference: np.ndarray, session: Session) -> np.ndarray:
     """Return the steps across all frames' borders, a row a stretch, a column a channel."""
     columns, rows = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
     valid = has_data(image)

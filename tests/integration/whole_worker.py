@@ -23,7 +23,8 @@ from astropy.io import fits
 
 from nanstack.io.frames import read_frame
 from tests.integration.night import GRADIENTS, Figures, Night, measure, write_frames
-from zemosaic_patch.demo import mosaic as demo
+from zemosaic_patch.demo.session import Session
+from zemosaic_patch.demo.truth import exact_stack, light_on
 from zemosaic_patch.pictures import sky_stretch, write_picture
 
 PYTHON = os.environ.get("ZEMOSAIC_PYTHON", sys.executable)  # ZeMosaic's
@@ -214,15 +215,15 @@ def read_mosaic(path: Path) -> tuple[np.ndarray, object]:
     return image, frame.wcs
 
 
-def figures_of(path: Path, session: demo.Session, frames: Path) -> tuple[Figures, Figures]:
+def figures_of(path: Path, session: Session, frames: Path) -> tuple[Figures, Figures]:
     """Return a mosaic's figures, and those of the exact stack of the frames on its pixels: the floor.
 
     The exact stack has the true transforms and each frame's true sky subtracted: what remains of a step is noise.
     """
     image, wcs = read_mosaic(path)
     shape = image.shape[:2]
-    light = demo.light_on(session, wcs, shape)
-    exact, _ = demo.exact_stack(session, frames, wcs, shape, light)
+    light = light_on(session, wcs, shape)
+    exact, _ = exact_stack(session, frames, wcs, shape, light)
     floor = np.where(np.isfinite(image), exact - light, np.nan).astype(np.float32)
     return measure(image - light, wcs, session), measure(floor, wcs, session)
 

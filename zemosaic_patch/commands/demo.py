@@ -28,6 +28,7 @@ def run(options: DemoOptions) -> None:
 
 def _mosaic(options: DemoOptions, count: int) -> None:
     from zemosaic_patch.demo import mosaic as demo
+    from zemosaic_patch.demo.session import RECORD, pleiades_session, write_frames
     from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare, remove_former
     from zemosaic_patch.mosaic_run import mosaic_of_files
     from zemosaic_patch.outputs import claim, expect, record
@@ -40,16 +41,16 @@ def _mosaic(options: DemoOptions, count: int) -> None:
         check_new(output, [earlier.name], options.overwrite)
     check_new(output, demo.OUTPUTS, options.overwrite)
     print(f"simulating {count} Seestar frames of 2 x 2 pointings on the Pleiades ...", flush=True)
-    session = demo.pleiades_session(count)
+    session = pleiades_session(count)
     names = [frame.name for frame in session.frames]
     with own_folder(output), shown() as bars:
         claim(output, demo.OUTPUTS)
-        claim(folder, (*names, demo.RECORD))
+        claim(folder, (*names, RECORD))
         paths = [folder / name for name in names]
         prepare(output, picture, paths, anew=True)
-        expect(folder, (*names, demo.RECORD))
-        demo.write_frames(session, folder)
-        record(folder, (*names, demo.RECORD))
+        expect(folder, (*names, RECORD))
+        write_frames(session, folder)
+        record(folder, (*names, RECORD))
         report = mosaic_of_files(paths, made, output, bars)
         remove_former(output, picture, paths)
     mosaic.show(report, output)

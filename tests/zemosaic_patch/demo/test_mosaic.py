@@ -16,6 +16,9 @@ from nanstack.sky_stack import stack_files
 from nanstack.truth.simulation import sky_plane
 from zemosaic_patch.demo import mosaic as mosaic_demo
 from zemosaic_patch.demo import tile as demo
+from zemosaic_patch.demo.joined import affine, mosaic_with_grey_fill, of_frames
+from zemosaic_patch.demo.session import pleiades_session, read_session, write_frames
+from zemosaic_patch.demo.truth import Truth, border_steps, light_on
 
 SHAPE = (270, 480)
 FRAMES = 24
@@ -23,13 +26,13 @@ FRAMES = 24
 
 @pytest.fixture(scope="module")
 def session():
-    return mosaic_demo.pleiades_session(FRAMES, SHAPE)
+    return pleiades_session(FRAMES, SHAPE)
 
 
 @pytest.fixture(scope="module")
 def folder(session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("frames")
-    mosaic_demo.write_frames(session, folder)
+    write_frames(session, folder)
     return folder
 
 
@@ -50,16 +53,16 @@ def written(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def joined(session, groups, written):
-    return mosaic_demo.of_frames(written, session, groups)
+    return of_frames(written, session, groups)
 
 
 @pytest.fixture(scope="module")
 def truth(session, folder, joined):
-    return mosaic_demo.Truth(session, folder, joined.wcs, joined.image.shape[:2])
+    return Truth(session, folder, joined.wcs, joined.image.shape[:2])
 
 
 def test_same_arguments_same_frames(session, folder, tmp_path):
-    mosaic_demo.write_frames(mosaic_demo.pleiades_session(FRAMES, SHAPE), tmp_path)
+    write_frames(pleiades_session(FRAMES, SHAPE), tmp_path)
     assert len(list(folder.iterdir())) >= FRAMES
     for path in folder.iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
@@ -85,7 +88,7 @@ def frame_on_sky(session, frame):
 def test_each_frame_has_its_own_sky_and_the_scene_at_its_place(session, folder):
     for frame in session.frames[::5]:
         data = read_frame(folder / frame.name)
-        light = mosaic_demo.light_on(session, data.wcs, SHAPE)
+        light = light_on(session, data.wcs, SHAPE)
         sky = sky_plane(frame.sky, SHAPE, np.arange(SHAPE[1]), np.arange(SHAPE[0])[:, None])
         assert np.all(np.abs(frame.sky[0] / demo.SKY - 1) <= 0.1)
         slopes = frame.sky[1:] * np.array(SHAPE[::-1])[:, None] / frame.sky[0]
@@ -105,8 +108,8 @@ def test_light_keeps_its_brightness_on_finer_pixels(session):
     fine = session.wcs.deepcopy()
     fine.wcs.cd = session.wcs.wcs.cd / 1.25
     fine.wcs.crpix = (session.wcs.wcs.crpix - 0.5) * 1.25 + 0.5
-    coarse_light = mosaic_demo.light_on(session, session.wcs, SHAPE)
-    fine_light = mosaic_demo.light_on(session, fine, (338, 600))
+    coarse_light = light_on(session, session.wcs, SHAPE)
+    fine_light = light_on(session, fine, (338, 600))
     assert fine_light.sum() / 1.25**2 == pytest.approx(coarse_light.sum(), rel=0.02)
     coarse_parts = coarse_light[:264].reshape(33, 8, 60, 8, 3).mean(axis=(1, 3))
     fine_parts = fine_light[:330].reshape(33, 10, 60, 10, 3).mean(axis=(1, 3))  # of the same places on the sky
@@ -117,7 +120,7 @@ def test_solutions_that_differ_by_more_than_a_turn_are_refused(session):
     other = WCS(session.wcs.to_header())
     other.wcs.crval = 56.75, 34.25
     with pytest.raises(ValueError, match="from an affine transform"):
-        mosaic_demo.affine(session.wcs, other, (8 * SHAPE[0], 8 * SHAPE[1]))
+        affine(session.wcs, other, (8 * SHAPE[0], 8 * SHAPE[1]))
 
 
 def test_exact_stack_has_no_sky_no_hot_pixels_and_the_noise_of_its_frames(session, folder, truth):
@@ -139,7 +142,7 @@ def test_a_mosaic_of_frames_could_step_wherever_one_ends(joined, session):
     assert np.array_equal(covered, np.logical_or.reduce(joined.panels))
     assert len(joined.ends) == FRAMES
     stepped = joined.image + 30 * joined.ends[7][..., None]
-    steps = mosaic_demo.border_steps(stepped - joined.image, joined.ends, joined.panels)
+    steps = border_steps(stepped - joined.image, joined.ends, joined.panels)
     assert max(abs(step.level) for step in steps) == pytest.approx(30)
 
 
@@ -154,14 +157,14 @@ def test_the_mosaic_has_no_borders_and_the_grey_fill_has(session, folder, groups
     assert 0.9 < after.smooth_noise_ratio < 1.12
 
     by_reference = {names[3]: names for names in groups}
-    before = mosaic_demo.mosaic_with_grey_fill(folder, by_reference, joined.wcs, joined.image.shape[:2])
+    before = mosaic_with_grey_fill(folder, by_reference, joined.wcs, joined.image.shape[:2])
     figures = truth.figures(before)
     assert max(figures.level_step, figures.colour_step) > 2  # 3.7 in the full demo, whose noise is lower
     assert len(before.ends) == 4
 
 
 def test_the_truth_is_that_of_what_was_simulated_though_frames_were_left_out(session, groups, written, tmp_path):
-    mosaic_demo.write_frames(session, tmp_path / "frames")
+    write_frames(session, tmp_path / "frames")
     shutil.copy(written, tmp_path / "mosaic.fits")
     stacked = [name for names in groups[:3] for name in names[1:]]
     told = {"files": {"image": "mosaic.fits"}, "frames": [{"name": name} for name in stacked]}
@@ -180,10 +183,10 @@ def test_the_truth_is_that_of_what_was_simulated_though_frames_were_left_out(ses
 def test_frames_without_their_record_are_refused(session, joined, tmp_path):
     (tmp_path / "frames").mkdir()
     with pytest.raises(FileNotFoundError, match=r"session\.json"):
-        mosaic_demo.read_session(tmp_path / "frames")
+        read_session(tmp_path / "frames")
 
 
 def test_a_mosaic_without_a_place_is_refused(session, groups, tmp_path):
     fits.writeto(tmp_path / "lost.fits", np.ones((20, 20), np.float32))
     with pytest.raises(ValueError, match=r"lost\.fits holds no WCS"):
-        mosaic_demo.of_frames(tmp_path / "lost.fits", session, groups)
+        of_frames(tmp_path / "lost.fits", session, groups)
