@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zemosaic_patch.arguments import CONFIG
-from zemosaic_patch.errors import FailureError, UsageError
-from zemosaic_patch.mosaic_files import ALL_CELLS, CELLS, SOLUTION, SOLUTIONS, SURVEYS
+from zemosaic_patch.errors import FailureError, UnfinishedError, UsageError
+from zemosaic_patch.mosaic_files import ALL_CELLS, CELLS, GIVEN, SOLUTION, SOLUTIONS, SURVEYS
 from zemosaic_patch.outputs import WRITTEN
 
 LISTS = (CONFIG, WRITTEN)  # that every run writes
@@ -36,8 +36,8 @@ def put_back(folder: Path, again: str) -> Iterator[None]:
     before = _Before.of(folder)
     try:
         yield
-    except (UsageError, FailureError):
-        if not before.has_more():
+    except (UsageError, FailureError) as error:
+        if not before.has_more(surveys_count=isinstance(error, UnfinishedError)):
             before.restore()
         raise
     except KeyboardInterrupt:
@@ -71,7 +71,7 @@ class _Before:
     @classmethod
     def of(cls, folder: Path) -> _Before:
         """Look at a folder."""
-        lists = (*(folder / name for name in LISTS), folder / CELLS / SOLUTION)
+        lists = (*(folder / name for name in LISTS), folder / CELLS / SOLUTION, folder / SURVEYS / GIVEN)
         return cls(folder, _files(folder), {path: path.read_bytes() for path in lists if path.is_file()})
 
     def has_more(self, *, surveys_count: bool = False) -> bool:
@@ -80,7 +80,7 @@ class _Before:
         return any(
             (path.parent == self.folder and path.name not in LISTS)
             or (path.parent.name in ALL_CELLS and path.name.startswith("cell_"))
-            or (path.parent.name in (SURVEYS, SOLUTIONS) and surveys_count)
+            or (path.parent.name in (SURVEYS, SOLUTIONS) and path.name != GIVEN and surveys_count)
             for path in new
         )
 

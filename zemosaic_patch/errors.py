@@ -10,3 +10,7 @@ class UsageError(Exception):
 
 class FailureError(Exception):
     """It was tried and failed; the message names the file and the reason."""
+
+
+class UnfinishedError(FailureError):
+    """It failed on the way, by what may be mended: what is done so far is kept, to be gone on from."""

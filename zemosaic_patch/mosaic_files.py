@@ -32,6 +32,7 @@ COLOUR_PICTURES = ("mosaic.png", "mosaic_linked.png")
 TILES = "tiles"  # of versions up to 0.2, which made mosaics of them
 SOLUTIONS = "solutions"  # of groups of frames, found by a solver
 SURVEYS = "surveys"  # what is known of each frame
+GIVEN = "given.json"  # there: the names of the files that the mosaic is made of
 CELLS = "cells"  # finished parts of the mosaic
 SOLUTION = "solution.npz"  # beside them: the places, levels and weights of the frames that they stand on
 ALL_CELLS = (CELLS, *(f"{kind}_{CELLS}" for kind in STACKS))
@@ -118,6 +119,7 @@ def prepare(
     claim(folder, output_names(picture, stacks), inputs)
     if anew:
         forget(folder / CELLS / SOLUTION)
+        (folder / SURVEYS / GIVEN).unlink(missing_ok=True)
         for cells in ALL_CELLS:
             KeptCells(folder / cells).remove_others(())
             with suppress(OSError):  # others are left in it, or it is not there

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from nanstack.crew import Crew
 from nanstack.kept_solution import ENOUGH
 from nanstack.progress import Noting, Progress
+from nanstack.survey.selection import told
 from zemosaic_patch.asked import made_otherwise, told_otherwise
 from zemosaic_patch.comet_run import CometRun
 from zemosaic_patch.given import Wishes
+from zemosaic_patch.lost_files import lost_files, reasons_of, remember
 from zemosaic_patch.mosaic_files import (
     CELLS,
     MOSAIC,
@@ -94,8 +97,15 @@ def mosaic_of_files(
     prepare(folder, run.output.picture, paths, stacks=run.stacks)
     place = partial(place_groups, folder=folder / SOLUTIONS, progress=progress)
     work = Work(folder / SURVEYS, folder / CELLS, folder / CELLS / SOLUTION, place, crew)
+    lost = lost_files(folder, paths)
+    for line in told(reasons_of(lost)):
+        progress.warn(line)
+    remember(folder, paths, lost)
     with Recording(folder) as recording:
         comet = run.comet and CometRun(run.comet, comet_files_of(recording, run))
         report = stack_files(paths, run, files_of(recording, run), progress, work, comet, wishes)
+        left_out = {**reasons_of(lost), **report.left_out}
+        report = replace(report, left_out=dict(sorted(left_out.items())))
         describe(report.json(), recording)
+    remember(folder, paths)  # those that are gone are told in the report
     return report

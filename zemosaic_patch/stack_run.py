@@ -21,7 +21,7 @@ from nanstack.canvas import Canvas
 from nanstack.canvas_cards import canvas_cards
 from nanstack.crew import Crew
 from nanstack.going_on import solved_on_canvas
-from nanstack.io.frames import short_names
+from nanstack.io.frames import FrameError, short_names
 from nanstack.progress import Noting, Progress
 from nanstack.session import Placed, Placer, Session, open_session
 from nanstack.settings import CanvasSettings
@@ -37,8 +37,9 @@ from zemosaic_patch.asked import asked_for, check_goes_on, settings_told
 from zemosaic_patch.cautions import counted, in_units
 from zemosaic_patch.chosen import ChosenPixels
 from zemosaic_patch.comet_run import CometRun
-from zemosaic_patch.errors import FailureError
+from zemosaic_patch.errors import FailureError, UnfinishedError
 from zemosaic_patch.given import UNWANTED, Wishes
+from zemosaic_patch.lost_files import unreadable
 from zemosaic_patch.options.runs import CanvasChoice, MosaicRun, TileRun
 from zemosaic_patch.report.canvas import CanvasReport
 from zemosaic_patch.report.registration import Registered
@@ -319,7 +320,10 @@ def _write_stack(
     """Stack frames, write the result, and return what was counted."""
     canvas, frames, settings, tally = solved.canvas, solved.frames, solved.settings, Tally()
     strips = stacked_strips(canvas, frames, settings, kept=kept, progress=progress, crew=crew)
-    with _failures(), closing(strips):  # whatever fails, no cell is in work any more, and nothing temporary is left
+    with (
+        _failures(frames, kept is not None),
+        closing(strips),
+    ):  # whatever fails, no cell is in work any more, and nothing temporary is left
         write_result(
             to,
             canvas.shape,
@@ -360,7 +364,7 @@ def _write_comet(
     progress: Progress,
 ) -> CometReport:
     """Stack the frames on the comet's motion beside a mosaic that is there, and return what is known of that."""
-    with _failures():
+    with _failures(followed.frames, is_kept=True):
         report = comet.written(
             followed,
             solved.frames,
@@ -377,11 +381,24 @@ def _write_comet(
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """Say in a line why frames cannot be stacked: a file that has changed, a canvas that is too large."""
+def _failures(frames: Sequence[PlacedFrame] = (), is_kept: bool = False) -> Iterator[None]:
+    """Say in a line why frames cannot be stacked: files that are gone or have changed, a canvas that is too large.
+
+    Parameters
+    ----------
+    frames : sequence of PlacedFrame
+        Those that are read.
+    is_kept : bool
+        Whether what is stacked so far is kept.
+    """
     try:
         yield
-    except ValueError as error:  # a FrameError, too
+    except FrameError as error:
+        lost = unreadable(error, [one.frame.path for one in frames])
+        if is_kept:
+            raise UnfinishedError(f"{lost}: --resume goes on, without what is not back by then") from error
+        raise FailureError(f"{lost}: start again when nothing moves or changes them") from error
+    except ValueError as error:
         raise FailureError(str(error)) from error
 
 

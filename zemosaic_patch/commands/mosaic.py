@@ -59,6 +59,7 @@ def run(
 
     found = find_frames(_files_of(files), files.output, files.flat, files.existing_tiles)
     paths = list(found.paths)
+    files = _without_lost(files, paths)
     wishes = Wishes.of(paths, files.leave_out, files.take_in)
     inputs = [*paths, *filter(None, [files.config, canvas.like and Path(canvas.like)])]
     _check_output(files, made, paths, inputs)
@@ -85,6 +86,16 @@ def run(
         if output.hips:  # what they take is no part of the mosaic's own report
             report = replace(report, seconds={**report.seconds, "hips": time.perf_counter() - began})
     show(report, files.output)
+
+
+def _without_lost(files: MosaicFiles, paths: Sequence[Path]) -> MosaicFiles:
+    """Return what a run that goes on is given, without wishes for files that it was begun with, and that are gone."""
+    from zemosaic_patch.lost_files import still_there
+
+    if not files.resume:
+        return files
+    leave_out, take_in = (still_there(names, files.output, paths) for names in (files.leave_out, files.take_in))
+    return replace(files, leave_out=leave_out, take_in=take_in)
 
 
 def _files_of(files: MosaicFiles) -> Sequence[str]:

@@ -8,7 +8,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from zemosaic_patch.errors import UsageError
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.ui import drop, folders, jobs
 from zemosaic_patch.ui.jobs import Run
+from zemosaic_patch.ui.missing import Missing, ask, ask_for_folder, missing_of
 from zemosaic_patch.ui.safety import chosen
 from zemosaic_patch.ui.said import said
 from zemosaic_patch.ui.texts import counted, moment, text
@@ -92,32 +92,43 @@ def _state(run: Run, has_mosaic: bool) -> str:
 
 
 async def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
-    """Go on with a run where it stopped, maybe with more frames, and show it; frames that are gone are asked for."""
+    """Go on with a run where it stopped, maybe with more frames, and show it; what is missing is asked for."""
+    from nicegui import run as threads
     from nicegui import ui
 
-    missing = gone(run)
-    if not missing:
-        ui.navigate.to(f"/run/{continued(run, more).key}")
-        return
+    missing = await threads.io_bound(missing_of, run)
+    here = ui.context.slot.parent
+
+    async def show(run: Run) -> None:
+        with here:
+            ui.navigate.to(f"/run/{continued(run, more).key}")
 
     async def taken(place: Path) -> None:
         with here:
             await go_on(moved(run, missing, place), more)
 
-    here = ui.context.slot.parent
-    await folders.ask(taken, why=text("earlier.moved", place=missing))
+    async def elsewhere() -> None:
+        with here:
+            await ask_for_folder(missing, taken)
+
+    if not missing:
+        await show(run)
+    elif missing.others:
+        ask(missing, lambda: show(replace(run, frames=missing.others)), elsewhere)
+    else:
+        await elsewhere()
 
 
-def gone(run: Run) -> str:
-    """Return the first place of a run's frames that is not there; empty where all are. Patterns and URLs are left."""
-    named = (one for one in run.frames if "://" not in one and not has_magic(one))
-    return next((one for one in named if not os.path.lexists(one)), "")
+def moved(run: Run, missing: Missing, place: Path) -> Run:
+    """Return a run whose frames are in another folder now: it stands for the first place that is gone, if one is.
 
-
-def moved(run: Run, missing: str, place: Path) -> Run:
-    """Return a run whose frames, or those files that lay beside one that is gone, are in another folder now."""
-    missing_too = {one for one in run.frames if is_frame_file(Path(one)) and Path(one).parent == Path(missing).parent}
-    frames = (str(place) if one in {missing, *missing_too} else one for one in run.frames)
+    Where that was a file, it stands for all those that lay beside it, too.
+    """
+    if not missing.places:
+        return replace(run, frames=(*run.frames, str(place)))
+    first = missing.places[0]
+    beside = {one for one in missing.places if is_frame_file(Path(one)) and Path(one).parent == Path(first).parent}
+    frames = (str(place) if one in {first, *beside} else one for one in run.frames)
     return replace(run, frames=tuple(dict.fromkeys(frames)))
 
 
@@ -146,6 +157,9 @@ def continued(run: Run, more: tuple[str, ...] = (), take_in: tuple[str, ...] | N
         asked = _asked(run)
         if take_in is not None:
             asked["take-in"] = list(take_in)
+        for wish in ("leave-out", "take-in"):  # frames may lie elsewhere by now
+            if wish in asked:
+                asked[wish] = [one if os.path.lexists(one) else Path(one).name for one in asked[wish]]
         return jobs.begin(replace(run, frames=(*run.frames, *more)), tomli_w.dumps(asked), ["--resume"])
 
 

@@ -19,10 +19,13 @@ from nanstack.io.files import WORK
 from tests.support.pointings import write_pointings
 from zemosaic_patch import cli
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.given import UNWANTED
+from zemosaic_patch.lost_files import LOST
 from zemosaic_patch.mosaic_files import MOSAIC
 from zemosaic_patch.ui import earlier, jobs, served, settings, state
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import Run
+from zemosaic_patch.ui.missing import Missing, missing_of
 from zemosaic_patch.ui.safety import chosen
 
 LONG_S = 300
@@ -196,15 +199,40 @@ def test_frames_that_were_moved_are_asked_for_and_gone_on_with(frames, by_comman
     shutil.copytree(by_command, out)
     shutil.copytree(frames, there)
     run = replace(earlier.opened_folder(out), frames=(str(tmp_path / "gone"),))
-    assert earlier.gone(run) == str(tmp_path / "gone")
-    mended = earlier.moved(run, earlier.gone(run), there)
-    assert (mended.frames, earlier.gone(mended)) == ((str(there),), "")
+    missing, names = missing_of(run), sorted(path.name for path in frames.iterdir())
+    assert missing == Missing((str(tmp_path / "gone"),), tuple(names), ())
+    assert all(name in missing.told for name in names[:4])
+    mended = earlier.moved(run, missing, there)
+    assert mended.frames == (str(there),)
+    assert not missing_of(mended)
     assert not ended(earlier.continued(mended)).failure
     assert jobs.find(run.key).frames == (str(there),)
     assert (out / MOSAIC).read_bytes() == (by_command / MOSAIC).read_bytes()
 
     files = replace(run, frames=(str(tmp_path / "a" / "1.fit"), str(tmp_path / "a" / "2.fit"), "s3://x", "/x/*.fit"))
-    assert earlier.moved(files, earlier.gone(files), there).frames == (str(there), "s3://x", "/x/*.fit")
+    assert earlier.moved(files, missing_of(files), there).frames == (str(there), "s3://x", "/x/*.fit")
+
+
+def test_frames_that_are_gone_are_told_before_a_run_goes_on_without_them(frames, tmp_path):
+    mine, out = tmp_path / "frames", tmp_path / "out"
+    shutil.copytree(frames, mine)
+    first, second, *others = sorted(mine.iterdir())
+    run = jobs.begin(Run("", str(out), (str(mine),)), f"leave-out = ['{first}', '{others[-1]}']\n", ())
+    assert not ended(run).failure
+    assert not missing_of(run)
+    for path in (first, second):
+        path.unlink()
+    missing = missing_of(run)
+    assert missing == Missing((), (first.name, second.name), (str(mine),))
+    assert missing.told == f"2 frames of this picture are not there any more: {first.name}, {second.name}."
+    found = earlier.moved(run, missing, tmp_path / "elsewhere")
+    assert found.frames == (str(mine), str(tmp_path / "elsewhere"))
+    gone_on = earlier.continued(run)
+    assert not ended(gone_on).failure
+    left_out = json.loads((out / "mosaic.json").read_text())["left_out"]
+    assert left_out[second.name] == LOST
+    assert left_out[others[-1].name] == UNWANTED
+    assert not missing_of(gone_on)
 
 
 def test_what_is_wrong_is_said_in_a_line(tmp_path):
