@@ -68,12 +68,11 @@ def _under_way(run: Run) -> None:
             with warnings, ui.element("li"):
                 ui.label(said(warning))
         shown["warnings"] = len(news.warnings)
-        number = await threads.io_bound(_filled, run)
-        is_rough = (run.home / jobs.ROUGH).exists()
+        number, rough = await threads.io_bound(_filled, run), _rough_address(run)
         if number:
-            picture.show(f"/filling/{run.key}?picture={number}", text("run.part_rough") if is_rough else "")
-        elif is_rough:
-            picture.show(f"/rough/{run.key}", text("run.rough"))
+            picture.show(f"/filling/{run.key}?picture={number}", text("run.part_rough") if rough else "")
+        elif rough:
+            picture.show(rough, text("run.rough"))
 
     ui.timer(EACH_S, renew)
 
@@ -113,6 +112,14 @@ def _filled(run: Run) -> int:
     return _pictures.get(run.key, (0, b""))[0]
 
 
+def _rough_address(run: Run) -> str:
+    """Return where the page finds the rough picture as it is now; nothing where there is none."""
+    try:
+        return f"/rough/{run.key}?made={(run.home / jobs.ROUGH).stat().st_mtime_ns}"
+    except OSError:
+        return ""
+
+
 def filled_picture(key: str) -> bytes | None:
     """Return the last picture of a run's cells."""
     return _pictures[key][1] if key in _pictures else None
@@ -121,22 +128,50 @@ def filled_picture(key: str) -> bytes | None:
 def _over(run: Run) -> None:
     from nicegui import ui
 
-    _fillings.pop(run.key, None)
-    _pictures.pop(run.key, None)
-    news = run.news()
+    news, has_mosaic = run.news(), (run.folder / MOSAIC).exists()
     if run.pid and not news.said:
         with ui.element("section").classes("card"):
             ui.label(said(news.failure) or text("run.stopped")).classes("bad").props('role="alert"')
+            if has_mosaic:
+                ui.label(text("run.earlier_one"))
             ui.button(text("run.go_on"), on_click=lambda: earlier.go_on(run)).props("unelevated no-caps").classes(
                 "main"
             )
-    if (run.folder / MOSAIC).exists():
+        if not has_mosaic:
+            _unfinished(run)
+    else:
+        _fillings.pop(run.key, None)
+        _pictures.pop(run.key, None)
+    if has_mosaic:
         viewer.show_mosaic(run.folder)
         _afterwards(run)
         if news.said or not run.pid:
             show_judged(run)
     if news.said:
         _about(news)
+
+
+def _unfinished(run: Run) -> None:
+    """Show the picture of a run that has ended early, as far as it is finished."""
+    from nicegui import run as threads
+    from nicegui import ui
+
+    picture = Pictured(text("run.filling"))
+    shown = -1
+
+    async def renew() -> None:
+        nonlocal shown
+        before, shown = shown, await threads.io_bound(_filled, run)
+        rough = _rough_address(run)
+        if shown:
+            told = "run.unfinished_rough" if rough else "run.unfinished"
+            picture.show(f"/filling/{run.key}?picture={shown}", text(told))
+        elif rough:
+            picture.show(rough, text("run.not_begun"))
+        if shown == before:  # all of it is read
+            timer.deactivate()
+
+    timer = ui.timer(EACH_S, renew)
 
 
 def _afterwards(run: Run) -> None:

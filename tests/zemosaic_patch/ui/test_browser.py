@@ -394,6 +394,10 @@ def test_a_run_goes_on_without_a_tab_is_cancelled_and_goes_on(window, frames, tm
     later = window("dark")
     later.goto(place)
     later.get_by_role("button", name="Cancel").click()
+    later.get_by_role("button", name="Go on").wait_for()
+    later.locator("figcaption").get_by_text("Unfinished").wait_for()
+    assert later.locator(".filling img").evaluate("one => one.decode().then(() => one.naturalWidth)") > 99
+    check_readable(later)
     later.get_by_role("button", name="Go on").click()
     later.get_by_text("About this picture").wait_for()
     check_readable(later)
