@@ -89,7 +89,7 @@ def test_frames_are_matched_in_sky_level_before_they_are_stacked(tmp_path, monke
         ("none", "none"),
     ):
         (path, _), _ = make(infos, tmp_path, stack_reject_algo=algorithm, stack_norm_method=norm)
-        header, image = fits.getheader(path), np.moveaxis(fits.getdata(path), 0, -1)
+        header, image = fits.getheader(path), np.moveaxis(fits.getdata(path, memmap=False), 0, -1)
         assert (header["NPA_SKYM"], header["ZMT_NORM"]) == ("offset", "none")
         assert header["NPA_SKYX"] == pytest.approx(max(np.abs(f.sky[0] - reference).max() for f in frames), abs=1)
         assert np.nanmedian(image, axis=(0, 1)) == pytest.approx(reference, abs=2)
