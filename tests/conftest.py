@@ -25,7 +25,9 @@ def pytest_configure(config):
     """Load the strict files, here and in every program that a test starts."""
     if config.getoption("--as-windows"):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(AS_WINDOWS), os.environ.get("PYTHONPATH")]))
-        strict_files.install()
+        strict = pytest.MonkeyPatch()
+        strict_files.install(strict.setattr)
+        config.add_cleanup(strict.undo)
 
 
 @pytest.fixture
