@@ -145,4 +145,5 @@ def _quit() -> None:
         with ui.row():
             ui.button(text("window.quit"), on_click=leave).props("no-caps unelevated").classes("main")
             ui.button(text("window.cancel"), on_click=dialog.close).props("flat no-caps").classes("plain")
+    dialog.props["aria-label"] = text("window.quit")
     ui.button(text("window.quit"), on_click=dialog.open).props("flat dense no-caps").classes("plain")
