@@ -174,12 +174,22 @@ def _remove_abandoned() -> None:
     """Remove the folders of jobs that were killed: those that nobody holds."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another job's, at work, or gone
-            if not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == os.getuid()):
-                with exclusive(folder) as mine:
-                    if mine:
-                        shutil.rmtree(folder, ignore_errors=True)
-                if mine:  # again, with the lock's file, which Windows did not give before
-                    shutil.rmtree(folder, ignore_errors=True)
+            if _is_own(folder):
+                _remove_unheld(folder)
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether a folder is one of this user's, where the system tells it."""
+    return not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == os.getuid())
+
+
+def _remove_unheld(folder: Path) -> None:
+    """Remove a folder; OSError where somebody holds it."""
+    with exclusive(folder) as mine:
+        if mine:
+            shutil.rmtree(folder, ignore_errors=True)
+    if mine:  # again, with the lock's file, which Windows did not give before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Volume:

@@ -126,19 +126,31 @@ def open_session(
         progress.warn(f"{count} frame{'' if count == 1 else 's'}: {remark}")
     earlier = None if known is None else known(surveys)
     if earlier is not None:
-        for remark in earlier.remarks:
-            progress.warn(remark)
-        return replace(
-            earlier,
-            frames=_by_name(earlier.frames),
-            left_out={**left_out, **earlier.left_out},
-            faults={**earlier.faults, **chosen.faults},
-        )
+        return _gone_on(earlier, left_out, chosen.faults, progress)
+    found = _registered(surveys, wanted, place or by_own_solutions, Noting(progress))
+    return replace(found, left_out={**left_out, **found.left_out}, faults={**found.faults, **chosen.faults})
+
+
+def _gone_on(earlier: Session, left_out: dict[Path, str], faults: dict[Path, str], progress: Progress) -> Session:
+    """Return an earlier run's session with what is known of the files now; its remarks are told again."""
+    for remark in earlier.remarks:
+        progress.warn(remark)
+    return replace(
+        earlier,
+        frames=_by_name(earlier.frames),
+        left_out={**left_out, **earlier.left_out},
+        faults={**earlier.faults, **faults},
+    )
+
+
+def _registered(surveys: Sequence[Survey], wanted: Collection[Path], place: Placer, progress: Noting) -> Session:
+    """Register surveyed frames, judge them, put them onto the sky, and bring them to one scale of flux."""
     digests = {survey.path: survey.digest for survey in surveys}
+    left_out: dict[Path, str] = {}
     registrations = register(surveys, lambda share: progress.step("registering frames", round(100 * share), 100))
-    verdicts, heard = judge(surveys, registrations), Noting(progress)
+    verdicts = judge(surveys, registrations)
     for remark in verdicts.remarks:
-        heard.warn(remark)
+        progress.warn(remark)
     exposed = {surveys[index].digest: seconds for index, seconds in verdicts.exposures.items()}
     faults = {surveys[index].path: reason for index, reason in verdicts.reasons.items() if registrations[index].view}
     reasons = [
@@ -146,31 +158,31 @@ def open_session(
         for index, (survey, one) in enumerate(zip(surveys, registrations, strict=True))
     ]
     surveys, registrations = _without(surveys, registrations, reasons, left_out)
-    registrations, places = (place or by_own_solutions)(surveys, registrations)
+    registrations, places = place(surveys, registrations)
     # a placer that corrects a scale registers anew, and a frame may be lost then
     surveys, registrations = _without(surveys, registrations, [one.reason for one in registrations], left_out)
     frames = [
         RegisteredFrame(survey, one.view, one.stars, one.rms, exposed=exposed.get(survey.digest, math.nan))
         for survey, one in zip(surveys, registrations, strict=True)
     ]
-    groups = [one.group for one in registrations]
-    apart = groups_apart(frames, groups, places)
-    left_out.update({f.path: apart[group] for f, group in zip(frames, groups, strict=True) if group in apart})
-    frames = [frame for frame, group in zip(frames, groups, strict=True) if group not in apart]
-    groups = [group for group in groups if group not in apart]
+    frames, groups = _of_one_field(frames, [one.group for one in registrations], places, left_out)
     main = min(set(groups), key=lambda group: (-groups.count(group), group), default=None)
     judged = {digests[path]: reason for path, reason in faults.items() if left_out.get(path, reason) == reason}
     refused = {digest: left_out[path] for path, digest in digests.items() if path in left_out and digest not in judged}
-    frames = _by_name(on_one_flux_scale(frames, groups, heard))
-    return Session(
-        frames,
-        left_out,
-        places.get(main),
-        refused,
-        remarks=tuple(heard.warnings),
-        faults={**faults, **chosen.faults},
-        judged=judged,
-    )
+    frames = _by_name(on_one_flux_scale(frames, groups, progress))
+    remarks = tuple(progress.warnings)
+    return Session(frames, left_out, places.get(main), refused, remarks=remarks, faults=faults, judged=judged)
+
+
+def _of_one_field(
+    frames: Sequence[RegisteredFrame], groups: Sequence[int], places: dict[int, Place], left_out: dict[Path, str]
+) -> tuple[list[RegisteredFrame], list[int]]:
+    """Return frames and their groups without groups that show another field, which is noted."""
+    apart = groups_apart(frames, groups, places)
+    pairs = list(zip(frames, groups, strict=True))
+    left_out.update({frame.path: apart[group] for frame, group in pairs if group in apart})
+    kept = [(frame, group) for frame, group in pairs if group not in apart]
+    return [frame for frame, _ in kept], [group for _, group in kept]
 
 
 def _by_name(frames: Sequence[RegisteredFrame]) -> list[RegisteredFrame]:

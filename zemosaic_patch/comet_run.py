@@ -104,6 +104,7 @@ class CometRun:
         found: CometFrames,
         placed: Sequence[PlacedFrame],
         mosaic: Written,
+        *,
         canvas: Canvas,
         settings: CanvasSettings,
         cards: Cards,

@@ -369,12 +369,12 @@ def _write_comet(
             followed,
             solved.frames,
             mosaic,
-            solved.canvas,
-            solved.settings,
-            _cards(solved, followed.frames, "comet"),
-            solved.registered,
-            progress,
-            crew,
+            canvas=solved.canvas,
+            settings=solved.settings,
+            cards=_cards(solved, followed.frames, "comet"),
+            registered=solved.registered,
+            progress=progress,
+            crew=crew,
         )
     clock.ends("comet")
     return report

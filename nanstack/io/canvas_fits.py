@@ -78,7 +78,7 @@ def write_canvas(
     ValueError
         For strips that are not those of the whole, in order.
     """
-    layers = _layers(shape, channels, cards, wcs, correlation, alpha, top_down)
+    layers = _layers(shape, channels, cards, wcs, correlation, alpha=alpha, top_down=top_down)
     path = Path(path)
     with complete_file(path) as temporary, _full_disk_told(path), open(temporary, "r+b", buffering=0) as file:
         if packed:
@@ -126,6 +126,7 @@ def _layers(
     cards: Mapping[str, Any] | Header | None,
     wcs: WCS | None,
     correlation: Sequence[float],
+    *,
     alpha: bool,
     top_down: bool,
 ) -> list[Layer]:

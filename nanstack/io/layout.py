@@ -233,20 +233,26 @@ def read_samples(layout: Layout, seen: Callable[[memoryview], None] | None = Non
         with _named(path, "a frame"):
             if layout.packed == "tiles":
                 return _unpacked_tiles(layout, seen)
-            out, numbers = np.empty(size, dtype=np.float32), np.empty(min(size, CACHED), dtype=layout.dtype)
-            with open_file(path) as file:
-                source = _unpacked(file)
-                for first in range(0, size, CACHED):
-                    part = numbers[: size - first]
-                    fill(path, source, layout.offset + first * part.itemsize, part)
-                    if seen is not None:
-                        seen(memoryview(part.view(np.uint8)))
-                    layout.numbers.convert(part, out[first : first + CACHED])
-                if layout.packed:
-                    source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
-            return out.reshape(layout.stored, order="F" if layout.column_order else "C")
+            return _plain_samples(layout, seen).reshape(layout.stored, order="F" if layout.column_order else "C")
     except MemoryError as exhausted:
         raise FrameError(path, f"there is no memory for it ({needed / 2**20:.0f} MiB)") from exhausted
+
+
+def _plain_samples(layout: Layout, seen: Callable[[memoryview], None] | None) -> np.ndarray:
+    """Return samples that stand one behind the other in the file, in the order there."""
+    size = math.prod(layout.stored)
+    out, numbers = np.empty(size, dtype=np.float32), np.empty(min(size, CACHED), dtype=layout.dtype)
+    with open_file(layout.path) as file:
+        source = _unpacked(file)
+        for first in range(0, size, CACHED):
+            part = numbers[: size - first]
+            fill(layout.path, source, layout.offset + first * part.itemsize, part)
+            if seen is not None:
+                seen(memoryview(part.view(np.uint8)))
+            layout.numbers.convert(part, out[first : first + CACHED])
+        if layout.packed:
+            source.read(FITS_BLOCK)  # to the end, where no other image follows: there the checksum is compared
+    return out
 
 
 def fill(path: Path, file: BinaryIO, offset: int, numbers: np.ndarray) -> None:
