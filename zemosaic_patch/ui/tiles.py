@@ -75,12 +75,16 @@ class Encoding:
         """
         low, high = self._ends
         with np.errstate(invalid="ignore", over="ignore"):
-            scaled = np.arcsinh((image - np.float32(self.sky)) / np.float32(self.noise))
+            scaled = image - np.float32(self.sky)
+            scaled /= np.float32(self.noise)
+            np.arcsinh(scaled, out=scaled)
             scaled -= np.float32(low)
             scaled *= np.float32((MOST - 1) / (high - low))
-            scaled = np.clip(scaled, 0, MOST - 1) + np.float32(dither)
+            np.clip(scaled, 0, MOST - 1, out=scaled)
+            scaled += np.float32(dither)
         np.copyto(scaled, NO_DATA - 1, where=np.isnan(scaled))
-        return np.minimum(scaled + 1, MOST).astype(np.uint8)
+        scaled += 1
+        return np.minimum(scaled, MOST, out=scaled).astype(np.uint8)
 
     def light(self) -> np.ndarray:
         """Return the light of each level: float64 (256, C); NaN for `NO_DATA`."""
