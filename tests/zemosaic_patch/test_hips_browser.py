@@ -26,6 +26,7 @@ CHROMIUM = os.environ.get("ZEMOSAIC_PATCH_CHROMIUM") or next(
 if CHROMIUM is None:
     pytest.skip("no Chromium: install it, or name it by ZEMOSAIC_PATCH_CHROMIUM", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[browser]'")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core: pip install '.[browser]'")
 
 WITHOUT_GPU = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 HEIGHT, WIDTH = 200, 300
@@ -109,6 +110,19 @@ def test_aladin_shows_each_colour_where_the_sky_has_it(hips, served, page):
     assert north[1] < 0, "north is up"
     assert all(url.startswith((served, "data:", "blob:")) for url in asked), "no other server is asked"
     assert f"{served}/{folder.name}/aladin.js" in asked
+
+
+@pytest.mark.parametrize("width", [900, 390])
+def test_its_controls_have_names_and_can_be_read(hips, served, page, width):
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(f"{served}/{hips[0].name}/index.html")
+    for name in ("Zoom in", "Zoom out"):
+        page.get_by_role("button", name=name).wait_for()
+    found = axe.Axe().run(page).response["violations"]
+    assert [one for one in found if one["impact"] in ("serious", "critical")] == []
+    before = page.evaluate("aladin.getFov()[0]")
+    page.get_by_role("button", name="Zoom in").press("Enter")
+    page.wait_for_function("(before) => aladin.getFov()[0] < before", arg=before)
 
 
 def test_opened_from_a_folder_the_page_says_what_to_do(hips, page):

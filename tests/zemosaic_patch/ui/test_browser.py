@@ -682,6 +682,7 @@ def test_tiles_of_the_sky_are_written_whatever_becomes_of_tabs(window, frames, t
     with tabs[0].context.expect_page() as opened:
         tabs[0].get_by_role("link", name="Look at them").click()
     opened.value.get_by_text("ICRSd").or_(opened.value.locator("canvas")).first.wait_for()
+    check_readable(opened.value)
 
 
 @pytest.mark.parametrize("screen", SCREENS)
