@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +14,11 @@ from nanstack.io.one_line import on_one_line
 from nanstack.survey.store import hand_on
 from zemosaic_patch.commands.mosaic import check_output
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.lost_files import remember
 from zemosaic_patch.mosaic_files import SURVEYS
 from zemosaic_patch.options.runs import MosaicRun
 from zemosaic_patch.ui import drop, folders, jobs, settings, strip
-from zemosaic_patch.ui.desk import Contents, Desk, desk, surveys
+from zemosaic_patch.ui.desk import Contents, Desk, Looking, desk, surveys
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.pictured import Pictured
 from zemosaic_patch.ui.safety import chosen
@@ -379,11 +380,13 @@ def start() -> Run:
         looking, output = desk.looking, output_for(desk)
         settings.check_all(desk.changed, looking.paths)
         contents = desk.contents()
-        out = tuple(str(looking.paths[number]) for number in sorted(desk.taken_out) if not desk.why_not(number))
-        wanted = tuple(str(looking.paths[number]) for number in sorted(desk.taken_in))
+        out = _named(looking, {number for number in desk.taken_out if not desk.why_not(number)})
+        wanted = _named(looking, desk.taken_in)
+        left_in = [path for number, path in enumerate(looking.paths) if number not in desk.taken_out]
         with _told_of(output):
             check_output(output, made, looking.paths)
             hand_on(looking.paths, surveys(), output / SURVEYS)
+            remember(output, left_in)  # those that are gone by now are told
         chosen.add(output)
         run = Run(
             "",
@@ -396,6 +399,11 @@ def start() -> Run:
         begun = jobs.begin(run, settings.as_toml(groups, out, wanted), ())
     looking.end(begun.home / jobs.ROUGH)
     return begun
+
+
+def _named(looking: Looking, numbers: Collection[int]) -> tuple[str, ...]:
+    """Return the files of numbers, but for those that are not there any more, of which nothing need be wished."""
+    return tuple(str(looking.paths[number]) for number in sorted(numbers) if os.path.lexists(looking.paths[number]))
 
 
 def can_start(desk: Desk) -> bool:

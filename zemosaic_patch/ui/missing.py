@@ -97,5 +97,6 @@ def ask(missing: Missing, without: Callable[[], Awaitable[None]], elsewhere: Cal
 
 async def ask_for_folder(missing: Missing, taken: Callable[[Path], Awaitable[None]]) -> None:
     """Ask for the folder where frames are now."""
-    place = missing.places[0] if missing.places else ""
-    await folders.ask(taken, why=text("earlier.moved", place=on_one_line(place)) if place else missing.told)
+    place = (missing.places or missing.others)[0]
+    why = text("earlier.moved", place=on_one_line(place)) if missing.places else missing.told
+    await folders.ask(taken, next(one for one in (*Path(place).parents, Path.home()) if one.is_dir()), why)

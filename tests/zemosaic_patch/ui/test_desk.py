@@ -5,6 +5,7 @@ import asyncio
 import json
 import nturl2path  # on every system
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.as_windows.strict_files import refuses_marks
 from tests.support.pointings import write_pointings
 from zemosaic_patch.commands.mosaic import check_output
 from zemosaic_patch.errors import UsageError
+from zemosaic_patch.lost_files import LOST
 from zemosaic_patch.options.runs import MosaicRun
 from zemosaic_patch.ui import drop, folders, making, roughly, served, settings, state, strip, texts
 from zemosaic_patch.ui.desk import Desk, desk, forget_old, surveys
@@ -232,6 +234,25 @@ def test_a_result_that_cannot_be_written_is_refused_at_once_in_a_line(frames, mo
     with pytest.raises(UsageError, match="file is a file: name a folder"):
         making.start()
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_run_begins_without_what_was_deleted_since_the_look_and_says_so(frames, monkeypatch, tmp_path):
+    shutil.copytree(frames, tmp_path / "frames")
+    mine = Desk()
+    mine.choose([str(tmp_path / "frames")])
+    until(lambda: mine.looking.is_over)
+    unwanted, wanted = [number for number in range(len(mine.looking.paths)) if not mine.why_not(number)][:2]
+    mine.take(unwanted, out=True)
+    for number in (unwanted, wanted):
+        mine.looking.paths[number].unlink()
+    mine.name_output(str(tmp_path / "out"))
+    monkeypatch.setattr(making, "desk", mine)
+    run = making.start()
+    until(lambda: not run.is_running)
+    assert not run.news().failure
+    told = json.loads((tmp_path / "out" / "mosaic.json").read_text())["left_out"]
+    assert told == {mine.looking.names[wanted]: LOST, HTML: "its IMAGETYP is Dark"}
+    mine.choose(())
 
 
 def test_a_look_that_fails_halfway_says_so(frames, monkeypatch):
