@@ -505,6 +505,7 @@ def _master_tile(
 
 
 def _announce(infos: Sequence[dict] | None, zconfig: Any, report: _Reporter) -> None:
+    """Report that a tile is begun; a group without frames ends it."""
     count = len(infos or ())
     threshold = int(compat.setting(zconfig, "extreme_group_threshold", EXTREME_GROUP_THRESHOLD))
     if count >= threshold:
@@ -599,6 +600,7 @@ def _groups_to_retry(group: _Group, alignments: Sequence[Alignment], tile_id: in
 
 
 def _settings(job: _Job, report: _Reporter) -> TileSettings:
+    """Return the engine's settings; those out of range end the tile."""
     try:
         return replace(job.words.settings(job.zconfig, report), equalize=job.equalize)
     except ValueError as failure:
@@ -716,6 +718,7 @@ def _quality_cards(crop_box: quality.Box | None, verdict: quality.Verdict | None
 
 
 def _settings_cards(words: compat.StackWords) -> dict[str, tuple[Any, str]]:
+    """Return the cards that say how a tile was stacked, in ZeMosaic's words."""
     cards = {
         "ZMT_NORM": (words.normalize, "normalisation"),
         "ZMT_WGHT": (words.weight, "weighting"),
@@ -736,6 +739,7 @@ def _settings_cards(words: compat.StackWords) -> dict[str, tuple[Any, str]]:
 
 
 def _colour_cards(tile: Tile) -> dict[str, tuple[Any, str]]:
+    """Return the cards of colour equalisation."""
     red, green, blue = tile.colour.gains
     return {
         "RGBGAINR": (red, "colour equalisation, red"),

@@ -109,6 +109,7 @@ def _middle(canvas: Canvas) -> Cards:
 
 
 def _made(settings: CanvasSettings) -> Cards:
+    """Return the cards that say how a stack was made: its rejection, its drops, what frames count for."""
     rejection = settings.rejection
     if isinstance(rejection, NoiseRejection):
         reach: Cards = {

@@ -271,6 +271,7 @@ def _projected(tiles: Sequence[MosaicTile], workshop: _Workshop) -> Iterator[_La
 
 
 def _project(tile: MosaicTile, workshop: _Workshop) -> _Layer:
+    """Return a tile on the mosaic's grid, with its weights, as far as it shows something there."""
     grid, settings, scratch = workshop.grid, workshop.settings, workshop.scratch
     there = partial(_pixels, grid.wcs, tile.wcs)
     box = shown_box(partial(_pixels, tile.wcs, grid.wcs), tile.shape[:2], Box.whole(grid.shape))

@@ -123,6 +123,7 @@ def forget(path: Path) -> None:
 
 
 def _packed(told: Mapping[str, str], solution: KeptSolution) -> bytes:
+    """Return a solution as an archive of arrays, with all that is no array as JSON among them."""
     frames = list(solution.frames.values())
     cameras = list(dict.fromkeys(frame.view.camera for frame in frames))
     number = {camera: index for index, camera in enumerate(cameras)}
@@ -169,6 +170,7 @@ def _colours(frame: EarlierFrame) -> list[np.ndarray]:
 
 
 def _unpacked(says: dict, numbers: dict[str, np.ndarray]) -> KeptSolution:
+    """Return a solution out of what `_packed` put into an archive."""
     cameras = [_camera(camera) for camera in says["cameras"]]
     canvas, place = _canvas(says["canvas"]), says["place"]
     if place is not None:

@@ -334,6 +334,7 @@ def _offsets(level: SkyMatch | None) -> list[float]:
 def _frame_report(
     alignment: Alignment, name: str, level: SkyMatch | None, sky: np.ndarray, weight: float | None
 ) -> FrameReport:
+    """Return what is known of a frame: how it was aligned, what it counts for, how its sky was matched."""
     report = FrameReport(
         name=name,
         method=alignment.method,

@@ -56,6 +56,7 @@ def _figure(value: float) -> str:
 
 
 def _tilt(sky: SkyTold) -> str:
+    """Say how well a tilt of the whole sky is known."""
     if not sky.shades:
         return "Only a constant was added to each frame: what tilts its sky is in the picture."
     size = _adu(sky.tilt_adu)
@@ -77,6 +78,7 @@ def _tilt(sky: SkyTold) -> str:
 
 
 def _bowl(sky: SkyTold) -> list[str]:
+    """Say how well a bowl over the whole picture is known."""
     return [
         "A bowl, dim or bright in all corners, looks alike whether the sensor or the sky has it: the picture's corners "
         f"may be off by {_adu(sky.bowl_adu)} against its middle (standard error)."

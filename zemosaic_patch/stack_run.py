@@ -274,6 +274,7 @@ def _solved(
 
 
 def _check_usable(session: Session, wanted: Path | None) -> None:
+    """Refuse a reference that is left out, and files without a usable frame."""
     if wanted in session.left_out:
         raise FailureError(
             f"{wanted.name} cannot be the reference: {session.left_out[wanted]}; name another, or leave --reference out"

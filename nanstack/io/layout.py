@@ -344,6 +344,7 @@ def short(value: Any, length: int = 40) -> str:
 
 
 def _npy_layout(path: Path, file: BinaryIO) -> Layout:
+    """Return what a .npy file claims to be; FrameError for what is no array of numbers."""
     from astropy.io.fits import Header
 
     head = io.BytesIO(file.read(MAX_NPY_HEADER))  # a copy in memory: its header cannot make it be read to any length

@@ -82,6 +82,7 @@ class PackedImage:
         return total
 
     def _structure(self) -> Header:
+        """Return the header of the table that holds the compressed image, as the FITS standard, 10, has it."""
         from astropy.io.fits import Header
 
         layer = self._layer

@@ -73,6 +73,7 @@ def on_one_flux_scale(
 
 
 def _scaled(frames: Sequence[RegisteredFrame], groups: Sequence[int], progress: Progress) -> list[RegisteredFrame]:
+    """Return frames with the factors that bring them to the flux of the commonest kind; say which kinds differ."""
     kinds = [Kind.of(frame) for frame in frames]
     counts = Counter(kinds)
     main, _ = min(counts.items(), key=lambda one: (-one[1], one[0]))

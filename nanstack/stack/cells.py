@@ -535,6 +535,7 @@ class Work:
         return found
 
     def _part(self, box: Box, meshes: dict[int, Mesh], sources: Mapping[int, Source | Held]) -> StackedCell:
+        """Return a part of the cell, stacked of what its frames show there and a margin around it."""
         grid = self.layers[0].grid
         wide = grid.around(box)
         placed = [self.layers[index].placed for index in meshes]

@@ -140,6 +140,7 @@ def stack_on_gpu(
 
 
 def _stacked(plan: StackPlan, progress: Callable[[int, int], None] | None, limits: BlockLimits) -> Stack:
+    """Stack on the GPU; one that gives nothing but zeros or NaN has failed without saying so."""
     if is_in_safe_mode():
         limits = replace(limits, nbytes=min(limits.nbytes or SAFE_MODE_BYTES, SAFE_MODE_BYTES))
     result = gpu.stack_frames(

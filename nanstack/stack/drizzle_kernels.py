@@ -79,6 +79,7 @@ def _colours_of_lanes(colours: tuple[int, ...], each: int) -> np.ndarray:
 
 @compilation.compiled(error_model="numpy")
 def _drop(samples, where, nodes, begins, colours, terms, judged, grid, kernel, weight, sums, strides, box):
+    """Drop a part of a frame's photosites onto a box of the canvas, as `nanstack.stack.drizzle` defines it."""
     top, bottom, left, right = where
     node_row, node_column, step = begins
     length = 2 * (kernel[1] * _longest(nodes, step) if kernel[0] == SQUARE else kernel[3])

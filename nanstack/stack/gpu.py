@@ -450,6 +450,7 @@ def kernel_source() -> str:
 def _stack_by_kernel(
     xp: Any, launch: Launch, columns: Array, rejection: Rejection, combine: str, weights: Array | None
 ) -> Block:
+    """Return a block that the CUDA kernel stacked, a column of samples a thread."""
     frames, pixels = columns.shape
     block = Block(xp.empty(pixels, np.float32), xp.empty(pixels, np.int32), xp.empty(pixels, np.int32))
     table = comparators(frames)

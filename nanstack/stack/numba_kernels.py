@@ -233,6 +233,7 @@ def _stack_linear_fit(start, stop, source, clip, results):
 
 @entry
 def _find_centers(pixels, source, results):
+    """Store each column's median, of two samples the lower one, and how many are finite."""
     samples, table, width = source
     centers, coverage = results
     lanes = _new_lanes(samples.shape[0], width)
@@ -261,6 +262,7 @@ def _lower_of_two(lowest, counts, result):
 
 @helper
 def _sigma_clip_group(group, table, lanes, clip):
+    """Put what is kept within sigmas of a group's columns, combined, into the row RESULT of its lanes."""
     combine, kappas, fractions, min_samples, rewinsor = clip
     rows = _load(group, lanes)
     in_order = min_samples != NEVER or combine != MEAN
@@ -287,6 +289,7 @@ def _sigma_clip_group(group, table, lanes, clip):
 
 @allocator
 def _huber_group(group, table, lanes, busy, clip):
+    """The same by Huber's estimates of centre and scale."""
     combine, kappas = clip
     number = lanes.number
     rows = _load(group, lanes)

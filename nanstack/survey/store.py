@@ -197,6 +197,7 @@ class Store:
 
 
 def _packed(survey: Survey, identity: str) -> bytes:
+    """Return a survey as an archive of arrays, with all that is no array as JSON among them."""
     stars = survey.stars
     told = {
         "version": VERSION,
@@ -224,6 +225,7 @@ def _packed(survey: Survey, identity: str) -> bytes:
 
 
 def _unpacked(path: Path, identity: str, content: bytes) -> Survey | None:
+    """Return a survey out of what `_packed` made of it; None where that is another version's, or another file's."""
     with opened_archive(io.BytesIO(content)) as kept:
         told = json.loads(kept["told"].tobytes())
         if (told["version"], told["identity"]) != (VERSION, identity):

@@ -152,6 +152,7 @@ def _pointings(panels: int, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _shifted(pointing: np.ndarray, down: float, across: float) -> np.ndarray:
+    """Return a pointing moved north and east, by tangents of angles."""
     east, north = local_axes(pointing)
     moved = pointing + down * north + across * east
     return moved / np.linalg.norm(moved)
@@ -295,11 +296,13 @@ def from_truth(
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return points all over a frame, x and y."""
     x, y = np.meshgrid(*(np.linspace(0, side - 1, POINTS) for side in shape[1::-1]))
     return x.ravel(), y.ravel()
 
 
 def _places(simulated: SimulatedSurveys, frames: Sequence[RegisteredFrame], which: np.ndarray) -> tuple[float, float]:
+    """Return how far frames lie from their true places, in pixels: within their panels, and over the whole."""
     x, y = _grid(frames[0].shape)
     own = np.stack([frame.view.directions(x, y) for frame in frames])
     true = np.stack([simulated.views[k].directions(x, y) for k in which])
@@ -326,6 +329,7 @@ def _skies(
     gains: np.ndarray,
     levels: Sequence[Level],
 ) -> float:
+    """Return how far levels are from those that leave the true sky alone, in ADU; a plane over the whole is open."""
     x, y = _grid(frames[0].shape)
     off, places = np.empty((len(frames), len(x), 3)), np.empty((len(frames), len(x), 3))
     for k, (frame, true, gain, level) in enumerate(zip(frames, which, gains, levels, strict=True)):

@@ -27,6 +27,7 @@ def run(options: DemoOptions) -> None:
 
 
 def _mosaic(options: DemoOptions, count: int) -> None:
+    """Simulate a mosaic's frames, make it, and compare it with what was made before and with the truth."""
     from zemosaic_patch.demo import mosaic as demo
     from zemosaic_patch.demo.session import RECORD, pleiades_session, write_frames
     from zemosaic_patch.mosaic_files import PAGE, REPORT, earlier_output, prepare, remove_former
@@ -65,6 +66,7 @@ def _mosaic(options: DemoOptions, count: int) -> None:
 
 
 def _tile(options: DemoOptions, count: int) -> None:
+    """Simulate a tile's frames, make it, and compare it with what was made before."""
     from nanstack.levels.photometry import band_metric
     from zemosaic_patch.demo import tile as demo
     from zemosaic_patch.outputs import claim, expect, record

@@ -185,6 +185,7 @@ def gpu_stacker(original: Callable, error: type[Exception], wsc_impl: Callable |
 
 
 def _stacker(original: Callable, engine: Callable[[], ModuleType], wsc_impl: Callable | None) -> Callable:
+    """Return what stands for one of ZeMosaic's stackers: marked groups go to the engine, all others to the original."""
     signature = inspect.signature(original)
     frames_name = next(iter(signature.parameters))
 

@@ -121,6 +121,7 @@ def revert(folder: str | Path) -> list[str]:
 
 
 def _dry_run(checkout: Checkout, choices: Choices) -> list[str]:
+    """Return the diff that `apply` would make, and the files that it would add."""
     state, text = condition(checkout)
     if state == "patched" and is_current(checkout) and checkout.manifest.choices == choices:
         return [text]

@@ -154,6 +154,7 @@ class StackOptions:
         return Drizzle(self.drizzle, self.pixfrac, self.kernel)
 
     def _by_noise(self) -> NoiseRejection:
+        """Return the rejection by the frames' noise; UsageError for options of the others."""
         if len(self.kappa) > 1:
             raise UsageError(f"--kappa takes one number with --reject {NOISE}, not two")
         self._check_unused(("winsor", "wsc_impl", "rewinsor"), f"--reject {WINSORIZED}")
@@ -163,6 +164,7 @@ class StackOptions:
         return NoiseRejection(self.kappa[0], self.kappa[0] * usual.grow / usual.kappa)
 
     def _by_definition(self) -> Rejection:
+        """Return a rejection as ZeMosaic does it; UsageError for options of the others."""
         method = REJECTIONS[self.reject]
         if method == "winsor":
             method = WINSOR_METHODS[self.wsc_impl]

@@ -130,6 +130,7 @@ def _components(frames: Sequence[Frame], quantity: Quantity) -> list[_Component]
 
 
 def _plot(quantity: Quantity, components: Sequence[_Component], frames: Sequence[Frame]) -> Plot:
+    """Return the plot of a quantity over frames: levels, lines with their error bars, and what was not measured."""
     known = [value for component in components for value in component.values if value is not None]
     ends = [value for one in components for sign in (-1, 1) for value in one.within(sign) if value is not None]
     levels = ticks(min(ends), max(ends))

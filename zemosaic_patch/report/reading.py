@@ -56,6 +56,7 @@ def read_told(path: Path) -> Told:
 
 
 def _told(told: Mapping, kind: str) -> Told:
+    """Return what the file's object tells, as records."""
     seconds = as_mapping(told.get("seconds"))
     return Told(
         kind=kind,
@@ -97,6 +98,7 @@ def _image(told: Mapping) -> Image:
 
 
 def _frame(number: int, frame: Mapping) -> Frame:
+    """Return a frame; a number stands for a name that it has not."""
     return Frame(
         name=as_text(frame.get("name")) or f"frame {number}",
         date=as_text(frame.get("date")).replace("T", " "),
@@ -119,6 +121,7 @@ def _frame(number: int, frame: Mapping) -> Frame:
 
 
 def _tile(number: int, tile: Mapping) -> Tile:
+    """Return a tile; a number stands for a name that it has not."""
     counted = tile.get("frames", as_mapping(tile.get("report")).get("frames_aligned"))  # the latter until version 0.2
     return Tile(
         name=as_text(tile.get("name")) or f"tile {number}",

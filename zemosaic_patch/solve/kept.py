@@ -67,6 +67,7 @@ def _kept(group: Group, folder: Path) -> list[tuple[WCS, str] | None]:
 
 
 def _read_kept(path: Path) -> tuple[WCS, str] | None:
+    """Return a solution that is kept, and who found it; None for one that is harmed."""
     from astropy.io import fits
 
     try:

@@ -78,6 +78,7 @@ def place_groups(
 def _places(
     surveys: Sequence[Survey], registrations: Sequence[Registration], folder: Path, progress: Progress
 ) -> dict[int, Place]:
+    """Return the place of each group, by its number; the largest groups have the most patience."""
     groups, places = groups_of(surveys, registrations), {}
     for rank, group in enumerate(groups):
         progress.step("placing on the sky", rank, len(groups))
@@ -118,6 +119,7 @@ def _bent_px(group: Group, scale: float) -> float:
 
 
 def _place(group: Group, folder: Path, patience: float, progress: Progress) -> Place:
+    """Return the place of a group by the first that knows it; one that nobody knows is said to be unknown."""
     own = place_by_solutions(group.views, [survey.facts.wcs for survey in group.surveys], group.middle)
     if own is not None and not own.approximate and likely(own, group):
         return own
@@ -140,6 +142,7 @@ def _place(group: Group, folder: Path, patience: float, progress: Progress) -> P
 
 
 def _by_catalogue(group: Group) -> Place | None:
+    """Return the place by a catalogue's stars around where headers point; None where they do not, or none fit."""
     if group.pointing is None or not group.scale_known:
         return None
     near, view = direction_of(*group.pointing), group.views[0]

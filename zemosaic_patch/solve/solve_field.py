@@ -60,6 +60,7 @@ def _options(view: View, result: str, pairs: str, seconds: float) -> list[str]:
 
 
 def _scale_bounds(view: View, group: Group) -> list[str]:
+    """Return between which scales it is to search, where a header tells one."""
     if not group.scale_known:
         return []
     scale = ARCSEC / (view.camera.focal * view.scale)
@@ -68,6 +69,7 @@ def _scale_bounds(view: View, group: Group) -> list[str]:
 
 
 def _near(group: Group) -> list[str]:
+    """Return where it is to search, by the header's pointing."""
     ra, dec = group.pointing
     return ["--ra", f"{ra:.4f}", "--dec", f"{dec:.4f}", "--radius", str(SEARCH_DEG)]
 
