@@ -130,7 +130,7 @@ def _mean_at(mean, row, column):
 
 @compilation.compiled(error_model="numpy")
 def _show(sums, light, counts, times, image, coverage, weight, variance):
-    """Turn sums of drops into image, coverage, weight and variance; return how many pixels of frames no drop reached."""
+    """Turn sums of drops into image, coverage, weight and variance; return how many pixels of frames got no drop."""
     holes = 0
     for row in range(light.shape[0]):
         for column in range(light.shape[1]):

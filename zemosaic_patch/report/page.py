@@ -112,7 +112,7 @@ def _templates() -> Environment:
 
 
 def _page(told: Told, folder: Path) -> str:
-    """Return the page."""
+    """Return the page of a report as HTML, with all that it shows inside."""
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     most = told.image.coverage_max
     drawn, absent = plots.plots_of(told.frames) if told.frames else ([], [])
