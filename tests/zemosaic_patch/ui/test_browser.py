@@ -408,7 +408,12 @@ def test_a_run_goes_on_without_a_tab_is_cancelled_and_goes_on(window, frames, tm
     later.locator("figcaption").get_by_text("Unfinished").wait_for()
     assert later.locator(".filling img").evaluate("one => one.decode().then(() => one.naturalWidth)") > 99
     check_readable(later)
+    gone = min(mine.glob("light_*"))
+    gone.unlink()
     later.get_by_role("button", name="Go on").click()
+    later.get_by_role("dialog").get_by_text(f"1 frame of this picture is not there any more: {gone.name}").wait_for()
+    check_readable(later, ".q-dialog")
+    later.get_by_role("button", name="Go on without them").click()
     later.get_by_text("About this picture").wait_for()
     check_readable(later)
     assert (tmp_path / "out" / "mosaic.fits").exists()
