@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field
+from pathlib import Path
 from typing import Any
 
 PROGRESSES = ("bars", "json")
@@ -120,6 +121,19 @@ def progress_option() -> Any:
     return option(
         "how a run tells how far it is: bars on the screen, or lines of JSON there, for programs",
         choices=PROGRESSES, default=PROGRESSES[0], kept=False,
+    )  # fmt: skip
+
+
+def flat_option() -> Any:
+    """Declare whether folders are looked into."""
+    return option("take the files of the folders named alone, not those of the folders in them", bool)
+
+
+def config_option() -> Any:
+    """Declare which file holds the options of an earlier run."""
+    return option(
+        "take the options from a run.toml that an earlier run wrote; options given here override it",
+        Path, metavar="FILE", kept=False,
     )  # fmt: skip
 
 

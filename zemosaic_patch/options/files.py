@@ -6,7 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zemosaic_patch.options.declared import leave_out_option, option, progress_option, take_in_option
+from zemosaic_patch.options.declared import (
+    config_option,
+    flat_option,
+    leave_out_option,
+    option,
+    progress_option,
+    take_in_option,
+)
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,8 @@ class TileFiles:
         Path, short="-o", metavar="DIR", required=True, kept=False,
     )  # fmt: skip
     overwrite: bool = option("replace the results of an earlier run in DIR", bool, kept=False)
-    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
-    config: Path | None = option(
-        "take the options from a run.toml that an earlier run wrote; options given here override it",
-        Path, metavar="FILE", kept=False,
-    )  # fmt: skip
+    flat: bool = flat_option()
+    config: Path | None = config_option()
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,8 @@ class MosaicFiles:
     )  # fmt: skip
     resume: bool = option("continue a run that was stopped: what DIR has of it is used again", bool, kept=False)
     overwrite: bool = option("start again, and replace the results of an earlier run in DIR", bool, kept=False)
-    config: Path | None = option(
-        "take the options from a run.toml that an earlier run wrote; options given here override it",
-        Path, metavar="FILE", kept=False,
-    )  # fmt: skip
-    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    config: Path | None = config_option()
+    flat: bool = flat_option()
     leave_out: tuple[str, ...] = leave_out_option()
     take_in: tuple[str, ...] = take_in_option()
     progress: str = progress_option()

@@ -6,7 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zemosaic_patch.options.declared import Range, leave_out_option, option, progress_option, take_in_option
+from zemosaic_patch.options.declared import (
+    Range,
+    flat_option,
+    leave_out_option,
+    option,
+    progress_option,
+    take_in_option,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class LookOptions:
     frames: tuple[str, ...] = option(
         "FITS or .npy files, folders, or patterns such as 'night/*.fit'", metavar="FRAMES", positional=True, default=()
     )
-    flat: bool = option("take the files of the folders named alone, not those of the folders in them", bool)
+    flat: bool = flat_option()
     leave_out: tuple[str, ...] = leave_out_option()
     take_in: tuple[str, ...] = take_in_option()
     keep: Path | None = option("keep what is found out in this folder: the next look takes no time", Path,
