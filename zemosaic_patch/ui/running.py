@@ -133,7 +133,7 @@ def _over(run: Run) -> None:
         with ui.element("section").classes("card"):
             ui.label(said(news.failure) or text("run.stopped")).classes("bad").props('role="alert"')
             if has_mosaic:
-                ui.label(text("run.earlier_one"))
+                ui.label(text("run.as_before"))
             ui.button(text("run.go_on"), on_click=lambda: earlier.go_on(run)).props("unelevated no-caps").classes(
                 "main"
             )
