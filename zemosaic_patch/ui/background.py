@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def kill(pid: int) -> None:
         for one in (*process.children(recursive=True), process):
             with suppress(psutil.Error):  # it has just ended
                 one.kill()
+
+
+def told_by(process: subprocess.Popen) -> Iterator[dict[str, Any]]:
+    """Return what a process tells, a line of JSON each, until it ends; it may be ended within a line."""
+    for line in process.stdout:
+        if line.endswith(b"\n"):
+            yield json.loads(line)
 
 
 def end(process: subprocess.Popen) -> None:

@@ -6,7 +6,6 @@ There is one, which all tabs show. Frames are looked at by the command `look`, i
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import subprocess
@@ -26,7 +25,7 @@ from zemosaic_patch.given import find_frames
 from zemosaic_patch.look_run import LookedAt, nights
 from zemosaic_patch.own_command import own_command
 from zemosaic_patch.ui import state
-from zemosaic_patch.ui.background import WAITED_FOR, started
+from zemosaic_patch.ui.background import WAITED_FOR, started, told_by
 from zemosaic_patch.ui.roughly import RoughPicture, Wish
 
 SURVEYS = "surveys"
@@ -138,8 +137,8 @@ class Looking:
             errors: list[bytes] = []
             reading = threading.Thread(target=lambda: errors.append(self._process.stderr.read()), daemon=True)
             reading.start()
-            for line in self._process.stdout:
-                self._hear(json.loads(line))
+            for told in told_by(self._process):
+                self._hear(told)
             reading.join()
         if self._process.returncode and not self._is_ended:
             last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]

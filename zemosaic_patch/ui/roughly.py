@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nanstack.io.files import complete_file, remove
-from zemosaic_patch.ui.background import WAITED_FOR, end, started
+from zemosaic_patch.ui.background import WAITED_FOR, end, started, told_by
 
 NOTHING = {"rough": 0, "made_of": []}  # what cannot be made: another picture than what is wanted is not shown
 AGAIN_S = 1.0  # after the last change: whoever goes through the frames takes out several
@@ -133,18 +132,23 @@ class RoughPicture:
         with self._lock:
             if wish != self._wish or not self.is_due:
                 return
-            process = started(self._command(wish), WAITED_FOR, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            try:
+                process = started(self._command(wish), WAITED_FOR, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            except OSError:  # more frames are not wanted than a command line has room for names
+                self._is_made(wish, NOTHING)
+                return
             self._process = process
         with process:
-            told = [json.loads(line) for line in process.stdout]
+            made = [told for told in told_by(process) if "rough" in told]
         with self._lock:
-            if self._process is not process:  # the owner wants others by now
-                return
-            self._process, self.is_due, self._made_for = None, False, wish
-            made = [one for one in told if "rough" in one]
-            self.hear(made[-1] if made else NOTHING)
-            if self._to is not None:
-                self._copy(self._to)
+            if self._process is process:  # else the owner wants others by now
+                self._is_made(wish, made[-1] if made else NOTHING)
+
+    def _is_made(self, wish: Wish, told: dict[str, Any]) -> None:
+        self._process, self.is_due, self._made_for = None, False, wish
+        self.hear(told)
+        if self._to is not None:
+            self._copy(self._to)
 
     def _copy(self, to: Path) -> None:
         if self.count > 0:

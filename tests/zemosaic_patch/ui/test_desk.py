@@ -187,9 +187,17 @@ def test_a_rough_picture_is_made_again_only_where_it_shows_others(tmp_path, monk
     assert not path.exists()
 
 
-def test_no_picture_is_shown_where_none_of_what_is_wanted_can_be_made(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "program",
+    [
+        "raise SystemExit(2)",
+        "print('{\"rough\": 2, \"made_of\": [', end='')",  # it was ended within a line
+        pytest.param("#" * 10_000_000, id="longer than any command line"),
+    ],
+)
+def test_no_picture_is_shown_where_none_of_what_is_wanted_can_be_made(tmp_path, monkeypatch, program):
     monkeypatch.setattr(roughly, "AGAIN_S", 0.0)
-    fails = [sys.executable, "-c", "raise SystemExit(2)"]
+    fails = [sys.executable, "-c", program]
     rough = RoughPicture(tmp_path / "rough.png", lambda wish: fails, lambda: None)
     rough.hear({"rough": 1, "made_of": [0]})
     rough.follow()
