@@ -105,12 +105,13 @@ def _places(error: BaseException) -> str:
 def _is_news(record: logging.LogRecord) -> bool:
     """Tell whether more happened than that something was refused, or was asked for and is not there.
 
-    A browser may leave a page, too, before it has all of it.
+    A browser may leave a page, too, before it has all of it, and the window may end while pages are busy.
     """
     error = record.exc_info[1] if record.exc_info else None
     left = isinstance(error, RuntimeError) and str(error) == "No response returned."
-    is_not_there = record.name == "nicegui" and error is None and record.getMessage().endswith(" not found")
-    return not (left or is_not_there or isinstance(error, REFUSALS))
+    of_pages = record.getMessage() if record.name == "nicegui" and error is None else ""
+    is_usual = of_pages.endswith(" not found") or of_pages.startswith("Could not cancel ")
+    return not (left or is_usual or isinstance(error, REFUSALS))
 
 
 def _note_of_a_thread(raised: threading.ExceptHookArgs) -> None:

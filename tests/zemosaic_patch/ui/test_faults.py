@@ -29,6 +29,27 @@ thread.join()
 warnings.warn("be warned")
 """
 
+BUSY = """
+import asyncio, time
+from contextlib import suppress
+from nicegui import background_tasks, core
+from zemosaic_patch.ui import faults
+
+async def busy():
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
+
+async def ends():
+    core.loop = asyncio.get_running_loop()
+    background_tasks.create(busy())
+    await background_tasks.teardown()
+
+faults.keep_log()
+asyncio.run(ends())
+"""
+
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path, monkeypatch):
@@ -44,6 +65,13 @@ def test_what_nobody_foresaw_is_a_line_in_the_log_and_nothing_on_the_terminal(tm
     assert len(handler) < 1000
     assert "ZeroDivisionError (<string>:14 < threading.py" in thread
     assert "be warned" in warned
+
+
+def test_a_page_that_is_busy_when_the_window_ends_is_no_fault(tmp_path):
+    pytest.importorskip("nicegui", reason="the window's packages are not installed")
+    done = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert not (tmp_path / faults.LOG).exists(), (tmp_path / faults.LOG).read_text(encoding="utf-8")
 
 
 def test_the_log_stays_small(tmp_path):
