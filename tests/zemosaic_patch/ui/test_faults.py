@@ -44,6 +44,7 @@ async def busy():
 async def ends():
     core.loop = asyncio.get_running_loop()
     background_tasks.create(busy())
+    await asyncio.sleep(0.1)  # it is at work
     await background_tasks.teardown()
 
 faults.keep_log()
