@@ -105,7 +105,7 @@ async def go_on(run: Run, more: tuple[str, ...] = ()) -> None:
 
     async def taken(place: Path) -> None:
         with here:
-            await go_on(moved(run, missing, place), more)
+            await go_on(await threads.io_bound(moved, run, missing, place), more)
 
     async def elsewhere() -> None:
         with here:
@@ -123,13 +123,25 @@ def moved(run: Run, missing: Missing, place: Path) -> Run:
     """Return a run whose frames are in another folder now: it stands for the first place that is gone, if one is.
 
     Where that was a file, it stands for all those that lay beside it, too.
+
+    Raises
+    ------
+    UsageError
+        Where none of the frames that are missing is in that folder: its own are not meant to be in the picture.
     """
+    found = replace(run, frames=_frames_with(run, missing, place))
+    if missing.names and missing_of(found).names == missing.names:
+        raise UsageError(text("missing.not_there", folder=on_one_line(str(place))))
+    return found
+
+
+def _frames_with(run: Run, missing: Missing, place: Path) -> tuple[str, ...]:
     if not missing.places:
-        return replace(run, frames=(*run.frames, str(place)))
+        return *run.frames, str(place)
     first = missing.places[0]
     beside = {one for one in missing.places if is_frame_file(Path(one)) and Path(one).parent == Path(first).parent}
     frames = (str(place) if one in {first, *beside} else one for one in run.frames)
-    return replace(run, frames=tuple(dict.fromkeys(frames)))
+    return tuple(dict.fromkeys(frames))
 
 
 def continued(run: Run, more: tuple[str, ...] = (), take_in: tuple[str, ...] | None = None) -> Run:

@@ -220,13 +220,19 @@ def test_frames_that_are_gone_are_told_before_a_run_goes_on_without_them(frames,
     run = jobs.begin(Run("", str(out), (str(mine),)), f"leave-out = ['{first}', '{others[-1]}']\n", ())
     assert not ended(run).failure
     assert not missing_of(run)
+    there, wrong = tmp_path / "elsewhere", tmp_path / "wrong"
+    shutil.copytree(mine, there)
+    wrong.mkdir()
+    shutil.copy(others[0], wrong / "another.fits")
     for path in (first, second):
         path.unlink()
     missing = missing_of(run)
     assert missing == Missing((), (first.name, second.name), (str(mine),))
     assert missing.told == f"2 frames of this picture are not there any more: {first.name}, {second.name}."
-    found = earlier.moved(run, missing, tmp_path / "elsewhere")
-    assert found.frames == (str(mine), str(tmp_path / "elsewhere"))
+    with pytest.raises(UsageError, match=re.escape(f"None of the missing frames is in {wrong}: ")):
+        earlier.moved(run, missing, wrong)
+    found = earlier.moved(run, missing, there)
+    assert found.frames == (str(mine), str(there))
     gone_on = earlier.continued(run)
     assert not ended(gone_on).failure
     left_out = json.loads((out / "mosaic.json").read_text())["left_out"]
