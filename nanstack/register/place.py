@@ -285,6 +285,8 @@ def place_by_pointing(
 ) -> Place | None:
     """Return the place by where the mount meant to look: north up, east to the left, in the frame of the middle.
 
+    Its first row is taken for the top one, as telescopes write it: no pointing tells the sky from its mirror image.
+
     Parameters
     ----------
     views : sequence of View
@@ -309,7 +311,7 @@ def place_by_pointing(
     nearest = max(told, key=lambda pair: pair[0].pointing @ middle)[0]
     here = _at_pointing(nearest.attitude, sum(view.pointing for view, _ in told))
     east, north = local_axes(there)
-    matrix = np.stack([-east, north, there]).T @ here
+    matrix = np.stack([-east, -north, there]).T @ here
     return Place(matrix, 1.0, "pointing", True, len(told), middle)
 
 
