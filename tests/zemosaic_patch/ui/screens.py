@@ -59,9 +59,13 @@ def make_a_picture(light, phone, frames):
     for _ in range(9):
         row.press("ArrowRight")
     row.press(" ")
+    again = page.get_by_text("It is being made again")
+    again.wait_for()
+    again.wait_for(state="hidden")
     light.keep("frames")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/run/*")
+    page.get_by_text(re.compile("^Stacking")).wait_for()
     page.locator(".filling img:visible").wait_for()
     light.keep("filling", whole=False)
     page.get_by_text("About this picture").wait_for()
@@ -72,6 +76,7 @@ def make_a_picture(light, phone, frames):
 
 
 def look_at_it(dark, place):
+    dark.page.set_viewport_size({"width": 1280, "height": 1000})
     dark.page.goto(place)
     dark.page.locator("canvas").first.wait_for()
     dark.page.get_by_text("Outlines of").click()
