@@ -14,14 +14,14 @@ import numpy as np
 
 # what reading a kept .npz may raise: zipfile says RuntimeError of bits that would mean a cipher, or another packing
 DAMAGED_ARCHIVE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
-_ONE_ARCHIVE = threading.Lock()
+PARSING = threading.Lock()  # of what `ast` reads: that of Python 3.11 has failed in threads (python/cpython#106905)
 
 
 @contextmanager
 def opened_archive(source: Path | BinaryIO) -> Iterator[Any]:
     """Open a kept .npz, as `numpy.load` does, for one thread at a time.
 
-    NumPy reads its headers by `ast`, and that of Python 3.11 has failed in threads (python/cpython#106905).
+    NumPy reads its headers by `ast`.
 
     Parameters
     ----------
@@ -36,5 +36,5 @@ def opened_archive(source: Path | BinaryIO) -> Iterator[Any]:
     DAMAGED_ARCHIVE
         Any of these, here or where an array is read.
     """
-    with _ONE_ARCHIVE, np.load(source, allow_pickle=False) as kept:
+    with PARSING, np.load(source, allow_pickle=False) as kept:
         yield kept

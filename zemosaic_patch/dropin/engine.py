@@ -7,6 +7,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from nanstack.io.archives import PARSING
 from zemosaic_patch.dropin import sources
 from zemosaic_patch.dropin.checkout import RefusedError
 from zemosaic_patch.dropin.sources import BOM, MODULES, Source
@@ -44,7 +45,9 @@ def engine_files() -> dict[str, bytes]:
 
 def _own_imports(data: bytes) -> Iterator[ast.Import | ast.ImportFrom]:
     """Yield the imports of modules of ours."""
-    for node in ast.walk(ast.parse(data.removeprefix(BOM))):
+    with PARSING:
+        tree = ast.parse(data.removeprefix(BOM))
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module]
         elif isinstance(node, ast.Import):

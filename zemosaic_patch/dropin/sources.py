@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from nanstack.io.archives import PARSING
+
 WORKER, ALIGN, GPU, UTILS = (
     "zemosaic_worker.py",
     "zemosaic_align_stack.py",
@@ -66,7 +68,8 @@ class Source:
     def tree(self) -> ast.Module:
         """The syntax tree; a file that is none raises AnchorError."""
         try:
-            return ast.parse(self.data.removeprefix(BOM).decode("utf-8"))
+            with PARSING:
+                return ast.parse(self.data.removeprefix(BOM).decode("utf-8"))
         except SyntaxError as error:
             if CONFLICT.search(self.data):
                 raise AnchorError(f"{self.name} holds marks of git, which could not merge it (<<<<<<<)") from error

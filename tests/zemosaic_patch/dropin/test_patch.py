@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The drop-in on small modules written for the purpose: what it changes, what it gives back, what it refuses."""
 
+import ast
 import errno
 import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,27 @@ def run(folder, code):
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_one_thread_parses_at_a_time(monkeypatch):
+    """Python 3.11's parser has failed in threads; the window looks at a ZeMosaic while it reads archives."""
+    parse, at_work, were_alone = ast.parse, threading.Lock(), []
+
+    def watched(code):
+        is_alone = at_work.acquire(blocking=False)
+        were_alone.append(is_alone)
+        try:
+            time.sleep(0.01)
+            return parse(code)
+        finally:
+            if is_alone:
+                at_work.release()
+
+    monkeypatch.setattr(ast, "parse", watched)
+    with ThreadPoolExecutor(4) as pool:
+        trees = list(pool.map(lambda number: sources.Source("x.py", b"x = %d" % number).tree, range(8)))
+    assert [ast.unparse(tree) for tree in trees] == [f"x = {number}" for number in range(8)]
+    assert were_alone == [True] * 8
 
 
 def patch(folder, **choices):
