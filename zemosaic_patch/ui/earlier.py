@@ -15,7 +15,7 @@ from nanstack.io.frames import is_frame_file
 from nanstack.io.one_line import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
 from zemosaic_patch.errors import UsageError
-from zemosaic_patch.mosaic_files import MOSAIC
+from zemosaic_patch.mosaic_files import MOSAIC, SURVEYS
 from zemosaic_patch.ui import drop, folders, jobs
 from zemosaic_patch.ui.jobs import Run
 from zemosaic_patch.ui.missing import Missing, ask, ask_for_folder, missing_of
@@ -76,7 +76,8 @@ def _failed(run: Run) -> bool:
 def came_to_nothing(run: Run) -> bool:
     """Tell whether a run was refused before it made anything: the command put its folder back to what it was."""
     failure = run.news().failure
-    return bool(failure) and not failure.startswith(jobs.STOPPED) and not (run.folder / CONFIG).exists()
+    is_kept = any((run.folder / name).exists() for name in (CONFIG, SURVEYS))
+    return bool(failure) and not failure.startswith(jobs.STOPPED) and not is_kept
 
 
 def _state(run: Run, has_mosaic: bool) -> str:

@@ -21,7 +21,7 @@ from zemosaic_patch import cli
 from zemosaic_patch.errors import UsageError
 from zemosaic_patch.given import UNWANTED
 from zemosaic_patch.lost_files import LOST
-from zemosaic_patch.mosaic_files import MOSAIC
+from zemosaic_patch.mosaic_files import MOSAIC, SURVEYS
 from zemosaic_patch.ui import earlier, jobs, served, settings, state
 from zemosaic_patch.ui.filling import Filling
 from zemosaic_patch.ui.jobs import Run
@@ -248,6 +248,8 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path):
     assert "no frames there" in news.failure
     assert "zemosaic-patch" not in news.failure
     assert earlier.came_to_nothing(begun)
+    (begun.folder / SURVEYS).mkdir(parents=True)  # as of a run whose frames were gone before any part was stacked
+    assert not earlier.came_to_nothing(begun)
 
 
 def test_what_is_remembered_may_be_damaged(tmp_path):
