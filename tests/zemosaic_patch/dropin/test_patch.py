@@ -7,10 +7,9 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import types
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYetError
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zemosaic_align_stack
+from nanstack.io.archives import opened_archive
 from nanstack.truth.simulation import simulate_group
 from tests.support.former_patch import PATCHED, patched_by_the_former_version
 from tests.support.small_zemosaic import KINDS, tree, zemosaic
@@ -38,25 +38,17 @@ def run(folder, code):
     return done.stdout.strip()
 
 
-def test_one_thread_parses_at_a_time(monkeypatch):
-    """Python 3.11's parser has failed in threads; the window looks at a ZeMosaic while it reads archives."""
-    parse, at_work, were_alone = ast.parse, threading.Lock(), []
-
-    def watched(code):
-        is_alone = at_work.acquire(blocking=False)
-        were_alone.append(is_alone)
-        try:
-            time.sleep(0.01)
-            return parse(code)
-        finally:
-            if is_alone:
-                at_work.release()
-
-    monkeypatch.setattr(ast, "parse", watched)
-    with ThreadPoolExecutor(4) as pool:
-        trees = list(pool.map(lambda number: sources.Source("x.py", b"x = %d" % number).tree, range(8)))
-    assert [ast.unparse(tree) for tree in trees] == [f"x = {number}" for number in range(8)]
-    assert were_alone == [True] * 8
+def test_no_source_is_parsed_while_an_archive_is_read(tmp_path):
+    """Python 3.11's parser has failed in threads, and reading an archive uses it, too."""
+    np.savez(tmp_path / "kept.npz", numbers=np.arange(3))
+    source = sources.Source("x.py", b"x = 1")
+    with ThreadPoolExecutor(1) as pool:
+        with opened_archive(tmp_path / "kept.npz") as kept:
+            parsed = pool.submit(lambda: source.tree)
+            assert kept["numbers"].tolist() == [0, 1, 2]
+            with pytest.raises(NotYetError):
+                parsed.result(0.1)
+        assert ast.unparse(parsed.result(60)) == "x = 1"
 
 
 def patch(folder, **choices):
