@@ -127,7 +127,7 @@ def _readings(layout: Layout) -> list[str]:
     readings = [_moved(pattern, rows, columns)]
     if (rows + columns) % 2:
         readings.append(pattern)  # cropped, and the card adapted, but the offset left
-    if _is_bottom_up(header) and image_shape(layout.path, layout.stored)[0] % 2 == 0:
+    if is_bottom_up(header) and image_shape(layout.path, layout.stored)[0] % 2 == 0:
         readings = [_moved(one, 1, 0) for one in readings] + readings  # told from the top: the last row stored
     return list(dict.fromkeys(readings))
 
@@ -147,7 +147,8 @@ def _offset(header: Header, names: tuple[str, str]) -> int:
     return round(number or 0)
 
 
-def _is_bottom_up(header: Header) -> bool:
+def is_bottom_up(header: Header) -> bool:
+    """Tell whether an image's first row is its lowest, by ROWORDER; where that is missing it is the top one."""
     return text_of(header, "ROWORDER").upper().startswith("BOTTOM")
 
 

@@ -281,11 +281,13 @@ def _votes(residual: np.ndarray) -> float:
 
 
 def place_by_pointing(
-    views: Sequence[View], pointings: Sequence[tuple[float, float] | None], middle: np.ndarray
+    views: Sequence[View],
+    pointings: Sequence[tuple[float, float] | None],
+    middle: np.ndarray,
+    *,
+    bottom_up: bool = False,
 ) -> Place | None:
     """Return the place by where the mount meant to look: north up, east to the left, in the frame of the middle.
-
-    Its first row is taken for the top one, as telescopes write it: no pointing tells the sky from its mirror image.
 
     Parameters
     ----------
@@ -293,6 +295,8 @@ def place_by_pointing(
     pointings : sequence of (float, float) or None
         RA and Dec in degrees, ICRS, of these views.
     middle : ndarray, shape (3,)
+    bottom_up : bool
+        Whether the first row of frames is the lowest: no pointing tells the sky from its mirror image.
 
     Returns
     -------
@@ -311,7 +315,7 @@ def place_by_pointing(
     nearest = max(told, key=lambda pair: pair[0].pointing @ middle)[0]
     here = _at_pointing(nearest.attitude, sum(view.pointing for view, _ in told))
     east, north = local_axes(there)
-    matrix = np.stack([-east, -north, there]).T @ here
+    matrix = np.stack([-east, north if bottom_up else -north, there]).T @ here
     return Place(matrix, 1.0, "pointing", True, len(told), middle)
 
 

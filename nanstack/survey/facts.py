@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanstack.io.bayer import mosaic_pattern
+from nanstack.io.bayer import is_bottom_up, mosaic_pattern
 from nanstack.io.cards import declination_of, number_of, right_ascension_of, text_of, value_of
 from nanstack.io.layout import Layout, short
 from nanstack.io.solution import celestial_wcs
@@ -78,6 +78,7 @@ def facts_of(layout: Layout, samples: np.ndarray | None = None) -> Facts:
         pixel_size=_pixel_size(header),
         scale=_scale(header, wcs),
         pointing=_pointing(header, wcs),
+        bottom_up=is_bottom_up(header),
         wcs=wcs,
     )
 

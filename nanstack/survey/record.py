@@ -44,6 +44,8 @@ class Facts:
         Arcseconds a pixel, by FOCALLEN and XPIXSZ (which holds the binning already), or by the solution.
     pointing : tuple of float or None
         RA and Dec in degrees where the mount meant to look. It may be off by degrees.
+    bottom_up : bool
+        Whether its first row is the lowest one, as seen on the sky.
     wcs : astropy.wcs.WCS or None
         The header's own solution: a hint, until the stars agree.
     """
@@ -63,6 +65,7 @@ class Facts:
     pixel_size: tuple[float, float] | None = None
     scale: float | None = None
     pointing: tuple[float, float] | None = None
+    bottom_up: bool = False
     wcs: WCS | None = field(default=None, repr=False, compare=False)
 
 

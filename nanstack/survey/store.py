@@ -31,7 +31,7 @@ from nanstack.survey.trails import Trail
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-VERSION = 13  # of what is kept, and of how it is measured: a survey of another one is made anew
+VERSION = 14  # of what is kept, and of how it is measured: a survey of another one is made anew
 STEP = "surveying frames"
 AHEAD = 64  # files that are looked at before the first of them is done: one may take long
 

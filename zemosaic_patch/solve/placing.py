@@ -137,8 +137,12 @@ def _place(group: Group, folder: Path, patience: float, progress: Progress) -> P
         return found
     if own is not None and likely(own, group):
         return own
-    pointed = place_by_pointing(group.views, group.pointings, group.middle) if group.scale_known else None
-    return pointed or unknown(group.views)
+    return (group.scale_known and _by_pointing(group)) or unknown(group.views)
+
+
+def _by_pointing(group: Group) -> Place | None:
+    bottom_up = group.surveys[0].facts.bottom_up  # as in all: none fits its own mirror image
+    return place_by_pointing(group.views, group.pointings, group.middle, bottom_up=bottom_up)
 
 
 def _by_catalogue(group: Group) -> Place | None:

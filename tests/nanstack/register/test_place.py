@@ -152,20 +152,22 @@ def test_a_wrong_focal_length_is_corrected(wrong):
     assert found[0].camera.focal * found[0].scale == pytest.approx(cam.focal, rel=1e-4)
 
 
-def test_by_the_pointing_a_group_has_north_up_and_is_not_mirrored():
+@pytest.mark.parametrize("bottom_up", [False, True])
+def test_by_the_pointing_a_group_has_north_up_and_is_not_mirrored(bottom_up):
     truth = panels(120.0, 60.0)
     views = on_own_sphere(truth)
     pointings = [None] + [(120.3, 60.2)] * 10 + [(300.0, -40.0)]
-    place = place_by_pointing(views, pointings, middle_of(views))
+    place = place_by_pointing(views, pointings, middle_of(views), bottom_up=bottom_up)
     found = [turned(view, place) for view in views]
     middle = middle_of(found)
     assert np.degrees(np.arccos(middle @ direction_of(120.3, 60.2))) < 0.02
     nearest = max(found, key=lambda view: view.pointing @ middle)
     east, north = local_axes(nearest.pointing)
-    assert nearest.attitude[1] @ north < -0.99
+    up = nearest.attitude[1] if bottom_up else -nearest.attitude[1]
+    assert up @ north > 0.99
     assert nearest.attitude[0] @ east < -0.99
     hands = [[np.sign(np.linalg.det(view.attitude)) for view in views] for views in (found, truth)]
-    assert hands[0] == hands[1]
+    assert (hands[0] == hands[1]) is not bottom_up  # these panels have their first row on top
     assert (place.how, place.approximate) == ("pointing", True)
     assert place_by_pointing(views, [None] * 12, middle_of(views)) is None
 

@@ -141,6 +141,12 @@ def test_pointings_in_all_spellings(facts, ra, dec, names):
     )
 
 
+def test_the_first_row_is_the_top_one_unless_its_card_says_otherwise(facts):
+    told = {order: facts({"ROWORDER": order}).bottom_up for order in ("TOP-DOWN", "BOTTOM-UP", "bottom-up", "")}
+    assert told == {"TOP-DOWN": False, "BOTTOM-UP": True, "bottom-up": True, "": False}
+    assert facts({}).bottom_up is False
+
+
 def test_pointings_in_hours(facts):
     assert facts({"OBJCTRA": 5.5, "OBJCTDEC": 3.0}).pointing == (82.5, 3.0)
     assert facts({"RA": (5.5, "[h] right ascension"), "DEC": 3.0}).pointing == (82.5, 3.0)

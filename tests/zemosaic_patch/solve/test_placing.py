@@ -317,10 +317,15 @@ def test_by_the_catalogue_where_no_solver_is(tmp_path, install, monkeypatch):
     assert worst(truth, found) < 1.0
 
 
-def test_by_the_header_where_nothing_else_knows(tmp_path, install, monkeypatch):
+@pytest.mark.parametrize("bottom_up", [False, True])
+def test_by_the_header_where_nothing_else_knows(tmp_path, install, monkeypatch, bottom_up):
     monkeypatch.setattr(placing, "catalogue_near", lambda near, radius, date: None)
-    truth, surveys, _ = night(tmp_path)
+    _, surveys, _ = night(tmp_path)
+    surveys = [replace(one, facts=replace(one.facts, bottom_up=bottom_up)) for one in surveys]
     found, places = placed(surveys, tmp_path / "kept")
+    # columns run right, rows down or up: seen from inside the sphere that is a right-handed or a left-handed frame
+    hand = np.cross(*found[0].view.attitude[:2]) @ found[0].view.pointing
+    assert np.sign(hand) == (-1 if bottom_up else 1)
     assert (places[0].how, places[0].approximate) == ("pointing", True)
     assert degrees_off(found, POINTING) < 0.02
     assert not (tmp_path / "kept").exists()
