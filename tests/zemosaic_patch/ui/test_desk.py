@@ -155,6 +155,7 @@ def test_the_rough_picture_follows_what_the_owner_wants(looked, tmp_path):
     assert (tmp_path / "run.png").read_bytes() == after
     until(lambda: not rough.is_due)
     assert (rough.count, rough.number) == (count, 3)
+    until(lambda: (tmp_path / "run.png").read_bytes() != after)  # copied a moment later
     assert served.rough(looked.looking.key) == (tmp_path / "run.png").read_bytes() == before
 
 
