@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from zemosaic_patch import commands, installed_version, process
-from zemosaic_patch.errors import FailureError, UsageError
+from zemosaic_patch.errors import STOPPED, FailureError, UsageError
 from zemosaic_patch.signals import leaving, leaving_on_signals
 
 NO_MEMORY = "there is not enough memory: close other programs, or use smaller frames"
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 code, fault = _run(list(arguments))
             except KeyboardInterrupt as stopped:
                 told = str(stopped)  # what became of the output
-                code, fault = 130, f"stopped by the user; {told}" if told else "stopped by the user"
+                code, fault = 130, f"{STOPPED}; {told}" if told else STOPPED
             if fault:
                 _complain(str(fault), arguments or ())
             return code

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+STOPPED = "stopped by the user"  # begins what is told of a command that was
+
 
 class UsageError(Exception):
     """What was asked for cannot be done; the message says what to do instead."""

@@ -14,7 +14,7 @@ from typing import Any
 from nanstack.io.frames import is_frame_file
 from nanstack.io.one_line import on_one_line
 from zemosaic_patch.arguments import CONFIG, read_toml
-from zemosaic_patch.errors import UsageError
+from zemosaic_patch.errors import STOPPED, UsageError
 from zemosaic_patch.mosaic_files import MOSAIC, SURVEYS
 from zemosaic_patch.ui import drop, folders, jobs
 from zemosaic_patch.ui.jobs import Run
@@ -77,7 +77,7 @@ def came_to_nothing(run: Run) -> bool:
     """Tell whether a run was refused before it made anything: the command put its folder back to what it was."""
     failure = run.news().failure
     is_kept = any((run.folder / name).exists() for name in (CONFIG, SURVEYS))
-    return bool(failure) and not failure.startswith(jobs.STOPPED) and not is_kept
+    return bool(failure) and not failure.startswith(STOPPED) and not is_kept
 
 
 def _state(run: Run, has_mosaic: bool) -> str:

@@ -34,7 +34,6 @@ TILES = "tiles"  # the folder of what is known of a mosaic's tiles of the sky
 STEPS = ("surveying frames", "registering frames", "placing on the sky", "stacking")
 CAN_ASK = os.name == "posix"  # a program to end: Windows ends programs without asking them
 ENDS_S = 30.0  # so long one that was ended may take to let go of its folder
-STOPPED = "stopped by the user"  # begins the last word of a run that was
 LOST_S = 2.0  # a process of that number that began so much earlier or later is another one
 _beginning = threading.Lock()  # of a run
 _ours: dict[int, subprocess.Popen] = {}  # processes that this one began, and has to take leave of
